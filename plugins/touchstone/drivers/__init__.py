@@ -1,0 +1,1 @@
+"""Drivers: the code that starts, reaches, resets and autopsies one kind of target each."""

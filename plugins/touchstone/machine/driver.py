@@ -1,0 +1,123 @@
+"""What a driver does, whatever kind of target it drives, and the three ways in which a target fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from touchstone.machine.probe import ProbeRequest, ProbeResult
+
+
+class TargetError(Exception):
+    """Base of what can go wrong between us and a target."""
+
+
+class InfrastructureError(TargetError):
+    """The framework, the emulator, the link or the lab failed: never the hypervisor's fault."""
+
+
+class TargetDied(TargetError):
+    """The target stopped, shut down or reset while it was in our hands (triple fault, panic, process gone)."""
+
+
+class TargetHung(TargetError):
+    """The target is there, but did not answer in the time that a request may take."""
+
+
+class AgentRefused(TargetError):
+    """The agent answered ``err``: the request could not be carried out and changed nothing."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}" if text else code)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What a target said of itself when it was reached."""
+
+    vendor: str
+    """``intel`` or ``amd``."""
+    cpus: int
+    os: str
+    """``bare`` or ``linux``."""
+    subject: str
+    """Name of the subject in the image, ``none`` if there is none."""
+    agent: str
+    """Version of the agent."""
+    slot: int
+    uslot: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Autopsy:
+    """Evidence taken from a target that died or hangs. Whatever could not be had is empty, and ``notes`` says why."""
+
+    reason: str
+    """Why the machine stopped, in one sentence: ``guest triple fault (QEMU: RESET, guest-reset)``."""
+    registers: Mapping[int, str] = field(default_factory=dict)
+    """CPU to its registers as the monitor prints them."""
+    backtraces: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """CPU to frames, innermost first: ``0x100abc svm_exit+0x1c (svm/exit.c:88)``."""
+    exits: tuple[str, ...] = ()
+    """The subject's last exits, from its trace ring in the target's memory, newest last."""
+    serial: str = ""
+    """End of the serial log."""
+    emulator_log: str = ""
+    """End of the emulator's own log (Bochs says there which VM-entry check failed)."""
+    notes: tuple[str, ...] = ()
+
+
+class Driver(Protocol):
+    """One target. Not thread-safe; one owner at a time. Every call may raise InfrastructureError."""
+
+    name: str
+    """The target's name in the inventory."""
+
+    def start(self, progress: Callable[[str], None]) -> TargetInfo:
+        """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""
+
+    def reset(self, progress: Callable[[str], None]) -> TargetInfo:
+        """Bring a target in any state (dead, hung, alive) back to a reached agent with no subject loaded."""
+
+    def stop(self) -> None:
+        """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""
+
+    def run(self, probe: ProbeRequest) -> list[ProbeResult]:
+        """Run a probe; one result per CPU, in the order of ``probe.cpus``. TargetDied, TargetHung, AgentRefused."""
+
+    def load(self, option: str | None = None) -> None:
+        """Load the subject. AgentRefused when it refuses."""
+
+    def unload(self) -> None:
+        """Unload the subject. AgentRefused when it refuses."""
+
+    def query(self) -> Mapping[str, str]:
+        """What the subject says of itself: ``loaded``, ``name``, ``version``, ``cpus``, and its own keys."""
+
+    def exits(self, cpu: int) -> Mapping[str, int]:
+        """Exit counters of a CPU since the subject was loaded, by the subject's names."""
+
+    def trace(self, cpu: int, count: int) -> list[str]:
+        """The last exits of a CPU, newest last, readable."""
+
+    def send_nmis(self, cpus: tuple[int, ...], count: int) -> None:
+        """Send ``count`` NMIs to each CPU, from inside of the target."""
+
+    def inject_nmi(self) -> None:
+        """Inject one NMI from outside of the target. AgentRefused with code ``unsupported`` where that cannot be done."""
+
+    def nmi_counts(self) -> list[int]:
+        """NMIs taken since boot, per CPU."""
+
+    def autopsy(self) -> Autopsy:
+        """Evidence from a target that died or hangs; must not raise for a target in any state."""
+
+    def serial_mark(self) -> int:
+        """Position in the serial log, to ask later for what came after it."""
+
+    def serial_since(self, mark: int) -> str:
+        """The serial log since a mark, undecodable bytes as ``\\xNN``."""

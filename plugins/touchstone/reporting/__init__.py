@@ -1,0 +1,1 @@
+"""What people see: failure texts, the terminal's lines, Allure results."""
