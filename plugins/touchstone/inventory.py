@@ -1,0 +1,179 @@
+"""``targets/inventory.toml``: which targets there are, and what each of them legitimately cannot do.
+
+Reading it contacts nothing: the inventory alone decides what is collected.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.tomlfile import Place, TomlFile, describe, did_you_mean
+
+VENDORS = ("amd", "intel")
+MAX_CPUS = 64
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor")
+_TABLES = ("known-deviations", "unsupported")
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """Checks that do not hold on a target, and why."""
+
+    check: str
+    """Id of a check, or a glob."""
+    reason: str
+    where: str
+    """``file:line``."""
+    until: datetime.date | None = None
+    """From this day on it counts no longer."""
+    link: str | None = None
+
+    def covers(self, check_id: str) -> bool:
+        """Whether it is about this check."""
+        return self.check == check_id or fnmatchcase(check_id, self.check)
+
+    def expired(self, today: datetime.date) -> bool:
+        """Whether its time is over."""
+        return self.until is not None and today >= self.until
+
+
+@dataclass(frozen=True)
+class Target:
+    """One entry of the inventory."""
+
+    settings: TargetSettings
+    title: str
+    where: str
+    """``file:line``."""
+    known_deviations: tuple[Waiver, ...] = ()
+    unsupported: tuple[Waiver, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name, as ``--target`` takes it."""
+        return self.settings.name
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All targets, in the order of the file."""
+
+    shown: str
+    targets: Mapping[str, Target]
+
+    def select(self, patterns: Iterable[str]) -> list[Target]:
+        """The targets that names, globs and ``all`` mean, in the order of the file.
+
+        Raises:
+            LookupError: A pattern means none; the text says what was meant.
+        """
+        wanted: set[str] = set()
+        for pattern in patterns:
+            found = [name for name in self.targets if pattern == "all" or fnmatchcase(name, pattern)]
+            if not found:
+                hint = did_you_mean(pattern, self.targets)
+                raise LookupError(f"no target {pattern!r} in {self.shown}{hint}")
+            wanted.update(found)
+        return [target for name, target in self.targets.items() if name in wanted]
+
+
+Validate = Callable[[TargetSettings], None]
+"""Raises SettingsError for what a driver cannot work with."""
+
+
+def read_inventory(path: Path, shown: str | None = None, validate: Validate | None = None) -> Inventory:
+    """Read an inventory. TomlError with everything that is wrong in it, each with ``file:line``."""
+    file = TomlFile.read(path, shown)
+    file.known(file.data, (), ("targets",))
+    tables = file.table(file.data.get("targets", {}), ("targets",))
+    if not tables and not file.errors:
+        file.error((), "there are no targets: an entry begins with [targets.NAME]")
+    targets = {name: _read_target(file, name, table, validate) for name, table in tables.items()}
+    file.check()
+    return Inventory(file.shown, targets)
+
+
+def _read_target(file: TomlFile, name: str, value: object, validate: Validate | None) -> Target:
+    place: Place = ("targets", name)
+    table = file.table(value, place)
+    errors = len(file.errors)
+    if not _NAME.fullmatch(name) or name == "all":
+        file.error(place, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
+    vendor = file.text(table, "vendor", place)
+    if vendor and vendor not in VENDORS:
+        hint = did_you_mean(vendor, VENDORS)
+        file.error((*place, "vendor"), f"vendor must be amd or intel, not {vendor!r}{hint}")
+    settings = TargetSettings(
+        name=name,
+        driver=file.text(table, "driver", place),
+        vendor=cast(Literal["amd", "intel"], vendor),
+        cpus=file.whole(table, "cpus", place, 4, 1, MAX_CPUS),
+        memory_mib=file.whole(table, "memory-mib", place, 64, 1, 2**20),
+        cpu_model=file.text(table, "cpu-model", place, "") if "cpu-model" in table else "",
+        timeout_factor=_factor(file, table, place),
+        options={key: value for key, value in table.items() if key not in (*_KEYS, *_TABLES)},
+    )
+    target = Target(
+        settings=settings,
+        title=file.text(table, "title", place, name),
+        where=file.where(place),
+        known_deviations=_waivers(
+            file, table, place, "known-deviations", ("check", "reason", "until", "link")
+        ),
+        unsupported=_waivers(file, table, place, "unsupported", ("check", "reason", "link")),
+    )
+    if validate is not None and len(file.errors) == errors:
+        try:
+            validate(settings)
+        except SettingsError as error:
+            key = error.key.replace("_", "-")
+            here = (*place, error.key) if error.key in table else (*place, key)
+            file.error(here, f"{key}: {error.what}")
+    return target
+
+
+def _factor(file: TomlFile, table: Mapping[str, Any], place: Place) -> float:
+    value = table.get("timeout-factor", 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1000:
+        text = f"timeout-factor must be from 0.01 to 1000, not {describe(value)}"
+        file.error((*place, "timeout-factor"), text)
+        return 1.0
+    return float(value)
+
+
+def _waivers(
+    file: TomlFile, table: Mapping[str, Any], place: Place, key: str, keys: tuple[str, ...]
+) -> tuple[Waiver, ...]:
+    value = table.get(key, [])
+    here: Place = (*place, key)
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        file.error(here, f"{key} must be written as [[targets.{place[-1]}.{key}]] tables")
+        return ()
+    found = []
+    for index, one in enumerate(value):
+        entry: Place = (*here, index)
+        file.known(one, entry, keys)
+        until = one.get("until")
+        if until is not None and (
+            not isinstance(until, datetime.date) or isinstance(until, datetime.datetime)
+        ):
+            file.error((*entry, "until"), f"until must be a date such as 2027-01-01, not {describe(until)}")
+            until = None
+        found.append(
+            Waiver(
+                check=file.text(one, "check", entry),
+                reason=file.text(one, "reason", entry),
+                where=file.where(entry),
+                until=until,
+                link=file.text(one, "link", entry) if "link" in one else None,
+            )
+        )
+    return tuple(found)

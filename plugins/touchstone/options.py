@@ -1,0 +1,128 @@
+"""The command line: which options there are, and what was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+DEFAULT_TARGET = "qemu-amd"
+DEFAULT_HYPERVISOR = "veneer"
+NO_TARGET_OPTION = "TOUCHSTONE_NO_TARGET_OPTION"
+RIVALS = ("pytest_embedded",)
+"""Modules of plugins that register ``--target`` themselves; beside them, only ``--hv-target`` is ours."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says, not yet compared with the inventory."""
+
+    targets: tuple[str, ...]
+    """Names, globs and ``all`` as they were given."""
+    explicit: bool
+    """Targets were named on the command line."""
+    hypervisor: str
+    inventory: Path
+    shown_inventory: str
+    timeout_factor: float
+
+
+def add_options(parser: pytest.Parser) -> str | None:
+    """Register everything. Returns who owns ``--target`` if it could not be registered."""
+    group = parser.getgroup("touchstone", "touchstone: conformance checks for hypervisors")
+    target_help = (
+        "run the checks on this target of targets/inventory.toml; may be repeated, may be a comma-separated "
+        f"list, a glob such as 'bochs-*', or 'all' (default: {DEFAULT_TARGET})"
+    )
+    group.addoption(
+        "--hv-target",
+        action="append",
+        dest="touchstone_targets",
+        metavar="NAME",
+        help="the same as --target, for environments where another plugin owns that option",
+    )
+    owner = _owner_of_target()
+    if owner is None:
+        try:
+            group.addoption(
+                "--target", action="append", dest="touchstone_targets", metavar="NAME", help=target_help
+            )
+        except (ValueError, argparse.ArgumentError):
+            owner = "another plugin"
+    group.addoption(
+        "--hypervisor",
+        dest="touchstone_hypervisor",
+        metavar="NAME|FILE",
+        default=DEFAULT_HYPERVISOR,
+        help="the hypervisor under test: a name under hypervisor/, a TOML file, or 'none' for the bare "
+        "machine (default: %(default)s)",
+    )
+    group.addoption(
+        "--list-targets",
+        action="store_true",
+        dest="touchstone_list_targets",
+        help="list the targets of the inventory and exit",
+    )
+    group.addoption(
+        "--touchstone-timeout-factor",
+        dest="touchstone_timeout_factor",
+        metavar="FACTOR",
+        type=_factor,
+        default=1.0,
+        help="multiply every timeout by this, for slow machines (default: 1)",
+    )
+    group.addoption(
+        "--touchstone-inventory",
+        dest="touchstone_inventory",
+        metavar="FILE",
+        help="the inventory of targets (default: targets/inventory.toml under the rootdir)",
+    )
+    return owner
+
+
+def _owner_of_target() -> str | None:
+    if os.environ.get(NO_TARGET_OPTION):
+        return f"nobody ({NO_TARGET_OPTION} is set)"
+    return next((name for name in RIVALS if importlib.util.find_spec(name) is not None), None)
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.01 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a factor from 0.01 to 1000")
+    return value
+
+
+def read_options(config: pytest.Config) -> Options:
+    """What was asked for, with the defaults."""
+    given = config.getoption("touchstone_targets") or []
+    names = tuple(name for word in given for part in word.split(",") if (name := part.strip()))
+    if given and not names:
+        raise pytest.UsageError("--target names no target: give a name, a list of names, a glob, or 'all'")
+    named = config.getoption("touchstone_inventory")
+    if named:
+        path = Path(os.path.expanduser(named))
+        path = path if path.is_absolute() else config.invocation_params.dir / path
+    else:
+        path = config.rootpath / "targets" / "inventory.toml"
+    return Options(
+        targets=names or (DEFAULT_TARGET,),
+        explicit=bool(names),
+        hypervisor=str(config.getoption("touchstone_hypervisor")),
+        inventory=path,
+        shown_inventory=show_path(config, path),
+        timeout_factor=float(config.getoption("touchstone_timeout_factor")),
+    )
+
+
+def show_path(config: pytest.Config, path: Path) -> str:
+    """A path as messages name it: relative to where pytest was started, where that is shorter."""
+    relative = os.path.relpath(path, config.invocation_params.dir)
+    return relative if not relative.startswith("..") else str(path)

@@ -1,0 +1,180 @@
+"""TOML files that people write: values with their line, and errors that say where and what was meant.
+
+``tomllib`` gives no positions, so the line of a key is found by scanning the text: enough for files of tables
+and plain values, and an error that points at the table is still an error with a file and a line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_HEADER = re.compile(r"^\s*(\[{1,2})\s*([^\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
+_NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
+_KEY = re.compile(rf"^\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
+_PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
+
+Place = tuple[str | int, ...]
+"""Where a value is: ``("targets", "qemu-amd", "known-deviations", 0, "check")``."""
+
+
+class TomlError(Exception):
+    """One or several things that are wrong in a file; ``str()`` is a line ``file:line: text`` for each."""
+
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(self.errors))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean qemu-amd?"``, or ``" (known: ...)"`` when no known word is near."""
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]}?" if near else f" (known: {', '.join(words)})"
+
+
+def _split(dotted: str) -> list[str]:
+    return [a or b or c for a, b, c in _PART.findall(dotted)]
+
+
+def _lines_of(text: str) -> dict[Place, int]:
+    """The line, from 1, of every table header and every key at the start of a line."""
+    lines: dict[Place, int] = {}
+    counts: dict[Place, int] = {}
+    table: Place = ()
+
+    def resolve(parts: list[str]) -> Place:
+        place: Place = ()
+        for part in parts:
+            place += (part,)
+            if place in counts:
+                place += (counts[place],)
+        return place
+
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            parts = _split(header[2])
+            if header[1] == "[[":
+                array = (*resolve(parts[:-1]), parts[-1])
+                lines.setdefault(array, number)
+                counts[array] = counts.get(array, -1) + 1
+                table = (*array, counts[array])
+            else:
+                table = resolve(parts)
+            lines[table] = number
+        elif key := _KEY.match(line):
+            place = table
+            for part in _split(key[1]):
+                place += (part,)
+                lines.setdefault(place, number)
+    return lines
+
+
+@dataclass
+class TomlFile:
+    """A parsed file, its lines, and the errors that its readers find in it."""
+
+    path: Path
+    data: dict[str, Any]
+    shown: str
+    """The path as messages name it."""
+    lines: Mapping[Place, int] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path, shown: str | None = None) -> TomlFile:
+        """Read and parse. TomlError when the file is missing, is not UTF-8 or is not TOML."""
+        shown = shown or str(path)
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except OSError as error:
+            raise TomlError([f"{shown}: {error.strerror or error}"]) from error
+        except UnicodeDecodeError as error:
+            raise TomlError([f"{shown}: not UTF-8: {error.reason} at byte {error.start}"]) from error
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            message = str(error)
+            if at := re.search(r"\s*\(at line (\d+), column (\d+)\)$", message):
+                raise TomlError([f"{shown}:{at[1]}:{at[2]}: {message[: at.start()]}"]) from error
+            raise TomlError([f"{shown}:{text.count(chr(10)) + 1}: {message}"]) from error
+        return cls(path, data, shown, _lines_of(text))
+
+    def line(self, place: Place) -> int:
+        """Line of a key, or of the innermost table around it that has one."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+    def where(self, place: Place) -> str:
+        """``file:line`` of a key."""
+        return f"{self.shown}:{self.line(place)}"
+
+    def error(self, place: Place, text: str) -> None:
+        """Note an error; ``check`` raises them all."""
+        self.errors.append(f"{self.where(place)}: {text}")
+
+    def check(self) -> None:
+        """Raise everything that was noted, in the order of the lines."""
+        if self.errors:
+            raise TomlError(sorted(self.errors, key=_line_number))
+
+    def known(self, table: Mapping[str, Any], place: Place, keys: Iterable[str]) -> None:
+        """Note every key of a table that is not one of ``keys``."""
+        keys = list(keys)
+        for key in table:
+            if key not in keys:
+                self.error((*place, key), f"unknown key {key!r}{did_you_mean(key, keys)}")
+
+    def table(self, value: object, place: Place) -> dict[str, Any]:
+        """The value if it is a table, else an error and an empty one."""
+        if isinstance(value, dict):
+            return value
+        self.error(place, f"{place[-1]} must be a table, not {describe(value)}")
+        return {}
+
+    def text(self, table: Mapping[str, Any], key: str, place: Place, default: str | None = None) -> str:
+        """A string that is not empty. Missing is an error unless there is a default."""
+        if key not in table:
+            if default is None:
+                self.error(place, f"{key} is missing")
+            return default or ""
+        value = table[key]
+        if not isinstance(value, str) or not value:
+            self.error((*place, key), f"{key} must be a text, not {describe(value)}")
+            return default or ""
+        return value
+
+    def whole(
+        self, table: Mapping[str, Any], key: str, place: Place, default: int, low: int, high: int
+    ) -> int:
+        """A whole number in a range."""
+        value = table.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            self.error((*place, key), f"{key} must be a whole number, {low} to {high}, not {describe(value)}")
+            return default
+        return value
+
+
+def _line_number(error: str) -> int:
+    found = re.search(r":(\d+): ", error)
+    return int(found[1]) if found else 0
+
+
+def describe(value: object) -> str:
+    """A value as messages show it: ``4 (a number)``."""
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "a table",
+    }
+    kind = kinds.get(type(value), type(value).__name__)
+    return f"{value!r} ({kind})" if not isinstance(value, dict | list) else kind
