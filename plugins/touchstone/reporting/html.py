@@ -1,0 +1,264 @@
+"""One self-contained HTML report from Allure results, made by the Allure 3 that report/ pins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+INSTALL = "npm ci --ignore-scripts --prefix report"
+OLDEST_NODE = 18
+HISTORY_LIMIT = 60
+"""Runs that the history keeps."""
+
+_ANALYTICS = re.compile(
+    r'<script async src="https://www\.googletagmanager\.com[^>]*></script>\s*<script>.*?</script>', re.DOTALL
+)
+_REMOTE = re.compile(
+    r'<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)\s*=\s*["\'](?:https?:)?//[^"\']*', re.I
+)
+# What the page carries may run; nothing may be fetched from, or sent to, anywhere.
+_SEALED = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src data: blob: '
+    "'unsafe-inline' 'unsafe-eval'; form-action 'none'\">"
+)
+
+
+class ReportError(Exception):
+    """The report could not be made; the text says why, and the way out."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What directories of Allure results hold."""
+
+    directories: tuple[Path, ...]
+    uuids: frozenset[str]
+    targets: tuple[str, ...]
+    """Values of the label ``target``, sorted."""
+    verdicts: Counter[str]
+    """Verdict to number of results; the status for a result without a verdict."""
+
+    @property
+    def count(self) -> int:
+        """Number of results."""
+        return len(self.uuids)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was made."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    runs: int
+    """Runs in the history, this one included; 0 without history."""
+
+
+def read_results(directories: Sequence[Path]) -> Results:
+    """Read every ``*-result.json``. Raises ReportError if there is none, or one is damaged."""
+    uuids: set[str] = set()
+    targets: set[str] = set()
+    verdicts: Counter[str] = Counter()
+    for directory in directories:
+        if not directory.is_dir():
+            raise ReportError(
+                f"{directory}: no such directory; make results with pytest --alluredir={directory}"
+            )
+        files = sorted(directory.glob("*-result.json"))
+        if not files:
+            raise ReportError(
+                f"{directory}: no Allure results in it; make some with pytest --alluredir={directory}"
+            )
+        for file in files:
+            labels, status, uuid = _read_result(file)
+            uuids.add(uuid)
+            if target := labels.get("target"):
+                targets.add(target)
+            verdicts[labels.get("verdict", status)] += 1
+    return Results(tuple(directories), frozenset(uuids), tuple(sorted(targets)), verdicts)
+
+
+def _read_result(file: Path) -> tuple[dict[str, str], str, str]:
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        labels = {label["name"]: str(label["value"]) for label in result.get("labels") or ()}
+        return labels, str(result.get("status", "unknown")), str(result["uuid"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReportError(
+            f"{file}: not an Allure result ({type(error).__name__}: {error}); remove it, or run again"
+        ) from error
+
+
+def make_report(
+    results: Results,
+    output: Path,
+    *,
+    title: str,
+    history: Path | None,
+    tools: Path,
+    progress: Callable[[str], None],
+) -> Report:
+    """Write the report, and add the run to the history unless it is in there already.
+
+    Args:
+        results: what to report on.
+        output: the HTML file; appears whole or not at all.
+        title: heading of the report.
+        history: file with one JSON line per run; None: neither read nor written.
+        tools: the directory with package.json, allurerc.mjs and node_modules.
+        progress: gets a sentence per step.
+
+    Raises:
+        ReportError: Allure is not installed, or failed.
+    """
+    node, allure = find_allure(tools)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    progress(f"building the report of {results.count} results from {len(results.targets) or 'no'} target(s)")
+    with tempfile.TemporaryDirectory(prefix="touchstone-report-") as name:
+        work = Path(name)
+        if history is None:
+            page = _generate(results, work, title, None, (node, allure), tools)
+            return Report(output, _replace(output, page), 0)
+        history.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{history}.lock"):
+            lines = _history_without(history, results)
+            (work / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+            page = _generate(results, work, title, work / "history.jsonl", (node, allure), tools)
+            size = _replace(output, page)
+            new = (work / "history.jsonl").read_text(encoding="utf-8")
+            _replace(history, new)
+        return Report(output, size, new.count("\n"))
+
+
+def find_allure(tools: Path) -> tuple[str, Path]:
+    """Node and Allure's entry point. ReportError says how to get what is missing."""
+    package = tools / "package.json"
+    if not package.is_file():
+        raise ReportError(f"{package}: not there; the report is made from a checkout of Touchstone")
+    node = shutil.which("node")
+    if node is None:
+        raise ReportError(f"node is not installed: apt-get install nodejs npm, then {INSTALL}")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    major = re.match(r"v(\d+)\.", version)
+    if major is None or int(major[1]) < OLDEST_NODE:
+        raise ReportError(f"{node} is {version or 'broken'}: version {OLDEST_NODE} or newer is needed")
+    wanted = json.loads(package.read_text(encoding="utf-8"))["dependencies"]["allure"]
+    installed = tools / "node_modules" / "allure" / "package.json"
+    try:
+        found = json.loads(installed.read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError):
+        raise ReportError(f"Allure is not installed: run {INSTALL} in the checkout, once") from None
+    if found != wanted:
+        raise ReportError(f"Allure {found} is installed, {wanted} is wanted: run {INSTALL} in the checkout")
+    return node, installed.parent / "cli.js"
+
+
+def _generate(
+    results: Results, work: Path, title: str, history: Path | None, programs: tuple[str, Path], tools: Path
+) -> str:
+    asked = work / "asked.json"
+    made = work / "made"
+    asked.write_text(
+        json.dumps(
+            {
+                "title": title,
+                "output": str(made),
+                "history": history and str(history),
+                "historyLimit": HISTORY_LIMIT,
+                "targets": results.targets,
+            }
+        ),
+        encoding="utf-8",
+    )
+    # Allure takes directories as glob patterns, which a user's path must not become, and reads no links.
+    directories = [work / f"results-{number}" for number in range(len(results.directories))]
+    for mirror, directory in zip(directories, results.directories, strict=True):
+        shutil.copytree(directory, mirror, copy_function=_link_or_copy)
+    node, allure = programs
+    done = subprocess.run(
+        [
+            node,
+            allure,
+            "generate",
+            "--cwd",
+            work,
+            "--config",
+            tools / "allurerc.mjs",
+            *(path.name for path in directories),
+        ],
+        env={**os.environ, "TOUCHSTONE_REPORT": str(asked)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    pages = sorted(made.glob("**/index.html"), key=lambda page: len(page.parts))
+    if done.returncode != 0 or not pages:
+        raise ReportError(f"Allure failed (exit status {done.returncode}):\n{done.stdout.strip()}")
+    return seal(pages[0].read_text(encoding="utf-8"))
+
+
+def _link_or_copy(source: str, copy: str) -> None:
+    try:
+        os.link(source, copy)
+    except OSError:  # another file system
+        shutil.copy2(source, copy)
+
+
+def seal(page: str) -> str:
+    """Take out what would load from the network, and forbid it. ReportError if something is left."""
+    page = _ANALYTICS.sub("", page)
+    if left := _REMOTE.search(page):
+        raise ReportError(f"the report would contact the network ({left[0][:120]}): not written")
+    head = page.find("<head>")
+    if head < 0:
+        raise ReportError("Allure wrote a page without a head: not written")
+    return page[: head + len("<head>")] + "\n    " + _SEALED + page[head + len("<head>") :]
+
+
+def _history_without(history: Path, results: Results) -> list[str]:
+    """Lines of the history without these very results: a report may be made twice, a run counts once."""
+    try:
+        lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    ours = {hashlib.md5(uuid.encode(), usedforsecurity=False).hexdigest() for uuid in results.uuids}
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            ids = {item["id"] for item in json.loads(line)["testResults"].values()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ReportError(
+                f"{history}:{number}: not a line of Allure history ({error}); remove the line, or name "
+                "another file with --history"
+            ) from error
+        if not ids & ours:
+            kept.append(line if line.endswith("\n") else line + "\n")
+    return kept
+
+
+def _replace(path: Path, text: str) -> int:
+    """Write a file whole or not at all; its size in bytes."""
+    data = text.encode("utf-8")
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_bytes(data)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    return len(data)
