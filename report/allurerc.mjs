@@ -34,10 +34,9 @@ const everyStatus = ["failed", "broken", "skipped", "passed", "unknown"];
 const charts = [
   { type: "currentStatus", title: "Verdicts of this run" },
   { type: "statusDynamics", title: "Run by run", limit: asked.historyLimit },
-  { type: "problemsDistribution", by: "environment", title: "Problems by target" },
+  { type: "problemsDistribution", by: "environment", title: "Share of checks that did not pass, by target and area" },
   { type: "statusTransitions", title: "What changed since the run before", limit: asked.historyLimit },
   { type: "testResultSeverities", title: "Status by severity", levels: ["blocker", "critical", "normal", "minor", "trivial"], statuses: everyStatus, includeUnset: true },
-  { type: "stabilityDistribution", title: "Stability by area", groupBy: "epic", skipStatuses: ["skipped", "unknown"], threshold: 90 },
   { type: "durations", title: "Durations", groupBy: "none" },
   { type: "durationDynamics", title: "Duration, run by run", limit: asked.historyLimit },
 ];
