@@ -1,1 +1,1 @@
-"""The target interface: what a probe is, what a driver does, how the agent is spoken to. Knows no YAML and no pytest."""
+"""The target interface: what a probe is, what a driver does, how the agent is spoken to."""

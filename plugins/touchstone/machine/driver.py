@@ -14,7 +14,7 @@ class TargetError(Exception):
 
 
 class InfrastructureError(TargetError):
-    """The framework, the emulator, the link or the lab failed: never the hypervisor's fault."""
+    """The framework, the emulator, the link or the lab failed, never the hypervisor."""
 
 
 class TargetDied(TargetError):
@@ -54,7 +54,7 @@ class TargetInfo:
 
 @dataclass(frozen=True)
 class Autopsy:
-    """Evidence taken from a target that died or hangs. Whatever could not be had is empty, and ``notes`` says why."""
+    """Evidence from a target that died or hangs. What could not be had is empty, and ``notes`` says why."""
 
     reason: str
     """Why the machine stopped, in one sentence: ``guest triple fault (QEMU: RESET, guest-reset)``."""
@@ -81,7 +81,7 @@ class Driver(Protocol):
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""
 
     def reset(self, progress: Callable[[str], None]) -> TargetInfo:
-        """Bring a target in any state (dead, hung, alive) back to a reached agent with no subject loaded."""
+        """Bring a target in any state (dead, hung, alive) back to a reached agent, no subject loaded."""
 
     def stop(self) -> None:
         """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""
@@ -108,7 +108,7 @@ class Driver(Protocol):
         """Send ``count`` NMIs to each CPU, from inside of the target."""
 
     def inject_nmi(self) -> None:
-        """Inject one NMI from outside of the target. AgentRefused with code ``unsupported`` where that cannot be done."""
+        """Inject one NMI from outside of the target. AgentRefused (``unsupported``) where that cannot be done."""
 
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""
@@ -120,4 +120,4 @@ class Driver(Protocol):
         """Position in the serial log, to ask later for what came after it."""
 
     def serial_since(self, mark: int) -> str:
-        """The serial log since a mark, undecodable bytes as ``\\xNN``."""
+        r"""The serial log since a mark, undecodable bytes as ``\xNN``."""

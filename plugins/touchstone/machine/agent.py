@@ -1,0 +1,341 @@
+"""The agent's controller: requests out, answers in, over any channel."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn
+
+from touchstone.machine import protocol
+from touchstone.machine.channel import Channel
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung, TargetInfo
+from touchstone.machine.probe import GPRS, STACK_END, Operand, ProbeRequest, ProbeResult
+from touchstone.machine.serial_log import SerialLog, readable
+
+MASK64 = 2**64 - 1
+START_RSP = STACK_END - 0x100
+"""Offset in the slot of the RSP that a probe starts with."""
+REPLY_TIMEOUT = 5.0
+"""Seconds for requests that run no probe."""
+LOAD_TIMEOUT = 20.0
+"""Seconds for loading and unloading a subject on all CPUs."""
+
+
+def splitmix64(seed: int, count: int) -> list[int]:
+    """The first outputs of Vigna's splitmix64 started with ``seed``."""
+    values = []
+    for index in range(1, count + 1):
+        z = (seed + index * 0x9E3779B97F4A7C15) & MASK64
+        z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & MASK64
+        z = ((z ^ z >> 27) * 0x94D049BB133111EB) & MASK64
+        values.append(z ^ z >> 31)
+    return values
+
+
+def cpu_mask(cpus: Iterable[int]) -> int:
+    """CPU numbers as the bit mask that the protocol speaks of. ValueError outside of 0 to 63."""
+    mask = 0
+    for cpu in cpus:
+        if not 0 <= cpu < 64:
+            raise ValueError(f"CPU {cpu} is not between 0 and 63")
+        mask |= 1 << cpu
+    return mask
+
+
+def encode_operand(operand: Operand, at: int = 0) -> str:
+    """An operand as the protocol writes it."""
+    if operand.base == "number":
+        # `c10` would be start + 0x10: a number never begins with c.
+        text = f"{operand.offset & MASK64:x}"
+        return "0" + text if text[0] == "c" else text
+    letter = {"scratch": "s", "start": "c", "stack": "t"}[operand.base]
+    sign = "-" if operand.offset < 0 else ""
+    return f"{letter}{sign}{abs(operand.offset):x}"
+
+
+def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
+    """The pairs of a ``run`` request. ValueError for what cannot be said in the protocol."""
+    if not probe.code:
+        raise ValueError("a probe needs code")
+    pairs = [("code", probe.code.hex())]
+    if probe.cpl:
+        pairs.append(("cpl", str(probe.cpl)))
+    if (mask := cpu_mask(probe.cpus)) != 1:
+        pairs.append(("on", f"{mask:x}"))
+    if probe.together:
+        pairs.append(("once", "1"))
+    if probe.at:
+        pairs.append(("at", f"{probe.at:x}"))
+    if probe.seed is not None:
+        pairs.append(("seed", f"{probe.seed & MASK64:x}"))
+    for name, operand in probe.registers.items():
+        if name not in GPRS:
+            raise ValueError(f"{name!r} is not a general-purpose register ({', '.join(GPRS)})")
+        pairs.append((name, encode_operand(operand)))
+    if probe.rflags != 2:
+        pairs.append(("rflags", f"{probe.rflags:x}"))
+    for name, (to_set, to_clear) in probe.bits.items():
+        pairs.append((name, f"{to_set:x}:{to_clear:x}"))
+    pairs += [(name, encode_operand(operand)) for name, operand in probe.debug.items()]
+    pairs += [("mem", f"{offset:x}:{data.hex()}") for offset, data in probe.memory]
+    if probe.read is not None:
+        pairs.append(("read", f"{probe.read[0]:x}:{probe.read[1]:x}"))
+    if probe.keep:
+        pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
+    return pairs
+
+
+def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
+    """All GPRS as they are when the probe starts on the CPU whose slot is at ``slot``."""
+    seeded = [name for name in GPRS if name != "rsp"]
+    values = [0] * len(seeded) if probe.seed is None else splitmix64(probe.seed, len(seeded))
+    registers = dict(zip(seeded, values, strict=True)) | {"rsp": slot + START_RSP}
+    for name, operand in probe.registers.items():
+        registers[name] = operand.resolve(slot, probe.at)
+    return {name: registers[name] for name in GPRS}
+
+
+class AgentClient:
+    """Speaks to one agent. Every byte that it reads goes to the log first.
+
+    TargetHung: no answer in time. TargetDied: the channel ended, or the machine was reset behind our back.
+    AgentRefused: the agent said no. InfrastructureError: somebody breaks the protocol.
+    """
+
+    def __init__(self, channel: Channel, log: SerialLog, timeout_factor: float = 1.0) -> None:
+        """``timeout_factor`` stretches every timeout: an emulator is slower than a box."""
+        self._channel = channel
+        self._log = log
+        self._factor = timeout_factor
+        self._splitter = protocol.LineSplitter()
+        self._waiting: list[protocol.Line] = []
+        self._nonce = ""
+        self._number = 0
+        self.info: TargetInfo | None = None
+
+    def wait_ready(self, timeout: float) -> protocol.Event:
+        """Wait until the agent of a booting machine says ``ready``; ``timeout`` in seconds, not stretched."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self._next_line(deadline, f"the agent was not ready after {timeout:g} s")
+            if isinstance(line, protocol.Event) and line.word == "ready":
+                return line
+
+    def hello(self) -> TargetInfo:
+        """Greet the agent with a fresh nonce."""
+        self._nonce, nonce = "-", secrets.token_hex(4)
+        deadline = time.monotonic() + REPLY_TIMEOUT * self._factor
+        number = self._send("hello", [("nonce", nonce)], deadline)
+        self._nonce = nonce
+        try:
+            fields = self._answer(number, "hello", deadline, []).fields
+        except AgentRefused as refusal:
+            raise InfrastructureError(f"the agent refused to be greeted: {refusal}") from None
+        try:
+            self.info = TargetInfo(
+                vendor=fields["vendor"],
+                cpus=int(fields["cpus"]),
+                os=fields["os"],
+                subject=fields["subject"],
+                agent=fields["agent"],
+                slot=int(fields["slot"], 16),
+                uslot=int(fields["uslot"], 16),
+                stride=int(fields["stride"], 16),
+            )
+        except (KeyError, ValueError) as error:
+            self._violated("hello", f"{error!r} in {dict(fields)}")
+        if self.info.vendor not in ("intel", "amd") or not 1 <= self.info.cpus <= 64:
+            self._violated("hello", f"vendor={self.info.vendor} cpus={self.info.cpus}")
+        return self.info
+
+    def run(self, probe: ProbeRequest) -> list[ProbeResult]:
+        """Run a probe; one result per CPU, in the order of ``probe.cpus``."""
+        info = self._reached()
+        answers = self._gather("run", encode_probe(probe), set(probe.cpus), probe.timeout)
+        base = info.uslot if probe.cpl else info.slot
+        return [self._result(probe, cpu, base + cpu * info.stride, answers[cpu].fields) for cpu in probe.cpus]
+
+    def nmi(self, cpus: Iterable[int], count: int) -> None:
+        """Send ``count`` NMIs to each CPU from inside."""
+        self._ask("nmi", [("on", f"{cpu_mask(cpus):x}"), ("n", str(count))], REPLY_TIMEOUT + count * 1e-3)
+
+    def counts(self) -> list[int]:
+        """NMIs since boot, per CPU."""
+        cpus = range(self._reached().cpus)
+        answers = self._gather("counts", [("on", f"{cpu_mask(cpus):x}")], set(cpus), REPLY_TIMEOUT)
+        return [self._number_in(answers[cpu].fields, "nmi", "counts", 10) for cpu in cpus]
+
+    def load(self, option: str | None = None) -> None:
+        """Load the subject."""
+        self._ask("subject", [("do", "load"), *([("opt", option)] if option else [])], LOAD_TIMEOUT)
+
+    def unload(self) -> None:
+        """Unload the subject."""
+        self._ask("subject", [("do", "unload")], LOAD_TIMEOUT)
+
+    def query(self) -> dict[str, str]:
+        """What the subject says of itself."""
+        return dict(self._ask("subject", [("do", "query")], REPLY_TIMEOUT).fields)
+
+    def exits(self, cpu: int) -> dict[str, int]:
+        """Exit counters of a CPU."""
+        fields = self._ask("subject", [("do", "exits"), ("cpu", str(cpu))], REPLY_TIMEOUT).fields
+        return {name: self._number_in(fields, name, "subject do=exits", 10) for name in fields}
+
+    def trace(self, cpu: int, count: int) -> list[str]:
+        """The last exits of a CPU, newest last: ``cpuid rip=0x100abc info=0x0``."""
+        pairs = [("do", "trace"), ("cpu", str(cpu)), ("n", str(count))]
+        text = self._ask("subject", pairs, REPLY_TIMEOUT).fields.get("exits", "")
+        lines = []
+        for entry in filter(None, text.split(",")):
+            reason, *numbers = entry.split(":")
+            words = [f"{what}=0x{number}" for what, number in zip(("rip", "info"), numbers, strict=False)]
+            lines.append(" ".join([reason, *words]))
+        return lines
+
+    def forget(self) -> None:
+        """The machine is being reset: whatever it began to say will not be finished, nothing of it counts."""
+        self._splitter.clear()
+        self._waiting.clear()
+        self._nonce = ""
+
+    def _reached(self) -> TargetInfo:
+        if self.info is None or not self._nonce:
+            raise InfrastructureError("the agent has not been greeted")
+        return self.info
+
+    def _result(self, probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, str]) -> ProbeResult:
+        def number(key: str, base: int = 16) -> int | None:
+            return self._number_in(fields, key, "run", base) if key in fields else None
+
+        def required(key: str) -> int:
+            return self._number_in(fields, key, "run", 16)
+
+        end = fields.get("end")
+        if end not in ("done", "exc"):
+            self._violated("run", f"end={end}")
+        given = given_registers(probe, slot)
+        try:
+            memory = bytes.fromhex(fields.get("mem", ""))
+        except ValueError:
+            self._violated("run", f"mem={fields['mem']}")
+        if len(memory) != (probe.read[1] if probe.read else 0):
+            self._violated("run", f"{len(memory)} bytes of memory came back, {probe.read} was asked for")
+        return ProbeResult(
+            cpu=cpu,
+            vector=required("vec") if end == "exc" else None,
+            error_code=number("ec"),
+            registers={name: given[name] if (value := number(name)) is None else value for name in GPRS},
+            given=given,
+            rip=required("rip"),
+            rflags=required("rflags"),
+            start=slot + probe.at,
+            slot=slot,
+            cr2=number("cr2"),
+            dr6=number("dr6"),
+            memory=memory,
+            nmis=number("nmi", 10) or 0,
+        )
+
+    def _ask(self, verb: str, pairs: list[tuple[str, str]], timeout: float) -> protocol.Answer:
+        """One request, one answer."""
+        self._reached()
+        deadline = time.monotonic() + timeout * self._factor
+        number = self._send(verb, pairs, deadline)
+        return self._answer(number, verb, deadline, [])
+
+    def _gather(
+        self, verb: str, pairs: list[tuple[str, str]], cpus: set[int], timeout: float
+    ) -> dict[int, protocol.Answer]:
+        """One request, one answer per CPU. All are read, so that the next request finds none of them."""
+        self._reached()
+        deadline = time.monotonic() + timeout * self._factor
+        number = self._send(verb, pairs, deadline)
+        answers: dict[int, protocol.Answer] = {}
+        damaged: list[str] = []
+        while len(answers) < len(cpus):
+            answer = self._answer(number, verb, deadline, damaged, per_cpu=True)
+            cpu = self._number_in(answer.fields, "cpu", verb, 10)
+            of = self._number_in(answer.fields, "of", verb, 10)
+            if cpu not in cpus or of != len(cpus):
+                self._violated(verb, f"cpu={cpu} of={of}, asked for {sorted(cpus)}")
+            if answers.setdefault(cpu, answer) != answer:
+                self._violated(verb, f"two different answers of CPU {cpu}")
+        for cpu, answer in sorted(answers.items()):
+            if not answer.ok:
+                raise AgentRefused(answer.code, f"CPU {cpu}: {answer.text}".rstrip(": "))
+        return answers
+
+    def _send(self, verb: str, pairs: list[tuple[str, str]], deadline: float) -> int:
+        self._number += 1
+        request = protocol.format_request(self._nonce, self._number, verb, pairs)
+        if len(request) > protocol.MAX_REQUEST:
+            raise AgentRefused("too-long", f"{len(request)} bytes; {protocol.MAX_REQUEST} at most")
+        try:
+            self._channel.send(request, deadline)
+        except TimeoutError:
+            raise TargetHung(f"the target did not take the request {verb}") from None
+        return self._number
+
+    def _answer(
+        self, number: int, verb: str, deadline: float, damaged: list[str], *, per_cpu: bool = False
+    ) -> protocol.Answer:
+        """The next answer to request ``number``; stale ones are passed over, one CPU's refusals returned."""
+        limit = f"no answer to {verb}"
+        while True:
+            try:
+                line = self._next_line(deadline, limit)
+            except TargetHung:
+                if damaged:
+                    raise InfrastructureError(
+                        f"the answer to {verb} came damaged ({damaged[-1]}); see the serial log"
+                    ) from None
+                raise
+            if isinstance(line, protocol.Damaged):
+                damaged.append(f"{line.why}: {line.text!r}")
+            elif isinstance(line, protocol.Event):
+                if line.word == "ready":
+                    self._rebooted(f"its agent said ready while it was asked to {verb}")
+            elif line.nonce == "-" and line.number == 0 and not line.ok:
+                self._violated(verb, f"the agent could not read the request ({line.code}: {line.text})")
+            elif line.number == number and (line.nonce == self._nonce or (verb == "hello" and not line.ok)):
+                if line.ok or (per_cpu and "cpu" in line.fields):
+                    return line
+                if line.code == "nonce":
+                    self._rebooted(f"its agent does not know this session ({verb})")
+                raise AgentRefused(line.code, line.text)
+
+    def _next_line(self, deadline: float, limit: str) -> protocol.Line:
+        while not self._waiting:
+            try:
+                data = self._channel.receive(deadline)
+            except TimeoutError:
+                raise TargetHung(f"{limit}{self._progress()}") from None
+            if not data:
+                raise TargetDied("the connection to the agent ended")
+            self._log.append(data)
+            self._waiting += self._splitter.feed(data)
+        return self._waiting.pop(0)
+
+    def _progress(self) -> str:
+        rest = self._splitter.rest
+        return f"; the last it said was {readable(rest[-80:])!r}, without a line's end" if rest else ""
+
+    def _rebooted(self, how: str) -> NoReturn:
+        self._nonce = ""
+        raise TargetDied(f"the machine was reset behind our back: {how}")
+
+    def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
+        text = fields.get(key, "")
+        digits = "0123456789abcdef"[:base]
+        if not text or any(char not in digits for char in text):
+            self._violated(verb, f"{key}={text!r} is not a number" if key in fields else f"{key} is missing")
+        return int(text, base)
+
+    def _violated(self, verb: str, what: str) -> NoReturn:
+        raise InfrastructureError(f"the agent's answer to {verb} breaks the protocol: {what}")
+
+
+Progress = Callable[[str], None]
+"""Takes one sentence per step."""

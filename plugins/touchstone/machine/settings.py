@@ -1,0 +1,36 @@
+"""What the inventory says about one target, for the driver that has to drive it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+class SettingsError(ValueError):
+    """A setting that its driver cannot work with: which one, its value, and what would do."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(f"{key}: {what}")
+        self.key = key
+        """Key in the inventory's table of the target; options of the driver by their own name."""
+        self.what = what
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """One target of the inventory. ``touchstone.drivers.registry.validate`` says if its driver takes it."""
+
+    name: str
+    driver: str
+    """``qemu``, ``bochs``."""
+    vendor: Literal["intel", "amd"]
+    cpus: int = 4
+    memory_mib: int = 64
+    """RAM of the machine in MiB."""
+    cpu_model: str = ""
+    """As the emulator names it (``EPYC,+svm,+npt``, ``corei7_skylake_x``); empty: the driver's default."""
+    timeout_factor: float = 1.0
+    """Stretches every timeout."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """What only this driver knows; see its ``OPTIONS``."""
