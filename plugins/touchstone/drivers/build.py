@@ -1,0 +1,127 @@
+"""Building the bare images: ``make -C targets/bare``, one at a time, and the compiler's words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from touchstone.machine.driver import InfrastructureError
+
+LOCK_TIMEOUT = 600.0
+"""Seconds to wait for another run that builds."""
+
+
+@dataclass(frozen=True)
+class BareImage:
+    """The three files of a bare image."""
+
+    elf: Path
+    """Multiboot image for QEMU's ``-kernel``."""
+    symbols: Path
+    """ELF64 with symbols and line numbers; never loaded."""
+    disk: Path
+    """Raw disk image with a boot sector, for Bochs."""
+
+    @classmethod
+    def named(cls, name: str, directory: Path) -> BareImage:
+        """The image of a subject (``none`` for the bare machine) in a build directory."""
+        stem = directory / f"bare-{name}"
+        return cls(Path(f"{stem}.elf"), Path(f"{stem}.elf64"), Path(f"{stem}.img"))
+
+    @classmethod
+    def beside(cls, elf: Path) -> BareImage:
+        """The image whose multiboot file is ``elf``, with the other two beside it."""
+        return cls(elf, elf.with_suffix(".elf64"), elf.with_suffix(".img"))
+
+
+def repository_root(start: Path | None = None) -> Path:
+    """The checkout that ``start`` (default: this file) is in: where ``targets/bare`` is."""
+    here = (start or Path(__file__)).resolve()
+    for directory in (here, *here.parents):
+        if (directory / "targets" / "bare").is_dir():
+            return directory
+    raise InfrastructureError(
+        f"no checkout of Touchstone around {here}: targets/bare is needed to build a target's image"
+    )
+
+
+def build_bare(
+    subject: Path | None,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    root: Path | None = None,
+    directory: Path | None = None,
+    name: str | None = None,
+) -> BareImage:
+    """Build the bare image of a subject, or find that it is up to date.
+
+    ``subject`` is the directory of the subject's sources, None for the bare machine; ``name`` is the
+    subject's name (default: ``veneer``). ``directory`` takes the files (default: ``targets/bare/build``).
+    InfrastructureError with the compiler's message.
+    """
+    root = root or repository_root()
+    source = root / "targets" / "bare"
+    out = (directory or source / "build").resolve()
+    name = name or ("none" if subject is None else "veneer")
+    command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}", f"BUILD={out}"]
+    if subject is not None:
+        if not subject.is_dir():
+            raise InfrastructureError(f"the subject's sources are not in {subject}: no such directory")
+        command.append(f"SUBJECT={subject.resolve()}")
+    if shutil.which("make") is None:
+        raise InfrastructureError("make is missing (apt-get install make gcc)")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"waiting for another run that builds in {out}")
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT)
+        except Timeout:
+            raise InfrastructureError(
+                f"another run has been building in {out} for {LOCK_TIMEOUT:g} s"
+            ) from None
+    try:
+        _make(command, progress, name)
+    finally:
+        lock.release()
+    image = BareImage.named(name, out)
+    for path in (image.elf, image.symbols, image.disk):
+        if not path.exists():
+            raise InfrastructureError(f"{' '.join(command)} succeeded, but made no {path}")
+    return image
+
+
+def _make(command: list[str], progress: Callable[[str], None], name: str) -> None:
+    query = subprocess.run([*command, "-q"], capture_output=True, check=False)
+    if query.returncode == 0:
+        return
+    progress(f"building the bare image of {name}")
+    # A session of its own: Ctrl-C reaches us alone, and we end make and its compilers.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")},
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if process.returncode != 0:
+        text = output.decode("utf-8", "backslashreplace").strip()
+        lines = text.splitlines()
+        shown = "\n".join(lines if len(lines) <= 60 else ["...", *lines[-60:]])
+        raise InfrastructureError(f"{' '.join(command)} failed:\n{shown}")

@@ -1,0 +1,174 @@
+"""QEMU's monitor, synchronously: qemu.qmp in one loop thread that all machines of a process share."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qemu.qmp import EventListener, Message, QMPClient, QMPError, Runstate
+from qemu.qmp.qmp_client import ExecInterruptedError, ExecuteError
+
+from touchstone.machine.driver import InfrastructureError
+
+T = TypeVar("T")
+
+
+class MonitorGone(InfrastructureError):
+    """QEMU ended, or closed its monitor."""
+
+
+class MonitorRefused(InfrastructureError):
+    """QEMU answered a command with an error."""
+
+
+class LoopThread:
+    """An event loop that runs in a daemon thread of its own from its first use on."""
+
+    _shared: LoopThread | None = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="touchstone-qmp", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def shared(cls) -> LoopThread:
+        """The one of this process."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+                atexit.register(cls._shared.close)
+            return cls._shared
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a coroutine and do not wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+        """Run a coroutine and wait for it; TimeoutError after ``timeout`` seconds. Ctrl-C cancels it."""
+        future = self.submit(_within(coroutine, timeout))
+        try:
+            return future.result(timeout + 5)  # the inner deadline is the real one; this guards a dead loop
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the loop and wait for its thread."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(5)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
+async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
+    return await asyncio.wait_for(coroutine, timeout)
+
+
+class _Watch(EventListener):
+    """Hands every event to a function, in the loop's thread, and keeps none."""
+
+    def __init__(self, handler: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    async def put(self, event: Message) -> None:
+        self._handler(event)
+
+
+class Monitor:
+    """One QEMU's monitor. QEMU connects to us, so there is no socket to wait for and nothing to poll."""
+
+    def __init__(self, path: Path, on_event: Callable[[Mapping[str, Any]], None], name: str = "qemu") -> None:
+        """Listen on ``path``. ``on_event`` gets every event, in the loop's thread; it must not block."""
+        self._thread = LoopThread.shared()
+        self._on_event = on_event
+        self._negotiated: concurrent.futures.Future[None] | None = None
+        self._client = self._thread.call(self._listen(path, name), 5)
+
+    async def _listen(self, path: Path, name: str) -> QMPClient:
+        client = QMPClient(name)
+        client.events.event_filter = lambda _: False  # it would keep all events of a long session
+        client.register_listener(_Watch(self._on_event))
+        await client.start_server(str(path))
+        return client
+
+    def accept(self, done: Callable[[], None]) -> None:
+        """Begin to wait for QEMU and to negotiate; ``done`` is called in the loop's thread after that."""
+        self._negotiated = self._thread.submit(self._client.accept())
+        self._negotiated.add_done_callback(lambda _: done())
+
+    @property
+    def accepted(self) -> bool:
+        """Whether QEMU has connected, successfully or not."""
+        return self._negotiated is not None and self._negotiated.done()
+
+    def established(self, timeout: float) -> None:
+        """Wait until the negotiation is over. MonitorGone if it failed."""
+        assert self._negotiated is not None
+        try:
+            self._negotiated.result(timeout)
+        except (QMPError, EOFError, OSError) as error:
+            raise MonitorGone(f"QEMU did not open its monitor: {error}") from error
+        except concurrent.futures.TimeoutError:
+            raise InfrastructureError(f"QEMU did not open its monitor in {timeout:g} s") from None
+
+    def version(self) -> tuple[int, int]:
+        """QEMU's version, major and minor."""
+        greeting = self._client.greeting
+        if greeting is None:
+            return (0, 0)
+        numbers: dict[str, int] = greeting.QMP.version["qemu"]  # type: ignore[assignment]
+        return (numbers["major"], numbers["minor"])
+
+    def execute(self, command: str, timeout: float = 10.0, **arguments: Any) -> Any:
+        """Run a command; ``_`` in an argument's name becomes ``-``. MonitorRefused, MonitorGone."""
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        try:
+            return self._thread.call(self._client.execute(command, named or None), timeout)
+        except ExecuteError as error:
+            raise MonitorRefused(f"{command}: {error}") from None
+        except (ExecInterruptedError, QMPError, EOFError, OSError, RuntimeError) as error:
+            raise MonitorGone(f"{command}: QEMU's monitor is gone ({error!r})") from error
+        except (TimeoutError, concurrent.futures.TimeoutError):
+            raise InfrastructureError(f"{command}: no answer of QEMU's monitor in {timeout:g} s") from None
+
+    def submit(self, command: str, then: Callable[[Any], None]) -> None:
+        """Run a command from the loop's thread; ``then`` gets its value there. Failures are dropped."""
+
+        async def run() -> None:
+            with contextlib.suppress(QMPError, EOFError, OSError):
+                then(await self._client.execute(command))
+
+        self._thread.submit(run())
+
+    def human(self, line: str, timeout: float = 10.0, cpu: int | None = None) -> str:
+        """Run a line of the human monitor; ``cpu`` is the one that it is about."""
+        selected = {} if cpu is None else {"cpu_index": cpu}
+        text = self.execute("human-monitor-command", timeout, command_line=line, **selected)
+        return str(text).replace("\r\n", "\n")
+
+    def close(self) -> None:
+        """Disconnect. Safe in any state, and to repeat."""
+
+        async def disconnect() -> None:
+            with contextlib.suppress(EOFError, OSError, QMPError):  # it re-raises what the reader died of
+                if self._client.runstate is not Runstate.IDLE:
+                    await self._client.disconnect()
+
+        if self._negotiated is not None and not self._negotiated.done():
+            self._negotiated.cancel()
+        with contextlib.suppress(TimeoutError, concurrent.futures.TimeoutError, RuntimeError):
+            self._thread.call(disconnect(), 10)

@@ -1,0 +1,68 @@
+"""Which driver drives which target. Nothing of a driver is imported before its first target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from touchstone.drivers.base import ImageProvider
+from touchstone.drivers.build import BareImage, build_bare
+from touchstone.machine.driver import Driver
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+DRIVERS = ("bochs", "qemu")
+"""Names of the drivers, as the inventory writes them."""
+
+
+def validate(settings: TargetSettings) -> None:
+    """SettingsError unless the target's driver can work with these settings. Contacts nothing."""
+    if settings.vendor not in ("intel", "amd"):
+        raise SettingsError("vendor", f"{settings.vendor!r} is neither 'intel' nor 'amd'")
+    if settings.timeout_factor <= 0:
+        raise SettingsError("timeout-factor", f"{settings.timeout_factor} is not positive")
+    if settings.driver == "qemu":
+        from touchstone.drivers import qemu  # noqa: PLC0415
+
+        qemu.read_settings(settings)
+    elif settings.driver == "bochs":
+        from touchstone.drivers import bochs  # noqa: PLC0415
+
+        bochs.read_settings(settings)
+    else:
+        raise SettingsError("driver", f"{settings.driver!r} is none of {', '.join(DRIVERS)}")
+
+
+def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_directory: Path) -> Driver:
+    """A driver for a target, not started.
+
+    ``subject`` is the directory of the subject's sources, None for the bare machine, or an image that is
+    built already. ``log_directory`` gets the serial log, ``NAME.serial.log``. SettingsError as ``validate``.
+    """
+    validate(settings)
+    provide: ImageProvider = _provider(subject)
+    if settings.driver == "qemu":
+        from touchstone.drivers.qemu import QemuDriver  # noqa: PLC0415
+
+        return QemuDriver(settings, provide, log_directory)
+    from touchstone.drivers.bochs import BochsDriver  # noqa: PLC0415
+
+    return BochsDriver(settings, provide, log_directory)
+
+
+def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lambda _: None) -> str:
+    """Why this host cannot run the target (a flag or a parameter that is missing), or nothing.
+
+    Starts a short-lived machine where only that tells; nothing for what an installation would cure.
+    """
+    if settings.driver == "qemu":
+        from touchstone.drivers import nested, qemu  # noqa: PLC0415
+
+        if qemu.read_settings(settings).accel == "kvm":
+            return nested.decide(settings.vendor, progress).reason
+    return ""
+
+
+def _provider(subject: Path | BareImage | None) -> ImageProvider:
+    if isinstance(subject, BareImage):
+        return lambda progress: subject
+    return lambda progress: build_bare(subject, progress)
