@@ -61,19 +61,41 @@ class Body:
 
 
 @dataclass(frozen=True)
+class Place:
+    """An address inside of a body, which only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
+
+    label: str
+    """``end`` (behind the last byte), or a label of the body."""
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.offset:+#x}" if self.offset else self.label
+
+
+Value = Operand | Place
+"""A number or an address. ``touchstone.suite.request.settle`` makes an Operand of it."""
+
+
+@dataclass(frozen=True)
 class Given:
     """State in which the probe starts."""
 
     random: bool = False
     """All GPRs that are not named start with random values (reproducible: seeded by the check's id)."""
-    registers: Mapping[str, Operand] = field(default_factory=dict)
+    registers: Mapping[str, Value] = field(default_factory=dict)
     rflags: int = 2
     bits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """``cr0``, ``cr4``, ``efer``: (set, clear)."""
-    debug: Mapping[str, Operand] = field(default_factory=dict)
+    debug: Mapping[str, Value] = field(default_factory=dict)
+    """``dr0`` to ``dr3``, ``dr6``, ``dr7``."""
     memory: tuple[tuple[int, bytes], ...] = ()
+    """(offset in the scratch area, bytes)."""
     at: int = 0
+    """Offset of the body in the code area."""
+    at_page_end: bool = False
+    """``at: page-end``: the body's last byte is the last one of the code area's first page; ``at`` does not count."""
     keep: tuple[int, ...] = ()
+    """Numbers of MSRs to save before and to restore after the probe."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +111,12 @@ class FieldExpectation:
     register: str
     low: int
     width: int
-    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not"]
-    value: Operand | None = None
-    values: tuple[Operand, ...] = ()
+    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim"]
+    value: Value | None = None
+    values: tuple[Value, ...] = ()
     """For ``in`` (one of them) and ``not`` (none of them)."""
+    claim: str | None = None
+    """For ``claim``: the name of the subject's claim, without ``claim.``."""
     source: Source | None = None
 
 
@@ -101,15 +125,22 @@ class Expectation:
     """Everything that must hold when the probe has ended."""
 
     native: bool = False
-    """``expect: native``: end, exception, RIP, RFLAGS, GPRs, CR2 and memory are what the same probe gave in the native phase."""
+    """``expect: native``: everything that is not named is what the same probe gave in the native phase.
+
+    That is: end, exception, error code, RIP, RFLAGS, GPRs, CR2, DR6 and memory.
+    """
     exception: str | None = None
-    """``none``, ``#UD``, ``#GP(0)``: mnemonic, with error code if it matters; None: not stated, which means none unless ``native``."""
+    """``none``, ``#UD``, ``#GP(0)``: mnemonic, with error code if it matters.
+
+    None: not stated, which means none unless ``native``.
+    """
     vector: int | None = None
     """Vector of ``exception``."""
     error_code: int | None = None
-    rip: Operand | None = None
-    """Address at the end, base ``start``: offset from the first byte. ``end`` in the suite is start + code size."""
+    rip: Value | None = None
+    """Address at the end, if stated: ``start+2``, a label of the body. ``rip_at_end`` says ``end``."""
     rip_at_end: bool = False
+    """``rip: end``, or no exception was expected: start + code size."""
     gprs_unchanged: bool = False
     """All GPRs that no other field names are as given."""
     fields: tuple[FieldExpectation, ...] = ()

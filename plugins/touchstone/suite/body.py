@@ -1,0 +1,143 @@
+"""The lines of a probe before the assembler sees them: labels, and what a body must not contain.
+
+All bodies of a session are assembled in one run, so a body must not be able to touch its neighbours: no
+directive that opens something (a macro, a comment, another file), no section, no symbol that leaks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from touchstone.suite.model import Body
+from touchstone.suite.operands import number
+from touchstone.suite.problems import Problem, meant
+from touchstone.suite.registers import SUB_REGISTERS
+
+DIRECTIVES = frozenset(
+    ".byte .word .short .hword .2byte .long .int .4byte .quad .8byte .octa .ascii .asciz .string .zero .skip .space"
+    " .fill .align .balign .p2align .code16 .code32 .code64 .nops".split()
+)
+"""The directives that a body may use."""
+
+_SIZED = frozenset({".zero", ".skip", ".space", ".fill", ".align", ".balign", ".p2align", ".nops"})
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'\\?.\'?|#.*|//.*|/\*|;|"|[A-Za-z_.$][\w.$]*|0[xX][0-9a-fA-F]+|\d\w*|\s+|.')
+_NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
+_RESERVED = {
+    *SUB_REGISTERS, *"cs ds es fs gs ss rip eip start end scratch stack unchanged native in not".split(),
+    *(f"{kind}{index}" for kind in ("cr", "dr", "st", "mm", "xmm", "ymm", "zmm", "k") for index in range(16)),
+}  # fmt: skip
+_DECORATION = re.compile(r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}")
+_BRACED = re.compile(r"\{([A-Za-z_][\w-]*)\}")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a body, as tokens; comments are gone."""
+
+    line: int
+    """Index of its line in the body."""
+    tokens: tuple[str, ...]
+    label: str | None
+    """A label that it defines, or a symbol that it sets."""
+    assigns: bool
+    """``name = value``: the symbol is a number and no address."""
+    broken: str | None = None
+    """What makes the rest of the line unreadable."""
+
+
+def statements(body: Body) -> Iterator[Statement]:
+    """The statements of a body: ``a: b: mov eax, 1; ret`` are four."""
+    for line, text in enumerate(body.lines):
+        tokens: list[str] = []
+        for token in _TOKEN.findall(text):
+            if token[0] == "#" or token.startswith("//"):
+                break
+            if token in ("/*", '"'):
+                what = "a /* comment; use #" if token == "/*" else "a string that does not end"
+                yield Statement(line, (), None, False, what)
+                tokens = []
+                break
+            if token == ";":
+                yield from _split(line, tokens)
+                tokens = []
+            else:
+                tokens.append(token)
+        yield from _split(line, tokens)
+
+
+def _split(line: int, tokens: list[str]) -> Iterator[Statement]:
+    while True:
+        while tokens and tokens[0].isspace():
+            tokens = tokens[1:]
+        if not tokens:
+            return
+        sign = next((index for index in range(1, len(tokens)) if not tokens[index].isspace()), None)
+        if sign is not None and tokens[sign] == ":" and (_NAME.fullmatch(tokens[0]) or tokens[0].isdigit()):
+            yield Statement(line, (tokens[0], ":"), tokens[0], False)
+            tokens = tokens[sign + 1 :]
+            continue
+        assigns = sign is not None and tokens[sign] == "=" and bool(_NAME.fullmatch(tokens[0]))
+        yield Statement(line, tuple(tokens), tokens[0] if assigns else None, assigns)
+        return
+
+
+def labels(body: Body) -> list[str]:
+    """Names of the addresses that a body defines, in order."""
+    if not any(":" in line for line in body.lines):
+        return []
+    return [item.label for item in statements(body) if item.label and not item.assigns and not item.label.isdigit()]
+
+
+def check(body: Body) -> list[Problem]:
+    """What a body must not contain; the instructions themselves are the assembler's business."""
+    problems = []
+    if not any(mark in line for line in body.lines for mark in '.:="{/'):
+        return []
+    seen: set[str] = set()
+    for item in statements(body):
+        text = _refused(item, seen)
+        if text:
+            problems.append(Problem(body.sources[item.line], text))
+    for line, text in enumerate(body.lines):
+        for found in _BRACED.finditer(text):
+            if not _DECORATION.fullmatch(found[0]):
+                problems.append(
+                    Problem(body.sources[line], f"{found[0]} is no variable of `each` and nothing that the assembler knows")
+                )
+    return problems
+
+
+def _refused(item: Statement, seen: set[str]) -> str | None:
+    if item.broken:
+        return f"a body must not contain {item.broken}"
+    if item.label and not item.label.isdigit():
+        name = item.label
+        if name == ".":
+            return "a body must not move the location counter"
+        if name.lower() in _RESERVED:
+            return f"'{name}' is a word of the language or a register and cannot be a label"
+        if name in seen:
+            return f"the label '{name}' is defined twice"
+        seen.add(name)
+        return None
+    word = item.tokens[0].lower()
+    if not word.startswith(".") or word == ".":
+        return None
+    if word not in DIRECTIVES:
+        return f"the directive {word} is not allowed in a body{meant(word, DIRECTIVES)}; data directives and labels are"
+    if word in _SIZED:
+        for argument in "".join(item.tokens[1:]).split(","):
+            value = number(argument.strip())
+            if value is None or not 0 <= value <= 4096:  # noqa: PLR2004
+                return f"{word} takes plain numbers up to 4096 here, not '{argument.strip()}'"
+    return None
+
+
+def rename(item: Statement, names: dict[str, str]) -> str:
+    """The statement's text with symbols replaced; a mnemonic that is also a label's name stays."""
+    tokens = [
+        names.get(token, token) if index or item.label else token for index, token in enumerate(item.tokens)
+    ]
+    return "".join(tokens)

@@ -1,0 +1,199 @@
+"""The runs of one check: every combination of what ``each`` lists, and of the bodies of ``run``."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from touchstone.suite import body as bodies
+from touchstone.suite.expect import expect
+from touchstone.suite.given import given
+from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement
+from touchstone.suite.operands import number
+from touchstone.suite.positions import Document
+from touchstone.suite.problems import meant
+
+ON: tuple[Literal["first", "last", "every-cpu", "together"], ...] = ("first", "last", "every-cpu", "together")
+VENDORS = ("intel", "amd")
+MOST = 256
+"""Cases that one check may have: more is a mistake, or should be several checks."""
+
+_VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
+_AXIS = re.compile(r"[A-Za-z_][\w-]*")
+
+
+@dataclass(frozen=True)
+class _Axis:
+    name: str
+    values: Sequence[ScalarNode]
+
+
+def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
+    """All cases of a check, whose keys ``each``, ``given``, ``run`` and ``expect`` are read here."""
+    axes = _axes(doc, keys["each"][1]) if "each" in keys else []
+    for name in ("run", "expect"):
+        if name not in keys:
+            doc.wrong(entry, f"the check has no '{name}'")
+    if "run" not in keys or "expect" not in keys:
+        return ()
+    variables = [axis for axis in axes if axis.name not in ("cpl", "on")]
+    total = 1
+    for axis in axes:
+        total *= len(axis.values)
+    if total > MOST:
+        doc.wrong(keys["each"][1], f"each makes {total} cases; a check has at most {MOST}: split it")
+        return ()
+    read = {}
+    for combination in itertools.product(*(axis.values for axis in variables)):
+        scope = {axis.name: value for axis, value in zip(variables, combination, strict=True)}
+        read[combination] = _read(doc, keys, scope)
+    found = []
+    for combination in itertools.product(*(axis.values for axis in axes)):
+        chosen = {axis.name: value.value for axis, value in zip(axes, combination, strict=True)}
+        key = tuple(value for axis, value in zip(axes, combination, strict=True) if axis in variables)
+        cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
+        on = next(word for word in ON if word == chosen.get("on", "first"))
+        for vendor, body, start, end in read[key]:
+            words = [f"{name}={value}" for name, value in chosen.items()] + ([f"vendor={vendor}"] if vendor else [])
+            needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),) if vendor else ()
+            found.append(Case(", ".join(words), cpl, on, body, start, end, needs))
+            if on in ("first", "last"):
+                _one_cpu(doc, end)
+    if len(found) == 1:
+        only = found[0]
+        return (Case("", only.cpl, only.on, only.body, only.given, only.expect, only.requires),)
+    return tuple(found)
+
+
+def _one_cpu(doc: Document, end: Expectation) -> None:
+    for item in end.fields:
+        if item.kind == "same-on-every-cpu" and item.source:
+            doc.problems.add(
+                item.source, f"same-on-every-cpu of {item.what} says nothing on one CPU; add each: {{on: [every-cpu]}}"
+            )
+
+
+def _axes(doc: Document, node: Node) -> list[_Axis]:
+    axes = []
+    for name, key, value in doc.entries(node, "each"):
+        if not _AXIS.fullmatch(name) or name == "vendor":
+            doc.wrong(key, f"'{name}' cannot be a variable of each" + ("; bodies per vendor go into run" * (name == "vendor")))
+            continue
+        values: dict[str, ScalarNode] = {}
+        for item in doc.items(value, f"each.{name}"):
+            if name == "cpl":
+                text = doc.choice(item, "cpl", ("0", "3"))
+            elif name == "on":
+                text = doc.choice(item, "on", ON)
+            else:
+                text = doc.scalar(item, f"each.{name}")
+            if text is None or not isinstance(item, ScalarNode):
+                continue
+            if text in values:
+                doc.wrong(item, f"each.{name} lists {text} twice")
+            values[text] = item
+        if values:
+            axes.append(_Axis(name, list(values.values())))
+    return axes
+
+
+def _read(
+    doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]], scope: Mapping[str, ScalarNode]
+) -> list[tuple[str | None, Body, Given, Expectation]]:
+    """(vendor, body, given, expectation) of every body, with the variables replaced."""
+    used: set[str] = set()
+    start = given(doc, _replaced(doc, keys["given"][1], scope, used)) if "given" in keys else Given()
+    end = expect(doc, _replaced(doc, keys["expect"][1], scope, used))
+    found = []
+    for vendor, node in _bodies(doc, keys["run"][1]):
+        body = doc.body(_in_text(node, scope, used))
+        if body is None:
+            continue
+        doc.problems.extend(bodies.check(body))
+        _labels(doc, keys, body, start, end)
+        found.append((vendor, body, start, end))
+    for name in scope:
+        if name not in used:
+            doc.wrong(scope[name], f"each.{name} is used nowhere: write {{{name}}} in run, given or expect")
+    return found
+
+
+def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
+    if not isinstance(node, MappingNode):
+        yield None, node
+        return
+    for vendor, (_, value) in doc.take(node, "run", VENDORS).items():
+        yield vendor, value
+
+
+def _labels(
+    doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]], body: Body, start: Given, end: Expectation
+) -> None:
+    """Every label that is named must be in the body."""
+    named = [(value, keys["given"][1]) for value in (*start.registers.values(), *start.debug.values())]
+    named += [(value, keys["expect"][1]) for value in (end.rip,) if value is not None]
+    places = [(value, doc.at(node)) for value, node in named if isinstance(value, Place)]
+    for item in end.fields:
+        for value in (item.value, *item.values):
+            if isinstance(value, Place) and item.source:
+                places.append((value, item.source))
+    if not places:
+        return
+    known = ["end", *bodies.labels(body)]
+    for place, source in places:
+        if place.label not in known:
+            hint = meant(place.label, [*known, "start", "scratch", "stack"]) or (
+                f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
+            )
+            doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
+
+
+def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:
+    """The node of a body with its variables replaced; braces that are no variables stay (AVX-512 has some)."""
+    if not scope or not isinstance(node, ScalarNode) or "{" not in node.value:
+        return node
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in scope:
+            return found[0]
+        used.add(found[1])
+        text: str = scope[found[1]].value
+        return text if number(text) is None else text.replace("_", "")
+
+    return ScalarNode(node.tag, _VARIABLE.sub(value, node.value), node.start_mark, node.end_mark, node.style)
+
+
+def _replaced(doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str], depth: int = 0) -> Node:
+    """A copy of a tree with its variables replaced; a scalar that is one variable takes that value's quotes too."""
+    if not scope and depth == 0 and not doc.braces:
+        return node
+    if isinstance(node, ScalarNode):
+        if "{" not in node.value:
+            return node
+        text, style = node.value, node.style
+        for found in _VARIABLE.finditer(node.value):
+            value = scope.get(found[1])
+            if value is None:
+                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{meant(found[1], scope)}")
+                continue
+            used.add(found[1])
+            text = text.replace(found[0], value.value)
+            style = value.style if found[0] == node.value else style
+        return ScalarNode(node.tag, text, node.start_mark, node.end_mark, style)
+    if depth > 8:  # noqa: PLR2004
+        return node
+    if isinstance(node, MappingNode):
+        pairs = [
+            (_replaced(doc, key, scope, used, depth + 1), _replaced(doc, value, scope, used, depth + 1))
+            for key, value in node.value
+        ]
+        return MappingNode(node.tag, pairs, node.start_mark, node.end_mark, node.flow_style)
+    if isinstance(node, SequenceNode):
+        items = [_replaced(doc, item, scope, used, depth + 1) for item in node.value]
+        return SequenceNode(node.tag, items, node.start_mark, node.end_mark, node.flow_style)
+    return node

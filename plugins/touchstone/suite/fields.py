@@ -1,0 +1,189 @@
+"""What an expectation names and what it wants of it: ``rax[63:32]``, ``ecx as cpuid.1.ecx``, ``{in: [1, 2]}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from touchstone.suite.model import FieldExpectation, Place, Value
+from touchstone.suite.operands import number, operand
+from touchstone.suite.positions import Document, octal_hint
+from touchstone.suite.problems import meant
+from touchstone.suite.registers import SUB_REGISTERS, TABLES, Bits, table, table_names
+
+_KEY = re.compile(
+    r"(?P<register>[a-z0-9]+)(?:\[(?P<high>[^\]:]+)(?::(?P<low>[^\]]+))?\]|\.(?P<bit>[\w-]+))?"
+    r"(?:\s+as\s+(?P<table>\S+))?"
+)
+_MEASURED = {
+    **SUB_REGISTERS,
+    "rflags": ("rflags", 0, 64),
+    "dr6": ("dr6", 0, 64),
+    "cr2": ("cr2", 0, 64),
+    "rip": ("rip", 0, 64),
+}
+_UNGIVEN = frozenset({"dr6", "cr2", "rip"})
+_WORDS = ("unchanged", "native", "same-on-every-cpu")
+
+
+@dataclass(frozen=True)
+class Spot:
+    """The place that a key of an expectation names."""
+
+    what: str
+    register: str
+    low: int
+    width: int
+    bits: Mapping[str, Bits] | None = None
+    """Names of the fields in it, if it has some."""
+    table: str = ""
+    """Whose names they are."""
+
+
+def spot(doc: Document, key: ScalarNode) -> Spot | None:
+    """The register, sub-register, bit range or named field that a key names; None after a problem."""
+    text = key.value
+    place = _MEASURED.get(text)
+    if place:
+        return Spot(text, *place, TABLES.get(text), text)
+    parts = _KEY.fullmatch(text)
+    if not parts or parts["register"] not in _MEASURED:
+        doc.wrong(key, _unknown(text, parts["register"] if parts else text))
+        return None
+    register, low, width = _MEASURED[parts["register"]]
+    if parts["table"]:
+        if parts["high"] or parts["bit"]:
+            doc.wrong(key, f"'{text}': say either a bit range or `as`; bits are named after `as`, as a mapping")
+            return None
+        return _named(doc, key, Spot(text, register, low, width), parts["table"])
+    if parts["bit"]:
+        names = TABLES.get(parts["register"])
+        if names is None:
+            doc.wrong(key, f"{parts['register']} has no named bits; say whose they are: '{parts['register']} as NAME'")
+            return None
+        return bit(doc, key, Spot(text, register, low, width, names, parts["register"]), parts["bit"], text)
+    high_text = parts["high"]
+    high, bottom = number(high_text), number(parts["low"] or high_text)
+    if high is None or bottom is None or not 0 <= bottom <= high < width:
+        doc.wrong(key, f"'{text}': a bit range is [HIGH:LOW], from {width - 1} to 0, or one bit [N]")
+        return None
+    return Spot(text, register, low + bottom, high - bottom + 1)
+
+
+def _named(doc: Document, key: ScalarNode, whole: Spot, name: str) -> Spot | None:
+    names = table(name)
+    if names is not None:
+        return Spot(whole.what, whole.register, whole.low, whole.width, names, name)
+    holder, _, field = name.rpartition(".")
+    names = table(holder)
+    if names is not None:
+        return bit(doc, key, Spot(whole.what, whole.register, whole.low, whole.width, names, holder), field, whole.what)
+    doc.wrong(key, f"there are no bit names for '{name}'{meant(name, table_names())}")
+    return None
+
+
+def _unknown(text: str, register: str) -> str:
+    if text.lower() != text and text.lower() in _MEASURED:
+        return f"'{text}': registers are written in lower case: {text.lower()}"
+    if register == "eflags":
+        return "'eflags': write rflags"
+    if register in TABLES or re.fullmatch(r"cr\d+|dr\d+", register):
+        return (
+            f"{register} is not measured at the end of a probe; read it into a register in `run`, and expect"
+            f" 'rax as {register}' (or a plain rax)"
+        )
+    known = [*_MEASURED, "gprs", "memory", "exits", "exception"]
+    return f"'{text}' is no register{meant(register, known) or '; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs'}"
+
+
+def bit(doc: Document, key: Node, whole: Spot, name: str, what: str) -> Spot | None:
+    """One named field of a spot."""
+    assert whole.bits is not None
+    field = whole.bits.get(name)
+    if field is None:
+        doc.wrong(key, f"{whole.table} has no bit '{name}'{meant(name, whole.bits)}")
+        return None
+    if field.low + field.width > whole.width:
+        doc.wrong(key, f"{whole.table}.{name} is bit {field.low}, but {whole.what} has {whole.width} bits only")
+        return None
+    return Spot(what, whole.register, whole.low + field.low, field.width)
+
+
+def fields(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpectation]:
+    """The expectations that one entry states: several, if it names bits."""
+    whole = spot(doc, key)
+    if whole is None:
+        return []
+    if isinstance(value, MappingNode) and whole.bits is not None and not _is_set(value):
+        found = []
+        for name, bit_key, bit_value in doc.entries(value, f"'{whole.what}'"):
+            part = bit(doc, bit_key, whole, name, f"{whole.what}.{name}")
+            wanted = part and want(doc, part, bit_value)
+            if wanted:
+                found.append(wanted)
+        return found
+    wanted = want(doc, whole, value)
+    return [wanted] if wanted else []
+
+
+def _is_set(node: MappingNode) -> bool:
+    return any(isinstance(key, ScalarNode) and key.value in ("in", "not") for key, _ in node.value)
+
+
+def want(doc: Document, where: Spot, node: Node, bits: int | None = None) -> FieldExpectation | None:
+    """The expectation that a value states of a spot; ``bits`` is the width of its numbers if it is not the spot's."""
+    source = doc.at(node)
+    width = bits or where.width
+
+    def made(kind: Kind, value: Value | None = None, values: tuple[Value, ...] = (), claim: str | None = None) -> FieldExpectation:
+        return FieldExpectation(
+            where.what, where.register, where.low, where.width, kind, value, values, claim, source
+        )
+
+    if isinstance(node, MappingNode) and _is_set(node):
+        for name, _, value in doc.entries(node, f"'{where.what}'"):
+            if name not in ("in", "not"):
+                break
+            items = [_operand(doc, item, where.what, width) for item in doc.items(value, f"'{name}'")]
+            if len(node.value) == 1:
+                return made("in" if name == "in" else "not", values=tuple(item for item in items if item is not None))
+        doc.wrong(node, f"'{where.what}' takes either in or not, and nothing beside it")
+        return None
+    if isinstance(node, MappingNode) and where.bits is None and where.register not in ("memory", "rip", "cr2"):
+        doc.wrong(node, f"{where.what} has no named bits of its own; say whose they are: '{where.what} as cr4'")
+        return None
+    text = doc.scalar(node, f"'{where.what}'")
+    if text is None:
+        return None
+    if text == "unchanged" and where.register in _UNGIVEN:
+        doc.wrong(node, f"{where.register} has no start value that could be unchanged; give a value, or native")
+        return None
+    if text in _WORDS:
+        return made(text)  # type: ignore[arg-type]
+    if text.startswith("claim."):
+        return made("claim", claim=text[len("claim.") :])
+    wanted = _operand(doc, node, where.what, width)
+    return None if wanted is None else made("value", wanted)
+
+
+Kind = Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim"]
+
+
+def _operand(doc: Document, node: Node, what: str, width: int) -> Value | None:
+    text = doc.scalar(node, f"'{what}'")
+    if text is None:
+        return None
+    value = operand(text)
+    if value is None or (isinstance(value, Place) and meant(text, _WORDS)):
+        hint = octal_hint(text) or meant(text, _WORDS) or "; it is a number, an address (scratch+8), or unchanged, native, same-on-every-cpu, claim.NAME"
+        doc.wrong(node, f"'{text}' is no value for {what}{hint}")
+        return None
+    plain = number(text)
+    if plain is not None and not -(2 ** (width - 1)) <= plain < 2**width:
+        doc.wrong(node, f"{text} does not fit into {what}, which has {width} bit{'s' if width > 1 else ''}")
+        return None
+    return value

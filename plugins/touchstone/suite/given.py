@@ -1,0 +1,125 @@
+"""The state in which a probe starts: the ``given`` of a check."""
+
+from __future__ import annotations
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from touchstone.machine.probe import CODE_SIZE, GPRS
+from touchstone.suite import memory, msrs
+from touchstone.suite.model import Given, Value
+from touchstone.suite.operands import number, operand
+from touchstone.suite.positions import Document, octal_hint
+from touchstone.suite.problems import meant
+from touchstone.suite.registers import SUB_REGISTERS, TABLES
+
+KEEP = 8
+"""MSRs that one request can keep (``targets/agent/PROTOCOL.md``)."""
+CONTROL = ("cr0", "cr4", "efer")
+DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
+KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "keep")
+_IF = 1 << 9
+_ALWAYS = 2  # RFLAGS bit 1 is always set (SDM 1 3.4.3)
+
+
+def given(doc: Document, node: Node) -> Given:
+    """Read ``given``; what is wrong goes to the document's problems."""
+    random, at, at_page_end, rflags = False, 0, False, _ALWAYS
+    registers: dict[str, Value] = {}
+    bits: dict[str, tuple[int, int]] = {}
+    debug: dict[str, Value] = {}
+    pieces: tuple[tuple[int, bytes], ...] = ()
+    keep: tuple[int, ...] = ()
+    for name, key, value in doc.entries(node, "given"):
+        if name in GPRS or name in DEBUG:
+            if name.startswith("dr") and isinstance(value, MappingNode):
+                set_bits, _ = _named_bits(doc, name, value)
+                debug[name] = operand(hex(set_bits))  # type: ignore[assignment]
+                continue
+            found = _address(doc, name, value)
+            if found is not None:
+                (debug if name.startswith("dr") else registers)[name] = found
+        elif name == "gprs":
+            random = doc.choice(value, "gprs", ("random", "zero")) == "random"
+        elif name == "rflags":
+            rflags = _rflags(doc, value)
+        elif name in CONTROL:
+            if not isinstance(value, MappingNode):
+                doc.wrong(value, f"{name} starts as it is, with named bits set (1) or cleared (0): {{{_example(name)}: 1}}")
+                continue
+            bits[name] = _named_bits(doc, name, value)
+        elif name == "memory":
+            pieces = memory.given(doc, value)
+        elif name == "at":
+            at_page_end = isinstance(value, ScalarNode) and value.value == "page-end"
+            if not at_page_end:
+                at = doc.number(value, "at (an offset in the code area, or page-end)", 0, CODE_SIZE - 2) or 0
+        elif name == "keep":
+            keep = _keep(doc, value)
+        else:
+            doc.wrong(key, _unknown(name))
+    return Given(random, registers, rflags, bits, debug, pieces, at, at_page_end, keep)
+
+
+def _unknown(name: str) -> str:
+    if name in SUB_REGISTERS:
+        return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
+    if name in ("xcr0", "cr3", "cr8", "cr2"):
+        return f"'{name}' cannot be given; write it in `run`"
+    return f"unknown key '{name}' in given{meant(name, KEYS) or '; it takes registers, gprs, memory, at and keep'}"
+
+
+def _example(name: str) -> str:
+    return {"cr0": "wp", "cr4": "osxsave", "efer": "sce"}[name]
+
+
+def _address(doc: Document, name: str, node: Node) -> Value | None:
+    text = doc.scalar(node, name)
+    if text is None:
+        return None
+    value = operand(text)
+    plain = number(text)
+    if value is None:
+        doc.wrong(node, f"{name} must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '{text}'{octal_hint(text)}")
+    elif plain is not None and not -(2**63) <= plain < 2**64:
+        doc.wrong(node, f"{text} does not fit into {name}, which has 64 bits")
+    return value
+
+
+def _named_bits(doc: Document, name: str, node: Node) -> tuple[int, int]:
+    """Masks of what to set and to clear, of a mapping like ``{osxsave: 0, pge: 1}``."""
+    ones = zeros = 0
+    table = TABLES[name]
+    for bit, key, value in doc.entries(node, name):
+        field = table.get(bit)
+        if field is None:
+            doc.wrong(key, f"{name} has no bit '{bit}'{meant(bit, table)}")
+            continue
+        number_ = doc.number(value, f"{name}.{bit}", 0, 2**field.width - 1)
+        if number_ is not None:
+            ones |= number_ << field.low
+            zeros |= (2**field.width - 1 - number_) << field.low
+    return ones, zeros
+
+
+def _rflags(doc: Document, node: Node) -> int:
+    value = _named_bits(doc, "rflags", node)[0] if isinstance(node, MappingNode) else doc.number(node, "rflags") or 0
+    if value & _IF:
+        doc.wrong(node, "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0")
+        value &= ~_IF
+    return value | _ALWAYS
+
+
+def _keep(doc: Document, node: Node) -> tuple[int, ...]:
+    kept = []
+    for item in doc.items(node, "keep"):
+        text = doc.scalar(item, "an MSR of keep")
+        if text is None:
+            continue
+        msr = msrs.find(text)
+        if msr is None:
+            doc.wrong(item, f"'{text}' is no MSR{meant(text, msrs.MSRS) or '; write its number'}")
+        elif msr not in kept:
+            kept.append(msr)
+    if len(kept) > KEEP:
+        doc.wrong(node, f"{len(kept)} MSRs to keep; a probe can keep {KEEP}")
+    return tuple(kept)

@@ -1,0 +1,68 @@
+"""What is wrong in a suite: collected, so that one run tells everything, each with its place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from touchstone.suite.model import Source
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and what was meant; ``str()`` is ``file:line:column: text``."""
+
+    source: Source
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}"
+
+
+class SuiteErrors(Exception):
+    """Everything that is wrong in one or several files, in the order of the places."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Problems:
+    """Collects problems; the same one at the same place counts once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
+
+    def add(self, source: Source, text: str) -> None:
+        """Remember one problem."""
+        self._found[Problem(source, text)] = None
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Remember several problems."""
+        for problem in problems:
+            self._found[problem] = None
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def sorted(self) -> list[Problem]:
+        """All problems, by line and column."""
+        return sorted(
+            self._found, key=lambda problem: (str(problem.source.path), problem.source.line, problem.source.column)
+        )
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'requires'?)``, or nothing when no known word is near."""
+    words = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(word.lower(), words, 1, 0.6)
+    if not near:
+        near = [name for name in words if len(word) > 1 and word.lower() == name.replace("-", "").replace("_", "")]
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
