@@ -39,6 +39,12 @@ void os_write(const char *text, size_t length);
 __attribute__((format(printf, 1, 2))) void os_print(const char *format, ...);
 __attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size, const char *format, ...);
 
+/*
+ * The end, from whatever state and with whatever page tables: the report as a
+ * line of its own, an event "!1 panic cpu=K", and no CPU goes on.
+ */
+__attribute__((noreturn)) void os_panic(const char *report);
+
 /* NMIs taken by a CPU since boot. */
 uint64_t os_nmi_count(unsigned int cpu);
 /* Send one NMI to a CPU through its local APIC; does not wait for it. */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a backend (svm/, vmx/) gives the core. A backend translates between the
+ * core's words and its control structures; it does not decide anything.
+ */
+#ifndef VENEER_BACKEND_H
+#define VENEER_BACKEND_H
+
+#include "x86.h"
+
+struct vcpu;
+
+/* Why a CPU cannot be virtualised: a negative errno and a sentence. */
+struct refusal {
+	int error;
+	unsigned int cpu;
+	const char *reason;
+	u64 detail;
+};
+
+/* Guest state that the core reads or writes by name; RIP and RFLAGS are in struct vcpu. */
+enum guest_field {
+	GUEST_CR0,
+	GUEST_CR3,
+	GUEST_CR4,
+	GUEST_EFER,
+	GUEST_CPL,
+	GUEST_CS_BASE,
+	/* 64, 32 or 16: the default operand size of the code segment. */
+	GUEST_CODE_BITS,
+};
+
+struct backend {
+	const char *name;
+	/* EBX, EDX, ECX of CPUID leaf 0 of the processors that it is for; a zero ends the list. */
+	u32 vendors[3][3];
+	/* The stub that executes VMCALL or VMMCALL, and the address of that instruction: the only one obeyed. */
+	u64 (*hypercall)(u64 operation, u64 argument, u64 more[2]);
+	const char *hypercall_address;
+
+	/* Can this CPU be virtualised at all? Reads CPUID and MSRs, changes nothing. */
+	int (*examine)(struct refusal *refusal);
+
+	/* Setup step 1, on the loading CPU, for every vcpu: allocate and fill what does not depend on the CPU. */
+	int (*allocate)(struct vcpu *vcpu);
+
+	/* Setup step 2, on each CPU: take the virtualization hardware, or refuse and leave it as it was. */
+	int (*enable)(struct vcpu *vcpu, struct refusal *refusal);
+	void (*disable)(struct vcpu *vcpu);
+
+	/* Setup step 3, on each CPU: fill guest state and controls and enter; returns in guest mode, 0 or refusal->error. */
+	int (*enter)(struct vcpu *vcpu, struct refusal *refusal);
+
+	/*
+	 * Tear-down, on each CPU, in host mode: complete vcpu->context with
+	 * the guest state as it is now and give the hardware back.
+	 */
+	void (*leave)(struct vcpu *vcpu);
+
+	u64 (*read)(struct vcpu *vcpu, enum guest_field field);
+	void (*write)(struct vcpu *vcpu, enum guest_field field, u64 value);
+
+	/* Length of the instruction that caused the exit, or 0 if it cannot be read any more. */
+	unsigned int (*instruction_length)(struct vcpu *vcpu);
+
+	/* The next entry delivers this exception; error_code is ignored for vectors without one. */
+	void (*inject)(struct vcpu *vcpu, enum vector vector, u32 error_code);
+
+	/* An instruction has been completed: end the STI or MOV SS shadow that covered it. */
+	void (*end_shadow)(struct vcpu *vcpu);
+
+	/* As end_shadow, and a single-step trap (DR6.BS) is due after the instruction. */
+	void (*single_step)(struct vcpu *vcpu);
+
+	/* One line with what the hardware says of the last exit, for the crash report. */
+	void (*describe_exit)(struct vcpu *vcpu, char *line, size_t size);
+};
+
+extern const struct backend svm_backend;
+extern const struct backend vmx_backend;
+
+#endif

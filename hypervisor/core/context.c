@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+#include "vcpu.h"
+
+void capture_context(struct context *context)
+{
+	context->cr0 = read_cr0();
+	context->cr3 = read_cr3();
+	context->cr4 = read_cr4();
+	context->efer = read_msr(MSR_EFER);
+	context->rflags = read_rflags();
+	context->dr7 = read_dr7();
+	context->fs_base = read_msr(MSR_FS_BASE);
+	context->gs_base = read_msr(MSR_GS_BASE);
+	read_gdtr(&context->gdtr);
+	read_idtr(&context->idtr);
+	asm volatile("mov %%cs, %0" : "=rm"(context->cs));
+	asm volatile("mov %%ss, %0" : "=rm"(context->ss));
+	asm volatile("mov %%ds, %0" : "=rm"(context->ds));
+	asm volatile("mov %%es, %0" : "=rm"(context->es));
+	asm volatile("mov %%fs, %0" : "=rm"(context->fs));
+	asm volatile("mov %%gs, %0" : "=rm"(context->gs));
+	asm volatile("sldt %0" : "=rm"(context->ldtr));
+	asm volatile("str %0" : "=rm"(context->tr));
+}
+
+/* Descriptors: SDM 3A 3.4.5, APM2 4.7. System descriptors have 16 bytes in long mode. */
+struct segment read_segment(const struct context *context, u16 selector)
+{
+	struct segment segment = { .selector = selector };
+	const u64 *table = (const u64 *)context->gdtr.base;
+	u64 low;
+
+	/* LDTs do not occur where Veneer is loaded from: a kernel's code. */
+	if (!(selector & ~3u) || selector & 4)
+		return segment;
+	low = table[selector >> 3];
+	segment.attributes = (low >> 40 & 0xff) | (low >> 44 & 0xf00);
+	segment.limit = (low & 0xffff) | (low >> 32 & 0xf0000);
+	if (segment.attributes & 0x800)
+		segment.limit = segment.limit << 12 | 0xfff;
+	segment.base = (low >> 16 & 0xffffff) | (low >> 32 & 0xff000000);
+	if (!(segment.attributes & 0x10))
+		segment.base |= table[(selector >> 3) + 1] << 32;
+	return segment;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+/* Counters and trace of a loaded Veneer, read through hypercalls on the CPU itself. */
+#include "host.h"
+#include "hypercall.h"
+#include "veneer.h"
+
+struct question {
+	u64 *counts;
+	struct trace_entry *entries;
+	unsigned int wanted, found;
+};
+
+static void answer_on_this_cpu(void *argument)
+{
+	struct question *question = argument;
+	const struct backend *backend = veneer_backend();
+	u64 more[2];
+
+	for (unsigned int reason = 0; question->counts && reason < EXIT_REASONS; reason++)
+		question->counts[reason] = backend->hypercall(HYPERCALL_COUNT, reason, more);
+	for (unsigned int back = 0; back < question->wanted; back++) {
+		u64 rip = backend->hypercall(HYPERCALL_TRACE, back, more);
+
+		if (more[0] == ~0ull)
+			break;
+		question->entries[question->found++] = (struct trace_entry){
+			.rip = rip,
+			.code = more[0],
+			.eax = more[0] >> 32,
+			.ecx = more[1],
+			.tsc = more[1] >> 32,
+		};
+	}
+}
+
+bool veneer_read_counts(unsigned int cpu, u64 counts[EXIT_REASONS])
+{
+	struct question question = { .counts = counts };
+
+	if (!veneer_backend() || cpu >= host_cpus())
+		return false;
+	host_on_cpu(cpu, answer_on_this_cpu, &question);
+	return true;
+}
+
+unsigned int veneer_read_trace(unsigned int cpu, struct trace_entry *entries, unsigned int count)
+{
+	struct question question = { .entries = entries, .wanted = count };
+
+	if (!veneer_backend() || cpu >= host_cpus())
+		return 0;
+	host_on_cpu(cpu, answer_on_this_cpu, &question);
+	return question.found;
+}

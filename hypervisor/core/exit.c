@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+/* The second step of an exit: count it, remember it, and hand it to the one that handles it. */
+#include "policy.h"
+
+const char *const exit_names[EXIT_REASONS] = {
+	[EXIT_OTHER] = "other",
+	[EXIT_CPUID] = "cpuid",
+	[EXIT_RDMSR] = "rdmsr",
+	[EXIT_WRMSR] = "wrmsr",
+	[EXIT_XSETBV] = "xsetbv",
+	[EXIT_INVD] = "invd",
+	[EXIT_HYPERCALL] = "hypercall",
+	[EXIT_NESTED] = "nested",
+	[EXIT_GP_FAULT] = "gp-fault",
+	[EXIT_CR_ACCESS] = "cr-access",
+	[EXIT_NMI] = "nmi",
+	[EXIT_NMI_WINDOW] = "nmi-window",
+	[EXIT_SHUTDOWN] = "shutdown",
+	[EXIT_NESTED_PAGING] = "nested-paging",
+	[EXIT_TASK_SWITCH] = "task-switch",
+	[EXIT_GETSEC] = "getsec",
+	[EXIT_INIT] = "init",
+	[EXIT_SIPI] = "sipi",
+	[EXIT_INVALID_STATE] = "invalid-state",
+};
+
+static bool handle_other(struct vcpu *vcpu)
+{
+	die(vcpu, "exit that nobody asked for", vcpu->rip, 0);
+}
+
+/* A triple fault: the machine would have shut down without us as well (SDM 3C 26.2, APM2 15.14.3). */
+static bool handle_shutdown(struct vcpu *vcpu)
+{
+	die(vcpu, "guest triple fault", vcpu->rip, 0);
+}
+
+/* Everything below the physical address width is mapped: nothing legitimate gets here. */
+static bool handle_nested_paging(struct vcpu *vcpu)
+{
+	die(vcpu, "guest access outside of physical memory", vcpu->rip, 0);
+}
+
+static bool handle_invalid_state(struct vcpu *vcpu)
+{
+	die(vcpu, "VM entry refused", vcpu->rip, 0);
+}
+
+static bool (*const handlers[EXIT_REASONS])(struct vcpu *) = {
+	[EXIT_OTHER] = handle_other,
+	[EXIT_CPUID] = handle_cpuid,
+	[EXIT_RDMSR] = handle_rdmsr,
+	[EXIT_WRMSR] = handle_wrmsr,
+	[EXIT_XSETBV] = handle_xsetbv,
+	[EXIT_INVD] = handle_invd,
+	[EXIT_HYPERCALL] = handle_hypercall,
+	[EXIT_NESTED] = handle_hidden_instruction,
+	[EXIT_GP_FAULT] = handle_gp_fault,
+	[EXIT_CR_ACCESS] = handle_other,
+	[EXIT_NMI] = handle_other,
+	[EXIT_NMI_WINDOW] = handle_other,
+	[EXIT_SHUTDOWN] = handle_shutdown,
+	[EXIT_NESTED_PAGING] = handle_nested_paging,
+	[EXIT_TASK_SWITCH] = handle_other,
+	[EXIT_GETSEC] = handle_hidden_instruction,
+	[EXIT_INIT] = handle_other,
+	[EXIT_SIPI] = handle_other,
+	[EXIT_INVALID_STATE] = handle_invalid_state,
+};
+
+bool handle_exit(struct vcpu *vcpu)
+{
+	struct trace_entry *entry = &vcpu->trace[vcpu->exits++ % TRACE_ENTRIES];
+	enum exit_reason reason = vcpu->reason;
+
+	entry->rip = vcpu->rip;
+	entry->code = vcpu->code;
+	entry->eax = vcpu->regs->rax;
+	entry->ecx = vcpu->regs->rcx;
+	entry->tsc = read_tsc();
+	vcpu->counts[reason]++;
+	return handlers[reason](vcpu);
+}

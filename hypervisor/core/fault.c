@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
+ * makes the _safe function return false; any other ends in a report.
+ */
+#include "memory.h"
+#include "text.h"
+#include "vcpu.h"
+
+struct fault_frame {
+	struct regs regs;
+	u64 vector, error_code;
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+extern const char read_msr_safe_insn[], write_msr_safe_insn[], xsetbv_safe_insn[],
+	fault_return_false[];
+
+static const char *const expected_faults[] = {
+	read_msr_safe_insn,
+	write_msr_safe_insn,
+	xsetbv_safe_insn,
+};
+
+void host_fault(struct fault_frame *frame)
+{
+	static char why[80];
+	struct text text = { .buffer = why, .size = sizeof(why) };
+	struct vcpu *vcpu = NULL;
+
+	if (frame->vector == VECTOR_GP) {
+		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
+			if (frame->rip == (u64)expected_faults[i]) {
+				frame->rip = (u64)fault_return_false;
+				return;
+			}
+		}
+	}
+	text_add(&text, "fault in host mode: vector=");
+	text_add_hex(&text, frame->vector);
+	text_add_field(&text, "error", frame->error_code);
+	if (frame->rsp >= STACK_WINDOW && frame->rsp < PHYSICAL_WINDOW)
+		vcpu = ((struct host_frame *)((frame->rsp & ~(STACK_STRIDE - 1)) + STACK_STRIDE -
+					      PAGE_BYTES) -
+			1)
+			       ->vcpu;
+	die(vcpu, why, frame->rip, frame->rsp);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entries of Veneer's IDT, 16 bytes each, and the instructions that may fault
+ * there. An entry pushes what the CPU does not: an error code where there is
+ * none, and the vector.
+ */
+	.intel_syntax noprefix
+	.text
+
+	.balign 16
+	.globl fault_entries
+fault_entries:
+	.set vector, 0
+	.rept 256
+	.balign 16
+	/* #DF, #TS to #PF, #AC, #CP, #VC, #SX push an error code (SDM 3A table 6-1, APM2 table 8-1). */
+	.if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+	push 0
+	.endif
+	push vector
+	jmp fault_common
+	.set vector, vector + 1
+	.endr
+
+	.balign 16
+fault_common:
+	push r15
+	push r14
+	push r13
+	push r12
+	push r11
+	push r10
+	push r9
+	push r8
+	push rdi
+	push rsi
+	push rbp
+	push rsp
+	push rbx
+	push rdx
+	push rcx
+	push rax
+	cld
+	mov rdi, rsp
+	call host_fault
+	pop rax
+	pop rcx
+	pop rdx
+	pop rbx
+	add rsp, 8
+	pop rbp
+	pop rsi
+	pop rdi
+	pop r8
+	pop r9
+	pop r10
+	pop r11
+	pop r12
+	pop r13
+	pop r14
+	pop r15
+	add rsp, 16
+	iretq
+
+/*
+ * bool read_msr_safe(u32 msr, u64 *value), bool write_msr_safe(u32 msr, u64 value),
+ * bool xsetbv_safe(u32 index, u64 value): true if it did not fault. The
+ * labels are in the table of fault.c.
+ */
+	.globl read_msr_safe, read_msr_safe_insn
+read_msr_safe:
+	mov ecx, edi
+read_msr_safe_insn:
+	rdmsr
+	shl rdx, 32
+	or rax, rdx
+	mov [rsi], rax
+	mov eax, 1
+	ret
+
+	.globl write_msr_safe, write_msr_safe_insn
+write_msr_safe:
+	mov ecx, edi
+	mov eax, esi
+	mov rdx, rsi
+	shr rdx, 32
+write_msr_safe_insn:
+	wrmsr
+	mov eax, 1
+	ret
+
+	.globl xsetbv_safe, xsetbv_safe_insn
+xsetbv_safe:
+	mov ecx, edi
+	mov eax, esi
+	mov rdx, rsi
+	shr rdx, 32
+xsetbv_safe_insn:
+	xsetbv
+	mov eax, 1
+	ret
+
+	.globl fault_return_false
+fault_return_false:
+	xor eax, eax
+	ret
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a host gives the core: the tiny OS, or Linux. Everything that Veneer
+ * needs from what it is slipped underneath of goes through this page.
+ */
+#ifndef VENEER_HOST_H
+#define VENEER_HOST_H
+
+#include "types.h"
+
+/* Zeroed, physically contiguous pages at a page boundary, or NULL. Before the broadcast only. */
+void *host_alloc(size_t pages);
+void host_free(void *memory, size_t pages);
+
+/* Physical address of something that host_alloc() gave, or of Veneer's own image. */
+u64 host_physical(const void *address);
+/* The other way round, for what host_alloc() gave. */
+void *host_virtual(u64 physical);
+
+/* Veneer's own code and data, to be mapped into its page tables: [start, end). */
+void host_image(const char **start, const char **end);
+
+/* CPUs to be virtualised, numbered from 0 without gaps. */
+unsigned int host_cpus(void);
+unsigned int host_this_cpu(void);
+
+/*
+ * Run function(argument) on all of them at the same time, interrupts off, and
+ * return when all have. The copies wait for each other inside of it.
+ */
+void host_on_each_cpu(void (*function)(void *), void *argument);
+/* The same on one of them. */
+void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
+
+/* A line for whoever loaded us; never called from an exit. */
+void host_log(const char *line);
+
+/*
+ * Veneer cannot go on: get the report out, from host mode, with Veneer's page
+ * tables and whatever else is broken, and stop or reset the machine.
+ */
+__attribute__((noreturn)) void host_die(const char *report);
+
+#endif

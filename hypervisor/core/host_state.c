@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#include "host_state.h"
+
+#include "memory.h"
+
+#define GDT_ENTRIES 512
+#define IDT_ENTRIES 256
+#define CODE64 0x00af9b000000ffffull
+#define DATA 0x00cf93000000ffffull
+#define TSS_AVAILABLE 0x0000890000000000ull
+#define IST_DOUBLE_FAULT 1
+#define IST_NMI 2
+#define IST_BYTES 2048
+
+struct gate {
+	u16 offset_low, selector;
+	u8 ist, type;
+	u16 offset_middle;
+	u32 offset_high, reserved;
+};
+
+/* 64-bit TSS (SDM 3A 8.7). */
+struct tss {
+	u32 reserved0;
+	u64 rsp[3];
+	u64 reserved1;
+	u64 ist[7];
+	u64 reserved2;
+	u16 reserved3, io_map_base;
+} __attribute__((packed));
+
+struct descriptor_tables {
+	/* Used with Veneer's GDT and TSS: double faults and NMIs have stacks of their own. */
+	struct gate idt[IDT_ENTRIES];
+	u64 gdt[GDT_ENTRIES];
+	/* Used while the OS' TSS is still (or always: svm/enter.S) in place. */
+	struct gate early_idt[IDT_ENTRIES];
+	struct tss tss;
+	u8 ist_stacks[2][IST_BYTES] __attribute__((aligned(16)));
+};
+
+#define TABLES_PAGES ((sizeof(struct descriptor_tables) + PAGE_BYTES - 1) / PAGE_BYTES)
+
+/* fault_entry.S: one entry of 16 bytes per vector. */
+extern const char fault_entries[];
+
+int allocate_host_state(struct vcpu *vcpu)
+{
+	vcpu->tables = memory_alloc(TABLES_PAGES);
+	vcpu->stack = memory_alloc(STACK_PAGES);
+	if (!vcpu->tables || !vcpu->stack)
+		return -ENOMEM;
+	vcpu->stack_top = STACK_WINDOW + (vcpu->cpu + 1) * STACK_STRIDE - PAGE_BYTES;
+	vcpu->frame = (struct host_frame *)(vcpu->stack_top - sizeof(struct host_frame));
+	return 0;
+}
+
+static void fill_idt(struct gate *idt, u16 selector)
+{
+	for (unsigned int vector = 0; vector < IDT_ENTRIES; vector++) {
+		u64 entry = (u64)fault_entries + 16 * vector;
+
+		idt[vector] = (struct gate){
+			.offset_low = entry,
+			.offset_middle = entry >> 16,
+			.offset_high = entry >> 32,
+			.selector = selector,
+			/* Present, 64-bit interrupt gate. */
+			.type = 0x8e,
+		};
+	}
+}
+
+static void fill_tss_descriptor(struct descriptor_tables *tables, unsigned int index)
+{
+	u64 base = (u64)&tables->tss;
+	u64 *descriptor = &tables->gdt[index];
+
+	descriptor[0] = TSS_AVAILABLE | (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 |
+			(base >> 24 & 0xff) << 56;
+	descriptor[1] = base >> 32;
+}
+
+void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
+{
+	struct descriptor_tables *tables = vcpu->tables;
+	const struct context *context = &vcpu->context;
+	unsigned int code = context->cs >> 3, stack = context->ss >> 3;
+	/* Somewhere behind both; the GDT is full-size, so there is always room. */
+	unsigned int tss = (code > stack ? code : stack) + 1;
+	struct host_frame *frame;
+
+	vcpu->host_cs = context->cs & ~3u;
+	vcpu->host_ss = context->ss & ~3u;
+	/* A null SS is legal at CPL 0 in 64-bit mode; VMX and SVM want a real one here. */
+	if (!stack)
+		vcpu->host_ss = tss++ << 3;
+	tables->gdt[code] = CODE64;
+	tables->gdt[vcpu->host_ss >> 3] = DATA;
+	fill_tss_descriptor(tables, tss);
+	vcpu->host_tr = tss << 3;
+	vcpu->host_tss_base = (u64)&tables->tss;
+	tables->tss.rsp[0] = vcpu->stack_top;
+	tables->tss.ist[IST_DOUBLE_FAULT - 1] = (u64)tables->ist_stacks[0] + IST_BYTES;
+	tables->tss.ist[IST_NMI - 1] = (u64)tables->ist_stacks[1] + IST_BYTES;
+	tables->tss.io_map_base = sizeof(struct tss);
+
+	fill_idt(tables->early_idt, vcpu->host_cs);
+	fill_idt(tables->idt, vcpu->host_cs);
+	tables->idt[VECTOR_DF].ist = IST_DOUBLE_FAULT;
+	tables->idt[VECTOR_NMI].ist = IST_NMI;
+
+	vcpu->host_gdtr = (struct table_register){ .limit = sizeof(tables->gdt) - 1,
+						   .base = (u64)tables->gdt };
+	vcpu->host_idtr = (struct table_register){ .limit = sizeof(tables->idt) - 1,
+						   .base = (u64)tables->idt };
+	vcpu->host_cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+	/* Machine checks stay reported, and XSETBV is executed for the guest; nothing else is wanted. */
+	vcpu->host_cr4 = CR4_PAE | (context->cr4 & (CR4_MCE | CR4_LA57 | CR4_OSXSAVE | CR4_OSFXSR));
+	vcpu->host_cr3 = host_cr3;
+
+	/* The frame lies in the stack window, which the OS does not map: write it through the OS' address. */
+	frame = (struct host_frame *)((char *)vcpu->stack + STACK_PAGES * PAGE_BYTES -
+				      sizeof(struct host_frame));
+	frame->vcpu = vcpu;
+}
+
+void catch_faults(struct vcpu *vcpu, struct table_register *saved)
+{
+	struct table_register idtr = { .limit = sizeof(vcpu->tables->early_idt) - 1,
+				       .base = (u64)vcpu->tables->early_idt };
+
+	read_idtr(saved);
+	write_idtr(&idtr);
+}
+
+void use_idt_without_stack_switch(struct vcpu *vcpu)
+{
+	vcpu->host_idtr.base = (u64)vcpu->tables->early_idt;
+}

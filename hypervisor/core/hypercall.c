@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#include "hypercall.h"
+
+#include "policy.h"
+
+static void answer_trace(struct vcpu *vcpu, u64 back)
+{
+	const struct trace_entry *entry;
+	struct regs *regs = vcpu->regs;
+
+	/* One entry of the ring has been overwritten by the question. */
+	if (back >= TRACE_ENTRIES - 1 || back >= vcpu->exits) {
+		regs->rax = 0;
+		regs->rdx = ~0ull;
+		regs->rcx = 0;
+		return;
+	}
+	entry = &vcpu->trace[(vcpu->exits - 1 - back) % TRACE_ENTRIES];
+	regs->rax = entry->rip;
+	regs->rdx = entry->code | (u64)entry->eax << 32;
+	regs->rcx = entry->ecx | (u64)entry->tsc << 32;
+}
+
+/* To be asked does not count: the answers are those that the guest's own exits have made. */
+static void uncount(struct vcpu *vcpu)
+{
+	vcpu->exits--;
+	vcpu->counts[EXIT_HYPERCALL]--;
+}
+
+/* VMCALL (SDM 3C 26.1.2), VMMCALL (APM2 15.9): from the stub at CPL 0, control; from anywhere else, #UD. */
+bool handle_hypercall(struct vcpu *vcpu)
+{
+	struct regs *regs = vcpu->regs;
+
+	if (vcpu->rip != (u64)vcpu->backend->hypercall_address ||
+	    vcpu->backend->read(vcpu, GUEST_CPL)) {
+		inject_exception(vcpu, VECTOR_UD, 0);
+		return false;
+	}
+	switch (regs->rax) {
+	case HYPERCALL_PROVE:
+		uncount(vcpu);
+		regs->rax = vcpu->cpu;
+		break;
+	case HYPERCALL_UNLOAD:
+		regs->rax = 0;
+		complete_instruction(vcpu);
+		return true;
+	case HYPERCALL_COUNT:
+		uncount(vcpu);
+		regs->rax = regs->rdi < EXIT_REASONS ? vcpu->counts[regs->rdi] : 0;
+		break;
+	case HYPERCALL_TRACE:
+		uncount(vcpu);
+		answer_trace(vcpu, regs->rdi);
+		break;
+	default:
+		inject_exception(vcpu, VECTOR_UD, 0);
+		return false;
+	}
+	complete_instruction(vcpu);
+	return false;
+}

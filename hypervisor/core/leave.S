@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * void resume_context(struct vcpu *vcpu): from host mode back to the state in
+ * vcpu->context, as if nothing had been. The structure and this code are mapped
+ * at the same addresses before and after the change of CR3: the guest is in
+ * the hypercall stub of our own image.
+ */
+#include "offsets.h"
+
+	.intel_syntax noprefix
+	.text
+	.globl resume_context
+resume_context:
+	lea rdi, [rdi + VCPU_CONTEXT]
+	/* CR4.PCIDE can only be set while CR3[11:0] is 0 (SDM 3A 4.10.1). */
+	mov rax, [rdi + CONTEXT_CR3]
+	mov rcx, rax
+	and rcx, ~0xfff
+	mov cr3, rcx
+	/* The host stack is gone from here until RSP is the guest's. */
+	mov rsp, [rdi + CONTEXT_REGS + 8 * 4]
+	mov rcx, [rdi + CONTEXT_CR4]
+	mov cr4, rcx
+	mov cr3, rax
+	lgdt [rdi + CONTEXT_GDTR]
+	lidt [rdi + CONTEXT_IDTR]
+
+	/*
+	 * LTR faults on a busy TSS: clear bit 1 of the type first (SDM 3A
+	 * 8.2.2), with CR0.WP off, since an OS may keep its GDT read-only.
+	 */
+	mov rdx, [rdi + CONTEXT_CR0]
+	mov rax, rdx
+	and rax, ~0x10000
+	mov cr0, rax
+	movzx eax, word ptr [rdi + CONTEXT_TR]
+	test eax, eax
+	jz 1f
+	mov rcx, [rdi + CONTEXT_GDTR + 2]
+	and byte ptr [rcx + rax + 5], ~2
+	ltr ax
+1:
+	mov cr0, rdx
+	lldt word ptr [rdi + CONTEXT_LDTR]
+	mov ds, word ptr [rdi + CONTEXT_DS]
+	mov es, word ptr [rdi + CONTEXT_ES]
+	mov fs, word ptr [rdi + CONTEXT_FS]
+	mov gs, word ptr [rdi + CONTEXT_GS]
+	mov ecx, 0xc0000100
+	mov eax, [rdi + CONTEXT_FS_BASE]
+	mov edx, [rdi + CONTEXT_FS_BASE + 4]
+	wrmsr
+	mov ecx, 0xc0000101
+	mov eax, [rdi + CONTEXT_GS_BASE]
+	mov edx, [rdi + CONTEXT_GS_BASE + 4]
+	wrmsr
+
+	/* STGI is an SVM instruction: it needs EFER.SVME, so it comes first (APM2 15.17). */
+	cmp byte ptr [rdi + CONTEXT_STGI], 0
+	je 2f
+	stgi
+2:
+	mov ecx, 0xc0000080
+	mov eax, [rdi + CONTEXT_EFER]
+	mov edx, [rdi + CONTEXT_EFER + 4]
+	wrmsr
+	mov rax, [rdi + CONTEXT_DR7]
+	mov dr7, rax
+
+	movzx eax, word ptr [rdi + CONTEXT_SS]
+	push rax
+	push qword ptr [rdi + CONTEXT_REGS + 8 * 4]
+	push qword ptr [rdi + CONTEXT_RFLAGS]
+	movzx eax, word ptr [rdi + CONTEXT_CS]
+	push rax
+	push qword ptr [rdi + CONTEXT_RIP]
+
+	mov rax, [rdi + CONTEXT_REGS + 8 * 0]
+	mov rcx, [rdi + CONTEXT_REGS + 8 * 1]
+	mov rdx, [rdi + CONTEXT_REGS + 8 * 2]
+	mov rbx, [rdi + CONTEXT_REGS + 8 * 3]
+	mov rbp, [rdi + CONTEXT_REGS + 8 * 5]
+	mov rsi, [rdi + CONTEXT_REGS + 8 * 6]
+	mov r8, [rdi + CONTEXT_REGS + 8 * 8]
+	mov r9, [rdi + CONTEXT_REGS + 8 * 9]
+	mov r10, [rdi + CONTEXT_REGS + 8 * 10]
+	mov r11, [rdi + CONTEXT_REGS + 8 * 11]
+	mov r12, [rdi + CONTEXT_REGS + 8 * 12]
+	mov r13, [rdi + CONTEXT_REGS + 8 * 13]
+	mov r14, [rdi + CONTEXT_REGS + 8 * 14]
+	mov r15, [rdi + CONTEXT_REGS + 8 * 15]
+	mov rdi, [rdi + CONTEXT_REGS + 8 * 7]
+	iretq
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Setting up takes three steps: allocate everything for all CPUs; one broadcast;
+ * in it, each CPU takes the hardware, fills its guest state and enters. The
+ * broadcast is a rendezvous: either all CPUs commit or all roll back.
+ */
+#include "host.h"
+#include "host_state.h"
+#include "hypercall.h"
+#include "memory.h"
+#include "veneer.h"
+
+struct broadcast {
+	/* CPUs that have come this far. */
+	unsigned int enabled, entered, proven;
+	/* 0 as long as nobody has refused; the first one that does, wins. */
+	int refused;
+	struct refusal refusal;
+	unsigned int cpus;
+};
+
+static struct vcpu **vcpus;
+static unsigned int vcpu_count;
+static const struct backend *loaded_backend;
+static u64 host_cr3;
+
+static void refuse(struct broadcast *broadcast, const struct refusal *refusal)
+{
+	int nobody = 0;
+
+	if (__atomic_compare_exchange_n(&broadcast->refused, &nobody, 1, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE)) {
+		broadcast->refusal = *refusal;
+		broadcast->refusal.cpu = host_this_cpu();
+	}
+}
+
+/* Wait until every CPU has arrived here. */
+static void rendezvous(struct broadcast *broadcast, unsigned int *arrived)
+{
+	__atomic_add_fetch(arrived, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(arrived, __ATOMIC_ACQUIRE) < broadcast->cpus)
+		pause();
+}
+
+static bool anybody_refused(const struct broadcast *broadcast)
+{
+	return __atomic_load_n(&broadcast->refused, __ATOMIC_ACQUIRE);
+}
+
+/* In guest mode, the hypercall returns the CPU's number; anywhere else it would have been #UD. */
+static bool prove(const struct vcpu *vcpu)
+{
+	u64 more[2];
+
+	return vcpu->backend->hypercall(HYPERCALL_PROVE, 0, more) == vcpu->cpu;
+}
+
+static void leave_guest_mode(struct vcpu *vcpu)
+{
+	u64 more[2];
+
+	vcpu->backend->hypercall(HYPERCALL_UNLOAD, 0, more);
+	vcpu->in_guest_mode = false;
+}
+
+/* Faults while the hardware is being taken are caught by Veneer's own IDT. */
+static int enable_on_this_cpu(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct table_register saved;
+	int error;
+
+	capture_context(&vcpu->context);
+	prepare_host_state(vcpu, host_cr3);
+	catch_faults(vcpu, &saved);
+	error = vcpu->backend->enable(vcpu, refusal);
+	write_idtr(&saved);
+	return error;
+}
+
+/* The broadcast of veneer_load(), on every CPU at once. */
+static void load_on_this_cpu(void *argument)
+{
+	struct broadcast *broadcast = argument;
+	struct vcpu *vcpu = vcpus[host_this_cpu()];
+	struct refusal refusal = { 0 };
+	bool enabled;
+
+	enabled = !enable_on_this_cpu(vcpu, &refusal);
+	if (!enabled)
+		refuse(broadcast, &refusal);
+	rendezvous(broadcast, &broadcast->enabled);
+	if (anybody_refused(broadcast)) {
+		if (enabled)
+			vcpu->backend->disable(vcpu);
+		return;
+	}
+
+	if (vcpu->backend->enter(vcpu, &refusal)) {
+		refuse(broadcast, &refusal);
+	} else {
+		vcpu->in_guest_mode = true;
+		if (prove(vcpu))
+			__atomic_add_fetch(&broadcast->proven, 1, __ATOMIC_ACQ_REL);
+	}
+	rendezvous(broadcast, &broadcast->entered);
+	if (!anybody_refused(broadcast))
+		return;
+	if (vcpu->in_guest_mode)
+		leave_guest_mode(vcpu);
+	else
+		vcpu->backend->disable(vcpu);
+}
+
+static void unload_on_this_cpu(void *argument)
+{
+	struct vcpu *vcpu = vcpus[host_this_cpu()];
+
+	(void)argument;
+	if (vcpu->in_guest_mode)
+		leave_guest_mode(vcpu);
+}
+
+static void prove_on_this_cpu(void *argument)
+{
+	unsigned int *proven = argument;
+	const struct vcpu *vcpu = vcpus[host_this_cpu()];
+
+	if (vcpu->in_guest_mode && prove(vcpu))
+		__atomic_add_fetch(proven, 1, __ATOMIC_ACQ_REL);
+}
+
+static const struct backend *const backends[] = { &svm_backend };
+
+static const struct backend *find_backend(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0, 0, &a, &b, &c, &d);
+	for (unsigned int i = 0; i < COUNT_OF(backends); i++) {
+		for (unsigned int j = 0; backends[i]->vendors[j][0]; j++) {
+			const u32 *vendor = backends[i]->vendors[j];
+
+			if (b == vendor[0] && d == vendor[1] && c == vendor[2])
+				return backends[i];
+		}
+	}
+	return NULL;
+}
+
+static int allocate_vcpu(unsigned int cpu, const struct backend *backend)
+{
+	struct vcpu *vcpu = memory_alloc((sizeof(*vcpu) + PAGE_BYTES - 1) / PAGE_BYTES);
+
+	vcpus[cpu] = vcpu;
+	if (!vcpu)
+		return -ENOMEM;
+	vcpu->cpu = cpu;
+	vcpu->backend = backend;
+	return allocate_host_state(vcpu);
+}
+
+/* Step 1: everything for all CPUs, so that nothing is allocated later. */
+static int allocate_all(const struct backend *backend)
+{
+	void **stacks;
+	int error = 0;
+
+	vcpu_count = host_cpus();
+	vcpus = memory_alloc((vcpu_count * sizeof(*vcpus) + PAGE_BYTES - 1) / PAGE_BYTES);
+	stacks = memory_alloc((vcpu_count * sizeof(*stacks) + PAGE_BYTES - 1) / PAGE_BYTES);
+	if (!vcpus || !stacks)
+		return -ENOMEM;
+	for (unsigned int cpu = 0; cpu < vcpu_count && !error; cpu++) {
+		error = allocate_vcpu(cpu, backend);
+		if (!error)
+			error = backend->allocate(vcpus[cpu]);
+		if (!error)
+			stacks[cpu] = vcpus[cpu]->stack;
+	}
+	if (error)
+		return error;
+	host_cr3 = build_host_page_table(vcpu_count, stacks, read_cr4() & CR4_LA57);
+	return host_cr3 ? 0 : -ENOMEM;
+}
+
+int veneer_load(struct refusal *refusal)
+{
+	const struct backend *backend = find_backend();
+	struct broadcast broadcast = { .cpus = host_cpus() };
+	int error;
+
+	*refusal = (struct refusal){ 0 };
+	if (loaded_backend) {
+		*refusal =
+			(struct refusal){ .error = -EBUSY, .reason = "Veneer is loaded already" };
+		return -EBUSY;
+	}
+	if (!backend) {
+		*refusal = (struct refusal){ .error = -ENODEV,
+					     .reason = "no backend for this processor's vendor" };
+		return -ENODEV;
+	}
+	error = backend->examine(refusal);
+	if (error)
+		return error;
+
+	error = allocate_all(backend);
+	if (error) {
+		*refusal = (struct refusal){ .error = error, .reason = "not enough memory" };
+		memory_free_all();
+		return error;
+	}
+
+	/* Steps 2 and 3. */
+	host_on_each_cpu(load_on_this_cpu, &broadcast);
+	if (broadcast.refused) {
+		*refusal = broadcast.refusal;
+		memory_free_all();
+		return refusal->error;
+	}
+	loaded_backend = backend;
+	if (broadcast.proven != vcpu_count) {
+		veneer_unload(refusal);
+		*refusal = (struct refusal){ .error = -EIO,
+					     .reason = "a CPU did not prove to be in guest mode" };
+		return -EIO;
+	}
+	return 0;
+}
+
+int veneer_unload(struct refusal *refusal)
+{
+	*refusal = (struct refusal){ 0 };
+	if (!loaded_backend) {
+		*refusal = (struct refusal){ .error = -EINVAL, .reason = "Veneer is not loaded" };
+		return -EINVAL;
+	}
+	host_on_each_cpu(unload_on_this_cpu, NULL);
+	loaded_backend = NULL;
+	memory_free_all();
+	return 0;
+}
+
+unsigned int veneer_count_cpus(void)
+{
+	unsigned int proven = 0;
+
+	if (loaded_backend)
+		host_on_each_cpu(prove_on_this_cpu, &proven);
+	return proven;
+}
+
+const struct backend *veneer_backend(void)
+{
+	return loaded_backend;
+}

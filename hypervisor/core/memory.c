@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+#include "memory.h"
+
+#include "host.h"
+#include "x86.h"
+
+#define PRESENT BIT_ULL_AT(0)
+#define WRITABLE BIT_ULL_AT(1)
+#define LARGE BIT_ULL_AT(7)
+#define ADDRESS_MASK 0x000ffffffffff000ull
+#define ENTRIES 512
+#define KIB4 PAGE_BYTES
+#define MIB2 (PAGE_BYTES << 9)
+#define GIB1 (PAGE_BYTES << 18)
+
+/* Allocations are recorded in pages of their own, so that their number has no limit. */
+struct record_page {
+	struct record_page *next;
+	size_t used;
+	struct {
+		void *memory;
+		size_t pages;
+	} records[(PAGE_BYTES - 16) / 16];
+};
+
+static struct record_page *records;
+
+void *memory_alloc(size_t pages)
+{
+	void *memory;
+
+	if (!records || records->used == COUNT_OF(records->records)) {
+		struct record_page *page = host_alloc(1);
+
+		if (!page)
+			return NULL;
+		page->next = records;
+		records = page;
+	}
+	memory = host_alloc(pages);
+	if (!memory)
+		return NULL;
+	records->records[records->used].memory = memory;
+	records->records[records->used].pages = pages;
+	records->used++;
+	return memory;
+}
+
+void memory_free_all(void)
+{
+	while (records) {
+		struct record_page *page = records;
+
+		records = page->next;
+		for (size_t i = 0; i < page->used; i++)
+			host_free(page->records[i].memory, page->records[i].pages);
+		host_free(page, 1);
+	}
+}
+
+int page_table_init(struct page_table *table, u64 table_bits, u64 present_bits)
+{
+	table->root = memory_alloc(1);
+	table->table_bits = table_bits;
+	table->present_bits = present_bits;
+	return table->root ? 0 : -ENOMEM;
+}
+
+static int map_one(struct page_table *table, u64 address, u64 physical, u64 leaf_size,
+		   u64 leaf_bits)
+{
+	u64 *entries = table->root;
+	unsigned int shift = 39;
+	u64 *entry;
+
+	for (;; shift -= 9) {
+		entry = &entries[address >> shift & (ENTRIES - 1)];
+		if (1ull << shift == leaf_size)
+			break;
+		if (!(*entry & table->present_bits)) {
+			void *child = memory_alloc(1);
+
+			if (!child)
+				return -ENOMEM;
+			*entry = host_physical(child) | table->table_bits;
+		}
+		entries = host_virtual(*entry & ADDRESS_MASK);
+	}
+	*entry = physical | leaf_bits | (leaf_size > KIB4 ? LARGE : 0);
+	return 0;
+}
+
+int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
+		   u64 leaf_bits)
+{
+	int error = 0;
+
+	for (u64 offset = 0; offset < size && !error; offset += leaf_size)
+		error = map_one(table, address + offset, physical + offset, leaf_size, leaf_bits);
+	return error;
+}
+
+/* CPUID 80000008 EAX[7:0]; 36 where the leaf is missing (SDM 3A 4.1.4, APM3 E.4.7). */
+unsigned int physical_address_bits(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x80000008)
+		return 36;
+	cpuid(0x80000008, 0, &a, &b, &c, &d);
+	return a & 0xff;
+}
+
+/* CPUID 80000001 EDX.Page1GB[26]. */
+bool has_gigabyte_pages(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	return d & BIT_ULL_AT(26);
+}
+
+static int map_allocations(struct page_table *table)
+{
+	/* Building the table allocates as well, but nobody needs to see the tables in host mode. */
+	struct record_page *page = records;
+	size_t used = page->used;
+
+	for (; page; page = page->next, used = page ? page->used : 0) {
+		for (size_t i = 0; i < used; i++) {
+			char *memory = page->records[i].memory;
+			size_t bytes = page->records[i].pages * PAGE_BYTES;
+			int error = page_table_map(table, (u64)memory, host_physical(memory), bytes,
+						   KIB4, PRESENT | WRITABLE);
+
+			if (error)
+				return error;
+		}
+	}
+	return 0;
+}
+
+static int map_image(struct page_table *table)
+{
+	const char *start, *end;
+	int error = 0;
+
+	host_image(&start, &end);
+	start = (const char *)((u64)start & ~(PAGE_BYTES - 1));
+	/* Page by page: an image need not be contiguous in physical memory. */
+	for (; start < end && !error; start += PAGE_BYTES)
+		error = page_table_map(table, (u64)start, host_physical(start), PAGE_BYTES, KIB4,
+				       PRESENT | WRITABLE);
+	return error;
+}
+
+/* With 46 bits at the most the window ends where the lower canonical half does. */
+static int map_physical_memory(struct page_table *table)
+{
+	unsigned int bits = physical_address_bits();
+	u64 leaf = has_gigabyte_pages() ? GIB1 : MIB2;
+
+	if (bits > 46)
+		bits = 46;
+	if (leaf == MIB2 && bits > 40)
+		bits = 40;
+	return page_table_map(table, PHYSICAL_WINDOW, 0, 1ull << bits, leaf, PRESENT | WRITABLE);
+}
+
+u64 build_host_page_table(unsigned int cpus, void *const *stacks, bool five_levels)
+{
+	struct page_table table;
+	u64 *top;
+
+	if (page_table_init(&table, PRESENT | WRITABLE, PRESENT))
+		return 0;
+	if (map_allocations(&table) || map_image(&table) || map_physical_memory(&table))
+		return 0;
+	/* The pages around a stack stay unmapped: an overflow is a page fault. */
+	for (unsigned int cpu = 0; cpu < cpus; cpu++) {
+		u64 bottom = STACK_WINDOW + (cpu + 1) * STACK_STRIDE - STACK_PAGES * PAGE_BYTES -
+			     PAGE_BYTES;
+
+		if (page_table_map(&table, bottom, host_physical(stacks[cpu]),
+				   STACK_PAGES * PAGE_BYTES, KIB4, PRESENT | WRITABLE))
+			return 0;
+	}
+	if (!five_levels)
+		return host_physical(table.root);
+	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): one more level, the same tables in both halves. */
+	top = memory_alloc(1);
+	if (!top)
+		return 0;
+	top[0] = top[ENTRIES - 1] = host_physical(table.root) | PRESENT | WRITABLE;
+	return host_physical(top);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Veneer's memory: everything it allocates is on record, so that it can be
+ * mapped into the host page tables, and given back as a whole.
+ */
+#ifndef VENEER_MEMORY_H
+#define VENEER_MEMORY_H
+
+#include "types.h"
+
+/*
+ * Veneer's own windows in the lower half of its address space, where no
+ * operating system has its kernel: all of physical memory, and the stacks.
+ */
+#define PHYSICAL_WINDOW 0x400000000000ull
+#define STACK_WINDOW 0x200000000000ull
+#define STACK_STRIDE 0x10000ull
+#define STACK_PAGES 4
+
+void *memory_alloc(size_t pages);
+void memory_free_all(void);
+
+/*
+ * Page tables in the format that long mode and AMD's nested paging share
+ * (APM2 5.3, 15.25); with other bits, Intel's EPT as well (SDM 3C 29.3.2).
+ */
+struct page_table {
+	u64 *root;
+	/* Bits of an entry that points to a table. */
+	u64 table_bits;
+	/* Mask of the bits that make an entry present. */
+	u64 present_bits;
+};
+
+int page_table_init(struct page_table *table, u64 table_bits, u64 present_bits);
+/* Map [address, address + size) to physical memory with leaves of leaf_size (4 KiB, 2 MiB, 1 GiB). */
+int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
+		   u64 leaf_bits);
+
+/* The CPU's physical address width, and the largest page size that it can use. */
+unsigned int physical_address_bits(void);
+bool has_gigabyte_pages(void);
+
+/* Build the host page tables from everything allocated so far; returns the root's physical address, or 0. */
+u64 build_host_page_table(unsigned int cpus, void *const *stacks, bool five_levels);
+
+/* In host mode: physical memory as Veneer sees it. */
+static inline void *physical_to_host(u64 physical)
+{
+	return (void *)(PHYSICAL_WINDOW + physical);
+}
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Offsets that assembly needs; vcpu.h asserts each of them. */
+#ifndef VENEER_OFFSETS_H
+#define VENEER_OFFSETS_H
+
+/* struct host_frame */
+#define FRAME_VCPU 0x80
+#define FRAME_VMCB 0x88
+#define FRAME_BYTES 0x90
+
+/* struct vcpu */
+#define VCPU_FRAME 0x00
+#define VCPU_HOST_CR0 0x08
+#define VCPU_HOST_CR3 0x10
+#define VCPU_HOST_CR4 0x18
+#define VCPU_HOST_GDTR 0x20
+#define VCPU_HOST_IDTR 0x30
+#define VCPU_HOST_SS 0x40
+#define VCPU_CONTEXT 0x48
+
+/* struct context, from its own start */
+#define CONTEXT_REGS 0x00
+#define CONTEXT_CR0 0x80
+#define CONTEXT_CR3 0x88
+#define CONTEXT_CR4 0x90
+#define CONTEXT_EFER 0x98
+#define CONTEXT_RIP 0xa0
+#define CONTEXT_RFLAGS 0xa8
+#define CONTEXT_DR7 0xb0
+#define CONTEXT_FS_BASE 0xb8
+#define CONTEXT_GS_BASE 0xc0
+#define CONTEXT_GDTR 0xc8
+#define CONTEXT_IDTR 0xd8
+#define CONTEXT_CS 0xe8
+#define CONTEXT_SS 0xea
+#define CONTEXT_DS 0xec
+#define CONTEXT_ES 0xee
+#define CONTEXT_FS 0xf0
+#define CONTEXT_GS 0xf2
+#define CONTEXT_LDTR 0xf4
+#define CONTEXT_TR 0xf6
+#define CONTEXT_STGI 0xf8
+
+#endif

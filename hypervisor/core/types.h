@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* The integer types and the few constants that everything in Veneer uses. */
+#ifndef VENEER_TYPES_H
+#define VENEER_TYPES_H
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+#else
+#include <stdbool.h>
+#include <stddef.h>
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+/* Linux' numbers: hosts hand them on as they are. */
+#define EPERM 1
+#define EIO 5
+#define ENOMEM 12
+#define EBUSY 16
+#define ENODEV 19
+#define EINVAL 22
+#define EALREADY 114
+#endif
+
+#define PAGE_BYTES 4096ull
+#define BIT_ULL_AT(n) (1ull << (n))
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define unlikely_(x) __builtin_expect(!!(x), 0)
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* One virtualised CPU: its registers at an exit, its host state, its counters and its trace. */
+#ifndef VENEER_VCPU_H
+#define VENEER_VCPU_H
+
+#include "backend.h"
+#include "offsets.h"
+#include "x86.h"
+
+/* In the order of their numbers in the instruction encoding. */
+struct regs {
+	u64 rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
+	u64 r8, r9, r10, r11, r12, r13, r14, r15;
+};
+
+/* At the top of every host stack: RSP points to it when the guest exits. */
+struct host_frame {
+	struct regs regs;
+	struct vcpu *vcpu;
+	/* Operand of VMRUN; VMX has no use for it. */
+	u64 vmcb_physical;
+};
+
+/*
+ * The state of a CPU outside of its GPRs, as it was when we slipped
+ * underneath, and as it must be when we leave again.
+ */
+struct context {
+	struct regs regs;
+	u64 cr0, cr3, cr4, efer;
+	u64 rip, rflags;
+	u64 dr7;
+	u64 fs_base, gs_base;
+	struct table_register gdtr;
+	u8 padding_gdtr[6];
+	struct table_register idtr;
+	u8 padding_idtr[6];
+	u16 cs, ss, ds, es, fs, gs, ldtr, tr;
+	/* SVM: interrupts are off globally until STGI (APM2 15.17). */
+	u8 stgi;
+};
+
+enum exit_reason {
+	EXIT_OTHER,
+	EXIT_CPUID,
+	EXIT_RDMSR,
+	EXIT_WRMSR,
+	EXIT_XSETBV,
+	EXIT_INVD,
+	EXIT_HYPERCALL,
+	/* An instruction of the virtualization extension itself. */
+	EXIT_NESTED,
+	EXIT_GP_FAULT,
+	EXIT_CR_ACCESS,
+	EXIT_NMI,
+	EXIT_NMI_WINDOW,
+	EXIT_SHUTDOWN,
+	EXIT_NESTED_PAGING,
+	EXIT_TASK_SWITCH,
+	EXIT_GETSEC,
+	EXIT_INIT,
+	EXIT_SIPI,
+	EXIT_INVALID_STATE,
+	EXIT_REASONS
+};
+
+/* Names of the counters, by reason; what a suite's `exits:` says. */
+extern const char *const exit_names[EXIT_REASONS];
+
+/* The last exits of a CPU; the entry behind the newest one is the oldest. */
+#define TRACE_ENTRIES 64
+struct trace_entry {
+	u64 rip;
+	/* The vendor's own number: SVM exit code, VMX basic exit reason. */
+	u32 code;
+	u32 eax, ecx;
+	u32 tsc;
+};
+
+struct vcpu {
+	/* Offsets of what comes first are known to assembly. */
+	struct host_frame *frame;
+	u64 host_cr0, host_cr3, host_cr4;
+	struct table_register host_gdtr;
+	u8 padding_gdtr[6];
+	struct table_register host_idtr;
+	u8 padding_idtr[6];
+	u16 host_ss;
+	u8 padding_ss[6];
+	struct context context;
+
+	/* Valid during an exit; RIP and RFLAGS are written back on entry. */
+	struct regs *regs;
+	u64 rip, rflags;
+	enum exit_reason reason;
+	u32 code;
+
+	const struct backend *backend;
+	void *backend_data;
+	unsigned int cpu;
+	bool in_guest_mode;
+	/* EXITINTINFO or IDT-vectoring information: the event during whose delivery the exit came (0: none). */
+	u32 interrupted_event;
+	/* Error code of an intercepted exception. */
+	u32 fault_error;
+
+	u64 exits;
+	u64 counts[EXIT_REASONS];
+	struct trace_entry trace[TRACE_ENTRIES];
+
+	/* Host descriptor tables and stack, see host_state.c. */
+	u64 host_cs;
+	u16 host_tr;
+	u64 host_tss_base;
+	u64 stack_top;
+	struct descriptor_tables *tables;
+	void *stack;
+};
+
+#define ASSERT_OFFSET(type, member, offset) \
+	_Static_assert(offsetof(struct type, member) == (offset), #type "." #member)
+ASSERT_OFFSET(host_frame, vcpu, FRAME_VCPU);
+ASSERT_OFFSET(host_frame, vmcb_physical, FRAME_VMCB);
+_Static_assert(sizeof(struct host_frame) == FRAME_BYTES, "struct host_frame");
+ASSERT_OFFSET(vcpu, frame, VCPU_FRAME);
+ASSERT_OFFSET(vcpu, host_cr0, VCPU_HOST_CR0);
+ASSERT_OFFSET(vcpu, host_cr3, VCPU_HOST_CR3);
+ASSERT_OFFSET(vcpu, host_cr4, VCPU_HOST_CR4);
+ASSERT_OFFSET(vcpu, host_gdtr, VCPU_HOST_GDTR);
+ASSERT_OFFSET(vcpu, host_idtr, VCPU_HOST_IDTR);
+ASSERT_OFFSET(vcpu, host_ss, VCPU_HOST_SS);
+ASSERT_OFFSET(vcpu, context, VCPU_CONTEXT);
+ASSERT_OFFSET(context, cr0, CONTEXT_CR0);
+ASSERT_OFFSET(context, cr3, CONTEXT_CR3);
+ASSERT_OFFSET(context, cr4, CONTEXT_CR4);
+ASSERT_OFFSET(context, efer, CONTEXT_EFER);
+ASSERT_OFFSET(context, rip, CONTEXT_RIP);
+ASSERT_OFFSET(context, rflags, CONTEXT_RFLAGS);
+ASSERT_OFFSET(context, dr7, CONTEXT_DR7);
+ASSERT_OFFSET(context, fs_base, CONTEXT_FS_BASE);
+ASSERT_OFFSET(context, gs_base, CONTEXT_GS_BASE);
+ASSERT_OFFSET(context, gdtr, CONTEXT_GDTR);
+ASSERT_OFFSET(context, idtr, CONTEXT_IDTR);
+ASSERT_OFFSET(context, cs, CONTEXT_CS);
+ASSERT_OFFSET(context, ss, CONTEXT_SS);
+ASSERT_OFFSET(context, ds, CONTEXT_DS);
+ASSERT_OFFSET(context, es, CONTEXT_ES);
+ASSERT_OFFSET(context, fs, CONTEXT_FS);
+ASSERT_OFFSET(context, gs, CONTEXT_GS);
+ASSERT_OFFSET(context, ldtr, CONTEXT_LDTR);
+ASSERT_OFFSET(context, tr, CONTEXT_TR);
+ASSERT_OFFSET(context, stgi, CONTEXT_STGI);
+
+/* exit.c: handle the exit that the backend has filled in. True: the guest wants Veneer to leave this CPU. */
+bool handle_exit(struct vcpu *vcpu);
+
+/* instruction.c: the instruction that caused the exit is done; RIP, RFLAGS.RF, TF and the interrupt shadow follow. */
+void complete_instruction(struct vcpu *vcpu);
+
+/* leave.S: leave host mode for good, with the state in vcpu->context. */
+__attribute__((noreturn)) void resume_context(struct vcpu *vcpu);
+
+/* context.c: capture what of struct context can be read on this CPU (not GPRs, RIP). */
+void capture_context(struct context *context);
+
+/* A segment as VMCB and VMCS want it, looked up in the captured descriptor tables. */
+struct segment {
+	u16 selector;
+	/* Bits 0-7: type, S, DPL, P; bits 8-11: AVL, L, D/B, G, as in a VMCB (APM2 15.5.1). */
+	u16 attributes;
+	u32 limit;
+	u64 base;
+};
+struct segment read_segment(const struct context *context, u16 selector);
+
+/* fault.c, fault_entry.S: false when the instruction faulted with #GP. */
+bool read_msr_safe(u32 msr, u64 *value);
+bool write_msr_safe(u32 msr, u64 value);
+bool xsetbv_safe(u32 index, u64 value);
+
+/* report.c: give up, saying why, where, and what the last exits were. vcpu may be NULL. */
+__attribute__((noreturn)) void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp);
+
+#endif

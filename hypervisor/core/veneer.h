@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Veneer as its hosts see it. All of these are called from one context at a time, outside of any broadcast. */
+#ifndef VENEER_H
+#define VENEER_H
+
+#include "backend.h"
+#include "vcpu.h"
+
+/*
+ * Put every CPU under Veneer. 0; or a negative errno, the reason in *refusal,
+ * and every CPU is as it was.
+ */
+int veneer_load(struct refusal *refusal);
+
+/* Take every CPU out again and free everything. 0, or -EINVAL if Veneer is not loaded. */
+int veneer_unload(struct refusal *refusal);
+
+/* CPUs that prove to be in guest mode, asked now. */
+unsigned int veneer_count_cpus(void);
+
+/* NULL while Veneer is not loaded. */
+const struct backend *veneer_backend(void);
+
+/* Exit counters of a CPU; false if it is not in guest mode. */
+bool veneer_read_counts(unsigned int cpu, u64 counts[EXIT_REASONS]);
+
+/* The last exits of a CPU, newest first; returns how many there are, at most count. */
+unsigned int veneer_read_trace(unsigned int cpu, struct trace_entry *entries, unsigned int count);
+
+#endif

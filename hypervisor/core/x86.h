@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* Architectural constants and one-instruction wrappers (SDM 3A 2, 4; APM2 1-5). */
+#ifndef VENEER_X86_H
+#define VENEER_X86_H
+
+#include "types.h"
+
+#define RFLAGS_TF BIT_ULL_AT(8)
+#define RFLAGS_IF BIT_ULL_AT(9)
+#define RFLAGS_RF BIT_ULL_AT(16)
+#define RFLAGS_VM BIT_ULL_AT(17)
+
+#define CR0_PE BIT_ULL_AT(0)
+#define CR0_MP BIT_ULL_AT(1)
+#define CR0_ET BIT_ULL_AT(4)
+#define CR0_NE BIT_ULL_AT(5)
+#define CR0_WP BIT_ULL_AT(16)
+#define CR0_NW BIT_ULL_AT(29)
+#define CR0_CD BIT_ULL_AT(30)
+#define CR0_PG BIT_ULL_AT(31)
+
+#define CR4_PAE BIT_ULL_AT(5)
+#define CR4_MCE BIT_ULL_AT(6)
+#define CR4_PGE BIT_ULL_AT(7)
+#define CR4_OSFXSR BIT_ULL_AT(9)
+#define CR4_LA57 BIT_ULL_AT(12)
+#define CR4_VMXE BIT_ULL_AT(13)
+#define CR4_PCIDE BIT_ULL_AT(17)
+#define CR4_OSXSAVE BIT_ULL_AT(18)
+#define CR4_PKE BIT_ULL_AT(22)
+
+#define EFER_SCE BIT_ULL_AT(0)
+#define EFER_LME BIT_ULL_AT(8)
+#define EFER_LMA BIT_ULL_AT(10)
+#define EFER_NXE BIT_ULL_AT(11)
+#define EFER_SVME BIT_ULL_AT(12)
+
+#define DR6_BS BIT_ULL_AT(14)
+
+#define MSR_FEATURE_CONTROL 0x3a
+#define MSR_SYSENTER_CS 0x174
+#define MSR_SYSENTER_ESP 0x175
+#define MSR_SYSENTER_EIP 0x176
+#define MSR_DEBUGCTL 0x1d9
+#define MSR_PAT 0x277
+#define MSR_EFER 0xc0000080
+#define MSR_FS_BASE 0xc0000100
+#define MSR_GS_BASE 0xc0000101
+
+#define DEBUGCTL_BTF BIT_ULL_AT(1)
+
+enum vector {
+	VECTOR_DE = 0,
+	VECTOR_DB = 1,
+	VECTOR_NMI = 2,
+	VECTOR_UD = 6,
+	VECTOR_DF = 8,
+	VECTOR_TS = 10,
+	VECTOR_GP = 13,
+	VECTOR_PF = 14,
+	VECTOR_MC = 18,
+};
+
+/* Operand of LGDT, LIDT, SGDT and SIDT in 64-bit mode. */
+struct table_register {
+	u16 limit;
+	u64 base;
+} __attribute__((packed));
+
+static inline void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	asm volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "a"(leaf), "c"(subleaf));
+}
+
+static inline u64 read_msr(u32 msr)
+{
+	u32 low, high;
+
+	asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+	return low | (u64)high << 32;
+}
+
+static inline void write_msr(u32 msr, u64 value)
+{
+	asm volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+
+static inline u64 read_cr0(void)
+{
+	u64 value;
+
+	asm volatile("mov %%cr0, %0" : "=r"(value));
+	return value;
+}
+
+static inline u64 read_cr2(void)
+{
+	u64 value;
+
+	asm volatile("mov %%cr2, %0" : "=r"(value));
+	return value;
+}
+
+static inline void write_cr2(u64 value)
+{
+	asm volatile("mov %0, %%cr2" : : "r"(value));
+}
+
+static inline u64 read_cr3(void)
+{
+	u64 value;
+
+	asm volatile("mov %%cr3, %0" : "=r"(value));
+	return value;
+}
+
+static inline u64 read_cr4(void)
+{
+	u64 value;
+
+	asm volatile("mov %%cr4, %0" : "=r"(value));
+	return value;
+}
+
+static inline void write_cr4(u64 value)
+{
+	asm volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
+
+static inline u64 read_dr6(void)
+{
+	u64 value;
+
+	asm volatile("mov %%dr6, %0" : "=r"(value));
+	return value;
+}
+
+static inline void write_dr6(u64 value)
+{
+	asm volatile("mov %0, %%dr6" : : "r"(value));
+}
+
+static inline u64 read_dr7(void)
+{
+	u64 value;
+
+	asm volatile("mov %%dr7, %0" : "=r"(value));
+	return value;
+}
+
+static inline u64 read_rflags(void)
+{
+	u64 value;
+
+	asm volatile("pushfq; pop %0" : "=r"(value));
+	return value;
+}
+
+static inline u64 read_tsc(void)
+{
+	u32 low, high;
+
+	asm volatile("rdtsc" : "=a"(low), "=d"(high));
+	return low | (u64)high << 32;
+}
+
+static inline void read_gdtr(struct table_register *gdtr)
+{
+	asm volatile("sgdt %0" : "=m"(*gdtr));
+}
+
+static inline void read_idtr(struct table_register *idtr)
+{
+	asm volatile("sidt %0" : "=m"(*idtr));
+}
+
+static inline void write_idtr(const struct table_register *idtr)
+{
+	asm volatile("lidt %0" : : "m"(*idtr));
+}
+
+static inline void pause(void)
+{
+	asm volatile("pause" : : : "memory");
+}
+
+static inline void write_back_invalidate(void)
+{
+	asm volatile("wbinvd" : : : "memory");
+}
+
+#endif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+/* Veneer on the tiny OS of the bare targets, where memory is identity mapped. */
+#include "core/host.h"
+
+#include "os.h"
+
+void *host_alloc(size_t pages)
+{
+	return os_alloc_pages(pages);
+}
+
+void host_free(void *memory, size_t pages)
+{
+	os_free_pages(memory, pages);
+}
+
+u64 host_physical(const void *address)
+{
+	return (u64)address;
+}
+
+void *host_virtual(u64 physical)
+{
+	return (void *)physical;
+}
+
+void host_image(const char **start, const char **end)
+{
+	*start = os_image_start;
+	*end = os_image_end;
+}
+
+unsigned int host_cpus(void)
+{
+	return os_cpus();
+}
+
+unsigned int host_this_cpu(void)
+{
+	return os_this_cpu();
+}
+
+void host_on_each_cpu(void (*function)(void *), void *argument)
+{
+	os_on_cpus(os_cpus() == 64 ? ~0ull : (1ull << os_cpus()) - 1, function, argument);
+}
+
+void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
+{
+	os_on_cpu(cpu, function, argument);
+}
+
+void host_log(const char *line)
+{
+	os_print("%s\n", line);
+}
+
+void host_die(const char *report)
+{
+	os_panic(report);
+}

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# Veneer as targets/bare/Makefile links it into a bare image.
+SUBJECT_NAME := veneer
+SUBJECT_SOURCES := \
+	core/context.c core/cpuid.c core/evidence.c core/exit.c core/fault.c core/fault_entry.S \
+	core/host_state.c core/hypercall.c core/hypercall_stubs.S core/insn.c core/instruction.c core/leave.S \
+	core/lifecycle.c core/memory.c core/msr.c core/report.c core/system.c \
+	svm/enter.S svm/exit.c svm/setup.c \
+	hosts/bare/host.c hosts/bare/subject.c
+SUBJECT_CFLAGS := -I$(SUBJECT_DIR)

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb): the caller goes on as
+ * the guest, with 0 in RAX. From here on this CPU's host mode is the loop
+ * below: run the guest; save what VMRUN does not; handle; restore; again.
+ *
+ * TR, LDTR, FS, GS and the SYSCALL and SYSENTER MSRs are neither saved nor
+ * loaded by VMRUN and #VMEXIT (APM2 15.5.1), and host mode has no use for them:
+ * the guest's stay in place, which saves a VMSAVE and two VMLOADs per exit. A
+ * fault in host mode therefore takes no stack from the TSS (early_idt has no
+ * IST), and GIF is 0, so that no NMI can come in between (APM2 15.17).
+ */
+#include "../core/offsets.h"
+
+#define VMCB_RIP 0x578
+#define VMCB_RSP 0x5d8
+
+	.intel_syntax noprefix
+	.text
+	.globl svm_launch
+svm_launch:
+	push rbx
+	push rbp
+	push r12
+	push r13
+	push r14
+	push r15
+	mov [rsi + VMCB_RSP], rsp
+	lea rax, [rip + in_guest_mode]
+	mov [rsi + VMCB_RIP], rax
+
+	clgi
+	mov rax, [rdi + VCPU_HOST_CR4]
+	mov rcx, [rdi + VCPU_HOST_CR3]
+	/* CR4 first: without PCIDE, and with PGE off, the new CR3 leaves nothing of the OS in the TLB. */
+	mov cr4, rax
+	mov cr3, rcx
+	mov rax, [rdi + VCPU_HOST_CR0]
+	mov cr0, rax
+	lgdt [rdi + VCPU_HOST_GDTR]
+	lidt [rdi + VCPU_HOST_IDTR]
+	mov ss, word ptr [rdi + VCPU_HOST_SS]
+	xor eax, eax
+	mov ds, eax
+	mov es, eax
+	mov rsp, [rdi + VCPU_FRAME]
+
+	.balign 16
+	.globl svm_run
+svm_run:
+	mov rax, [rsp + FRAME_VMCB]
+	vmrun
+	.globl svm_exited
+svm_exited:
+	/* RAX and RSP of the guest are in the VMCB. */
+	mov [rsp + 8 * 1], rcx
+	mov [rsp + 8 * 2], rdx
+	mov [rsp + 8 * 3], rbx
+	mov [rsp + 8 * 5], rbp
+	mov [rsp + 8 * 6], rsi
+	mov [rsp + 8 * 7], rdi
+	mov [rsp + 8 * 8], r8
+	mov [rsp + 8 * 9], r9
+	mov [rsp + 8 * 10], r10
+	mov [rsp + 8 * 11], r11
+	mov [rsp + 8 * 12], r12
+	mov [rsp + 8 * 13], r13
+	mov [rsp + 8 * 14], r14
+	mov [rsp + 8 * 15], r15
+	mov rdi, [rsp + FRAME_VCPU]
+	call svm_handle_exit
+	mov rcx, [rsp + 8 * 1]
+	mov rdx, [rsp + 8 * 2]
+	mov rbx, [rsp + 8 * 3]
+	mov rbp, [rsp + 8 * 5]
+	mov rsi, [rsp + 8 * 6]
+	mov rdi, [rsp + 8 * 7]
+	mov r8, [rsp + 8 * 8]
+	mov r9, [rsp + 8 * 9]
+	mov r10, [rsp + 8 * 10]
+	mov r11, [rsp + 8 * 11]
+	mov r12, [rsp + 8 * 12]
+	mov r13, [rsp + 8 * 13]
+	mov r14, [rsp + 8 * 14]
+	mov r15, [rsp + 8 * 15]
+	jmp svm_run
+
+in_guest_mode:
+	xor eax, eax
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop rbp
+	pop rbx
+	ret
+
+	.section .note.GNU-stack, "", @progbits

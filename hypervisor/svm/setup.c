@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+/* Taking SVM, filling the VMCB, and giving SVM back. */
+#include "../core/host.h"
+#include "../core/host_state.h"
+#include "../core/memory.h"
+#include "../core/policy.h"
+#include "svm.h"
+
+#define MSR_VM_CR 0xc0010114
+#define MSR_VM_HSAVE_PA 0xc0010117
+#define VM_CR_SVMDIS BIT_ULL_AT(4)
+
+#define LEAF80000001_ECX_SVM BIT_ULL_AT(2)
+#define LEAF8000000A_EDX_NP BIT_ULL_AT(0)
+#define LEAF8000000A_EDX_NRIPS BIT_ULL_AT(3)
+
+/* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
+#define NESTED_TABLE_BITS 7ull
+#define NESTED_LEAF_BITS 7ull
+#define MSRPM_PAGES 2
+#define GUEST_ASID 1
+
+/* Shared by all CPUs of a load; allocated with the first one. */
+static u64 nested_cr3, msrpm_physical;
+
+static int refuse(struct refusal *refusal, int error, const char *reason, u64 detail)
+{
+	*refusal = (struct refusal){ .error = error, .reason = reason, .detail = detail };
+	return error;
+}
+
+int svm_examine(struct refusal *refusal)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x8000000a)
+		return refuse(refusal, -ENODEV,
+			      "the processor has no SVM (CPUID 8000000A is missing)", a);
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	if (!(c & LEAF80000001_ECX_SVM))
+		return refuse(refusal, -ENODEV, "the processor has no SVM (CPUID 80000001 ECX.SVM)",
+			      c);
+	cpuid(0x8000000a, 0, &a, &b, &c, &d);
+	if (!(d & LEAF8000000A_EDX_NP))
+		return refuse(refusal, -ENODEV,
+			      "the processor has no nested paging (CPUID 8000000A EDX.NP)", d);
+	if (!has_gigabyte_pages() && physical_address_bits() > 40)
+		return refuse(refusal, -ENODEV,
+			      "more than 40 address bits, but no 1-GiB pages to map them with",
+			      physical_address_bits());
+	return 0;
+}
+
+/* Two bits per MSR, in three ranges of 0x2000 MSRs (APM2 15.11). */
+static void guard_msr(u8 *msrpm, u32 msr)
+{
+	static const u32 bases[] = { 0, 0xc0000000, 0xc0010000 };
+
+	for (unsigned int i = 0; i < COUNT_OF(bases); i++) {
+		u32 index = msr - bases[i];
+
+		if (index < 0x2000)
+			msrpm[0x800 * i + index / 4] |= 3 << 2 * (index % 4);
+	}
+}
+
+static int allocate_shared(void)
+{
+	struct page_table nested;
+	unsigned int bits = physical_address_bits();
+	u8 *msrpm = memory_alloc(MSRPM_PAGES);
+	int error;
+
+	if (!msrpm)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < guarded_msr_count; i++) {
+		for (u32 msr = guarded_msrs[i].first; msr <= guarded_msrs[i].last; msr++)
+			guard_msr(msrpm, msr);
+	}
+	msrpm_physical = host_physical(msrpm);
+
+	error = page_table_init(&nested, NESTED_TABLE_BITS, 1);
+	/* The whole physical address space, devices included; memory types stay those of the guest's PAT and the MTRRs. */
+	if (!error)
+		error = page_table_map(&nested, 0, 0, 1ull << (bits > 48 ? 48 : bits),
+				       has_gigabyte_pages() ? PAGE_BYTES << 18 : PAGE_BYTES << 9,
+				       NESTED_LEAF_BITS);
+	nested_cr3 = error ? 0 : host_physical(nested.root);
+	return error;
+}
+
+int svm_allocate(struct vcpu *vcpu)
+{
+	struct svm_cpu *svm = memory_alloc(1);
+	int error;
+
+	if (!svm)
+		return -ENOMEM;
+	if (!vcpu->cpu) {
+		error = allocate_shared();
+		if (error)
+			return error;
+	}
+	vcpu->backend_data = svm;
+	svm->nested_cr3 = nested_cr3;
+	svm->msrpm = msrpm_physical;
+	svm->vmcb = memory_alloc(1);
+	svm->host_save_area = memory_alloc(1);
+	return svm->vmcb && svm->host_save_area ? 0 : -ENOMEM;
+}
+
+int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct svm_cpu *svm = svm_of(vcpu);
+	u64 vm_cr, efer = read_msr(MSR_EFER);
+	int error = svm_examine(refusal);
+
+	/* CPUs need not be alike: firmware may have forgotten one. */
+	if (error)
+		return error;
+	if (read_msr_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
+		return refuse(refusal, -EPERM, "firmware has switched SVM off (VM_CR.SVMDIS)",
+			      vm_cr);
+	if (efer & EFER_SVME)
+		return refuse(refusal, -EBUSY, "SVM is in use by another hypervisor (EFER.SVME)",
+			      efer);
+	if (!write_msr_safe(MSR_EFER, efer | EFER_SVME))
+		return refuse(refusal, -EPERM, "EFER.SVME cannot be set", efer);
+	svm->old_host_save_area = read_msr(MSR_VM_HSAVE_PA);
+	write_msr(MSR_VM_HSAVE_PA, host_physical(svm->host_save_area));
+	return 0;
+}
+
+void svm_disable(struct vcpu *vcpu)
+{
+	write_msr(MSR_VM_HSAVE_PA, svm_of(vcpu)->old_host_save_area);
+	write_msr(MSR_EFER, read_msr(MSR_EFER) & ~EFER_SVME);
+}
+
+static struct vmcb_segment vmcb_segment(const struct context *context, u16 selector)
+{
+	struct segment segment = read_segment(context, selector);
+
+	return (struct vmcb_segment){
+		.selector = segment.selector,
+		.attributes = segment.attributes,
+		.limit = segment.limit,
+		.base = segment.base,
+	};
+}
+
+static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
+{
+	const struct context *context = &vcpu->context;
+
+	vmcb->es = vmcb_segment(context, context->es);
+	vmcb->cs = vmcb_segment(context, context->cs);
+	vmcb->ss = vmcb_segment(context, context->ss);
+	vmcb->ds = vmcb_segment(context, context->ds);
+	vmcb->gdtr.limit = context->gdtr.limit;
+	vmcb->gdtr.base = context->gdtr.base;
+	vmcb->idtr.limit = context->idtr.limit;
+	vmcb->idtr.base = context->idtr.base;
+	vmcb->efer = context->efer | EFER_SVME;
+	vmcb->cr0 = context->cr0;
+	vmcb->cr2 = read_cr2();
+	vmcb->cr3 = context->cr3;
+	vmcb->cr4 = context->cr4;
+	vmcb->dr6 = read_dr6();
+	vmcb->dr7 = context->dr7;
+	vmcb->rflags = context->rflags;
+	vmcb->guest_pat = read_msr(MSR_PAT);
+	/* FS, GS, TR, LDTR and the rest of what VMSAVE stores are not loaded by VMRUN; kept for whoever reads the VMCB. */
+	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
+}
+
+static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
+{
+	/* NMIs, interrupts, INIT and SMIs are not intercepted: they are the guest's. */
+	vmcb->intercept_misc1 = INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_INVLPGA |
+				INTERCEPT_MSR | INTERCEPT_SHUTDOWN;
+	vmcb->intercept_misc2 = INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD |
+				INTERCEPT_VMSAVE | INTERCEPT_STGI | INTERCEPT_CLGI |
+				INTERCEPT_SKINIT | INTERCEPT_XSETBV;
+	/* See handle_gp_fault(). */
+	vmcb->intercept_exceptions = BIT_ULL_AT(VECTOR_GP);
+	vmcb->msrpm_base = svm->msrpm;
+	vmcb->asid = GUEST_ASID;
+	vmcb->tlb_control = VMCB_TLB_FLUSH_ALL;
+	vmcb->nested_control = VMCB_NESTED_PAGING;
+	vmcb->nested_cr3 = svm->nested_cr3;
+}
+
+int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct svm_cpu *svm = svm_of(vcpu);
+	struct host_frame *frame;
+	u32 a, b, c, d;
+
+	(void)refusal;
+	cpuid(0x8000000a, 0, &a, &b, &c, &d);
+	svm->has_next_rip = d & LEAF8000000A_EDX_NRIPS;
+	fill_guest_state(vcpu, svm->vmcb);
+	fill_controls(svm, svm->vmcb);
+	use_idt_without_stack_switch(vcpu);
+	frame = (struct host_frame *)((char *)vcpu->stack + STACK_PAGES * PAGE_BYTES -
+				      sizeof(*frame));
+	frame->vmcb_physical = host_physical(svm->vmcb);
+	vcpu->regs = &vcpu->frame->regs;
+	return svm_launch(vcpu, svm->vmcb);
+}
+
+/* In host mode, GIF clear: what VMRUN and #VMEXIT keep for the guest goes back into the registers. */
+void svm_leave(struct vcpu *vcpu)
+{
+	struct svm_cpu *svm = svm_of(vcpu);
+	struct context *context = &vcpu->context;
+	const struct vmcb *vmcb = svm->vmcb;
+
+	/* These are still the guest's own, see enter.S. */
+	context->fs_base = read_msr(MSR_FS_BASE);
+	context->gs_base = read_msr(MSR_GS_BASE);
+	asm volatile("mov %%fs, %0" : "=rm"(context->fs));
+	asm volatile("mov %%gs, %0" : "=rm"(context->gs));
+	asm volatile("sldt %0" : "=rm"(context->ldtr));
+	asm volatile("str %0" : "=rm"(context->tr));
+
+	context->regs = *vcpu->regs;
+	context->regs.rsp = vmcb->rsp;
+	context->rip = vcpu->rip;
+	context->rflags = vcpu->rflags;
+	context->cr0 = vmcb->cr0;
+	context->cr3 = vmcb->cr3;
+	context->cr4 = vmcb->cr4;
+	context->efer = vmcb->efer & ~EFER_SVME;
+	context->dr7 = vmcb->dr7;
+	context->gdtr =
+		(struct table_register){ .limit = vmcb->gdtr.limit, .base = vmcb->gdtr.base };
+	context->idtr =
+		(struct table_register){ .limit = vmcb->idtr.limit, .base = vmcb->idtr.base };
+	context->cs = vmcb->cs.selector;
+	context->ss = vmcb->ss.selector;
+	context->ds = vmcb->ds.selector;
+	context->es = vmcb->es.selector;
+	context->stgi = 1;
+	write_cr2(vmcb->cr2);
+	write_dr6(vmcb->dr6);
+	write_msr(MSR_PAT, vmcb->guest_pat);
+	write_msr(MSR_VM_HSAVE_PA, svm->old_host_save_area);
+	resume_context(vcpu);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the SVM backend share. */
+#ifndef VENEER_SVM_H
+#define VENEER_SVM_H
+
+#include "../core/vcpu.h"
+#include "vmcb.h"
+
+struct svm_cpu {
+	struct vmcb *vmcb;
+	void *host_save_area;
+	/* VM_HSAVE_PA as it was found. */
+	u64 old_host_save_area;
+	/* CPUID 8000000A EDX.NRIPS: the VMCB says where the next instruction is (APM2 15.7.1). */
+	bool has_next_rip;
+	/* Built once, used by every CPU. */
+	u64 nested_cr3, msrpm;
+};
+
+static inline struct svm_cpu *svm_of(const struct vcpu *vcpu)
+{
+	return vcpu->backend_data;
+}
+
+/* setup.c */
+int svm_examine(struct refusal *refusal);
+int svm_allocate(struct vcpu *vcpu);
+int svm_enable(struct vcpu *vcpu, struct refusal *refusal);
+void svm_disable(struct vcpu *vcpu);
+int svm_enter(struct vcpu *vcpu, struct refusal *refusal);
+void svm_leave(struct vcpu *vcpu);
+
+/* enter.S: returns 0 in guest mode. */
+int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb);
+
+/* exit.c: called by enter.S at every #VMEXIT; does not return when Veneer leaves this CPU. */
+void svm_handle_exit(struct vcpu *vcpu);
+
+#endif
