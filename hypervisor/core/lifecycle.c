@@ -19,8 +19,9 @@ struct broadcast {
 	unsigned int cpus;
 };
 
-static struct vcpu **vcpus;
-static unsigned int vcpu_count;
+struct vcpu **vcpus;
+unsigned int vcpu_count;
+
 static const struct backend *loaded_backend;
 static u64 host_cr3;
 
@@ -184,6 +185,14 @@ static int allocate_all(const struct backend *backend)
 	return host_cr3 ? 0 : -ENOMEM;
 }
 
+/* Nobody looks for rings that are no longer there. */
+static void free_all(void)
+{
+	vcpus = NULL;
+	vcpu_count = 0;
+	memory_free_all();
+}
+
 int veneer_load(struct refusal *refusal)
 {
 	const struct backend *backend = find_backend();
@@ -208,7 +217,7 @@ int veneer_load(struct refusal *refusal)
 	error = allocate_all(backend);
 	if (error) {
 		*refusal = (struct refusal){ .error = error, .reason = "not enough memory" };
-		memory_free_all();
+		free_all();
 		return error;
 	}
 
@@ -216,11 +225,11 @@ int veneer_load(struct refusal *refusal)
 	host_on_each_cpu(load_on_this_cpu, &broadcast);
 	if (broadcast.refused) {
 		*refusal = broadcast.refusal;
-		memory_free_all();
+		free_all();
 		return refusal->error;
 	}
 	loaded_backend = backend;
-	if (broadcast.proven != vcpu_count) {
+	if (broadcast.proven != broadcast.cpus) {
 		veneer_unload(refusal);
 		*refusal = (struct refusal){ .error = -EIO,
 					     .reason = "a CPU did not prove to be in guest mode" };
@@ -238,7 +247,7 @@ int veneer_unload(struct refusal *refusal)
 	}
 	host_on_each_cpu(unload_on_this_cpu, NULL);
 	loaded_backend = NULL;
-	memory_free_all();
+	free_all();
 	return 0;
 }
 

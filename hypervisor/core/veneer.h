@@ -18,6 +18,10 @@ int veneer_unload(struct refusal *refusal);
 /* CPUs that prove to be in guest mode, asked now. */
 unsigned int veneer_count_cpus(void);
 
+/* All virtualised CPUs, for a post-mortem from outside; NULL and 0 while Veneer is not loaded. */
+extern struct vcpu **vcpus;
+extern unsigned int vcpu_count;
+
 /* NULL while Veneer is not loaded. */
 const struct backend *veneer_backend(void);
 

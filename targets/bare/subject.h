@@ -25,4 +25,20 @@ struct subject_ops {
 
 extern const struct subject_ops *const subject;
 
+/*
+ * Where a subject keeps its last exits, for an autopsy that can only read
+ * memory. A subject that has such rings defines a variable of this type and
+ * this name; one that has none defines nothing.
+ *
+ * cpus is the address of a pointer to an array of pointers, one per CPU, and
+ * cpu_count the address of an unsigned int with their number. In what such a pointer
+ * points to lie, at the given offsets, the number of exits so far (8 bytes) and the
+ * ring: exit n is in entry n % entries. An entry is {u64 rip; u32 code, eax, ecx, tsc}.
+ */
+struct subject_trace {
+	unsigned long long version, cpus, cpu_count, exits_offset, ring_offset, entries, entry_size;
+};
+
+extern const struct subject_trace subject_trace;
+
 #endif

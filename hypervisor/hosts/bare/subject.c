@@ -88,6 +88,16 @@ static int trace(unsigned int cpu, unsigned int count, char *buffer, size_t size
 	return 0;
 }
 
+const struct subject_trace subject_trace = {
+	.version = 1,
+	.cpus = (unsigned long long)&vcpus,
+	.cpu_count = (unsigned long long)&vcpu_count,
+	.exits_offset = offsetof(struct vcpu, exits),
+	.ring_offset = offsetof(struct vcpu, trace),
+	.entries = TRACE_ENTRIES,
+	.entry_size = sizeof(struct trace_entry),
+};
+
 static const struct subject_ops veneer = {
 	.name = "veneer",
 	.load = load,

@@ -1,15 +1,62 @@
-"""A subject's last exits, read from its trace ring in the target's memory when nobody can be asked."""
+"""A subject's last exits, read from its trace rings in the target's memory when nobody can be asked.
+
+The layout is that of ``struct subject_trace`` in ``targets/bare/subject.h``.
+"""
 
 from __future__ import annotations
 
+import struct
+from dataclasses import dataclass
+
 from touchstone.machine.symbols import MemoryReader, Symbols
 
-DESCRIPTION = "veneer_trace_description"
+DESCRIPTION = "subject_trace"
 """Symbol of the variable that tells where the rings are and how they are laid out."""
+SHOWN = 8
+"""Exits per CPU that a report has room for."""
+_DESCRIPTION = struct.Struct("<7Q")
+_ENTRY = struct.Struct("<Q4I")
+_MOST_CPUS = 1024
+_MOST_ENTRIES = 4096
+
+
+@dataclass(frozen=True)
+class _Rings:
+    version: int
+    cpus: int
+    cpu_count: int
+    exits_offset: int
+    ring_offset: int
+    entries: int
+    entry_size: int
 
 
 def read_exits(memory: MemoryReader, symbols: Symbols) -> list[str]:
-    """The last exits of every CPU, newest last; none if the image has no trace ring."""
-    if symbols.find(DESCRIPTION) is None:
+    """The last exits of every CPU, newest last; none if the image has no trace rings or the subject is not loaded."""
+    description = symbols.find(DESCRIPTION)
+    if description is None:
         return []
-    return []
+    rings = _Rings(*_DESCRIPTION.unpack(memory(description.address, _DESCRIPTION.size)))
+    count = _number(memory, rings.cpu_count, 4)
+    if rings.version != 1 or not 0 < count <= _MOST_CPUS or not 0 < rings.entries <= _MOST_ENTRIES:
+        return []
+    pointers = struct.unpack(f"<{count}Q", memory(_number(memory, rings.cpus, 8), 8 * count))
+    lines: list[str] = []
+    for cpu, pointer in enumerate(pointers):
+        lines += _read_ring(memory, symbols, rings, cpu, pointer)
+    return lines
+
+
+def _number(memory: MemoryReader, address: int, size: int) -> int:
+    return int.from_bytes(memory(address, size), "little")
+
+
+def _read_ring(memory: MemoryReader, symbols: Symbols, rings: _Rings, cpu: int, pointer: int) -> list[str]:
+    exits = _number(memory, pointer + rings.exits_offset, 8)
+    ring = memory(pointer + rings.ring_offset, rings.entries * rings.entry_size)
+    lines = []
+    for index in range(max(0, exits - min(SHOWN, rings.entries)), exits):
+        rip, code, eax, ecx, tsc = _ENTRY.unpack_from(ring, index % rings.entries * rings.entry_size)
+        where = symbols.describe(rip) if symbols.is_code(rip) else f"{rip:#x}"
+        lines.append(f"CPU {cpu} #{index}: exit {code:#x} at {where} eax={eax:08x} ecx={ecx:08x} tsc={tsc:08x}")
+    return lines
