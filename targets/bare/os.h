@@ -45,6 +45,15 @@ __attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size,
  */
 __attribute__((noreturn)) void os_panic(const char *report);
 
+/*
+ * A pair in section .os_fixups: an exception at `instruction` continues at `target` (registers as they
+ * were). Holds while this OS's IDT is in place; an exception elsewhere is a panic.
+ */
+struct os_fixup {
+	uint64_t instruction;
+	uint64_t target;
+};
+
 /* NMIs taken by a CPU since boot. */
 uint64_t os_nmi_count(unsigned int cpu);
 /* Send one NMI to a CPU through its local APIC; does not wait for it. */

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent.h"
+#include "platform.h"
+
+/* The longest answer is an exit trace; a probe's needs less than 2,000 bytes. */
+#define ANSWER_SIZE 8192
+#define NMIS_MAX 100000
+
+static struct line_reader reader;
+static struct line_request request;
+static struct probe_request probe;
+static struct probe_outcome outcomes[64];
+static struct agent_error refusal;
+static char nonce[LINE_NONCE_SIZE + 1];
+static char answer_text[ANSWER_SIZE];
+static char subject_text[ANSWER_SIZE - 256];
+static struct line_writer answer;
+
+bool agent_refuse(struct agent_error *error, const char *code, const char *first, const char *second,
+		  const char *third)
+{
+	const char *parts[] = { first, second, third };
+	size_t length = 0;
+
+	error->code = code;
+	for (unsigned int i = 0; i < 3; i++)
+		for (const char *p = parts[i]; p && *p && length < sizeof(error->text) - 1; p++)
+			error->text[length++] = *p;
+	error->text[length] = '\0';
+	return false;
+}
+
+static void send_answer(void)
+{
+	platform_send(answer.text, line_finish(&answer));
+}
+
+static void begin(const char *to, uint64_t id, const char *word)
+{
+	char number[24];
+	struct line_writer digits;
+
+	line_start(&digits, number, sizeof(number));
+	line_add_decimal(&digits, "", id);
+	number[digits.length] = '\0';
+	line_start(&answer, answer_text, sizeof(answer_text));
+	line_add(&answer, "=1 ");
+	line_add(&answer, to);
+	line_add(&answer, " ");
+	line_add(&answer, number + 2);
+	line_add(&answer, " ");
+	line_add(&answer, word);
+}
+
+static void begin_ok(void)
+{
+	begin(request.nonce, request.id, "ok");
+}
+
+static void add_error(const char *code, const char *text)
+{
+	line_add(&answer, " code=");
+	line_add(&answer, code);
+	line_add(&answer, " text=");
+	line_add_printable(&answer, text);
+}
+
+static void answer_error(const char *to, uint64_t id, const char *code, const char *text)
+{
+	begin(to, id, "err");
+	add_error(code, text);
+	send_answer();
+}
+
+static void answer_refusal(void)
+{
+	answer_error(request.nonce, request.id, refusal.code, refusal.text);
+}
+
+static const char *find_key(const char *key)
+{
+	for (unsigned int i = 0; i < request.pairs; i++)
+		if (line_equal(request.pair[i].key, key))
+			return request.pair[i].value;
+	return NULL;
+}
+
+/* Refuse keys that the verb does not know: names is a list that ends with NULL. */
+static bool only_keys(const char *const *names)
+{
+	for (unsigned int i = 0; i < request.pairs; i++) {
+		const char *key = request.pair[i].key;
+		const char *const *name = names;
+
+		while (*name && !line_equal(*name, key))
+			name++;
+		if (!*name)
+			return agent_refuse(&refusal, "argument", "unknown key ", key, NULL);
+		for (unsigned int j = 0; j < i; j++)
+			if (line_equal(request.pair[j].key, key))
+				return agent_refuse(&refusal, "argument", key, ": given twice", NULL);
+	}
+	return true;
+}
+
+static bool take_number(const char *key, uint64_t limit, uint64_t *number)
+{
+	const char *value = find_key(key);
+
+	if (!value)
+		return agent_refuse(&refusal, "argument", key, ": missing", NULL);
+	if (!line_decimal(value, number) || *number > limit)
+		return agent_refuse(&refusal, "argument", key, ": not a decimal number that fits", NULL);
+	return true;
+}
+
+static bool take_mask(uint64_t *mask)
+{
+	const char *value = find_key("on");
+
+	if (!value)
+		return agent_refuse(&refusal, "argument", "on: missing", NULL, NULL);
+	return agent_parse_mask(value, platform_cpus(), mask, &refusal);
+}
+
+static const char *vendor(void)
+{
+	uint32_t eax = 0, ebx, ecx = 0, edx;
+
+	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	if (ebx == 0x756e6547)
+		return "intel"; /* Genu */
+	if (ebx == 0x68747541)
+		return "amd"; /* Auth */
+	return "other";
+}
+
+static bool do_hello(void)
+{
+	static const char *const keys[] = { "nonce", NULL };
+	const char *chosen = find_key("nonce");
+	uint64_t unused;
+
+	if (!only_keys(keys))
+		return false;
+	if (!chosen || line_length(chosen) != LINE_NONCE_SIZE || !line_hex(chosen, &unused))
+		return agent_refuse(&refusal, "argument", "nonce: not 8 lower-case hex digits", NULL, NULL);
+	for (unsigned int i = 0; i <= LINE_NONCE_SIZE; i++)
+		nonce[i] = chosen[i];
+	begin(nonce, request.id, "ok");
+	line_add(&answer, " agent=" AGENT_VERSION " os=");
+	line_add(&answer, platform_os);
+	line_add_decimal(&answer, "cpus", platform_cpus());
+	line_add(&answer, " vendor=");
+	line_add(&answer, vendor());
+	line_add_hex(&answer, "slot", platform_slot(0));
+	line_add_hex(&answer, "uslot", platform_slot(3));
+	line_add_hex(&answer, "stride", SLOT_STRIDE);
+	line_add(&answer, " subject=");
+	line_add_printable(&answer, platform_subject_name());
+	send_answer();
+	return true;
+}
+
+static void answer_outcome(unsigned int cpu, unsigned int of, const struct probe_outcome *outcome)
+{
+	begin(request.nonce, request.id, outcome->refused ? "err" : "ok");
+	line_add_decimal(&answer, "cpu", cpu);
+	line_add_decimal(&answer, "of", of);
+	if (outcome->refused)
+		add_error("state", outcome->why);
+	else
+		agent_add_outcome(&answer, &probe, outcome);
+	send_answer();
+}
+
+static bool do_run(void)
+{
+	unsigned int of, n = 0;
+
+	if (!agent_parse_run(&request, platform_cpus(), &probe, &refusal))
+		return false;
+	of = probe_count_cpus(probe.cpus);
+	if (probe.once)
+		platform_run(probe.cpus, true, &probe, outcomes);
+	for (unsigned int cpu = 0; cpu < 64; cpu++) {
+		uint64_t bit = 1ull << cpu;
+
+		if (!(probe.cpus & bit))
+			continue;
+		/* One after the other, answered at once: if this one ends the machine, the ones before it are told. */
+		if (!probe.once)
+			platform_run(bit, false, &probe, &outcomes[n]);
+		answer_outcome(cpu, of, &outcomes[n++]);
+	}
+	return true;
+}
+
+static bool do_nmi(void)
+{
+	static const char *const keys[] = { "on", "n", NULL };
+	uint64_t mask, count;
+
+	if (!only_keys(keys) || !take_mask(&mask) || !take_number("n", NMIS_MAX, &count))
+		return false;
+	for (unsigned int cpu = 0; cpu < 64; cpu++) {
+		for (uint64_t i = 0; mask >> cpu & 1 && i < count; i++) {
+			int error = platform_nmi(cpu);
+
+			if (error)
+				return agent_refuse(&refusal, error == -110 ? "ETIMEDOUT" : "EOPNOTSUPP",
+						    error == -110 ? "an NMI that was sent was not taken" :
+								    "this target cannot send NMIs to itself", NULL, NULL);
+		}
+	}
+	begin_ok();
+	send_answer();
+	return true;
+}
+
+static bool do_counts(void)
+{
+	static const char *const keys[] = { "on", NULL };
+	uint64_t mask;
+
+	if (!only_keys(keys) || !take_mask(&mask))
+		return false;
+	for (unsigned int cpu = 0; cpu < 64; cpu++) {
+		if (!(mask >> cpu & 1))
+			continue;
+		begin_ok();
+		line_add_decimal(&answer, "cpu", cpu);
+		line_add_decimal(&answer, "of", probe_count_cpus(mask));
+		line_add_decimal(&answer, "nmi", platform_nmis(cpu));
+		send_answer();
+	}
+	return true;
+}
+
+static const char *errno_name(int error)
+{
+	static const struct {
+		int number;
+		const char *name;
+	} names[] = {
+		{ 1, "EPERM" },	  { 2, "ENOENT" },  { 5, "EIO" },     { 6, "ENXIO" },	   { 11, "EAGAIN" },
+		{ 12, "ENOMEM" }, { 13, "EACCES" }, { 14, "EFAULT" }, { 16, "EBUSY" },	   { 17, "EEXIST" },
+		{ 19, "ENODEV" }, { 22, "EINVAL" }, { 28, "ENOSPC" }, { 34, "ERANGE" },	   { 38, "ENOSYS" },
+		{ 62, "ETIME" },  { 71, "EPROTO" }, { 75, "EOVERFLOW" }, { 95, "EOPNOTSUPP" }, { 110, "ETIMEDOUT" },
+		{ 114, "EALREADY" },
+	};
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (names[i].number == error)
+			return names[i].name;
+	return "EIO";
+}
+
+static bool do_subject(void)
+{
+	static const char *const verbs[] = {
+		[SUBJECT_LOAD] = "load",   [SUBJECT_UNLOAD] = "unload", [SUBJECT_QUERY] = "query",
+		[SUBJECT_EXITS] = "exits", [SUBJECT_TRACE] = "trace",
+	};
+	static const char *const keys[][4] = {
+		[SUBJECT_LOAD] = { "do", "opt" },
+		[SUBJECT_UNLOAD] = { "do" },
+		[SUBJECT_QUERY] = { "do" },
+		[SUBJECT_EXITS] = { "do", "cpu" },
+		[SUBJECT_TRACE] = { "do", "cpu", "n" },
+	};
+	const char *word = find_key("do");
+	uint64_t cpu = 0, count = 0;
+	unsigned int verb = 0;
+
+	while (verb <= SUBJECT_TRACE && !(word && line_equal(word, verbs[verb])))
+		verb++;
+	if (verb > SUBJECT_TRACE)
+		return agent_refuse(&refusal, "argument", "do: load, unload, query, exits or trace", NULL, NULL);
+	if (!only_keys(keys[verb]))
+		return false;
+	if (verb >= SUBJECT_EXITS && !take_number("cpu", platform_cpus() - 1, &cpu))
+		return false;
+	if (verb == SUBJECT_TRACE && !take_number("n", UINT32_MAX, &count))
+		return false;
+
+	subject_text[0] = '\0';
+
+	int error = platform_subject((enum platform_subject_verb)verb, find_key("opt"), (unsigned int)cpu,
+				     (unsigned int)count, subject_text, sizeof(subject_text));
+
+	subject_text[sizeof(subject_text) - 1] = '\0';
+	if (error) {
+		answer_error(request.nonce, request.id, errno_name(-error), subject_text);
+		return true;
+	}
+	begin_ok();
+	/* What load and unload leave there on success is no pair of theirs. */
+	if (verb >= SUBJECT_QUERY)
+		line_add_printable(&answer, subject_text);
+	send_answer();
+	return true;
+}
+
+static bool serve(void)
+{
+	if (line_equal(request.verb, "hello")) {
+		if (!line_equal(request.nonce, "-"))
+			return agent_refuse(&refusal, "nonce", "hello is sent with the nonce -", NULL, NULL);
+		return do_hello();
+	}
+	if (!nonce[0])
+		return agent_refuse(&refusal, "nonce", "no hello since the boot", NULL, NULL);
+	if (!line_equal(request.nonce, nonce))
+		return agent_refuse(&refusal, "nonce", "not the nonce of the last hello", NULL, NULL);
+	if (line_equal(request.verb, "run"))
+		return do_run();
+	if (line_equal(request.verb, "nmi"))
+		return do_nmi();
+	if (line_equal(request.verb, "counts"))
+		return do_counts();
+	if (line_equal(request.verb, "subject"))
+		return do_subject();
+	return agent_refuse(&refusal, "verb", "unknown verb ", request.verb, NULL);
+}
+
+void agent_take(char byte)
+{
+	enum line_status status = line_take(&reader, byte);
+
+	if (status == LINE_OK)
+		status = line_parse(reader.text, reader.complete, &request);
+	else if (status == LINE_NOTHING)
+		return;
+
+	switch (status) {
+	case LINE_OK:
+		if (!serve())
+			answer_refusal();
+		break;
+	case LINE_TOO_LONG:
+		answer_error("-", 0, "too-long", "a request is at most 4096 bytes long");
+		break;
+	case LINE_SYNTAX:
+		answer_error("-", 0, "syntax", request.why);
+		break;
+	case LINE_CHECKSUM:
+		answer_error("-", 0, "checksum", "the checksum is not that of the line");
+		break;
+	case LINE_VERSION:
+		answer_error("-", 0, "version", "this agent speaks version 1");
+		break;
+	case LINE_NOTHING:
+		break;
+	}
+}
+
+void agent_ready(void)
+{
+	line_start(&answer, answer_text, sizeof(answer_text));
+	line_add(&answer, "!1 ready os=");
+	line_add(&answer, platform_os);
+	line_add_decimal(&answer, "cpus", platform_cpus());
+	send_answer();
+}

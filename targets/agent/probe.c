@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+#include "probe.h"
+
+#define MSR_EFER 0xc0000080u
+#define CR4_OSXSAVE (1ull << 18)
+#define VECTOR_DB 1
+#define VECTOR_NMI 2
+#define VECTOR_BP 3
+#define VECTOR_PF 14
+#define INT3 0xcc
+#define DR6_BD (1ull << 13)
+#define DR7_RESET 0x400ull
+
+_Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, rflags) == CONTEXT_RFLAGS, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, ss) == CONTEXT_SS, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, data_selector) == CONTEXT_DATA, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, resume_rsp) == CONTEXT_RESUME, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, dr7) == CONTEXT_DR7, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_DR7, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
+
+/* State of the CPU that a probe may change and that is put back after it. */
+struct machine {
+	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
+	uint64_t dr[8];
+	uint16_t fs, gs;
+	bool watch_efer;
+	uint64_t keep[PROBE_KEEP_MAX];
+};
+
+static int (*const try_dr[8])(uint64_t) = {
+	[0] = probe_try_dr0, [1] = probe_try_dr1, [2] = probe_try_dr2,
+	[3] = probe_try_dr3, [6] = probe_try_dr6, [7] = probe_try_dr7,
+};
+
+static uint64_t read_cr0(void)
+{
+	uint64_t value;
+
+	asm volatile("mov %%cr0, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t read_cr2(void)
+{
+	uint64_t value;
+
+	asm volatile("mov %%cr2, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t read_cr3(void)
+{
+	uint64_t value;
+
+	asm volatile("mov %%cr3, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t read_cr4(void)
+{
+	uint64_t value;
+
+	asm volatile("mov %%cr4, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t read_cr8(void)
+{
+	uint64_t value;
+
+	asm volatile("mov %%cr8, %0" : "=r"(value));
+	return value;
+}
+
+static uint64_t read_dr(unsigned int number)
+{
+	uint64_t value = 0;
+
+	switch (number) {
+	case 0:
+		asm volatile("mov %%dr0, %0" : "=r"(value));
+		break;
+	case 1:
+		asm volatile("mov %%dr1, %0" : "=r"(value));
+		break;
+	case 2:
+		asm volatile("mov %%dr2, %0" : "=r"(value));
+		break;
+	case 3:
+		asm volatile("mov %%dr3, %0" : "=r"(value));
+		break;
+	case 6:
+		asm volatile("mov %%dr6, %0" : "=r"(value));
+		break;
+	case 7:
+		asm volatile("mov %%dr7, %0" : "=r"(value));
+		break;
+	}
+	return value;
+}
+
+static uint64_t read_xcr0(void)
+{
+	uint32_t low, high;
+
+	asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (uint64_t)high << 32 | low;
+}
+
+static uint64_t resolve(const struct probe_context *context, const struct probe_request *request,
+			const struct probe_value *value)
+{
+	uint64_t slot = context->slot[request->cpl == 3];
+
+	switch (value->base) {
+	case PROBE_SCRATCH:
+		return slot + SLOT_SCRATCH + value->number;
+	case PROBE_CODE:
+		return slot + SLOT_CODE + request->at + value->number;
+	case PROBE_STACK:
+		return slot + SLOT_STACK_END + value->number;
+	default:
+		return value->number;
+	}
+}
+
+static uint64_t splitmix64(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+static void fill_slot(struct probe_context *context, const struct probe_request *request)
+{
+	uint32_t end = request->at + request->code_size;
+
+	__builtin_memset(context->code + context->dirty_from, INT3, context->dirty_to - context->dirty_from);
+	__builtin_memcpy(context->code + request->at, request->code, request->code_size);
+	if (end < SLOT_CODE_SIZE)
+		context->code[end++] = INT3;
+	context->dirty_from = request->at;
+	context->dirty_to = end;
+
+	__builtin_memset(context->scratch, 0, SLOT_SCRATCH_SIZE);
+	__builtin_memset(context->stack, 0, SLOT_STACK_SIZE);
+	for (uint32_t i = 0; i < request->memory_count; i++) {
+		const struct probe_memory *memory = &request->memory[i];
+
+		__builtin_memcpy(context->scratch + memory->offset, request->data + memory->data, memory->size);
+	}
+}
+
+static void fill_registers(struct probe_context *context, const struct probe_request *request)
+{
+	bool user = request->cpl == 3;
+	uint64_t seed = request->seed, slot = context->slot[user];
+
+	for (unsigned int i = 0; i < 16; i++) {
+		uint64_t value = 0;
+
+		if (i == GPR_RSP)
+			value = slot + SLOT_STACK_END - SLOT_STACK_GAP;
+		else if (request->seeded)
+			value = splitmix64(&seed);
+		if (request->gpr_given & 1u << i)
+			value = resolve(context, request, &request->gpr[i]);
+		context->gpr[i] = value;
+	}
+	context->rip = slot + SLOT_CODE + request->at;
+	context->rflags = request->rflags | 2;
+	context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
+	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
+	context->data_selector = context->ss;
+}
+
+/* Whether the code holds the opcode of WRMSR, the way to change EFER. */
+static bool writes_msr(const struct probe_request *request)
+{
+	for (uint32_t i = 0; i + 1 < request->code_size; i++)
+		if (request->code[i] == 0x0f && request->code[i + 1] == 0x30)
+			return true;
+	return false;
+}
+
+static bool refuse(struct probe_outcome *outcome, const char *what, uint64_t number, const char *reason)
+{
+	char *to = outcome->why, *end = to + sizeof(outcome->why) - 1;
+
+	while (*what && to < end)
+		*to++ = *what++;
+	for (int shift = 60; shift >= 0 && to < end; shift -= 4)
+		if (number >> shift || !shift)
+			*to++ = "0123456789abcdef"[number >> shift & 15];
+	while (*reason && to < end)
+		*to++ = *reason++;
+	*to = '\0';
+	outcome->refused = true;
+	return false;
+}
+
+static bool save_machine(const struct probe_request *request, struct machine *machine, struct probe_outcome *outcome)
+{
+	machine->cr0 = read_cr0();
+	machine->cr2 = read_cr2();
+	machine->cr3 = read_cr3();
+	machine->cr4 = read_cr4();
+	machine->cr8 = read_cr8();
+	for (unsigned int i = 0; i < 8; i++)
+		machine->dr[i] = read_dr(i);
+	asm volatile("mov %%fs, %0" : "=r"(machine->fs));
+	asm volatile("mov %%gs, %0" : "=r"(machine->gs));
+	if (machine->cr4 & CR4_OSXSAVE)
+		machine->xcr0 = read_xcr0();
+	/*
+	 * An access to EFER may cost an exit, which a check that counts exits would
+	 * see: only where the probe can have touched it.
+	 */
+	machine->watch_efer = request->efer.set || request->efer.clear || (!request->cpl && writes_msr(request));
+	if (machine->watch_efer)
+		probe_try_rdmsr(MSR_EFER, &machine->efer);
+	for (uint32_t i = 0; i < request->keep_count; i++)
+		if (probe_try_rdmsr(request->keep[i], &machine->keep[i]))
+			return refuse(outcome, "keep=", request->keep[i], ": RDMSR faults");
+	return true;
+}
+
+static bool change(const struct probe_bits *bits, uint64_t *value)
+{
+	uint64_t old = *value;
+
+	*value = (old | bits->set) & ~bits->clear;
+	return *value != old;
+}
+
+static bool set_up(struct probe_context *context, const struct probe_request *request, const struct machine *machine,
+		   struct probe_outcome *outcome)
+{
+	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
+
+	if (change(&request->efer, &efer) && probe_try_wrmsr(MSR_EFER, efer))
+		return refuse(outcome, "efer=", efer, " faults");
+	if (change(&request->cr4, &cr4) && probe_try_cr4(cr4))
+		return refuse(outcome, "cr4=", cr4, " faults");
+	if (change(&request->cr0, &cr0) && probe_try_cr0(cr0))
+		return refuse(outcome, "cr0=", cr0, " faults");
+	for (unsigned int i = 0; i < 7; i++) {
+		if (!(request->dr_given & 1u << i))
+			continue;
+
+		uint64_t value = resolve(context, request, &request->dr[i]);
+
+		if (try_dr[i](value))
+			return refuse(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value, " faults");
+	}
+	context->set_dr7 = request->dr_given >> 7 & 1;
+	context->dr7 = resolve(context, request, &request->dr[7]);
+	if (context->set_dr7 && context->dr7 >> 32)
+		return refuse(outcome, "dr7=", context->dr7, " faults");
+	return true;
+}
+
+static void put_back(const struct probe_request *request, const struct machine *machine, struct probe_outcome *outcome)
+{
+	uint64_t efer, msr;
+	uint16_t selector;
+
+	/* Reading a debug register while DR7.GD is set ends in probe_trap(), which tries again. */
+	if (read_dr(7) != DR7_RESET)
+		probe_try_dr7(DR7_RESET);
+	for (unsigned int i = 0; i < 8; i++)
+		if (try_dr[i] && read_dr(i) != machine->dr[i])
+			try_dr[i](machine->dr[i]);
+
+	asm volatile("mov %%fs, %0" : "=r"(selector));
+	if (selector != machine->fs)
+		asm volatile("mov %0, %%fs" : : "r"(machine->fs));
+	asm volatile("mov %%gs, %0" : "=r"(selector));
+	if (selector != machine->gs)
+		asm volatile("mov %0, %%gs" : : "r"(machine->gs));
+
+	/* XCR0 needs CR4.OSXSAVE; CR3 may need its upper bits without CR4.PCIDE, or with it. */
+	if (machine->cr4 & CR4_OSXSAVE) {
+		if (!(read_cr4() & CR4_OSXSAVE))
+			probe_try_cr4(machine->cr4);
+		if (read_cr4() & CR4_OSXSAVE && read_xcr0() != machine->xcr0 && probe_try_xsetbv(machine->xcr0))
+			outcome->left |= LEFT_XCR0;
+	}
+	if (read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
+		outcome->left |= LEFT_CR3;
+	/* Either may need the other one to be in place (CR4.CET and CR0.WP): twice. */
+	for (int i = 0; i < 2; i++) {
+		if (read_cr4() != machine->cr4)
+			probe_try_cr4(machine->cr4);
+		if (read_cr0() != machine->cr0)
+			probe_try_cr0(machine->cr0);
+	}
+	if (read_cr4() != machine->cr4)
+		outcome->left |= LEFT_CR4;
+	if (read_cr0() != machine->cr0)
+		outcome->left |= LEFT_CR0;
+	if (read_cr8() != machine->cr8)
+		probe_try_cr8(machine->cr8);
+	if (machine->watch_efer && (probe_try_rdmsr(MSR_EFER, &efer) ||
+				    (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
+		outcome->left |= LEFT_EFER;
+	for (uint32_t i = 0; i < request->keep_count; i++)
+		if (probe_try_rdmsr(request->keep[i], &msr) ||
+		    (msr != machine->keep[i] && probe_try_wrmsr(request->keep[i], machine->keep[i])))
+			outcome->left |= LEFT_MSR;
+	if (read_cr2() != machine->cr2)
+		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
+}
+
+static void report(const struct probe_context *context, const struct probe_request *request,
+		   struct probe_outcome *outcome)
+{
+	const struct probe_frame *end = &context->end;
+	uint64_t stop = context->rip + request->code_size;
+	bool placed = request->at + request->code_size < SLOT_CODE_SIZE;
+
+	__builtin_memcpy(outcome->given, context->gpr, sizeof(outcome->given));
+	__builtin_memcpy(outcome->gpr, end->gpr, sizeof(outcome->gpr));
+	outcome->gpr[GPR_RSP] = end->rsp;
+	outcome->rip = end->rip;
+	outcome->rflags = end->rflags;
+	outcome->vector = end->vector & 0xff;
+	outcome->has_error = end->vector & PROBE_STUB_HAS_ERROR;
+	outcome->error = end->error;
+	outcome->cr2 = context->cr2;
+	outcome->dr6 = context->dr6;
+	outcome->nmis = context->nmis;
+	/* The saved RIP of an INT3 is behind it. */
+	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
+		outcome->done = true;
+		outcome->rip = stop;
+	}
+	__builtin_memcpy(outcome->read, context->scratch + request->read_offset, request->read_size);
+}
+
+void probe_run(struct probe_context *context, const struct probe_request *request, struct probe_outcome *outcome,
+	       void (*meet)(void *), void *arg)
+{
+	struct machine machine = { 0 };
+	bool saved, ready;
+
+	__builtin_memset(outcome, 0, __builtin_offsetof(struct probe_outcome, read));
+	fill_slot(context, request);
+	fill_registers(context, request);
+	context->entry_fault = false;
+	context->nmis = 0;
+	context->cr2 = 0;
+	context->dr6 = 0;
+	saved = save_machine(request, &machine, outcome);
+	ready = saved && set_up(context, request, &machine, outcome);
+	if (meet)
+		meet(arg);
+	if (ready)
+		probe_enter(context);
+	if (saved)
+		put_back(request, &machine, outcome);
+	if (ready && context->entry_fault)
+		refuse(outcome, "entering the probe raises vector ", context->end.vector & 0xff, "");
+	else if (ready)
+		report(context, request, outcome);
+}
+
+static bool inside(uint64_t address, const char *start, const char *end)
+{
+	return address >= (uint64_t)start && address < (uint64_t)end;
+}
+
+enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *frame)
+{
+	unsigned int vector = frame->vector & 0xff;
+
+	if (vector == VECTOR_NMI) {
+		if (context->active)
+			context->nmis++;
+		return PROBE_TRAP_RESUME;
+	}
+	if (context->active) {
+		context->active = 0;
+		context->cr2 = vector == VECTOR_PF ? read_cr2() : 0;
+		/* Not for other vectors: DR7.GD may be set, and only a #DB clears it. */
+		context->dr6 = vector == VECTOR_DB ? read_dr(6) : 0;
+		context->entry_fault = inside(frame->rip, probe_enter_start, probe_enter_end);
+		context->end = *frame;
+		return PROBE_TRAP_END;
+	}
+	/* Our own access to a debug register under the probe's DR7.GD, which this #DB has cleared (SDM 3B 17.2.3). */
+	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
+		probe_try_dr6(read_dr(6) & ~DR6_BD);
+		return PROBE_TRAP_RESUME;
+	}
+	for (const struct probe_fixup *fixup = probe_fixups; fixup < probe_fixups_end; fixup++) {
+		if (frame->rip == fixup->instruction) {
+			frame->rip = fixup->target;
+			return PROBE_TRAP_RESUME;
+		}
+	}
+	return PROBE_TRAP_FOREIGN;
+}

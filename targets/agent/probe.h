@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One probe on one CPU: the request and the outcome as plain data (fit to cross
+ * an ioctl), and the context that connects the way in with the way back.
+ */
+#ifndef AGENT_PROBE_H
+#define AGENT_PROBE_H
+
+/* Offsets into struct probe_context for probe_entry.S; probe.c asserts them. */
+#define CONTEXT_GPR 0x00
+#define CONTEXT_RIP 0x80
+#define CONTEXT_CS 0x88
+#define CONTEXT_RFLAGS 0x90
+#define CONTEXT_SS 0x98
+#define CONTEXT_DATA 0xa0
+#define CONTEXT_RESUME 0xa8
+#define CONTEXT_DR7 0xb0
+#define CONTEXT_SET_DR7 0xb8
+#define CONTEXT_ACTIVE 0xbc
+
+#define PROBE_STUB_SIZE 32
+#define PROBE_STUB_HAS_ERROR 0x100
+
+/* Selectors of the descriptor tables that probes run under (PROTOCOL.md). */
+#define PROBE_KERNEL_CS 0x08
+#define PROBE_KERNEL_DS 0x10
+#define PROBE_USER_DS 0x2b
+#define PROBE_USER_CS 0x33
+
+#ifndef __ASSEMBLER__
+
+#include "types.h"
+
+#define PROBE_CODE_MAX 1024
+#define PROBE_MEM_MAX 8
+#define PROBE_READ_MAX 0x200
+#define PROBE_KEEP_MAX 8
+#define PROBE_DATA_MAX 2048
+
+/* Layout of a slot. */
+#define SLOT_CODE 0x0000
+#define SLOT_CODE_SIZE 0x2000
+#define SLOT_SCRATCH 0x3000
+#define SLOT_SCRATCH_SIZE 0x2000
+#define SLOT_STACK 0x6000
+#define SLOT_STACK_SIZE 0x1000
+#define SLOT_STACK_END 0x7000
+#define SLOT_STACK_GAP 0x100
+#define SLOT_STRIDE 0x8000
+
+#define GPR_RSP 4
+
+/* How many CPUs are in a mask. The compiler's own way would be a call into its library. */
+static inline unsigned int probe_count_cpus(uint64_t mask)
+{
+	unsigned int count = 0;
+
+	for (; mask; mask &= mask - 1)
+		count++;
+	return count;
+}
+
+enum probe_base { PROBE_NUMBER, PROBE_SCRATCH, PROBE_CODE, PROBE_STACK };
+
+struct probe_value {
+	uint64_t number; /* or the distance from the base, modulo 2^64 */
+	uint32_t base;
+};
+
+struct probe_bits {
+	uint64_t set;
+	uint64_t clear;
+};
+
+struct probe_memory {
+	uint16_t offset;
+	uint16_t size;
+	uint16_t data; /* where in probe_request.data */
+};
+
+struct probe_request {
+	uint64_t cpus;
+	uint32_t cpl;
+	bool once;
+	bool seeded;
+	uint64_t seed;
+	uint64_t rflags;
+	uint16_t gpr_given; /* bit per register, numbered as in the encoding */
+	uint8_t dr_given;
+	struct probe_value gpr[16];
+	struct probe_value dr[8];
+	struct probe_bits cr0, cr4, efer;
+	uint32_t keep_count;
+	uint32_t keep[PROBE_KEEP_MAX];
+	uint32_t at;
+	uint32_t code_size;
+	uint8_t code[PROBE_CODE_MAX];
+	uint32_t memory_count;
+	struct probe_memory memory[PROBE_MEM_MAX];
+	uint8_t data[PROBE_DATA_MAX];
+	uint32_t read_offset;
+	uint32_t read_size;
+};
+
+/* State that could not be put back after a probe. */
+enum {
+	LEFT_CR0 = 1 << 0,
+	LEFT_CR3 = 1 << 1,
+	LEFT_CR4 = 1 << 2,
+	LEFT_EFER = 1 << 3,
+	LEFT_XCR0 = 1 << 4,
+	LEFT_MSR = 1 << 5,
+};
+
+struct probe_outcome {
+	bool refused; /* it has not run: why says what could not be set up */
+	bool done;    /* it came to the INT3 behind it */
+	bool has_error;
+	char why[96];
+	uint32_t vector;
+	uint32_t left;
+	uint64_t error;
+	uint64_t given[16];
+	uint64_t gpr[16];
+	uint64_t rip, rflags, cr2, dr6;
+	uint64_t nmis;
+	uint8_t read[PROBE_READ_MAX];
+};
+
+/* What the exception stubs leave on the stack. */
+struct probe_frame {
+	uint64_t gpr[16]; /* gpr[4] is not filled; RSP is below */
+	uint64_t vector;  /* with PROBE_STUB_HAS_ERROR */
+	uint64_t error;
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* One per CPU, owned by the platform; zeroed at the beginning. */
+struct probe_context {
+	uint64_t gpr[16];
+	uint64_t rip, cs, rflags, ss;
+	uint64_t data_selector;
+	uint64_t resume_rsp;
+	uint64_t dr7;
+	uint32_t set_dr7;
+	uint32_t active;
+	/* From here on the assembly does not look. */
+	uint64_t nmis;
+	bool entry_fault;
+	uint64_t cr2, dr6;
+	struct probe_frame end;
+	/* Where this CPU's slot is: as the agent writes it, and as the two privilege levels see it. */
+	uint8_t *code, *scratch, *stack;
+	uint64_t slot[2]; /* [0] supervisor's, [1] user's */
+	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
+};
+
+/*
+ * Run a probe on this CPU, interrupts off. meet, unless NULL, is called
+ * after the set-up (even one that failed), right before the probe starts.
+ */
+void probe_run(struct probe_context *context, const struct probe_request *request, struct probe_outcome *outcome,
+	       void (*meet)(void *), void *arg);
+
+enum probe_trap { PROBE_TRAP_FOREIGN, PROBE_TRAP_RESUME, PROBE_TRAP_END };
+
+/*
+ * Offer an exception to the probe of this CPU. RESUME: return to the (changed) frame;
+ * END: the probe is over, leave to the context; FOREIGN: not the agent's.
+ * An NMI is counted for the probe, and always RESUME.
+ */
+enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *frame);
+
+/* 256 entry points for an IDT, PROBE_STUB_SIZE bytes apart. */
+extern char probe_stubs[];
+
+/*
+ * Called by the stubs, on the stack that the IDT chose. NULL: return to the frame. Else: leave to
+ * this context, whose probe is over.
+ */
+struct probe_context *platform_trap(struct probe_frame *frame);
+
+/* In probe_entry.S. */
+void probe_enter(struct probe_context *context);
+extern char probe_enter_start[], probe_enter_end[];
+
+struct probe_fixup {
+	uint64_t instruction;
+	uint64_t target;
+};
+
+extern const struct probe_fixup probe_fixups[], probe_fixups_end[];
+
+/* 0, or -1 if the instruction faulted. */
+int probe_try_cr0(uint64_t value);
+int probe_try_cr3(uint64_t value);
+int probe_try_cr4(uint64_t value);
+int probe_try_cr8(uint64_t value);
+int probe_try_wrmsr(uint32_t msr, uint64_t value);
+int probe_try_rdmsr(uint32_t msr, uint64_t *value);
+int probe_try_xsetbv(uint64_t value);
+int probe_try_dr0(uint64_t value);
+int probe_try_dr1(uint64_t value);
+int probe_try_dr2(uint64_t value);
+int probe_try_dr3(uint64_t value);
+int probe_try_dr6(uint64_t value);
+int probe_try_dr7(uint64_t value);
+
+#endif /* __ASSEMBLER__ */
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/* The keys of `run`, into a probe and out of its outcome. */
+#include "agent.h"
+
+#define RFLAGS_FIXED 0x2ull
+#define RFLAGS_IF 0x200ull
+/* CF PF AF ZF SF TF DF OF IOPL NT RF AC VIF VIP ID. VM cannot be entered from long mode. */
+#define RFLAGS_ALLOWED 0x3d7dd7ull
+
+#define ONCE(bit) (1u << (bit))
+
+enum { KEY_CODE, KEY_CPL, KEY_ON, KEY_ONCE, KEY_AT, KEY_SEED, KEY_RFLAGS, KEY_READ, KEY_CR0, KEY_CR4, KEY_EFER, KEY_KEEP };
+
+static const char *const single_keys[] = {
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_ON] = "on",	   [KEY_ONCE] = "once",
+	[KEY_AT] = "at",     [KEY_SEED] = "seed",     [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
+	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	      [KEY_EFER] = "efer",     [KEY_KEEP] = "keep",
+};
+
+static const char *const gpr_names[16] = {
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
+static const char *const dr_names[8] = { "dr0", "dr1", "dr2", "dr3", NULL, NULL, "dr6", "dr7" };
+
+static int find(const char *name, const char *const *names, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (names[i] && line_equal(name, names[i]))
+			return i;
+	return -1;
+}
+
+static bool wrong(struct agent_error *error, const char *key, const char *what)
+{
+	return agent_refuse(error, "argument", key, ": ", what);
+}
+
+/* Hexadecimal digits up to a separator (or the end), which is stepped over. */
+static bool hex_part(const char **text, char separator, uint64_t *number)
+{
+	char part[17];
+	unsigned int length = 0;
+	const char *p = *text;
+
+	while (*p && *p != separator) {
+		if (length == sizeof(part) - 1)
+			return false;
+		part[length++] = *p++;
+	}
+	part[length] = '\0';
+	*text = *p ? p + 1 : NULL;
+	return line_hex(part, number);
+}
+
+static bool take_pair(const char *value, char separator, uint64_t *first, uint64_t *second)
+{
+	return hex_part(&value, separator, first) && value && line_hex(value, second);
+}
+
+static bool take_value(const char *text, struct probe_value *value)
+{
+	static const char letters[] = { [PROBE_SCRATCH] = 's', [PROBE_CODE] = 'c', [PROBE_STACK] = 't' };
+
+	value->base = PROBE_NUMBER;
+	value->number = 0;
+	for (uint32_t base = PROBE_SCRATCH; base <= PROBE_STACK; base++)
+		if (*text == letters[base])
+			value->base = base;
+	if (value->base == PROBE_NUMBER || !text[1])
+		return value->base == PROBE_NUMBER ? line_hex(text, &value->number) : true;
+
+	bool negative = text[1] == '-';
+
+	if (!line_hex(text + 1 + negative, &value->number))
+		return false;
+	if (negative)
+		value->number = -value->number;
+	return true;
+}
+
+static bool take_code(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	size_t length = line_length(text);
+
+	if (!length || length > 2 * PROBE_CODE_MAX)
+		return wrong(error, "code", "1 to 1024 bytes");
+	if (!line_bytes(text, length, probe->code))
+		return wrong(error, "code", "an even number of lower-case hex digits");
+	probe->code_size = (uint32_t)(length / 2);
+	return true;
+}
+
+static bool take_memory(const char *text, struct probe_request *probe, uint32_t *used, struct agent_error *error)
+{
+	uint64_t offset;
+
+	if (probe->memory_count == PROBE_MEM_MAX)
+		return wrong(error, "mem", "at most 8 times");
+	if (!hex_part(&text, ':', &offset) || !text)
+		return wrong(error, "mem", "OFFSET:HEXBYTES, as in 10:00ff");
+
+	size_t length = line_length(text);
+	uint64_t size = length / 2;
+
+	if (!size || offset > SLOT_SCRATCH_SIZE || size > SLOT_SCRATCH_SIZE - offset)
+		return wrong(error, "mem", "bytes outside of the scratch area (0x2000 bytes)");
+	if (size > PROBE_DATA_MAX - *used)
+		return wrong(error, "mem", "at most 2048 bytes in all");
+	if (!line_bytes(text, length, probe->data + *used))
+		return wrong(error, "mem", "an even number of lower-case hex digits");
+	probe->memory[probe->memory_count++] = (struct probe_memory){
+		.offset = (uint16_t)offset, .size = (uint16_t)size, .data = (uint16_t)*used
+	};
+	*used += (uint32_t)size;
+	return true;
+}
+
+static bool take_read(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	uint64_t offset, size;
+
+	if (!take_pair(text, ':', &offset, &size))
+		return wrong(error, "read", "OFFSET:LEN, as in 10:8");
+	if (!size || size > PROBE_READ_MAX)
+		return wrong(error, "read", "1 to 200 bytes (hex)");
+	if (offset > SLOT_SCRATCH_SIZE || size > SLOT_SCRATCH_SIZE - offset)
+		return wrong(error, "read", "bytes outside of the scratch area (0x2000 bytes)");
+	probe->read_offset = (uint32_t)offset;
+	probe->read_size = (uint32_t)size;
+	return true;
+}
+
+static bool take_keep(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	while (text) {
+		uint64_t msr;
+
+		if (probe->keep_count == PROBE_KEEP_MAX)
+			return wrong(error, "keep", "at most 8 MSRs");
+		if (!hex_part(&text, ',', &msr) || msr >> 32)
+			return wrong(error, "keep", "MSR numbers with commas between them, as in 10,c0000080");
+		probe->keep[probe->keep_count++] = (uint32_t)msr;
+	}
+	return true;
+}
+
+static bool take_bits(const char *key, const char *text, struct probe_bits *bits, struct agent_error *error)
+{
+	if (!take_pair(text, ':', &bits->set, &bits->clear))
+		return wrong(error, key, "SET:CLEAR, two hexadecimal masks");
+	if (bits->set & bits->clear)
+		return wrong(error, key, "a bit that is to be set and cleared");
+	return true;
+}
+
+static bool take_rflags(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	if (!line_hex(text, &probe->rflags))
+		return wrong(error, "rflags", "not a lower-case hexadecimal number");
+	if (probe->rflags & RFLAGS_IF)
+		return agent_refuse(error, "state", "rflags: IF is not allowed, probes run with interrupts off", NULL, NULL);
+	if (probe->rflags & ~(RFLAGS_ALLOWED | RFLAGS_FIXED))
+		return agent_refuse(error, "state", "rflags: VM or a reserved bit", NULL, NULL);
+	return true;
+}
+
+bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask, struct agent_error *error)
+{
+	if (!line_hex(value, mask) || !*mask)
+		return wrong(error, "on", "not a hexadecimal mask with at least one bit set");
+	if (cpus < 64 && *mask >> cpus)
+		return wrong(error, "on", "a CPU that this machine does not have");
+	return true;
+}
+
+static bool take_single(int key, const char *value, unsigned int cpus, struct probe_request *probe,
+			struct agent_error *error)
+{
+	uint64_t number;
+
+	switch (key) {
+	case KEY_CODE:
+		return take_code(value, probe, error);
+	case KEY_CPL:
+		if (!line_equal(value, "0") && !line_equal(value, "3"))
+			return wrong(error, "cpl", "0 or 3");
+		probe->cpl = value[0] == '3' ? 3 : 0;
+		return true;
+	case KEY_ON:
+		return agent_parse_mask(value, cpus, &probe->cpus, error);
+	case KEY_ONCE:
+		if (!line_equal(value, "0") && !line_equal(value, "1"))
+			return wrong(error, "once", "0 or 1");
+		probe->once = value[0] == '1';
+		return true;
+	case KEY_AT:
+		if (!line_hex(value, &number) || number >= SLOT_CODE_SIZE)
+			return wrong(error, "at", "not an offset in the code area (0 to 1fff)");
+		probe->at = (uint32_t)number;
+		return true;
+	case KEY_SEED:
+		probe->seeded = true;
+		return line_hex(value, &probe->seed) || wrong(error, "seed", "not a lower-case hexadecimal number");
+	case KEY_RFLAGS:
+		return take_rflags(value, probe, error);
+	case KEY_READ:
+		return take_read(value, probe, error);
+	case KEY_CR0:
+		return take_bits("cr0", value, &probe->cr0, error);
+	case KEY_CR4:
+		return take_bits("cr4", value, &probe->cr4, error);
+	case KEY_EFER:
+		return take_bits("efer", value, &probe->efer, error);
+	default:
+		return take_keep(value, probe, error);
+	}
+}
+
+static bool take_register(const char *key, const char *value, struct probe_request *probe, struct agent_error *error)
+{
+	int gpr = find(key, gpr_names, 16), dr = find(key, dr_names, 8);
+
+	if (gpr < 0 && dr < 0)
+		return agent_refuse(error, "argument", "unknown key ", key, NULL);
+	if ((gpr >= 0 && probe->gpr_given & 1u << gpr) || (dr >= 0 && probe->dr_given & 1u << dr))
+		return wrong(error, key, "given twice");
+	if (!take_value(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
+		return wrong(error, key, "not a hexadecimal number, nor s, c or t with an offset (s10, t-8)");
+	if (gpr >= 0)
+		probe->gpr_given |= (uint16_t)(1u << gpr);
+	else
+		probe->dr_given |= (uint8_t)(1u << dr);
+	return true;
+}
+
+bool agent_parse_run(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
+		     struct agent_error *error)
+{
+	uint32_t seen = 0, data_used = 0;
+
+	/* The long arrays need no clearing: their counts say what is in them. */
+	__builtin_memset(probe, 0, __builtin_offsetof(struct probe_request, code));
+	probe->memory_count = 0;
+	probe->read_offset = 0;
+	probe->read_size = 0;
+	probe->cpus = 1;
+	probe->rflags = RFLAGS_FIXED;
+	for (unsigned int i = 0; i < line->pairs; i++) {
+		const char *key = line->pair[i].key, *value = line->pair[i].value;
+		int single = find(key, single_keys, sizeof(single_keys) / sizeof(*single_keys));
+
+		if (single >= 0) {
+			if (seen & ONCE(single))
+				return wrong(error, key, "given twice");
+			seen |= ONCE(single);
+			if (!take_single(single, value, cpus, probe, error))
+				return false;
+		} else if (line_equal(key, "mem")) {
+			if (!take_memory(value, probe, &data_used, error))
+				return false;
+		} else if (!take_register(key, value, probe, error)) {
+			return false;
+		}
+	}
+	if (!(seen & ONCE(KEY_CODE)))
+		return wrong(error, "code", "missing");
+	if (probe->code_size > SLOT_CODE_SIZE - probe->at)
+		return wrong(error, "at", "the code does not fit in the code area (0x2000 bytes)");
+	return true;
+}
+
+static void add_left(struct line_writer *answer, uint32_t left)
+{
+	static const char *const names[] = { "cr0", "cr3", "cr4", "efer", "xcr0", "msr" };
+	const char *separator = " left=";
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (!(left & 1u << i))
+			continue;
+		line_add(answer, separator);
+		line_add(answer, names[i]);
+		separator = ",";
+	}
+}
+
+void agent_add_outcome(struct line_writer *answer, const struct probe_request *probe,
+		       const struct probe_outcome *outcome)
+{
+	if (outcome->done) {
+		line_add(answer, " end=done");
+	} else {
+		line_add(answer, " end=exc");
+		line_add_hex_wide(answer, "vec", outcome->vector, 2);
+		if (outcome->has_error)
+			line_add_hex(answer, "ec", outcome->error);
+	}
+	line_add_hex(answer, "rip", outcome->rip);
+	line_add_hex(answer, "rflags", outcome->rflags);
+	for (unsigned int i = 0; i < 16; i++)
+		if (outcome->gpr[i] != outcome->given[i])
+			line_add_hex(answer, gpr_names[i], outcome->gpr[i]);
+	if (!outcome->done && outcome->vector == 14)
+		line_add_hex(answer, "cr2", outcome->cr2);
+	if (!outcome->done && outcome->vector == 1)
+		line_add_hex(answer, "dr6", outcome->dr6);
+	if (probe->read_size)
+		line_add_bytes(answer, "mem", outcome->read, probe->read_size);
+	if (outcome->nmis)
+		line_add_decimal(answer, "nmi", outcome->nmis);
+	add_left(answer, outcome->left);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* What the agent needs, from this OS. */
+#include "../agent/platform.h"
+#include "cpu.h"
+#include "subject.h"
+#include "x86.h"
+
+/* As Linux numbers them. */
+#define ENODEV 19
+#define ETIMEDOUT 110
+
+/* Some seconds on an emulator: an NMI that has not come by then was lost. */
+#define NMI_PATIENCE 3000000
+
+const char platform_os[] = "bare";
+
+struct run {
+	uint64_t mask;
+	bool together;
+	unsigned int arrived, expected;
+	const struct probe_request *request;
+	struct probe_outcome *outcomes;
+};
+
+unsigned int platform_cpus(void)
+{
+	return os_cpus();
+}
+
+uint64_t platform_slot(unsigned int cpl)
+{
+	return memory_slot(cpl);
+}
+
+void platform_send(const char *line, size_t length)
+{
+	console_fresh_line();
+	os_write(line, length);
+}
+
+static void meet(void *arg)
+{
+	struct run *run = arg;
+
+	cpus_meet(&run->arrived, run->expected, run->mask);
+}
+
+static void run_here(void *arg)
+{
+	struct run *run = arg;
+	struct cpu *cpu = cpu_of_stack();
+	unsigned int at = probe_count_cpus(run->mask & ((1ull << cpu->index) - 1));
+
+	probe_run(&cpu->probe, run->request, &run->outcomes[at], run->together ? meet : NULL, run);
+}
+
+void platform_run(uint64_t mask, bool together, const struct probe_request *request, struct probe_outcome *outcomes)
+{
+	struct run run = {
+		.mask = mask,
+		.together = together,
+		.expected = probe_count_cpus(mask),
+		.request = request,
+		.outcomes = outcomes,
+	};
+
+	os_on_cpus(mask, run_here, &run);
+}
+
+uint64_t platform_nmis(unsigned int cpu)
+{
+	return os_nmi_count(cpu);
+}
+
+int platform_nmi(unsigned int cpu)
+{
+	uint64_t before = os_nmi_count(cpu);
+
+	os_send_nmi(cpu);
+	for (int i = 0; i < NMI_PATIENCE; i++) {
+		if (os_nmi_count(cpu) != before)
+			return 0;
+		x86_pause();
+	}
+	return -ETIMEDOUT;
+}
+
+const char *platform_subject_name(void)
+{
+	return subject ? subject->name : "none";
+}
+
+int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu, unsigned int count,
+		     char *buffer, size_t size)
+{
+	if (!subject) {
+		os_snprintf(buffer, size, "there is no subject in this image");
+		return -ENODEV;
+	}
+	switch (verb) {
+	case SUBJECT_LOAD:
+		return subject->load(option, buffer, size);
+	case SUBJECT_UNLOAD:
+		return subject->unload(buffer, size);
+	case SUBJECT_QUERY:
+		return subject->query(buffer, size);
+	case SUBJECT_EXITS:
+		return subject->exits(cpu, buffer, size);
+	default:
+		return subject->trace(cpu, count, buffer, size);
+	}
+}

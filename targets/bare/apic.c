@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Local APIC in xAPIC mode (SDM 3A 10), and the serial port's line of the I/O APIC. */
+#include "cpu.h"
+#include "x86.h"
+
+#define LOCAL_APIC 0xfee00000ull
+#define REGISTER_ID 0x20
+#define REGISTER_TPR 0x80
+#define REGISTER_EOI 0xb0
+#define REGISTER_SPURIOUS 0xf0
+#define REGISTER_COMMAND_LOW 0x300
+#define REGISTER_COMMAND_HIGH 0x310
+#define REGISTER_TIMER 0x320
+#define REGISTER_LINT0 0x350
+#define REGISTER_TIMER_COUNT 0x380
+#define REGISTER_TIMER_DIVIDE 0x3e0
+
+#define SPURIOUS_ENABLE 0x100
+#define DELIVERY_PENDING 0x1000
+#define LVT_MASKED 0x10000
+#define DIVIDE_BY_ONE 0xb
+#define APIC_BASE_ENABLE (1ull << 11)
+
+#define DEFAULT_IO_APIC 0xfec00000ull
+#define IO_APIC_SELECT 0x00
+#define IO_APIC_WINDOW 0x10
+#define IO_APIC_REDIRECTION 0x10
+#define SERIAL_IRQ 4
+
+#define PIC_MASK_1 0x21
+#define PIC_MASK_2 0xa1
+
+static volatile uint32_t *local(unsigned int reg)
+{
+	return (volatile uint32_t *)(LOCAL_APIC + reg);
+}
+
+static void io_apic_write(uint64_t base, uint32_t index, uint32_t value)
+{
+	*(volatile uint32_t *)(base + IO_APIC_SELECT) = index;
+	*(volatile uint32_t *)(base + IO_APIC_WINDOW) = value;
+}
+
+uint8_t apic_id(void)
+{
+	return (uint8_t)(*local(REGISTER_ID) >> 24);
+}
+
+void apic_init(uint64_t io_apic)
+{
+	uint64_t base = io_apic ? io_apic : DEFAULT_IO_APIC;
+
+	x86_out8(PIC_MASK_1, 0xff);
+	x86_out8(PIC_MASK_2, 0xff);
+	/* Edge, active high, physical destination: this CPU. */
+	io_apic_write(base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ + 1, (uint32_t)apic_id() << 24);
+	io_apic_write(base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ, VECTOR_SERIAL);
+}
+
+void apic_init_this_cpu(void)
+{
+	uint64_t base = x86_rdmsr(MSR_APIC_BASE);
+
+	if (!(base & APIC_BASE_ENABLE))
+		x86_wrmsr(MSR_APIC_BASE, base | APIC_BASE_ENABLE);
+	*local(REGISTER_TPR) = 0;
+	*local(REGISTER_LINT0) = LVT_MASKED;
+	*local(REGISTER_TIMER) = LVT_MASKED;
+	*local(REGISTER_SPURIOUS) = SPURIOUS_ENABLE | VECTOR_SPURIOUS;
+}
+
+void apic_end_of_interrupt(void)
+{
+	*local(REGISTER_EOI) = 0;
+}
+
+/*
+ * For the CPU's own use with interrupts off: an interrupt between the two halves would
+ * have to leave the upper one alone, and ours do.
+ */
+void apic_send(uint8_t id, uint32_t command)
+{
+	*local(REGISTER_COMMAND_HIGH) = (uint32_t)id << 24;
+	*local(REGISTER_COMMAND_LOW) = command;
+	while (*local(REGISTER_COMMAND_LOW) & DELIVERY_PENDING)
+		x86_pause();
+}
+
+/* One interrupt after `count` ticks of a clock that nobody has measured; 0 stops it. */
+void apic_start_timer(uint32_t count)
+{
+	*local(REGISTER_TIMER_DIVIDE) = DIVIDE_BY_ONE;
+	*local(REGISTER_TIMER) = count ? VECTOR_TIMER : LVT_MASKED;
+	*local(REGISTER_TIMER_COUNT) = count;
+}

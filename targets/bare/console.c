@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* COM1, and what is printed on it. */
+#include <stdarg.h>
+
+#include "cpu.h"
+#include "print.h"
+#include "x86.h"
+
+#define COM1 0x3f8
+#define DATA (COM1 + 0)
+#define INTERRUPT_ENABLE (COM1 + 1)
+#define FIFO_CONTROL (COM1 + 2)
+#define LINE_CONTROL (COM1 + 3)
+#define MODEM_CONTROL (COM1 + 4)
+#define LINE_STATUS (COM1 + 5)
+
+#define FIFO_SIZE 16
+#define STATUS_DATA 0x01
+#define STATUS_TRANSMITTER_EMPTY 0x20
+
+/* A CPU that died while it was printing must not silence the others. */
+#define LOCK_PATIENCE 1000000
+
+static char last_byte = '\n';
+static bool locked;
+
+void console_init(void)
+{
+	x86_out8(INTERRUPT_ENABLE, 0);
+	x86_out8(LINE_CONTROL, 0x80);
+	x86_out8(DATA, 1);
+	x86_out8(INTERRUPT_ENABLE, 0);
+	x86_out8(LINE_CONTROL, 0x03);
+	/* On, cleared, an interrupt for every byte. */
+	x86_out8(FIFO_CONTROL, 0x07);
+	x86_out8(MODEM_CONTROL, 0x0b);
+}
+
+void console_enable_interrupt(void)
+{
+	x86_out8(INTERRUPT_ENABLE, 0x01);
+}
+
+bool console_read(char *byte)
+{
+	if (!(x86_in8(LINE_STATUS) & STATUS_DATA))
+		return false;
+	*byte = (char)x86_in8(DATA);
+	return true;
+}
+
+void os_write(const char *text, size_t length)
+{
+	if (!length)
+		return;
+	for (int i = 0; i < LOCK_PATIENCE && __atomic_test_and_set(&locked, __ATOMIC_ACQUIRE); i++)
+		x86_pause();
+	for (size_t i = 0; i < length; i++) {
+		/* The transmitter is empty: it takes a whole FIFO without being asked again. */
+		while (i % FIFO_SIZE == 0 && !(x86_in8(LINE_STATUS) & STATUS_TRANSMITTER_EMPTY))
+			x86_pause();
+		x86_out8(DATA, (uint8_t)text[i]);
+	}
+	last_byte = text[length - 1];
+	__atomic_clear(&locked, __ATOMIC_RELEASE);
+}
+
+void console_fresh_line(void)
+{
+	if (last_byte != '\n')
+		os_write("\n", 1);
+}
+
+void os_print(const char *format, ...)
+{
+	char line[256];
+	va_list arguments;
+
+	va_start(arguments, format);
+
+	int length = print_format(line, sizeof(line) - 1, format, arguments);
+
+	va_end(arguments);
+	if (length > (int)sizeof(line) - 2)
+		length = sizeof(line) - 2;
+	if (!length || line[length - 1] != '\n')
+		line[length++] = '\n';
+	os_write(line, (size_t)length);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* The pages above the image, and the mapping of the probes' slots. */
+#include "cpu.h"
+#include "x86.h"
+
+#define PAGE 4096ul
+#define LARGE_PAGE 0x200000ul
+#define MIB 0x100000ul
+
+#define PTE_PRESENT 0x1ul
+#define PTE_WRITE 0x2ul
+#define PTE_USER 0x4ul
+
+/*
+ * The slots' two mappings, 2 MiB each: one page table. Up there is no memory of
+ * a guest with less than 3.75 GiB, and no device that we use.
+ */
+#define SLOTS 0xf0000000ul
+#define USER_SLOTS (SLOTS + LARGE_PAGE)
+#define SLOT_PAGES 5
+
+_Static_assert(OS_MAX_CPUS * SLOT_STRIDE == LARGE_PAGE, "the slots of all CPUs need exactly one page table");
+
+#define MULTIBOOT_HAS_MEMORY 0x1
+#define MULTIBOOT_HAS_MAP 0x40
+
+struct multiboot {
+	uint32_t flags, mem_lower, mem_upper, boot_device, command_line;
+	uint32_t modules[2], symbols[4];
+	uint32_t map_length, map_address;
+};
+
+struct multiboot_range {
+	uint32_t size; /* of what follows */
+	uint64_t base, length;
+	uint32_t type;
+} __attribute__((packed));
+
+extern uint64_t boot_pd[4 * 512];
+
+/* A bit per page from the end of the image on: 1 is taken. It lies there itself. */
+static uint64_t *map;
+static uint64_t first_page;
+static size_t page_count, free_pages, search_from;
+
+static uint64_t end_of_memory(const struct multiboot *boot)
+{
+	uint64_t end = MIB;
+
+	if (boot->flags & MULTIBOOT_HAS_MAP) {
+		uint64_t at = boot->map_address, stop = at + boot->map_length;
+
+		while (at + sizeof(struct multiboot_range) <= stop) {
+			const struct multiboot_range *range = (const void *)at;
+
+			if (range->type == 1 && range->base <= MIB && range->base + range->length > end)
+				end = range->base + range->length;
+			at += range->size + sizeof(range->size);
+		}
+	}
+	if (end == MIB && boot->flags & MULTIBOOT_HAS_MEMORY)
+		end = MIB + (uint64_t)boot->mem_upper * 1024;
+	return end < SLOTS ? end : SLOTS;
+}
+
+void memory_init(const void *multiboot)
+{
+	uint64_t start = (uint64_t)os_image_end, end = end_of_memory(multiboot) & ~(PAGE - 1);
+	uint64_t map_size;
+
+	if (end < start + 2 * MIB)
+		panic("not enough memory: it ends at %lx, the image at %lx", end, start);
+	map = (uint64_t *)start;
+	/* Whole words: the bits behind the last page are taken. */
+	map_size = ((end - start) / PAGE + 63) / 64 * sizeof(*map);
+	map_size = (map_size + PAGE - 1) & ~(PAGE - 1);
+	first_page = start + map_size;
+	page_count = free_pages = (end - first_page) / PAGE;
+	__builtin_memset(map, 0, map_size);
+	for (size_t i = page_count; i < map_size * 8; i++)
+		map[i / 64] |= 1ull << i % 64;
+}
+
+static bool taken(size_t page)
+{
+	return map[page / 64] >> page % 64 & 1;
+}
+
+static void mark(size_t page, size_t count, bool take)
+{
+	for (size_t i = page; i < page + count; i++) {
+		if (taken(i) == take)
+			panic("page %lx is %s", first_page + i * PAGE, take ? "given out twice" : "freed twice");
+		map[i / 64] ^= 1ull << i % 64;
+	}
+	free_pages += take ? -count : count;
+}
+
+/* First fit; nothing below search_from is free. */
+void *os_alloc_pages(size_t count)
+{
+	size_t run = 0;
+
+	if (!count || count > free_pages)
+		return NULL;
+	while (search_from < page_count && taken(search_from))
+		search_from++;
+	for (size_t i = search_from; i < page_count; i++) {
+		run = taken(i) ? 0 : run + 1;
+		if (run < count)
+			continue;
+
+		size_t page = i + 1 - count;
+		void *pages = (void *)(first_page + page * PAGE);
+
+		mark(page, count, true);
+		__builtin_memset(pages, 0, count * PAGE);
+		return pages;
+	}
+	return NULL;
+}
+
+void os_free_pages(void *pages, size_t count)
+{
+	uint64_t address = (uint64_t)pages;
+	size_t page = (address - first_page) / PAGE;
+
+	if (!pages)
+		return;
+	if (address < first_page || address % PAGE || page + count > page_count)
+		panic("%lx is not a page that was given out", address);
+	mark(page, count, false);
+	if (page < search_from)
+		search_from = page;
+}
+
+size_t os_count_free_pages(void)
+{
+	return free_pages;
+}
+
+uint64_t memory_slot(unsigned int cpl)
+{
+	return cpl == 3 ? USER_SLOTS : SLOTS;
+}
+
+static void map_slot_page(uint64_t *tables[2], unsigned int cpu, uint64_t offset, const void *page, uint64_t rights)
+{
+	size_t index = (cpu * SLOT_STRIDE + offset) / PAGE;
+
+	tables[0][index] = (uint64_t)page | rights;
+	tables[1][index] = (uint64_t)page | rights | PTE_USER;
+}
+
+void memory_map_slots(unsigned int count)
+{
+	uint64_t *low = os_alloc_pages(1), *tables[2] = { os_alloc_pages(1), os_alloc_pages(1) };
+	uint8_t *pages = os_alloc_pages(count * SLOT_PAGES);
+
+	if (!low || !tables[0] || !tables[1] || !pages)
+		panic("no memory for the slots of %u CPUs", count);
+	for (unsigned int cpu = 0; cpu < count; cpu++) {
+		struct probe_context *probe = &cpu_blocks[cpu]->probe;
+
+		probe->code = pages;
+		probe->scratch = pages + SLOT_CODE_SIZE;
+		probe->stack = pages + SLOT_CODE_SIZE + SLOT_SCRATCH_SIZE;
+		probe->slot[0] = SLOTS + cpu * SLOT_STRIDE;
+		probe->slot[1] = USER_SLOTS + cpu * SLOT_STRIDE;
+		probe->dirty_to = SLOT_CODE_SIZE;
+		map_slot_page(tables, cpu, SLOT_CODE, pages, PTE_PRESENT);
+		map_slot_page(tables, cpu, SLOT_CODE + PAGE, pages + PAGE, PTE_PRESENT);
+		map_slot_page(tables, cpu, SLOT_SCRATCH, probe->scratch, PTE_PRESENT | PTE_WRITE);
+		map_slot_page(tables, cpu, SLOT_SCRATCH + PAGE, probe->scratch + PAGE, PTE_PRESENT | PTE_WRITE);
+		map_slot_page(tables, cpu, SLOT_STACK, probe->stack, PTE_PRESENT | PTE_WRITE);
+		pages += SLOT_PAGES * PAGE;
+	}
+	boot_pd[SLOTS / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
+	boot_pd[USER_SLOTS / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE | PTE_USER;
+
+	/* Page 0 is not mapped: a jump or an access through a null pointer must show. */
+	for (uint64_t i = 1; i < 512; i++)
+		low[i] = i * PAGE | PTE_PRESENT | PTE_WRITE;
+	boot_pd[0] = (uint64_t)low | PTE_PRESENT | PTE_WRITE;
+	x86_write_cr3(x86_read_cr3());
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* Descriptor tables, and whatever goes through the IDT. */
+#include "cpu.h"
+#include "x86.h"
+
+#define VECTORS 256
+#define GATE_INTERRUPT 0x8e00ull
+#define GATE_DPL3 0x6000ull
+
+#define IST_EXCEPTION 1
+#define IST_NMI 2
+#define IST_ABORT 3
+#define IST_DEBUG 4
+#define IST_INTERRUPT 5
+
+#define SFMASK_AS_LINUX 0x47700
+
+struct table_pointer {
+	uint16_t limit;
+	const void *base;
+} __attribute__((packed));
+
+/* Places at which an exception is expected, and where to go on (os.h). */
+extern const struct os_fixup os_fixups[], os_fixups_end[];
+void os_syscall_entry(void);
+
+static uint64_t idt[VECTORS][2];
+
+static unsigned int ist_of(unsigned int vector)
+{
+	if (vector >= 32)
+		return IST_INTERRUPT;
+	switch (vector) {
+	case 1:
+		return IST_DEBUG;
+	case 2:
+		return IST_NMI;
+	case 8:
+	case 18:
+		return IST_ABORT;
+	default:
+		return IST_EXCEPTION;
+	}
+}
+
+void traps_init(void)
+{
+	for (unsigned int vector = 0; vector < VECTORS; vector++) {
+		uint64_t stub = (uint64_t)probe_stubs + vector * PROBE_STUB_SIZE;
+		/* INT3 and INTO are instructions of programs. */
+		uint64_t type = GATE_INTERRUPT | (vector == 3 || vector == 4 ? GATE_DPL3 : 0);
+
+		idt[vector][0] = (stub & 0xffff) | PROBE_KERNEL_CS << 16 | (type | ist_of(vector)) << 32 |
+				 (stub >> 16 & 0xffff) << 48;
+		idt[vector][1] = stub >> 32;
+	}
+}
+
+static void init_descriptors(struct cpu *cpu)
+{
+	uint64_t tss = (uint64_t)&cpu->tss, block = (uint64_t)cpu;
+	struct table_pointer gdtr = { .limit = sizeof(cpu->gdt) - 1, .base = cpu->gdt };
+	struct table_pointer idtr = { .limit = sizeof(idt) - 1, .base = idt };
+	/* The selectors are part of the protocol. */
+	static const uint64_t segments[] = {
+		[1] = 0x00af9b000000ffff, [2] = 0x00cf93000000ffff, [3] = 0x00cf9b000000ffff,
+		[4] = 0x00cffb000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff,
+	};
+
+	__builtin_memcpy(cpu->gdt, segments, sizeof(segments));
+	cpu->gdt[8] = (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+	cpu->gdt[9] = tss >> 32;
+	cpu->tss.rsp[0] = block + CPU_INTERRUPT_STACK;
+	cpu->tss.ist[IST_EXCEPTION - 1] = block + CPU_EXCEPTION_STACK;
+	cpu->tss.ist[IST_NMI - 1] = block + CPU_NMI_STACK;
+	cpu->tss.ist[IST_ABORT - 1] = block + CPU_ABORT_STACK;
+	cpu->tss.ist[IST_DEBUG - 1] = block + CPU_DEBUG_STACK;
+	cpu->tss.ist[IST_INTERRUPT - 1] = block + CPU_INTERRUPT_STACK;
+	cpu->tss.io_map = sizeof(cpu->tss);
+
+	asm volatile("lgdt %0" : : "m"(gdtr));
+	asm volatile("lidt %0" : : "m"(idtr));
+	asm volatile("lldt %w0" : : "r"(0));
+	asm volatile("ltr %w0" : : "r"(SELECTOR_TSS));
+	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" : : "r"(PROBE_KERNEL_DS));
+}
+
+/* SYSCALL and SYSENTER end in a UD2: a probe that uses them comes back with #UD from ring 0. */
+static void init_system_calls(struct cpu *cpu)
+{
+	uint64_t entry = (uint64_t)os_syscall_entry;
+
+	x86_wrmsr(MSR_STAR, (uint64_t)PROBE_KERNEL_CS << 32 | 0x23ull << 48);
+	x86_wrmsr(MSR_LSTAR, entry);
+	x86_wrmsr(MSR_CSTAR, entry);
+	x86_wrmsr(MSR_SFMASK, SFMASK_AS_LINUX);
+	x86_wrmsr(MSR_SYSENTER_CS, PROBE_KERNEL_CS);
+	x86_wrmsr(MSR_SYSENTER_ESP, (uint64_t)cpu + CPU_INTERRUPT_STACK);
+	x86_wrmsr(MSR_SYSENTER_EIP, entry);
+}
+
+void cpu_init(struct cpu *cpu)
+{
+	uint64_t cr4 = x86_read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT, efer = EFER_SCE;
+
+	init_descriptors(cpu);
+	if (x86_cpuid(0x80000001, 0).edx >> 20 & 1)
+		efer |= EFER_NXE;
+	x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | efer);
+	if (x86_cpuid(1, 0).ecx >> 26 & 1) {
+		/* x87, SSE, AVX, AVX-512: what the CPU has of them. */
+		uint32_t xcr0 = x86_cpuid(0xd, 0).eax & 0xe7;
+
+		x86_write_cr4(cr4 | CR4_OSXSAVE);
+		asm volatile("xsetbv" : : "c"(0), "a"(xcr0), "d"(0));
+	} else {
+		x86_write_cr4(cr4);
+	}
+	init_system_calls(cpu);
+}
+
+static const struct os_fixup *find_fixup(uint64_t rip)
+{
+	for (const struct os_fixup *fixup = os_fixups; fixup < os_fixups_end; fixup++)
+		if (fixup->instruction == rip)
+			return fixup;
+	return NULL;
+}
+
+struct probe_context *platform_trap(struct probe_frame *frame)
+{
+	struct cpu *cpu = cpu_of_stack();
+	unsigned int vector = frame->vector & 0xff;
+	const struct os_fixup *fixup;
+
+	switch (vector) {
+	case VECTOR_SERIAL:
+	case VECTOR_WAKE:
+	case VECTOR_TIMER:
+		/* They only wake a CPU from its sleep. */
+		apic_end_of_interrupt();
+		return NULL;
+	case VECTOR_SPURIOUS:
+		return NULL;
+	case 2:
+		cpu->nmis++;
+		panic_join();
+		break;
+	}
+	switch (probe_trap(&cpu->probe, frame)) {
+	case PROBE_TRAP_RESUME:
+		return NULL;
+	case PROBE_TRAP_END:
+		return &cpu->probe;
+	default:
+		break;
+	}
+	fixup = find_fixup(frame->rip);
+	if (!fixup)
+		panic_at(frame);
+	frame->rip = fixup->target;
+	return NULL;
+}
