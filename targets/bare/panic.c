@@ -76,6 +76,31 @@ void panic(const char *format, ...)
 	end();
 }
 
+static char panic_stack[4096] __attribute__((aligned(16)));
+extern char boot_pml4[];
+
+/* On a stack and with page tables that are certainly there. */
+static void __attribute__((noreturn, used)) panic_with_report(const char *report)
+{
+	begin();
+	os_write(report, __builtin_strlen(report));
+	os_write("\n", 1);
+	send_event(NULL, "see the line before");
+	end();
+}
+
+void os_panic(const char *report)
+{
+	asm volatile("cli\n\t"
+		     "mov %0, %%cr3\n\t"
+		     "mov %1, %%rsp\n\t"
+		     "call panic_with_report"
+		     :
+		     : "r"(boot_pml4), "r"(panic_stack + sizeof(panic_stack)), "D"(report)
+		     : "memory");
+	__builtin_unreachable();
+}
+
 static void print_stack(uint64_t rsp)
 {
 	/* Only what the identity map has can be read without another exception. */
