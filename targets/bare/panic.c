@@ -83,7 +83,8 @@ extern char boot_pml4[];
 static void __attribute__((noreturn, used)) panic_with_report(const char *report)
 {
 	begin();
-	os_write(report, __builtin_strlen(report));
+	while (*report)
+		os_write(report++, 1);
 	os_write("\n", 1);
 	send_event(NULL, "see the line before");
 	end();
