@@ -1,0 +1,361 @@
+import contextlib
+import time
+
+import pytest
+from fake_agent import FakeAgent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from touchstone.machine.agent import AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
+from touchstone.machine.channel import SocketChannel
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.probe import GPRS, Operand, ProbeRequest
+from touchstone.machine.protocol import seal
+from touchstone.machine.serial_log import SerialLog
+
+SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x8000
+CPUID = ProbeRequest(code=b"\x0f\xa2", timeout=1.0)
+
+
+@contextlib.contextmanager
+def reached(reply=None):
+    """A client that has greeted a fake agent with this reply."""
+    agent = FakeAgent(reply)
+    channel = SocketChannel(agent.ours)
+    client = AgentClient(channel, SerialLog())
+    try:
+        client.hello()
+        yield client, agent
+    finally:
+        channel.close()
+        agent.close()
+
+
+def done(request, cpu=0, of=1, extra=""):
+    return request.answer(f"cpu={cpu} of={of} end=done rip=100002 rflags=2 {extra}".rstrip())
+
+
+def test_splitmix64_is_vignas():
+    assert splitmix64(0, 3) == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]
+
+
+def test_hello_tells_what_the_target_is_and_every_boot_has_its_own_nonce():
+    with reached() as (client, agent):
+        info = client.info
+        assert (info.vendor, info.cpus, info.os, info.subject, info.agent) == (
+            "amd",
+            4,
+            "bare",
+            "none",
+            "1.0",
+        )
+        assert (info.slot, info.uslot, info.stride) == (SLOT, USLOT, STRIDE)
+        first = agent.nonce
+        client.hello()
+        assert agent.nonce != first
+        assert agent.requests[0].nonce == "-"
+
+
+def test_a_result_has_every_register_also_those_that_did_not_change():
+    probe = ProbeRequest(
+        code=b"\x0f\xa2", seed=7, registers={"rcx": Operand(offset=5), "rdi": Operand("scratch", 0x10)}
+    )
+    with reached(lambda r: done(r, extra="rax=d rbx=68747541")) as (client, _):
+        (result,) = client.run(probe)
+    seeded = dict(zip((name for name in GPRS if name != "rsp"), splitmix64(7, 15), strict=True))
+    given_values = seeded | {"rcx": 5, "rdi": SLOT + 0x3010, "rsp": SLOT + 0x6F00}
+    assert result.given == given_values
+    assert result.registers == given_values | {"rax": 0xD, "rbx": 0x68747541}
+    assert list(result.registers) == list(GPRS)
+    assert (result.start, result.slot, result.rip, result.rflags) == (SLOT, SLOT, SLOT + 2, 2)
+    assert (result.vector, result.error_code, result.cr2, result.dr6, result.nmis) == (
+        None,
+        None,
+        None,
+        None,
+        0,
+    )
+
+
+def test_addresses_are_those_of_the_cpu_that_runs_the_probe():
+    probe = ProbeRequest(
+        code=b"\x90",
+        cpl=3,
+        cpus=(2, 0),
+        at=0x80,
+        registers={"rsi": Operand("start", -0x10), "rbx": Operand("stack")},
+    )
+
+    def reply(request):
+        assert request.fields == {"code": "90", "cpl": "3", "on": "5", "at": "80", "rsi": "c-10", "rbx": "t0"}
+        return done(request, 0, 2) + done(request, 2, 2)
+
+    with reached(reply) as (client, _):
+        two, zero = client.run(probe)
+    assert (two.cpu, zero.cpu) == (2, 0)
+    assert zero.given["rsi"] == USLOT + 0x70
+    assert two.given["rsi"] == USLOT + 2 * STRIDE + 0x70
+    assert two.given["rbx"] == USLOT + 2 * STRIDE + 0x7000
+
+
+def test_the_memory_that_was_not_asked_for_breaks_the_protocol():
+    with (
+        reached(lambda r: done(r, extra="mem=00ff")) as (client, _),
+        pytest.raises(InfrastructureError, match="2 bytes of memory came back, None was asked for"),
+    ):
+        client.run(CPUID)
+
+
+def test_an_exception_with_all_that_comes_with_it():
+    probe = ProbeRequest(code=b"\x90", cpl=3, cpus=(2, 0), at=0x80, read=(0, 2))
+
+    def reply(request):
+        exc = "end=exc vec=0e ec=6 rip=1 rflags=10002 cr2=dead000 mem=00ff nmi=12"
+        return request.answer(f"cpu=0 of=2 {exc}") + request.answer(f"cpu=2 of=2 {exc} rax=1")
+
+    with reached(reply) as (client, _):
+        two, zero = client.run(probe)
+    assert (two.cpu, zero.cpu) == (2, 0)
+    assert (two.registers["rax"], zero.registers["rax"]) == (1, 0)
+    assert (two.vector, two.error_code, two.cr2, two.memory, two.nmis) == (14, 6, 0xDEAD000, b"\x00\xff", 12)
+    assert two.start == USLOT + 2 * STRIDE + 0x80
+    assert two.scratch == USLOT + 2 * STRIDE + 0x3000
+
+
+def test_a_request_says_everything_that_was_asked_for():
+    probe = ProbeRequest(
+        code=b"\x0f\x01",
+        cpus=(1, 63),
+        together=True,
+        seed=-1,
+        rflags=0x102,
+        registers={"rax": Operand(offset=-1), "rcx": Operand(offset=0xC0000080)},
+        bits={"cr4": (0x40000, 0x10)},
+        debug={"dr7": Operand(offset=0x401), "dr0": Operand("start")},
+        memory=((0, b"\x01\x02"), (0x1F, b"\x03")),
+        read=(8, 16),
+        keep=(0xC0000082, 0x10),
+    )
+    assert encode_probe(probe) == [
+        ("code", "0f01"),
+        ("on", "8000000000000002"),
+        ("once", "1"),
+        ("seed", "ffffffffffffffff"),
+        ("rax", "ffffffffffffffff"),
+        ("rcx", "0c0000080"),
+        ("rflags", "102"),
+        ("cr4", "40000:10"),
+        ("dr7", "401"),
+        ("dr0", "c0"),
+        ("mem", "0:0102"),
+        ("mem", "1f:03"),
+        ("read", "8:10"),
+        ("keep", "c0000082,10"),
+    ]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_number_is_never_taken_for_an_address(number):
+    text = encode_operand(Operand(offset=number))
+    assert text[0] not in "sct"
+    assert int(text, 16) == number
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (ProbeRequest(code=b""), "needs code"),
+        (ProbeRequest(code=b"\x90", registers={"eax": Operand()}), "'eax' is not a general-purpose register"),
+        (ProbeRequest(code=b"\x90", cpus=(64,)), "CPU 64 is not between 0 and 63"),
+    ],
+)
+def test_what_the_protocol_cannot_say_is_refused_here(probe, message):
+    with pytest.raises(ValueError, match=message):
+        encode_probe(probe)
+
+
+def test_a_request_that_is_too_long_is_refused_and_not_sent():
+    with reached() as (client, agent):
+        with pytest.raises(AgentRefused, match="too-long"):
+            client.run(ProbeRequest(code=bytes(1024), memory=((0, bytes(1024)),)))
+        assert [request.verb for request in agent.requests] == ["hello"]
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"Veneer: CPU 2 took exit 0x72\n",
+        b"\xff\x00=1 \n",
+        b"no line end before the answer ",
+        b"=1 01234567 99 ok cpu=0 of=1 end=done rip=1 rflags=2 #0000\n",
+        seal("=1 01234567 2 ok cpu=0 of=1 end=done rip=bad rflags=2"),
+        seal("!1 hiccup"),
+    ],
+)
+def test_noise_around_an_answer_is_kept_and_does_not_count(noise):
+    with reached(lambda r: noise + done(r) + noise) as (client, _):
+        (result,) = client.run(CPUID)
+        assert result.rip == 0x100002
+        assert client._log.bytes_since(0).count(noise) >= 1
+
+
+def test_answers_of_earlier_requests_do_not_count():
+    def reply(request):
+        stale = request.answer("cpu=0 of=1 end=done rip=bad rflags=2", number=str(int(request.number) - 1))
+        return stale + done(request)
+
+    with reached(reply) as (client, _):
+        assert [client.run(CPUID)[0].rip for _ in range(3)] == [0x100002] * 3
+
+
+def test_the_same_answer_twice_counts_once():
+    probe = ProbeRequest(code=b"\x90", cpus=(0, 1))
+    with reached(lambda r: done(r, 0, 2) + done(r, 0, 2) + done(r, 1, 2)) as (client, _):
+        assert [result.cpu for result in client.run(probe)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cpu=0 of=2 end=done rip=1 rflags=2", "of=2, asked for"),
+        ("cpu=1 of=1 end=done rip=1 rflags=2", "cpu=1"),
+        ("cpu=0 of=1 end=done rflags=2", "rip is missing"),
+        ("cpu=0 of=1 end=done rip=xyz rflags=2", "rip='xyz' is not a number"),
+        ("cpu=0 of=1 end=exc rip=1 rflags=2", "vec is missing"),
+        ("cpu=0 of=1 end=maybe rip=1 rflags=2", "end=maybe"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 mem=0", "mem=0"),
+        ("of=1 end=done rip=1 rflags=2", "cpu is missing"),
+    ],
+)
+def test_an_answer_that_breaks_the_protocol_is_nobodys_but_ours(text, message):
+    with reached(lambda r: r.answer(text)) as (client, _), pytest.raises(InfrastructureError, match=message):
+        client.run(CPUID)
+
+
+def test_two_different_answers_of_one_cpu():
+    probe = ProbeRequest(code=b"\x90", cpus=(0, 1))
+    with (
+        reached(lambda r: done(r, 0, 2) + done(r, 0, 2, "rax=1")) as (client, _),
+        pytest.raises(InfrastructureError, match="two different answers of CPU 0"),
+    ):
+        client.run(probe)
+
+
+def test_a_refusal():
+    refusal = "code=EBUSY text=VMX is in use"
+    with reached(lambda r: r.answer(refusal, "err")) as (client, _):
+        with pytest.raises(AgentRefused, match="EBUSY: VMX is in use") as caught:
+            client.load("fail")
+        assert (caught.value.code, caught.value.text) == ("EBUSY", "VMX is in use")
+        with pytest.raises(AgentRefused):
+            client.run(CPUID)
+
+
+def test_the_refusal_of_one_cpu_leaves_nothing_behind():
+    probe = ProbeRequest(code=b"\x90", cpus=(0, 1))
+
+    def reply(request):
+        if request.fields.get("on") != "3":
+            return done(request)
+        return request.answer("cpu=0 of=2 code=state text=#GP", "err") + done(request, 1, 2)
+
+    with reached(reply) as (client, _):
+        with pytest.raises(AgentRefused, match="state: CPU 0: #GP"):
+            client.run(probe)
+        assert client.run(CPUID)[0].cpu == 0
+
+
+def test_no_answer_in_time_is_a_hang():
+    with reached(lambda r: b"thinking") as (client, _):
+        began = time.monotonic()
+        with pytest.raises(TargetHung, match="no answer to run; the last it said was 'thinking'"):
+            client.run(ProbeRequest(code=b"\x90", timeout=0.05))
+        assert time.monotonic() - began < 2
+
+
+def test_a_damaged_answer_is_not_a_hang_of_the_target():
+    with (
+        reached(lambda r: done(r).replace(b"end=", b"end?")) as (client, _),
+        pytest.raises(InfrastructureError, match=r"the answer to run came damaged \(wrong checksum"),
+    ):
+        client.run(ProbeRequest(code=b"\x90", timeout=0.05))
+
+
+@pytest.mark.parametrize("code", ["checksum", "syntax"])
+def test_a_request_that_came_damaged_is_not_a_hang_of_the_target(code):
+    with (
+        reached(lambda r: seal(f"=1 - 0 err code={code} text=what")) as (client, _),
+        pytest.raises(InfrastructureError, match=f"could not read the request \\({code}"),
+    ):
+        client.run(CPUID)
+
+
+def test_the_end_of_the_channel_is_a_death():
+    with reached(lambda r: None) as (client, _), pytest.raises(TargetDied, match="connection"):
+        client.run(CPUID)
+
+
+def test_a_machine_that_says_ready_again_was_reset():
+    with reached(lambda r: seal("!1 ready os=bare cpus=4")) as (client, _):
+        with pytest.raises(TargetDied, match="reset behind our back"):
+            client.run(CPUID)
+        with pytest.raises(InfrastructureError, match="not been greeted"):
+            client.run(CPUID)
+
+
+def test_a_refused_nonce_means_that_the_machine_was_reset():
+    with (
+        reached(lambda r: r.answer("code=nonce", "err")) as (client, _),
+        pytest.raises(TargetDied, match="does not know this session"),
+    ):
+        client.query()
+
+
+def test_counts_query_exits_and_trace():
+    def reply(request):
+        if request.verb == "counts":
+            return b"".join(request.answer(f"cpu={cpu} of=4 nmi={cpu * 10}") for cpu in (3, 1, 0, 2))
+        return request.answer(
+            {
+                "query": "loaded=1 name=veneer version=0.1 cpus=4 nested=hidden",
+                "exits": "cpuid=12 rdmsr=3",
+                "trace": "exits=cpuid:100abc:0,shutdown:100def:ff",
+            }[request.fields["do"]]
+        )
+
+    with reached(reply) as (client, agent):
+        assert client.counts() == [0, 10, 20, 30]
+        assert client.query()["nested"] == "hidden"
+        assert client.exits(2) == {"cpuid": 12, "rdmsr": 3}
+        assert client.trace(1, 2) == ["cpuid rip=0x100abc info=0x0", "shutdown rip=0x100def info=0xff"]
+        assert agent.requests[-1].fields == {"do": "trace", "cpu": "1", "n": "2"}
+
+
+def test_nmi_names_its_cpus():
+    with reached() as (client, agent):
+        client.nmi((0, 3), 5)
+        assert agent.requests[-1].fields == {"on": "9", "n": "5"}
+    assert cpu_mask(range(64)) == 2**64 - 1
+
+
+def test_a_boot_is_followed_through_its_noise():
+    agent = FakeAgent()
+    channel = SocketChannel(agent.ours)
+    client = AgentClient(channel, SerialLog())
+    agent.say(b"SeaBIOS\r\n!1 rea\n" + seal("!1 ready os=bare cpus=4"))
+    assert client.wait_ready(5).fields["cpus"] == "4"
+    with pytest.raises(TargetHung, match=r"the agent was not ready after 0.05 s"):
+        client.wait_ready(0.05)
+    channel.close()
+    agent.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_no_bytes_on_the_wire_break_the_client(junk):
+    def reply(request):
+        return b"\n".join(junk) + b"\n" + done(request)
+
+    with reached(reply) as (client, _):
+        assert client.run(CPUID)[0].rip == 0x100002
