@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,28 +53,37 @@ def repository_root(start: Path | None = None) -> Path:
     )
 
 
+def subject_name(subject: Path) -> str:
+    """The name that a subject's ``subject.mk`` gives it."""
+    path = subject / "subject.mk"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InfrastructureError(f"{path}: {error.strerror}: a subject says there what to build") from None
+    if match := re.search(r"^SUBJECT_NAME\s*[:?]?=\s*(\S+)\s*$", text, re.MULTILINE):
+        return match[1]
+    raise InfrastructureError(f"{path}: it does not set SUBJECT_NAME")
+
+
 def build_bare(
     subject: Path | None,
     progress: Callable[[str], None] = lambda _: None,
     *,
     root: Path | None = None,
     directory: Path | None = None,
-    name: str | None = None,
 ) -> BareImage:
     """Build the bare image of a subject, or find that it is up to date.
 
-    ``subject`` is the directory of the subject's sources, None for the bare machine; ``name`` is the
-    subject's name (default: ``veneer``). ``directory`` takes the files (default: ``targets/bare/build``).
-    InfrastructureError with the compiler's message.
+    ``subject`` is the directory of the subject's sources (with a ``subject.mk``), None for the bare machine.
+    ``directory`` takes the files (default: ``build`` in the checkout). InfrastructureError with the
+    compiler's message.
     """
     root = root or repository_root()
     source = root / "targets" / "bare"
-    out = (directory or source / "build").resolve()
-    name = name or ("none" if subject is None else "veneer")
+    out = (directory or root / "build").resolve()
+    name = "none" if subject is None else subject_name(subject)
     command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}", f"BUILD={out}"]
     if subject is not None:
-        if not subject.is_dir():
-            raise InfrastructureError(f"the subject's sources are not in {subject}: no such directory")
         command.append(f"SUBJECT={subject.resolve()}")
     if shutil.which("make") is None:
         raise InfrastructureError("make is missing (apt-get install make gcc)")

@@ -132,7 +132,6 @@ class EmulatorProcess:
         self.stderr_path = stderr
         with stderr.open("wb") as log:
 
-
             def start() -> Popen:
                 return subprocess.Popen(
                     ["setpriv", "--pdeathsig", "KILL", "--", *self.command],
