@@ -15,20 +15,26 @@ from touchstone.suite.operands import number
 from touchstone.suite.problems import Problem, meant
 from touchstone.suite.registers import SUB_REGISTERS
 
-DIRECTIVES = frozenset(
-    ".byte .word .short .hword .2byte .long .int .4byte .quad .8byte .octa .ascii .asciz .string .zero .skip .space"
-    " .fill .align .balign .p2align .code16 .code32 .code64 .nops".split()
-)
+DIRECTIVES = (
+    ".byte", ".word", ".short", ".hword", ".2byte", ".long", ".int", ".4byte", ".quad", ".8byte", ".octa",
+    ".ascii", ".asciz", ".string", ".zero", ".skip", ".space", ".fill", ".align", ".balign", ".p2align", ".nops",
+    ".code16", ".code32", ".code64",
+)  # fmt: skip
 """The directives that a body may use."""
 
 _SIZED = frozenset({".zero", ".skip", ".space", ".fill", ".align", ".balign", ".p2align", ".nops"})
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'\\?.\'?|#.*|//.*|/\*|;|"|[A-Za-z_.$][\w.$]*|0[xX][0-9a-fA-F]+|\d\w*|\s+|.')
+_TOKEN = re.compile(
+    r'"(?:[^"\\]|\\.)*"|\'\\?.\'?|#.*|//.*|/\*|;|"|[A-Za-z_.$][\w.$]*|0[xX][0-9a-fA-F]+|\d\w*|\s+|.'
+)
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
 _RESERVED = {
-    *SUB_REGISTERS, *"cs ds es fs gs ss rip eip start end scratch stack unchanged native in not".split(),
+    *SUB_REGISTERS, "cs", "ds", "es", "fs", "gs", "ss", "rip", "eip", "start", "end", "scratch", "stack",
+    "unchanged", "native", "in", "not",
     *(f"{kind}{index}" for kind in ("cr", "dr", "st", "mm", "xmm", "ymm", "zmm", "k") for index in range(16)),
 }  # fmt: skip
-_DECORATION = re.compile(r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}")
+_DECORATION = re.compile(
+    r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}"
+)
 _BRACED = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
@@ -87,7 +93,11 @@ def labels(body: Body) -> list[str]:
     """Names of the addresses that a body defines, in order."""
     if not any(":" in line for line in body.lines):
         return []
-    return [item.label for item in statements(body) if item.label and not item.assigns and not item.label.isdigit()]
+    return [
+        item.label
+        for item in statements(body)
+        if item.label and not item.assigns and not item.label.isdigit()
+    ]
 
 
 def check(body: Body) -> list[Problem]:
@@ -104,7 +114,10 @@ def check(body: Body) -> list[Problem]:
         for found in _BRACED.finditer(text):
             if not _DECORATION.fullmatch(found[0]):
                 problems.append(
-                    Problem(body.sources[line], f"{found[0]} is no variable of `each` and nothing that the assembler knows")
+                    Problem(
+                        body.sources[line],
+                        f"{found[0]} is no variable of `each` and nothing that the assembler knows",
+                    )
                 )
     return problems
 
@@ -126,11 +139,11 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
     if not word.startswith(".") or word == ".":
         return None
     if word not in DIRECTIVES:
-        return f"the directive {word} is not allowed in a body{meant(word, DIRECTIVES)}; data directives and labels are"
+        return f"the directive {word} is not allowed in a body{meant(word, DIRECTIVES)}; .byte to .octa are"
     if word in _SIZED:
         for argument in "".join(item.tokens[1:]).split(","):
             value = number(argument.strip())
-            if value is None or not 0 <= value <= 4096:  # noqa: PLR2004
+            if value is None or not 0 <= value <= 4096:
                 return f"{word} takes plain numbers up to 4096 here, not '{argument.strip()}'"
     return None
 

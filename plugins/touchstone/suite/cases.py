@@ -15,7 +15,7 @@ from touchstone.suite.expect import expect
 from touchstone.suite.given import given
 from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement
 from touchstone.suite.operands import number
-from touchstone.suite.positions import Document
+from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import meant
 
 ON: tuple[Literal["first", "last", "every-cpu", "together"], ...] = ("first", "last", "every-cpu", "together")
@@ -54,12 +54,14 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         read[combination] = _read(doc, keys, scope)
     found = []
     for combination in itertools.product(*(axis.values for axis in axes)):
-        chosen = {axis.name: value.value for axis, value in zip(axes, combination, strict=True)}
+        chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
         key = tuple(value for axis, value in zip(axes, combination, strict=True) if axis in variables)
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = next(word for word in ON if word == chosen.get("on", "first"))
         for vendor, body, start, end in read[key]:
-            words = [f"{name}={value}" for name, value in chosen.items()] + ([f"vendor={vendor}"] if vendor else [])
+            words = [f"{name}={value}" for name, value in chosen.items()] + (
+                [f"vendor={vendor}"] if vendor else []
+            )
             needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),) if vendor else ()
             found.append(Case(", ".join(words), cpl, on, body, start, end, needs))
             if on in ("first", "last"):
@@ -74,7 +76,8 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
     for item in end.fields:
         if item.kind == "same-on-every-cpu" and item.source:
             doc.problems.add(
-                item.source, f"same-on-every-cpu of {item.what} says nothing on one CPU; add each: {{on: [every-cpu]}}"
+                item.source,
+                f"same-on-every-cpu of {item.what} says nothing on one CPU; add each: {{on: [every-cpu]}}",
             )
 
 
@@ -82,7 +85,11 @@ def _axes(doc: Document, node: Node) -> list[_Axis]:
     axes = []
     for name, key, value in doc.entries(node, "each"):
         if not _AXIS.fullmatch(name) or name == "vendor":
-            doc.wrong(key, f"'{name}' cannot be a variable of each" + ("; bodies per vendor go into run" * (name == "vendor")))
+            doc.wrong(
+                key,
+                f"'{name}' cannot be a variable of each"
+                + ("; bodies per vendor go into run" * (name == "vendor")),
+            )
             continue
         values: dict[str, ScalarNode] = {}
         for item in doc.items(value, f"each.{name}"):
@@ -154,7 +161,7 @@ def _labels(
 
 
 def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:
-    """The node of a body with its variables replaced; braces that are no variables stay (AVX-512 has some)."""
+    """The node of a body with its variables replaced; other braces stay (AVX-512 has some)."""
     if not scope or not isinstance(node, ScalarNode) or "{" not in node.value:
         return node
 
@@ -168,9 +175,11 @@ def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Nod
     return ScalarNode(node.tag, _VARIABLE.sub(value, node.value), node.start_mark, node.end_mark, node.style)
 
 
-def _replaced(doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str], depth: int = 0) -> Node:
-    """A copy of a tree with its variables replaced; a scalar that is one variable takes that value's quotes too."""
-    if not scope and depth == 0 and not doc.braces:
+def _replaced(
+    doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str], depth: int = 0
+) -> Node:
+    """A copy of a tree with its variables replaced; one variable alone takes its value's quotes too."""
+    if not scope and depth == 0 and not doc.uses_variables(node):
         return node
     if isinstance(node, ScalarNode):
         if "{" not in node.value:
@@ -185,7 +194,7 @@ def _replaced(doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: 
             text = text.replace(found[0], value.value)
             style = value.style if found[0] == node.value else style
         return ScalarNode(node.tag, text, node.start_mark, node.end_mark, style)
-    if depth > 8:  # noqa: PLR2004
+    if depth > 8:
         return node
     if isinstance(node, MappingNode):
         pairs = [

@@ -8,9 +8,9 @@ from touchstone.suite.operands import number
 from touchstone.suite.problems import meant
 
 VECTORS = {
-    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#DF": 8, "#TS": 10, "#NP": 11, "#SS": 12,
-    "#GP": 13, "#PF": 14, "#MF": 16, "#AC": 17, "#MC": 18, "#XM": 19, "#XF": 19, "#VE": 20, "#CP": 21, "#HV": 28,
-    "#VC": 29, "#SX": 30,
+    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#DF": 8, "#TS": 10, "#NP": 11,
+    "#SS": 12, "#GP": 13, "#PF": 14, "#MF": 16, "#AC": 17, "#MC": 18, "#XM": 19, "#XF": 19, "#VE": 20,
+    "#CP": 21, "#HV": 28, "#VC": 29, "#SX": 30,
 }  # fmt: skip
 """Mnemonic to vector. #XM (Intel) and #XF (AMD) are the same one."""
 
@@ -23,12 +23,14 @@ _VECTOR = re.compile(r"vector\s+(\S+)")
 
 def name(vector: int, error_code: int | None = None) -> str:
     """``#GP(0x10)``, ``#UD``, ``vector 0x21``."""
-    found = next((mnemonic for mnemonic, number in VECTORS.items() if number == vector), f"vector {vector:#x}")
+    found = next(
+        (mnemonic for mnemonic, number in VECTORS.items() if number == vector), f"vector {vector:#x}"
+    )
     return found if error_code is None else f"{found}({error_code:#x})"
 
 
 def parse(text: str) -> tuple[str, int, int | None] | str:
-    """(mnemonic as written, vector, error code or None) of ``#UD``, ``#GP(0)``, ``vector 0x21``; else what is wrong."""
+    """(mnemonic, vector, error code or None) of ``#UD``, ``#GP(0)``, ``vector 0x21``; else what is wrong."""
     software = _VECTOR.fullmatch(text)
     if software:
         vector = number(software[1])
@@ -37,13 +39,11 @@ def parse(text: str) -> tuple[str, int, int | None] | str:
         return text, vector, None
     form = _FORM.fullmatch(text)
     if not form:
-        hint = meant(f"#{text.lstrip('#')[:2]}".lower(), [known.lower() for known in VECTORS]).upper()
-        hint = hint.replace("DID YOU MEAN", "did you mean") or '; write none, "#UD", "#GP(0)" or "vector 0x21"'
-        return f"'{text}' is no exception{hint}"
+        near = _near(f"#{text.lstrip('#')[:2]}")
+        return f"'{text}' is no exception" + (near or '; write none, "#UD", "#GP(0)" or "vector 0x21"')
     mnemonic, code = form[1].upper(), form[2]
     if mnemonic not in VECTORS:
-        near = meant(mnemonic.lower(), [known.lower() for known in VECTORS]).upper().replace("DID YOU MEAN", "did you mean")
-        return f"there is no exception {mnemonic}{near or '; known are ' + ' '.join(VECTORS)}"
+        return f"there is no exception {mnemonic}{_near(mnemonic) or '; known are ' + ' '.join(VECTORS)}"
     vector = VECTORS[mnemonic]
     if code is None:
         return mnemonic, vector, None
@@ -53,3 +53,8 @@ def parse(text: str) -> tuple[str, int, int | None] | str:
     if value is None or not 0 <= value <= 0xFFFFFFFF:
         return f"the error code of {mnemonic} must be a number, not '{code}'"
     return f"{mnemonic}({code})", vector, value
+
+
+def _near(mnemonic: str) -> str:
+    hint = meant(mnemonic.lower(), [known.lower() for known in VECTORS])
+    return hint.replace(hint[-6:-3], hint[-6:-3].upper()) if hint else ""

@@ -22,7 +22,10 @@ def expect(doc: Document, node: Node) -> Expectation:
     if isinstance(node, ScalarNode):
         text = doc.scalar(node, "expect")
         if text not in (None, "native"):
-            doc.wrong(node, f"expect is `native` or a mapping, not '{text}'; for an exception write {{exception: \"{text}\"}}")
+            doc.wrong(
+                node,
+                f"expect is `native` or a mapping ({{exception: \"#UD\"}}), not '{text}'",
+            )
         return Expectation(native=True, source=source)
     native = gprs_unchanged = rip_at_end = False
     exception: str | None = None
@@ -31,7 +34,9 @@ def expect(doc: Document, node: Node) -> Expectation:
     found: list[FieldExpectation] = []
     exits: dict[str, tuple[int, int | None]] = {}
     if isinstance(node, MappingNode) and not node.value:
-        doc.wrong(node, "expect is empty; if the probe must only end without an exception, say {exception: none}")
+        doc.wrong(
+            node, "expect is empty; if the probe must only end without an exception, say {exception: none}"
+        )
     for name, key, value in doc.entries(node, "expect"):
         if name == "native":
             native = doc.boolean(value, "native") or False
@@ -63,7 +68,10 @@ def _exception(doc: Document, node: Node) -> tuple[str | None, int | None, int |
     if text == "none":
         return text, None, None
     if text == "native":
-        doc.wrong(node, "for the exception of the native run write `native: true` in expect, and name what may differ")
+        doc.wrong(
+            node,
+            "for the exception of the native run write `native: true` in expect, and name what may differ",
+        )
         return None, None, None
     parsed = exceptions.parse(text)
     if isinstance(parsed, str):
@@ -98,10 +106,10 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
         if text is None:
             continue
         if parts is None or first is None or (parts[3] and (last is None or parts[1] or last < first)):
-            doc.wrong(value, f"exits.{name} must be a count: 1, \">=1\", \"<=3\" or \"1..3\", not '{text}'")
+            doc.wrong(value, f'exits.{name} must be a count: 1, ">=1", "<=3" or "1..3", not \'{text}\'')
         elif parts[1] == ">=":
             if first == 0:
-                doc.wrong(value, f"exits.{name}: \">=0\" always holds")
+                doc.wrong(value, f'exits.{name}: ">=0" always holds')
             exits[name] = (first, None)
         elif parts[1] == "<=":
             exits[name] = (0, first)
@@ -112,7 +120,7 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
 
 def _overlaps(doc: Document, node: Node, found: list[FieldExpectation]) -> None:
     """Two statements about the same bits: one of them is a mistake."""
-    if len(found) < 2:  # noqa: PLR2004
+    if len(found) < 2:
         return
     seen: dict[str, list[FieldExpectation]] = {}
     for item in found:

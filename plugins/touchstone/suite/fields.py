@@ -1,4 +1,4 @@
-"""What an expectation names and what it wants of it: ``rax[63:32]``, ``ecx as cpuid.1.ecx``, ``{in: [1, 2]}``."""
+"""What an expectation names, and what it wants of it: ``rax[63:32]``, ``cpuid.1.ecx``, ``{in: [1, 2]}``."""
 
 from __future__ import annotations
 
@@ -57,13 +57,18 @@ def spot(doc: Document, key: ScalarNode) -> Spot | None:
     register, low, width = _MEASURED[parts["register"]]
     if parts["table"]:
         if parts["high"] or parts["bit"]:
-            doc.wrong(key, f"'{text}': say either a bit range or `as`; bits are named after `as`, as a mapping")
+            doc.wrong(
+                key, f"'{text}': say either a bit range or `as`; bits are named after `as`, as a mapping"
+            )
             return None
         return _named(doc, key, Spot(text, register, low, width), parts["table"])
     if parts["bit"]:
         names = TABLES.get(parts["register"])
         if names is None:
-            doc.wrong(key, f"{parts['register']} has no named bits; say whose they are: '{parts['register']} as NAME'")
+            doc.wrong(
+                key,
+                f"{parts['register']} has no named bits; say whose they are: '{parts['register']} as NAME'",
+            )
             return None
         return bit(doc, key, Spot(text, register, low, width, names, parts["register"]), parts["bit"], text)
     high_text = parts["high"]
@@ -81,7 +86,13 @@ def _named(doc: Document, key: ScalarNode, whole: Spot, name: str) -> Spot | Non
     holder, _, field = name.rpartition(".")
     names = table(holder)
     if names is not None:
-        return bit(doc, key, Spot(whole.what, whole.register, whole.low, whole.width, names, holder), field, whole.what)
+        return bit(
+            doc,
+            key,
+            Spot(whole.what, whole.register, whole.low, whole.width, names, holder),
+            field,
+            whole.what,
+        )
     doc.wrong(key, f"there are no bit names for '{name}'{meant(name, table_names())}")
     return None
 
@@ -97,7 +108,8 @@ def _unknown(text: str, register: str) -> str:
             f" 'rax as {register}' (or a plain rax)"
         )
     known = [*_MEASURED, "gprs", "memory", "exits", "exception"]
-    return f"'{text}' is no register{meant(register, known) or '; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs'}"
+    near = meant(register, known) or "; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs"
+    return f"'{text}' is no register{near}"
 
 
 def bit(doc: Document, key: Node, whole: Spot, name: str, what: str) -> Spot | None:
@@ -108,7 +120,9 @@ def bit(doc: Document, key: Node, whole: Spot, name: str, what: str) -> Spot | N
         doc.wrong(key, f"{whole.table} has no bit '{name}'{meant(name, whole.bits)}")
         return None
     if field.low + field.width > whole.width:
-        doc.wrong(key, f"{whole.table}.{name} is bit {field.low}, but {whole.what} has {whole.width} bits only")
+        doc.wrong(
+            key, f"{whole.table}.{name} is bit {field.low}, but {whole.what} has {whole.width} bits only"
+        )
         return None
     return Spot(what, whole.register, whole.low + field.low, field.width)
 
@@ -135,11 +149,13 @@ def _is_set(node: MappingNode) -> bool:
 
 
 def want(doc: Document, where: Spot, node: Node, bits: int | None = None) -> FieldExpectation | None:
-    """The expectation that a value states of a spot; ``bits`` is the width of its numbers if it is not the spot's."""
+    """The expectation that a value states; ``bits`` is the width of its numbers if it is not the spot's."""
     source = doc.at(node)
     width = bits or where.width
 
-    def made(kind: Kind, value: Value | None = None, values: tuple[Value, ...] = (), claim: str | None = None) -> FieldExpectation:
+    def made(
+        kind: Kind, value: Value | None = None, values: tuple[Value, ...] = (), claim: str | None = None
+    ) -> FieldExpectation:
         return FieldExpectation(
             where.what, where.register, where.low, where.width, kind, value, values, claim, source
         )
@@ -150,17 +166,27 @@ def want(doc: Document, where: Spot, node: Node, bits: int | None = None) -> Fie
                 break
             items = [_operand(doc, item, where.what, width) for item in doc.items(value, f"'{name}'")]
             if len(node.value) == 1:
-                return made("in" if name == "in" else "not", values=tuple(item for item in items if item is not None))
+                return made(
+                    "in" if name == "in" else "not", values=tuple(item for item in items if item is not None)
+                )
         doc.wrong(node, f"'{where.what}' takes either in or not, and nothing beside it")
         return None
-    if isinstance(node, MappingNode) and where.bits is None and where.register not in ("memory", "rip", "cr2"):
-        doc.wrong(node, f"{where.what} has no named bits of its own; say whose they are: '{where.what} as cr4'")
+    if (
+        isinstance(node, MappingNode)
+        and where.bits is None
+        and where.register not in ("memory", "rip", "cr2")
+    ):
+        doc.wrong(
+            node, f"{where.what} has no named bits of its own; say whose they are: '{where.what} as cr4'"
+        )
         return None
     text = doc.scalar(node, f"'{where.what}'")
     if text is None:
         return None
     if text == "unchanged" and where.register in _UNGIVEN:
-        doc.wrong(node, f"{where.register} has no start value that could be unchanged; give a value, or native")
+        doc.wrong(
+            node, f"{where.register} has no start value that could be unchanged; give a value, or native"
+        )
         return None
     if text in _WORDS:
         return made(text)  # type: ignore[arg-type]
@@ -179,7 +205,11 @@ def _operand(doc: Document, node: Node, what: str, width: int) -> Value | None:
         return None
     value = operand(text)
     if value is None or (isinstance(value, Place) and meant(text, _WORDS)):
-        hint = octal_hint(text) or meant(text, _WORDS) or "; it is a number, an address (scratch+8), or unchanged, native, same-on-every-cpu, claim.NAME"
+        hint = (
+            octal_hint(text)
+            or meant(text, _WORDS)
+            or f"; it is a number, an address (scratch+8), {', '.join(_WORDS)} or claim.NAME"
+        )
         doc.wrong(node, f"'{text}' is no value for {what}{hint}")
         return None
     plain = number(text)

@@ -44,7 +44,10 @@ def given(doc: Document, node: Node) -> Given:
             rflags = _rflags(doc, value)
         elif name in CONTROL:
             if not isinstance(value, MappingNode):
-                doc.wrong(value, f"{name} starts as it is, with named bits set (1) or cleared (0): {{{_example(name)}: 1}}")
+                doc.wrong(
+                    value,
+                    f"{name} starts as it is, with bits set (1) or cleared (0): {{{_example(name)}: 1}}",
+                )
                 continue
             bits[name] = _named_bits(doc, name, value)
         elif name == "memory":
@@ -65,7 +68,9 @@ def _unknown(name: str) -> str:
         return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
     if name in ("xcr0", "cr3", "cr8", "cr2"):
         return f"'{name}' cannot be given; write it in `run`"
-    return f"unknown key '{name}' in given{meant(name, KEYS) or '; it takes registers, gprs, memory, at and keep'}"
+    return (
+        f"unknown key '{name}' in given{meant(name, KEYS) or '; it takes registers, gprs, memory, at, keep'}"
+    )
 
 
 def _example(name: str) -> str:
@@ -79,7 +84,11 @@ def _address(doc: Document, name: str, node: Node) -> Value | None:
     value = operand(text)
     plain = number(text)
     if value is None:
-        doc.wrong(node, f"{name} must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '{text}'{octal_hint(text)}")
+        doc.wrong(
+            node,
+            f"{name} must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '{text}'"
+            f"{octal_hint(text)}",
+        )
     elif plain is not None and not -(2**63) <= plain < 2**64:
         doc.wrong(node, f"{text} does not fit into {name}, which has 64 bits")
     return value
@@ -102,9 +111,16 @@ def _named_bits(doc: Document, name: str, node: Node) -> tuple[int, int]:
 
 
 def _rflags(doc: Document, node: Node) -> int:
-    value = _named_bits(doc, "rflags", node)[0] if isinstance(node, MappingNode) else doc.number(node, "rflags") or 0
+    value = (
+        _named_bits(doc, "rflags", node)[0]
+        if isinstance(node, MappingNode)
+        else doc.number(node, "rflags") or 0
+    )
     if value & _IF:
-        doc.wrong(node, "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0")
+        doc.wrong(
+            node,
+            "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
+        )
         value &= ~_IF
     return value | _ALWAYS
 

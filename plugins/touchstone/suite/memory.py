@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
@@ -11,7 +12,7 @@ from touchstone.machine.probe import SCRATCH_SIZE, Operand
 from touchstone.suite.fields import Spot, want
 from touchstone.suite.model import FieldExpectation
 from touchstone.suite.operands import number
-from touchstone.suite.positions import Document
+from touchstone.suite.positions import Document, plain
 
 WORD = 8
 """Bytes of a number that does not say how many it has."""
@@ -28,7 +29,9 @@ def _offsets(doc: Document, node: Node) -> Iterator[tuple[int, ScalarNode, Node]
     for text, key, value in doc.entries(node, "memory"):
         offset = number(text)
         if offset is None or not 0 <= offset < SCRATCH_SIZE:
-            doc.wrong(key, f"'{text}': memory is named by offsets in the scratch area, 0 to {SCRATCH_SIZE - 1:#x}")
+            doc.wrong(
+                key, f"'{text}': memory is named by offsets in the scratch area, 0 to {SCRATCH_SIZE - 1:#x}"
+            )
             continue
         yield offset, key, value
 
@@ -39,7 +42,9 @@ def _sized(doc: Document, node: Node, most: int) -> tuple[int, Node] | None:
         return WORD, node
     keys = doc.take(node, "a piece of memory", ("bytes", "is"))
     if "bytes" not in keys or "is" not in keys:
-        doc.wrong(node, "a piece of memory is hex bytes in quotes, a number of 8 bytes, or {bytes: N, is: VALUE}")
+        doc.wrong(
+            node, "a piece of memory is hex bytes in quotes, a number of 8 bytes, or {bytes: N, is: VALUE}"
+        )
         return None
     size = doc.number(keys["bytes"][1], "bytes", 1, most)
     return None if size is None else (size, keys["is"][1])
@@ -50,14 +55,18 @@ def _hex(doc: Document, node: Node) -> bytes | None:
     if not isinstance(node, ScalarNode) or node.style not in ("'", '"'):
         return b""
     if not _HEX.fullmatch(node.value):
-        doc.wrong(node, f"'{node.value}' is not hex bytes (\"48 8b 05\"); numbers and words are written without quotes")
+        doc.wrong(
+            node, f"'{plain(node.value)}' is not hex bytes (\"48 8b\"); numbers and words have no quotes"
+        )
         return None
     return bytes.fromhex(node.value)
 
 
 def _fits(doc: Document, key: Node, offset: int, size: int) -> bool:
     if offset + size > SCRATCH_SIZE:
-        doc.wrong(key, f"{size} bytes at {offset:#x} do not fit into the scratch area of {SCRATCH_SIZE:#x} bytes")
+        doc.wrong(
+            key, f"{size} bytes at {offset:#x} do not fit into the scratch area of {SCRATCH_SIZE:#x} bytes"
+        )
     return offset + size <= SCRATCH_SIZE
 
 
@@ -75,18 +84,18 @@ def given(doc: Document, node: Node) -> tuple[tuple[int, bytes], ...]:
             word = doc.scalar(inner, what)
             if word is None:
                 continue
-            plain = number(word)
-            if plain is None:
+            wanted = number(word)
+            if wanted is None:
                 doc.wrong(inner, f"{what} must be a number or hex bytes in quotes (\"48 8b\"), not '{word}'")
                 continue
-            if not -(2 ** (8 * size - 1)) <= plain < 2 ** (8 * size):
+            if not -(2 ** (8 * size - 1)) <= wanted < 2 ** (8 * size):
                 doc.wrong(inner, f"{word} does not fit into {size} bytes")
                 continue
-            data = (plain % 2 ** (8 * size)).to_bytes(size, "little")
+            data = (wanted % 2 ** (8 * size)).to_bytes(size, "little")
         if data and _fits(doc, key, offset, len(data)):
             pieces.append((offset, data))
     pieces.sort()
-    for (first, data), (second, _) in zip(pieces, pieces[1:], strict=False):
+    for (first, data), (second, _) in pairwise(pieces):
         if first + len(data) > second:
             doc.wrong(node, f"the memory at {first:#x} ({len(data)} bytes) overlaps the one at {second:#x}")
     if len(pieces) > PIECES:
@@ -121,5 +130,8 @@ def expected(doc: Document, node: Node) -> list[FieldExpectation]:
     if found:
         first, last = min(item.low for item in found), max(item.low + item.width for item in found)
         if last - first > READ:
-            doc.wrong(node, f"the memory looked at spans {last - first} bytes, from {first:#x}; a probe brings back {READ}")
+            doc.wrong(
+                node,
+                f"the memory named spans {last - first} bytes, from {first:#x}; a probe brings back {READ}",
+            )
     return found

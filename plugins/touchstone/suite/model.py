@@ -42,7 +42,7 @@ class Citation:
 
 @dataclass(frozen=True)
 class Requirement:
-    """``cpus >= 2``, ``vendor == intel``, ``subject.nested == hidden``, ``cpuid.xsave`` joined by ``and``/``or``/``not``.
+    """``cpus >= 2``, ``subject.nested == hidden``, ``cpuid.xsave``, joined by ``and``, ``or`` and ``not``.
 
     ``touchstone.suite.requires`` parses and evaluates the text.
     """
@@ -62,7 +62,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Place:
-    """An address inside of a body, which only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
+    """An address that only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
 
     label: str
     """``end`` (behind the last byte), or a label of the body."""
@@ -93,7 +93,7 @@ class Given:
     at: int = 0
     """Offset of the body in the code area."""
     at_page_end: bool = False
-    """``at: page-end``: the body's last byte is the last one of the code area's first page; ``at`` does not count."""
+    """The body's last byte is the last one of the code area's first page; ``at`` does not count."""
     keep: tuple[int, ...] = ()
     """Numbers of MSRs to save before and to restore after the probe."""
 
@@ -102,7 +102,7 @@ class Given:
 class FieldExpectation:
     """What one register, bit-field or byte range must be at the end.
 
-    ``what`` is a name (``rax``, ``eax``, ``rflags.cf``, ``rax[31:0]``, ``dr6.bs``, ``cr2``, ``memory[0x10:8]``),
+    ``what`` is a name (``rax``, ``eax``, ``rflags.cf``, ``rax[31:0]``, ``cr2``, ``memory[0x10:8]``),
     ``register``/``low``/``width`` its place: bits ``low`` to ``low + width - 1`` of the register; for memory,
     ``low`` and ``width`` are bytes of the scratch area.
     """

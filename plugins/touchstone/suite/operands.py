@@ -8,7 +8,9 @@ from functools import lru_cache
 from touchstone.machine.probe import Operand
 from touchstone.suite.model import Place, Value
 
-_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|0[bB][01]+(?:_[01]+)*|0|[1-9][0-9]*(?:_[0-9]+)*)")
+_NUMBER = re.compile(
+    r"-?(?:0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|0[bB][01]+(?:_[01]+)*|0|[1-9][0-9]*(?:_[0-9]+)*)"
+)
 _ADDRESS = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\s*([+-])\s*(\S+))?")
 BASES = ("scratch", "start", "stack")
 """Bases of addresses that do not depend on the body; ``end`` and the body's labels do."""
@@ -21,7 +23,7 @@ def number(text: str) -> int | None:
 
 
 def operand(text: str) -> Value | None:
-    """``5``, ``scratch+8``, ``end-1``, ``label``; None if it is none of them. Whether a label exists is not asked."""
+    """``5``, ``scratch+8``, ``end-1``, ``label``; None if it is none of them. Labels are not looked up."""
     value = number(text)
     if value is not None:
         return Operand("number", value & (2**64 - 1))

@@ -22,7 +22,8 @@ from touchstone.suite.operands import number
 from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant, one_of
 
 _MARKED = "\ue000"  # stands for a # that is not to start a comment
-_MNEMONIC = re.compile(rf"(?<=\S)([ \t]+)#(?=(?:{'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_]))")
+_MNEMONIC = re.compile(rf"#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
+_BRACED = re.compile(r"\{[A-Za-z_][\w-]*\}")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml breaks lines
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -47,17 +48,13 @@ class Document:
         self.path = path
         self.lines = _LINE_BREAK.split(text)
         self.problems = problems
-        self.braces = "{" in text
+        self.braced = {index for index, line in enumerate(self.lines) if _BRACED.search(line)}
         self.root = self._compose(text)
 
     def _compose(self, text: str) -> Node | None:
-        marked = _MNEMONIC.sub(rf"\1{_MARKED}", text)
-        composer = _Composer(marked)
+        composer = _Composer(_mark(text))
         try:
-            root: Node | None = composer.get_single_node()
-            if root is not None and marked is not text:
-                _unmark(root)
-            return root
+            return composer.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line, mark.column) if mark else (0, 0)
@@ -78,12 +75,18 @@ class Document:
         mark = node.start_mark
         return Source(self.path, mark.line + 1, mark.column + 1)
 
+    def uses_variables(self, node: Node) -> bool:
+        """Whether a line of the node has something like ``{name}`` in it."""
+        if not self.braced:
+            return False
+        return not self.braced.isdisjoint(range(node.start_mark.line, node.end_mark.line + 1))
+
     def wrong(self, node: Node, text: str) -> None:
         """Remember a problem at a node."""
         self.problems.add(self.at(node), text)
 
     def entries(self, node: Node, what: str) -> Iterator[tuple[str, ScalarNode, Node]]:
-        """Key, key node and value node of a mapping; problems for anything else and for keys that occur twice."""
+        """Key, key node and value node of a mapping; problems for anything else and for keys given twice."""
         if type(node) is not MappingNode or node.tag:
             self.wrong(node, f"{what} must be a mapping (`key: value` lines), not {kind_of(node)}")
             return
@@ -92,7 +95,7 @@ class Document:
             if type(key) is not ScalarNode or key.tag:
                 self.wrong(key, f"a key of {what} must be a word, not {kind_of(key)}")
                 continue
-            name = key.value
+            name = plain(key.value)
             if name in seen:
                 first = seen[name].start_mark.line + 1
                 self.wrong(key, f"'{name}' is given twice in {what}; the first one is in line {first}")
@@ -107,7 +110,9 @@ class Document:
             if name in keys:
                 taken[name] = (key, value)
             elif name == "<<":
-                self.wrong(key, f"merge keys (`<<`) are not part of the language; write the keys of {what} out")
+                self.wrong(
+                    key, f"merge keys (`<<`) are not part of the language; write the keys of {what} out"
+                )
             else:
                 known = list(keys)
                 hint = meant(name, known) or f"; it takes {one_of(known)}"
@@ -125,20 +130,29 @@ class Document:
     def scalar(self, node: Node, what: str) -> str | None:
         """The text of a scalar, never empty; None after a problem."""
         if type(node) is ScalarNode and not node.tag:
-            text: str = node.value
+            text = plain(node.value)
             if node.style is None and text in _NULLS:
                 place = node.start_mark
                 line = self.lines[place.line] if place.line < len(self.lines) else ""
                 comment = re.search(r"\s(#\S+)", line)
-                hint = f'; YAML takes {comment[1]} for a comment, so quote it: "{comment[1]}"' if comment else ""
+                hint = (
+                    f'; YAML takes {comment[1]} for a comment, so quote it: "{comment[1]}"' if comment else ""
+                )
                 self.wrong(node, f"{what} has no value{hint}")
                 return None
             return text
         if type(node) is MappingNode and node.flow_style and len(node.value) == 1:
             key, value = node.value[0]
-            if type(key) is ScalarNode and type(value) is ScalarNode and value.style is None and not value.value:
+            if (
+                type(key) is ScalarNode
+                and type(value) is ScalarNode
+                and value.style is None
+                and not value.value
+            ):
                 name = key.value
-                self.wrong(node, f'YAML takes {{{name}}} for a mapping; to use the variable, quote it: "{{{name}}}"')
+                self.wrong(
+                    node, f'YAML takes {{{name}}} for a mapping; to use the variable, quote it: "{{{name}}}"'
+                )
                 return None
         self.wrong(node, f"{what} must be a single value, not {kind_of(node)}")
         return None
@@ -155,7 +169,9 @@ class Document:
             rest = self.lines[node.end_mark.line][node.end_mark.column :]
             lost = re.match(r"\s+(#\S+)", rest)
             if lost:
-                self.wrong(node, f"YAML takes '{lost[1]}' and what follows for a comment; put {what} in quotes")
+                self.wrong(
+                    node, f"YAML takes '{lost[1]}' and what follows for a comment; put {what} in quotes"
+                )
         return text.strip()
 
     def choice(self, node: Node, what: str, words: Iterable[str]) -> str | None:
@@ -174,7 +190,9 @@ class Document:
             return None
         value = number(text)
         if value is None:
-            self.wrong(node, f"{what} must be a number (12, 0xc0000080, 0b101), not '{text}'{octal_hint(text)}")
+            self.wrong(
+                node, f"{what} must be a number (12, 0xc0000080, 0b101), not '{text}'{octal_hint(text)}"
+            )
         elif not low <= value <= high:
             self.wrong(node, f"{what} must be from {low:#x} to {high:#x}, not {text}")
             return None
@@ -198,7 +216,9 @@ class Document:
         assert isinstance(node, ScalarNode)
         start = node.start_mark
         if node.style == ">" or (node.style != "|" and node.end_mark.line != start.line):
-            self.wrong(node, "YAML joins the lines of this text into one; write `run: |` and the lines below it")
+            self.wrong(
+                node, "YAML joins the lines of this text into one; write `run: |` and the lines below it"
+            )
             return None
         lines, sources = [], []
         for index, line in enumerate(text.split("\n")):
@@ -218,21 +238,20 @@ class Document:
         return Body(tuple(lines), tuple(sources))
 
 
-def _unmark(root: Node) -> None:
-    """Put back the # of every scalar."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ScalarNode):
-            if _MARKED in node.value:
-                node.value = node.value.replace(_MARKED, "#")
-        elif id(node) not in seen:  # an alias can make a node its own descendant
-            seen.add(id(node))
-            if isinstance(node, MappingNode):
-                for pair in node.value:
-                    waiting += pair
-            else:
-                waiting += node.value
+def _mark(text: str) -> str:
+    """The text with another character for every # that is to start no comment."""
+
+    def marked(found: re.Match[str]) -> str:
+        start = found.start()
+        before = text[text.rfind("\n", 0, start) + 1 : start]
+        return f"{_MARKED}{found[1]}" if before.strip() and before[-1] in " \t" else found[0]
+
+    return _MNEMONIC.sub(marked, text)
+
+
+def plain(text: str) -> str:
+    """The text of a node as it was written."""
+    return text.replace(_MARKED, "#") if _MARKED in text else text
 
 
 def kind_of(node: Node) -> str:
@@ -244,16 +263,20 @@ def kind_of(node: Node) -> str:
     if isinstance(node, SequenceNode):
         return "a list"
     assert isinstance(node, ScalarNode)
-    return "nothing" if node.style is None and node.value in _NULLS else f"'{node.value}'"
+    return "nothing" if node.style is None and node.value in _NULLS else f"'{plain(node.value)}'"
 
 
 def octal_hint(text: str) -> str:
     """What to write instead of a number with a leading zero."""
-    return "; a leading zero is ambiguous, write it without, or in hex" if re.fullmatch(r"-?0o?[0-9_]+", text) else ""
+    return (
+        "; a leading zero is ambiguous, write it without, or in hex"
+        if re.fullmatch(r"-?0o?[0-9_]+", text)
+        else ""
+    )
 
 
 def read_text(path: Path) -> str:
-    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the place of the first byte that is not UTF-8."""
+    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the place of the first bad byte."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -264,4 +287,6 @@ def read_text(path: Path) -> str:
         before = data[: error.start]
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         source = Source(path, before.count(b"\n") + 1, column)
-        raise SuiteErrors([Problem(source, f"not UTF-8: byte {data[error.start]:#04x}; save the file as UTF-8")]) from error
+        raise SuiteErrors(
+            [Problem(source, f"not UTF-8: byte {data[error.start]:#04x}; save the file as UTF-8")]
+        ) from error

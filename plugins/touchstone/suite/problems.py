@@ -49,7 +49,8 @@ class Problems:
     def sorted(self) -> list[Problem]:
         """All problems, by line and column."""
         return sorted(
-            self._found, key=lambda problem: (str(problem.source.path), problem.source.line, problem.source.column)
+            self._found,
+            key=lambda problem: (str(problem.source.path), problem.source.line, problem.source.column),
         )
 
 
@@ -58,7 +59,9 @@ def meant(word: str, known: Iterable[str]) -> str:
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word.lower(), words, 1, 0.6)
     if not near:
-        near = [name for name in words if len(word) > 1 and word.lower() == name.replace("-", "").replace("_", "")]
+        near = [
+            name for name in words if len(word) > 1 and word.lower() == name.replace("-", "").replace("_", "")
+        ]
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

@@ -29,37 +29,42 @@ def _bits(text: str) -> dict[str, Bits]:
 TABLES: Mapping[str, Mapping[str, Bits]] = {
     "cr0": _bits("pe:0 mp:1 em:2 ts:3 et:4 ne:5 wp:16 am:18 nw:29 cd:30 pg:31"),
     "cr4": _bits(
-        "vme:0 pvi:1 tsd:2 de:3 pse:4 pae:5 mce:6 pge:7 pce:8 osfxsr:9 osxmmexcpt:10 umip:11 la57:12 vmxe:13"
-        " smxe:14 fsgsbase:16 pcide:17 osxsave:18 kl:19 smep:20 smap:21 pke:22 cet:23 pks:24 uintr:25 lass:27"
-        " lam-sup:28 fred:32"
+        "vme:0 pvi:1 tsd:2 de:3 pse:4 pae:5 mce:6 pge:7 pce:8 osfxsr:9 osxmmexcpt:10 umip:11 la57:12"
+        " vmxe:13 smxe:14 fsgsbase:16 pcide:17 osxsave:18 kl:19 smep:20 smap:21 pke:22 cet:23 pks:24"
+        " uintr:25 lass:27 lam-sup:28 fred:32"
     ),
     "efer": _bits(
         "sce:0 lme:8 lma:10 nxe:11 svme:12 lmsle:13 ffxsr:14 tce:15 mcommit:17 intwb:18 uaie:20 aibrse:21"
     ),
     "rflags": _bits(
-        "cf:0 pf:2 af:4 zf:6 sf:7 tf:8 if:9 df:10 of:11 iopl:12-13 nt:14 rf:16 vm:17 ac:18 vif:19 vip:20 id:21"
+        "cf:0 pf:2 af:4 zf:6 sf:7 tf:8 if:9 df:10 of:11 iopl:12-13 nt:14 rf:16 vm:17 ac:18 vif:19 vip:20"
+        " id:21"
     ),
     "dr6": _bits("b0:0 b1:1 b2:2 b3:3 bld:11 bd:13 bs:14 bt:15 rtm:16"),
     "dr7": _bits(
-        "l0:0 g0:1 l1:2 g1:3 l2:4 g2:5 l3:6 g3:7 le:8 ge:9 rtm:11 gd:13 rw0:16-17 len0:18-19 rw1:20-21 len1:22-23"
-        " rw2:24-25 len2:26-27 rw3:28-29 len3:30-31"
+        "l0:0 g0:1 l1:2 g1:3 l2:4 g2:5 l3:6 g3:7 le:8 ge:9 rtm:11 gd:13 rw0:16-17 len0:18-19 rw1:20-21"
+        " len1:22-23 rw2:24-25 len2:26-27 rw3:28-29 len3:30-31"
     ),
     "xcr0": _bits(
-        "x87:0 sse:1 avx:2 bndreg:3 bndcsr:4 opmask:5 zmm-hi256:6 hi16-zmm:7 pkru:9 xtilecfg:17 xtiledata:18 lwp:62"
+        "x87:0 sse:1 avx:2 bndreg:3 bndcsr:4 opmask:5 zmm-hi256:6 hi16-zmm:7 pkru:9 xtilecfg:17"
+        " xtiledata:18 lwp:62"
     ),
     "vm-cr": _bits("dpd:0 r-init:1 dis-a20m:2 lock:3 svmdis:4"),
     "feature-control": _bits(
         "lock:0 vmx-in-smx:1 vmx-outside-smx:2 senter-local:8-14 senter-global:15 sgx-lc:17 sgx:18 lmce:20"
     ),
     "debugctl": _bits(
-        "lbr:0 btf:1 bld:2 tr:6 bts:7 btint:8 bts-off-os:9 bts-off-usr:10 freeze-lbrs-on-pmi:11"
-        " freeze-perfmon-on-pmi:12 freeze-while-smm:14 rtm:15"
+        "lbr:0 btf:1 bld:2 tr:6 bts:7 btint:8 bts-off-os:9 bts-off-usr:10 freeze-lbrs-on-pmi:11 freeze-"
+        " perfmon-on-pmi:12 freeze-while-smm:14 rtm:15"
     ),
     "apic-base": _bits("bsp:8 extd:10 en:11 base:12-51"),
     "misc-enable": _bits(
-        "fast-strings:0 tcc:3 perfmon:7 bts-unavail:11 pebs-unavail:12 eist:16 monitor:18 limit-cpuid:22 xd-disable:34"
+        "fast-strings:0 tcc:3 perfmon:7 bts-unavail:11 pebs-unavail:12 eist:16 monitor:18 limit-cpuid:22"
+        " xd-disable:34"
     ),
-    "vmx-basic": _bits("revision:0-30 size:32-44 width32:48 dual-monitor:49 memory-type:50-53 ins-outs:54 true:55"),
+    "vmx-basic": _bits(
+        "revision:0-30 size:32-44 width32:48 dual-monitor:49 memory-type:50-53 ins-outs:54 true-controls:55"
+    ),
 }
 """Register to its fields. The CPUID leaves have theirs in ``touchstone.suite.cpuid``."""
 

@@ -25,7 +25,7 @@ from touchstone.suite.problems import meant, one_of
 
 Fact = str | int | bool
 Facts = Mapping[str, Fact]
-"""Name to value. A name that is missing is not known (yet); the result is then unknown, unless it does not matter."""
+"""Name to value. A name that is missing is not known (yet): if it matters, the result is unknown."""
 
 NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "vendor": ("intel", "amd"),
@@ -35,7 +35,7 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "driver": None,
     "subject": None,
 }
-"""The fixed facts: the words they can have, int, or None for any word. ``subject.CLAIM`` and ``cpuid.FEATURE`` beside."""
+"""The fixed facts: the words they can have, int, or None for any word."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<op>==|!=|<=|>=|<|>|\(|\)|,)"
@@ -94,7 +94,11 @@ class _Test:
         if self.op == "is":
             return self.name
         values = ", ".join(map(str, self.values))
-        return f"{self.name} {self.op} ({values})" if self.op.endswith("in") else f"{self.name} {self.op} {values}"
+        return (
+            f"{self.name} {self.op} ({values})"
+            if self.op.endswith("in")
+            else f"{self.name} {self.op} {values}"
+        )
 
     def evaluate(self, facts: Facts, wanted: bool) -> Outcome:
         text = str(self) if wanted else f"not {self}"

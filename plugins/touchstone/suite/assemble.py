@@ -1,0 +1,258 @@
+"""All bodies of a session through GNU as in one run: bytes, labels, and errors at the suite's lines."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+
+from touchstone.machine.probe import SCRATCH_OFFSET, SCRATCH_SIZE
+from touchstone.suite import msrs
+from touchstone.suite.body import check, labels, rename, statements
+from touchstone.suite.model import Body
+from touchstone.suite.problems import Problem, meant
+from touchstone.suite.registers import SUB_REGISTERS
+
+LARGEST = 1024
+"""Bytes of a body that the agent takes (``targets/agent/PROTOCOL.md``)."""
+SECONDS = 120
+"""The assembler needs a fraction of a second; more means that it hangs."""
+
+CONSTANTS: Mapping[str, int] = {
+    "KERNEL_CS": 0x08,
+    "KERNEL_DS": 0x10,
+    "KERNEL_CS32": 0x18,
+    "USER_CS32": 0x23,
+    "USER_DS": 0x2B,
+    "USER_CS": 0x33,
+    "TSS": 0x40,
+    "SCRATCH_OFFSET": SCRATCH_OFFSET,
+    "SCRATCH_SIZE": SCRATCH_SIZE,
+    **msrs.symbols(),
+}
+"""Symbols of every body: the agent's selectors, the slot's layout, and the MSRs (``IA32_LSTAR``)."""
+
+_MESSAGE = re.compile(r"[^:]*:(\d+): (?:(Error|Warning|Fatal error|Info): )?(.*)")
+_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
+_SECTION = ".probe."
+
+
+class AssemblerMissing(Exception):
+    """GNU as is not there, or is something else."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A body as bytes."""
+
+    data: bytes
+    labels: Mapping[str, int]
+    """The body's own labels, as offsets from its first byte."""
+    lines: tuple[int, ...]
+    """Offset of the first byte of every line of the body."""
+
+    def line_of(self, offset: int) -> int | None:
+        """Index of the body's line that the byte at ``offset`` comes from; None outside of the body."""
+        if not 0 <= offset < len(self.data):
+            return None
+        return max(index for index, start in enumerate(self.lines) if start <= offset)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What came of the bodies."""
+
+    codes: Mapping[Body, Code]
+    problems: Mapping[Body, tuple[Problem, ...]]
+    """For every body that has no code: why, at the suite's lines."""
+
+
+class Assembler:
+    """Assembles bodies, every distinct text once in its life."""
+
+    def __init__(self, program: str = "as") -> None:
+        self.program = program
+        self._known: dict[tuple[str, ...], Code | tuple[tuple[int, str], ...]] = {}
+
+    def assemble(self, bodies: Iterable[Body]) -> Assembled:
+        """Bytes of every body; those that cannot be assembled have problems instead.
+
+        One process if all is well, two if not. Raises AssemblerMissing.
+        """
+        bodies = list(bodies)
+        texts: dict[tuple[str, ...], Body] = {}
+        for body in bodies:
+            if body.lines not in self._known:
+                texts.setdefault(body.lines, body)
+        for text, body in list(texts.items()):
+            refused = [(body.sources.index(problem.source), problem.text) for problem in check(body)]
+            if refused:
+                self._known[text] = tuple(refused)
+                del texts[text]
+        self._run(list(texts.values()))
+        codes: dict[Body, Code] = {}
+        problems: dict[Body, tuple[Problem, ...]] = {}
+        for body in bodies:
+            found = self._known[body.lines]
+            if isinstance(found, Code):
+                codes[body] = found
+            else:
+                problems[body] = tuple(Problem(body.sources[line], text) for line, text in found)
+        return Assembled(codes, problems)
+
+    def _run(self, bodies: list[Body]) -> None:
+        if not bodies:
+            return
+        listing = _Listing(bodies)
+        with tempfile.TemporaryDirectory(prefix="touchstone-as-") as folder:
+            output = Path(folder) / "probes.o"
+            messages, status = self._process(listing.text, output)
+            wrong: dict[int, list[tuple[int, str]]] = {}
+            stray = []
+            for line, text in messages:
+                owner = listing.owners[line - 1] if 0 < line <= len(listing.owners) else None
+                if owner:
+                    wrong.setdefault(owner[0], []).append((owner[1], f"the assembler says: {text}"))
+                else:
+                    stray.append(text)
+            if status and not wrong:
+                raise AssemblerMissing(f"`{self.program}` failed with status {status}: {'; '.join(stray)}")
+            if not status:
+                self._collect(bodies, output)
+        for index, found in wrong.items():
+            self._known[bodies[index].lines] = tuple(found)
+        if status:
+            self._run([body for index, body in enumerate(bodies) if index not in wrong])
+
+    def _process(self, text: str, output: Path) -> tuple[list[tuple[int, str]], int]:
+        """Messages as (line of the listing, text), and the exit status."""
+        program = shutil.which(self.program)
+        if program is None:
+            raise AssemblerMissing(
+                f"no `{self.program}` on PATH: install GNU binutils (apt install binutils)"
+            )
+        command = [program, "--64", "--fatal-warnings", "-o", str(output), "-"]
+        try:
+            done = subprocess.run(
+                command, input=text, capture_output=True, text=True, timeout=SECONDS, check=False,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, cwd=output.parent,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise AssemblerMissing(f"`{program}` did not end within {SECONDS} s") from error
+        except OSError as error:
+            raise AssemblerMissing(f"`{program}` cannot be run: {error.strerror}") from error
+        found, unplaced = [], []
+        for line in done.stderr.splitlines():
+            parts = _MESSAGE.fullmatch(line)
+            if parts and parts[2] and parts[2] != "Info":
+                found.append((int(parts[1]), parts[3]))
+            elif not parts and "Assembler messages" not in line:
+                unplaced.append((0, line))
+        return found or unplaced, done.returncode
+
+    def _collect(self, bodies: list[Body], output: Path) -> None:
+        with output.open("rb") as stream:
+            elf = ELFFile(stream)
+            data: dict[int, bytes] = {}
+            headers: dict[int, int] = {}
+            relocations: dict[int, tuple[str, int]] = {}
+            symbols: dict[int, dict[str, int]] = {}
+            for number, section in enumerate(elf.iter_sections()):
+                name = section.name
+                if name.startswith(_SECTION):
+                    index = int(name[len(_SECTION) :])
+                    headers[number] = index
+                    data[index] = section.data()
+                elif isinstance(section, RelocationSection) and section.num_relocations():
+                    entry = section.get_relocation(0)
+                    linked = elf.get_section(section["sh_link"])
+                    assert isinstance(linked, SymbolTableSection)
+                    symbol = linked.get_symbol(entry["r_info_sym"]).name
+                    relocations[int(name.rpartition(_SECTION)[2])] = (symbol, entry["r_offset"])
+            table = elf.get_section_by_name(".symtab")
+            assert isinstance(table, SymbolTableSection)
+            names = table.stringtable.data()
+            for offset, _, _, header, value, _ in _SYMBOL.iter_unpack(table.data()):
+                if header in headers:
+                    name = names[offset : names.index(b"\0", offset)].decode()
+                    symbols.setdefault(headers[header], {})[name] = value
+        for index, body in enumerate(bodies):
+            self._known[body.lines] = _code(
+                index, body, data.get(index, b""), symbols.get(index, {}), relocations
+            )
+
+
+def _code(
+    index: int,
+    body: Body,
+    data: bytes,
+    symbols: Mapping[str, int],
+    relocations: Mapping[int, tuple[str, int]],
+) -> Code | tuple[tuple[int, str], ...]:
+    lines = tuple(symbols[f"b{index}${line}"] for line in range(len(body.lines)))
+    if index in relocations:
+        symbol, offset = relocations[index]
+        line = max(number for number, start in enumerate(lines) if start <= offset)
+        return ((line, _unresolved(symbol, body)),)
+    if not data:
+        return ((0, "the body has no instruction"),)
+    if len(data) > LARGEST:
+        return ((0, f"the body has {len(data)} bytes; a probe has at most {LARGEST}"),)
+    prefix = f"b{index}$$"
+    places = {name[len(prefix) :]: value for name, value in symbols.items() if name.startswith(prefix)}
+    return Code(data, places, lines)
+
+
+def _unresolved(symbol: str, body: Body) -> str:
+    """A relocation is left: an unknown symbol, or an address that depends on where the body lies."""
+    if symbol and not symbol.startswith("."):
+        hint = meant(
+            symbol, [*labels(body), *SUB_REGISTERS, *(name.lower() for name in CONSTANTS), *CONSTANTS]
+        )
+        return f"'{symbol}' is no register, no constant and no label of this body{hint}"
+    return "a body does not know where it will lie; take the address of a label with `lea rax, [rip + label]`"
+
+
+class _Listing:
+    """The one input of the assembler. Every body has a section, and symbols that no other body can reach."""
+
+    def __init__(self, bodies: list[Body]) -> None:
+        self.owners: list[tuple[int, int] | None] = []
+        """(body, line) for every line of the text."""
+        self._lines: list[str] = []
+        self._add(".intel_syntax noprefix")
+        for name, value in CONSTANTS.items():
+            self._add(f"{name} = {value:#x}")
+        for index, body in enumerate(bodies):
+            self._body(index, body)
+        self.text = "\n".join(self._lines) + "\n"
+
+    def _add(self, text: str, owner: tuple[int, int] | None = None) -> None:
+        self._lines.append(text)
+        self.owners.append(owner)
+
+    def _body(self, index: int, body: Body) -> None:
+        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code64')
+        parsed = list(statements(body))
+        names = {
+            item.label: f"b{index}$${item.label}"
+            for item in parsed
+            if item.label and not item.label.isdigit()
+        }
+        line = -1
+        for item in parsed:
+            while line < item.line:
+                line += 1
+                self._add(f"b{index}${line}:")
+            self._add(rename(item, names), (index, item.line))
+        for rest in range(line + 1, len(body.lines)):
+            self._add(f"b{index}${rest}:")

@@ -1,0 +1,89 @@
+"""From a case and its bytes to the request that the agent runs."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from touchstone.machine.probe import CODE_SIZE, Operand, ProbeRequest
+from touchstone.suite.assemble import Code
+from touchstone.suite.memory import READ
+from touchstone.suite.model import Case, Check, Value
+from touchstone.suite.problems import Problem, SuiteErrors
+
+PAGE = 0x1000
+LOOKED_AT = 64
+"""Bytes of the scratch area that ``expect: native`` compares if nothing else is named."""
+
+
+def settle(value: Value, code: Code) -> Operand:
+    """A value with the labels of a body, and its end, put in. KeyError for a label that the body has not."""
+    if isinstance(value, Operand):
+        return value
+    base = len(code.data) if value.label == "end" else code.labels[value.label]
+    return Operand("start", base + value.offset)
+
+
+def seed(check_id: str, label: str) -> int:
+    """The seed of a case's random registers (64 bits): the same on every machine and in every phase."""
+    return int.from_bytes(blake2b(f"{check_id}\0{label}".encode(), digest_size=8).digest(), "big")
+
+
+def place(case: Case, code: Code) -> int:
+    """Offset of the body in the code area. SuiteErrors if it does not fit there with the INT3 behind it."""
+    size = len(code.data)
+    at = PAGE - size if case.given.at_page_end else case.given.at
+    if at + size + 1 > CODE_SIZE:
+        text = f"{size} bytes at {at:#x} do not fit into the code area of {CODE_SIZE:#x} bytes; lower `at`"
+        raise SuiteErrors([Problem(case.body.sources[0], text)])
+    return at
+
+
+def memory_range(case: Case) -> tuple[int, int] | None:
+    """(offset, length) of the part of the scratch area that the expectation looks at, or None."""
+    spans = [(item.low, item.low + item.width) for item in case.expect.fields if item.register == "memory"]
+    if case.expect.native:
+        given = case.given
+        touched = any(
+            isinstance(value, Operand) and value.base == "scratch" for value in given.registers.values()
+        )
+        if touched or given.memory:
+            spans.append((0, LOOKED_AT))
+            for offset, data in given.memory:
+                wider = [*spans, (offset, offset + len(data))]
+                if max(end for _, end in wider) - min(start for start, _ in wider) <= READ:
+                    spans = wider
+        named = [span for span in spans if span != (0, LOOKED_AT)]
+        if spans and max(end for _, end in spans) - min(start for start, _ in spans) > READ:
+            spans = named
+    if not spans:
+        return None
+    first = min(start for start, _ in spans)
+    return first, max(end for _, end in spans) - first
+
+
+def cpus_of(case: Case, cpus: int) -> tuple[int, ...]:
+    """The CPUs that run a case on a target with ``cpus`` CPUs."""
+    if case.on == "first":
+        return (0,)
+    return (cpus - 1,) if case.on == "last" else tuple(range(cpus))
+
+
+def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeRequest:
+    """The request of one case on a target with ``cpus`` CPUs. SuiteErrors if the body does not fit."""
+    given = case.given
+    return ProbeRequest(
+        code=code.data,
+        cpl=case.cpl,
+        cpus=cpus_of(case, cpus),
+        together=case.on == "together",
+        at=place(case, code),
+        seed=seed(check.id, case.label) if given.random else None,
+        registers={name: settle(value, code) for name, value in given.registers.items()},
+        rflags=given.rflags,
+        bits=given.bits,
+        debug={name: settle(value, code) for name, value in given.debug.items()},
+        memory=given.memory,
+        read=memory_range(case),
+        keep=given.keep,
+        timeout=check.timeout,
+    )

@@ -1,0 +1,60 @@
+"""Measured values as people read them: an address by its area, flags by their names."""
+
+from __future__ import annotations
+
+from touchstone.machine.probe import (
+    CODE_OFFSET,
+    CODE_SIZE,
+    SCRATCH_OFFSET,
+    SCRATCH_SIZE,
+    STACK_END,
+    ProbeResult,
+)
+from touchstone.suite.assemble import Code
+from touchstone.suite.exceptions import name
+from touchstone.suite.registers import TABLES
+
+_STACK_SIZE = 0x1000
+_NAMED = ("rflags", "dr6")
+
+
+def address(value: int, result: ProbeResult, code: Code | None = None) -> str | None:
+    """``start+0x2``, ``end``, ``scratch+0x8``, ``stack-0x100``; None outside of the CPU's slot."""
+    offset = value - result.slot
+    if code is not None and value == result.start + len(code.data):
+        return "end"
+    if CODE_OFFSET <= offset < CODE_OFFSET + CODE_SIZE:
+        return _relative("start", value - result.start)
+    if SCRATCH_OFFSET <= offset <= SCRATCH_OFFSET + SCRATCH_SIZE:
+        return _relative("scratch", offset - SCRATCH_OFFSET)
+    if STACK_END - _STACK_SIZE <= offset <= STACK_END:
+        return _relative("stack", offset - STACK_END)
+    return None
+
+
+def _relative(base: str, distance: int) -> str:
+    return f"{base}{'-' if distance < 0 else '+'}{abs(distance):#x}" if distance else base
+
+
+def register(name_: str, value: int, result: ProbeResult, width: int = 64, code: Code | None = None) -> str:
+    """A register, or a field of ``width`` bits of one."""
+    text = f"{value:#x}"
+    if width == 64 and name_ in _NAMED:
+        table = TABLES[name_]
+        set_ = [bit for bit, (low, size) in table.items() if size == 1 and value >> low & 1]
+        return f"{text} ({' '.join(set_)})" if set_ else text
+    if width == 64:
+        area = address(value, result, code if name_ == "rip" else None)
+        if area:
+            return f"{text} ({area})"
+    return text
+
+
+def end(result: ProbeResult) -> str:
+    """How a probe ended: ``no exception``, ``#GP(0x0)``."""
+    return "no exception" if result.vector is None else name(result.vector, result.error_code)
+
+
+def data(value: bytes) -> str:
+    """``48 8b 05``."""
+    return value.hex(" ")
