@@ -17,8 +17,8 @@ from touchstone.suite.registers import SUB_REGISTERS
 
 DIRECTIVES = (
     ".byte", ".word", ".short", ".hword", ".2byte", ".long", ".int", ".4byte", ".quad", ".8byte", ".octa",
-    ".ascii", ".asciz", ".string", ".zero", ".skip", ".space", ".fill", ".align", ".balign", ".p2align", ".nops",
-    ".code16", ".code32", ".code64",
+    ".ascii", ".asciz", ".string", ".zero", ".skip", ".space", ".fill", ".align", ".balign", ".p2align",
+    ".nops", ".code16", ".code32", ".code64",
 )  # fmt: skip
 """The directives that a body may use."""
 

@@ -46,10 +46,10 @@ _LEAVES: dict[tuple[int, int, str], str] = {
         " bus-lock-detect:24 cldemote:25 movdiri:27 movdir64b:28 enqcmd:29 sgx-lc:30 pks:31"
     ),
     (0x7, 0, "edx"): (
-        "avx512-4vnniw:2 avx512-4fmaps:3 fsrm:4 uintr:5 avx512-vp2intersect:8 md-clear:10 rtm-always-"
-        " abort:11 serialize:14 hybrid:15 tsxldtrk:16 pconfig:18 arch-lbr:19 cet-ibt:20 amx-bf16:22"
-        " avx512-fp16:23 amx-tile:24 amx-int8:25 spec-ctrl:26 stibp:27 l1d-flush:28 arch-capabilities:29"
-        " core-capabilities:30 ssbd:31"
+        "avx512-4vnniw:2 avx512-4fmaps:3 fsrm:4 uintr:5 avx512-vp2intersect:8 md-clear:10"
+        " rtm-always-abort:11 serialize:14 hybrid:15 tsxldtrk:16 pconfig:18 arch-lbr:19 cet-ibt:20"
+        " amx-bf16:22 avx512-fp16:23 amx-tile:24 amx-int8:25 spec-ctrl:26 stibp:27 l1d-flush:28"
+        " arch-capabilities:29 core-capabilities:30 ssbd:31"
     ),
     (0x7, 1, "eax"): (
         "sha512:0 sm3:1 sm4:2 rao-int:3 avx-vnni:4 avx512-bf16:5 lass:6 cmpccxadd:7 fzlrm:10 fsrs:11"
@@ -76,8 +76,8 @@ _LEAVES: dict[tuple[int, int, str], str] = {
     (0x8000000A, 0, "ebx"): "asids:0-31",
     (0x8000000A, 0, "edx"): (
         "npt:0 lbrv:1 svm-lock:2 nrips:3 tsc-rate-msr:4 vmcb-clean:5 flush-by-asid:6 decode-assists:7"
-        " pause-filter:10 pause-filter-threshold:12 avic:13 vmsave-virt:15 vgif:16 gmet:17 x2avic:18 sss-"
-        " check:19 spec-ctrl-virt:20 rogpt:21 host-mce-override:23 tlbi-ctl:24 vnmi:25 ibs-virt:26"
+        " pause-filter:10 pause-filter-threshold:12 avic:13 vmsave-virt:15 vgif:16 gmet:17 x2avic:18"
+        " sss-check:19 spec-ctrl-virt:20 rogpt:21 host-mce-override:23 tlbi-ctl:24 vnmi:25 ibs-virt:26"
     ),
     (0x8000001F, 0, "eax"): "sme:0 sev:1 page-flush-msr:2 sev-es:3 sev-snp:4 vmpl:5",
 }

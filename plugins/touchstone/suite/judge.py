@@ -78,7 +78,8 @@ def judge(
     """Compare the results of one case, one per CPU, with what the case expects.
 
     ``oracle`` are the results of the same request in the native phase, ``exits`` how far each CPU's exit
-    counters rose during the probe, ``claims`` what the subject claims. What is missing and asked for is a difference.
+    counters rose during the probe, ``claims`` what the subject claims. What is missing, but asked
+    for, is a difference.
     ValueError if there is no result at all.
     """
     if not results:

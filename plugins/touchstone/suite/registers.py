@@ -54,8 +54,8 @@ TABLES: Mapping[str, Mapping[str, Bits]] = {
         "lock:0 vmx-in-smx:1 vmx-outside-smx:2 senter-local:8-14 senter-global:15 sgx-lc:17 sgx:18 lmce:20"
     ),
     "debugctl": _bits(
-        "lbr:0 btf:1 bld:2 tr:6 bts:7 btint:8 bts-off-os:9 bts-off-usr:10 freeze-lbrs-on-pmi:11 freeze-"
-        " perfmon-on-pmi:12 freeze-while-smm:14 rtm:15"
+        "lbr:0 btf:1 bld:2 tr:6 bts:7 btint:8 bts-off-os:9 bts-off-usr:10 freeze-lbrs-on-pmi:11"
+        " freeze-perfmon-on-pmi:12 freeze-while-smm:14 rtm:15"
     ),
     "apic-base": _bits("bsp:8 extd:10 en:11 base:12-51"),
     "misc-enable": _bits(
