@@ -17,6 +17,9 @@ RIVALS = ("pytest_embedded",)
 """Modules of plugins that register ``--target`` themselves; beside them, only ``--hv-target`` is ours."""
 
 
+_owner: list[str] = []
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says, not yet compared with the inventory."""
@@ -31,8 +34,8 @@ class Options:
     timeout_factor: float
 
 
-def add_options(parser: pytest.Parser) -> str | None:
-    """Register everything. Returns who owns ``--target`` if it could not be registered."""
+def add_options(parser: pytest.Parser) -> None:
+    """Register everything; ``--target`` only where nobody else has it."""
     group = parser.getgroup("touchstone", "touchstone: conformance checks for hypervisors")
     target_help = (
         "run the checks on this target of targets/inventory.toml; may be repeated, may be a comma-separated "
@@ -81,12 +84,12 @@ def add_options(parser: pytest.Parser) -> str | None:
         metavar="FILE",
         help="the inventory of targets (default: targets/inventory.toml under the rootdir)",
     )
-    return owner
+    _owner[:] = [owner] if owner else []
 
 
 def _owner_of_target() -> str | None:
     if os.environ.get(NO_TARGET_OPTION):
-        return f"nobody ({NO_TARGET_OPTION} is set)"
+        return f"nobody, because {NO_TARGET_OPTION} is set,"
     return next((name for name in RIVALS if importlib.util.find_spec(name) is not None), None)
 
 
@@ -106,6 +109,10 @@ def read_options(config: pytest.Config) -> Options:
     names = tuple(name for word in given for part in word.split(",") if (name := part.strip()))
     if given and not names:
         raise pytest.UsageError("--target names no target: give a name, a list of names, a glob, or 'all'")
+    if _owner and not names and (taken := getattr(config.option, "target", None)):
+        raise pytest.UsageError(
+            f"--target={taken} belongs to {_owner[0]} here: name Touchstone's targets with --hv-target"
+        )
     named = config.getoption("touchstone_inventory")
     if named:
         path = Path(os.path.expanduser(named))

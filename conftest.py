@@ -1,0 +1,4 @@
+"""What every test of this checkout may use."""
+
+# touchstone.fixtures: target, subject and probe of Python checks. pytester: for the tests of the plugin.
+pytest_plugins = ["touchstone.fixtures", "pytester"]

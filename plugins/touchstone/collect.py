@@ -1,0 +1,132 @@
+"""Collection: a suite is a ``pytest.File``, each of its checks an item per target. Nothing is contacted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from touchstone.execution import judge_check
+from touchstone.facts import static_facts
+from touchstone.inventory import Target
+from touchstone.items import CHECK, CheckOnTarget, mark_item, register_words
+from touchstone.outcomes import NotJudged
+from touchstone.reporting.failure import failure_text
+from touchstone.run import Run, run_of
+from touchstone.suite import requires
+from touchstone.suite.load import load
+from touchstone.suite.model import Check, Suite
+from touchstone.suite.problems import SuiteErrors
+
+_SUITE_LINE = re.compile(rb"^suite\s*:", re.MULTILINE)
+_PEEK = 64 * 1024
+
+
+def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
+    """The collector of a suite: a YAML file with a ``suite:`` line, or any that the command line names."""
+    if not parent.session.isinitpath(path):
+        try:
+            with path.open("rb") as file:
+                if not _SUITE_LINE.search(file.read(_PEEK)):
+                    return None
+        except OSError:
+            return None
+    return SuiteFile.from_parent(parent, path=path)
+
+
+class SuiteFile(pytest.File):
+    """One YAML suite."""
+
+    def collect(self) -> Iterator[CheckItem]:
+        """One item per check and target; CollectError with everything that is wrong in the file."""
+        try:
+            run = run_of(self.config)
+            targets, subject, _ = run.targets, run.subject, run.requirements
+        except pytest.UsageError as error:
+            raise self.CollectError(str(error)) from None
+        suite = self._load(run)
+        for check in suite.checks:
+            register_words(self.config, check)
+        for target in targets:
+            facts = static_facts(target, subject)
+            for check in suite.checks:
+                yield CheckItem.from_parent(
+                    self,
+                    name=f"{check.id}[{target.name}]",
+                    callobj=judged_by_touchstone,
+                    place=CheckOnTarget(check, target),
+                    skip=reason_to_skip(check, target, facts),
+                )
+
+    def _load(self, run: Run) -> Suite:
+        try:
+            suite = load(self._shown(), self.path.read_text(encoding="utf-8"), run.requirements)
+        except SuiteErrors as error:
+            raise self.CollectError("\n".join(map(str, error.problems))) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.CollectError(f"{self._shown()}: cannot be read: {error}") from None
+        errors = []
+        for check in suite.checks:
+            try:
+                run.register(check)
+            except ValueError as twice:
+                errors.append(str(twice))
+        if errors:
+            raise self.CollectError("\n".join(errors))
+        return suite
+
+    def _shown(self) -> Path:
+        """The path as messages name it: as short as the node id has it."""
+        try:
+            return self.path.relative_to(self.config.invocation_params.dir)
+        except ValueError:
+            return self.path
+
+
+def judged_by_touchstone() -> None:
+    """What pytest thinks a check calls; CheckItem.runtest does the work."""
+
+
+class CheckItem(pytest.Function):
+    """One check on one target. A Function, so that fixtures, marks, ``-k`` and ``--lf`` work as ever."""
+
+    def __init__(self, *, place: CheckOnTarget, skip: str | None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        check = place.check
+        # Not an argument of the constructor: pytest 9.2 would take the target out of the node id.
+        self.originalname = check.id
+        self.stash[CHECK] = place
+        mark_item(self, check, skip)
+
+    def runtest(self) -> None:
+        """Judge the check."""
+        judge_check(run_of(self.config), self.stash[CHECK])
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The check's place in the suite."""
+        check = self.stash[CHECK].check
+        return self.path, check.source.line - 1, f"{check.id} [{self.stash[CHECK].target.name}]"
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """What a person needs to see, instead of a traceback through this plugin."""
+        place = self.stash[CHECK]
+        if isinstance(excinfo.value, AssertionError | NotJudged) and place.record is not None:
+            return failure_text(self, place.record, excinfo.value)
+        return super().repr_failure(excinfo)
+
+
+def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str | None:
+    """Why a check cannot be judged on a target, as far as the inventory and the subject's file tell."""
+    for waiver in target.unsupported:
+        if waiver.covers(check.id):
+            return f"{target.name} cannot do this: {waiver.reason} ({waiver.where})"
+    outcome = requires.evaluate_all(check.requires, facts)
+    if outcome.result is False:
+        return outcome.reason
+    reasons = [requires.evaluate_all(case.requires, facts) for case in check.cases]
+    if reasons and all(one.result is False for one in reasons):
+        return reasons[0].reason
+    return None

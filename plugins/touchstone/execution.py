@@ -1,0 +1,142 @@
+"""One check on one target: requirements, phase, probes, and what is made of their answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from touchstone.items import CheckOnTarget
+from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.oracle import Planned
+from touchstone.outcomes import CaseRun, CheckRecord, Deviation, Infrastructure
+from touchstone.session import Autopsied, TargetSession
+from touchstone.suite import judge, requires
+from touchstone.suite.model import Requirement
+from touchstone.suite.request import probe_request
+
+if TYPE_CHECKING:
+    from touchstone.run import Run
+
+SHOWN_CPUS = 4
+"""CPUs whose last exits are fetched as evidence."""
+
+
+def begin(run: Run, place: CheckOnTarget) -> CheckRecord:
+    """A new record of a check; a check that is run again gets another one."""
+    place.record = CheckRecord(place.check, place.target, run.subject)
+    return place.record
+
+
+def enter(session: TargetSession, record: CheckRecord) -> None:
+    """Reach the phase that a check needs, or skip it because of what was measured on the way."""
+    check = record.check
+    if session.phase is None:
+        session.reach("native", record)
+    if reason := unmet(session, check.requires):
+        raise pytest.skip.Exception(reason)
+    session.reach(check.phase, record)
+    record.description = session.describe()
+
+
+def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None:
+    """Why requirements do not hold on a target that was reached.
+
+    Of the bare machine nothing is claimed: what a check demands of the subject's claims is taken as granted,
+    so that the check is judged, and fails, instead of being skipped.
+    """
+    outcome = requires.evaluate_all(needed, session.known)
+    if outcome.result is False or (outcome.result is None and not session.subject.absent):
+        return outcome.reason
+    return None
+
+
+def judge_check(run: Run, place: CheckOnTarget) -> None:
+    """Judge a check of a suite. Returns if it holds; ``touchstone.verdicts`` tells what exceptions mean."""
+    record = begin(run, place)
+    session = run.session(place.target)
+    enter(session, record)
+    planned = [one for one in run.planned(place) if unmet(session, one.case.requires) is None]
+    if not planned:
+        raise pytest.skip.Exception("none of its cases applies to this target")
+    mark = session.driver.serial_mark()
+    refused: list[str] = []
+    for one in planned:
+        if one.needed and not one.measured and session.phase == "native":
+            session.measure(one)
+        _judge_case(session, record, one, refused)
+    wrong = [case for case in record.runs if case.differences]
+    if wrong:
+        cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
+        session.evidence(record, list(cpus)[:SHOWN_CPUS], mark)
+        raise Deviation(summary(record))
+    if len(refused) == len(planned):
+        raise pytest.skip.Exception(refused[0])
+
+
+def _judge_case(session: TargetSession, record: CheckRecord, one: Planned, refused: list[str]) -> None:
+    """Run one case and keep what came of it. A target that did not survive ends the check."""
+    assert session.info is not None
+    request = probe_request(record.check, one.case, one.code, session.cpus)
+    case = CaseRun(one.case.label, one.code.data, request, one.case, oracle=one.answers, start=time.time())
+    if one.failed is not None:
+        raise Infrastructure(f"it has no oracle: {one.failed}")
+    if one.refused is not None:
+        refused.append(f"{session.target.name} has no such state to start from: {one.refused}")
+        return
+    if one.needed and not one.measured:
+        raise Infrastructure("its oracle was not measured before the subject was loaded")
+    record.runs.append(case)
+    try:
+        counting = bool(one.case.expect.exits) and session.phase == "loaded" and not session.subject.absent
+        before = _exits(session, request.cpus) if counting else {}
+        case.results = session.run(request)
+        after = _exits(session, request.cpus) if counting else {}
+    except AgentRefused as error:
+        case.refused = str(error)
+        raise Deviation(
+            f"the start state can be had on the bare machine, and not now: {error}"
+            if one.needed
+            else f"the agent refused the probe: {error}"
+        ) from None
+    except Autopsied as error:
+        case.ended = error.finding.verdict.value
+        record.autopsy = error.autopsy
+        raise error.finding(f"{error.autopsy.reason}{_where(one)}") from error
+    except InfrastructureError as error:
+        raise Infrastructure(str(error)) from error
+    finally:
+        case.stop = time.time()
+    case.exits = {
+        cpu: {name: count - before[cpu].get(name, 0) for name, count in counts.items()}
+        for cpu, counts in after.items()
+    }
+    case.judgement = judge.judge(
+        one.case,
+        one.code,
+        case.results,
+        case.oracle,
+        case.exits if counting else None,
+        session.subject.claims,
+    )
+
+
+def _exits(session: TargetSession, cpus: Sequence[int]) -> Mapping[int, Mapping[str, int]]:
+    """The subject's exit counters."""
+    with session.watched():
+        return {cpu: session.driver.exits(cpu) for cpu in cpus}
+
+
+def _where(one: Planned) -> str:
+    return f" ({one.case.label})" if one.case.label else ""
+
+
+def summary(record: CheckRecord) -> str:
+    """The first difference, and how many there are."""
+    found = [(case, one) for case in record.runs for one in case.differences]
+    case, first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    where = f"{case.label}: " if case.label else ""
+    return f"{where}{first}{more}"

@@ -1,0 +1,110 @@
+"""How a check ends: exceptions that carry a verdict through pytest, and the record for the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from touchstone.inventory import Target, Waiver
+from touchstone.machine.driver import Autopsy
+from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.subjects import Subject
+from touchstone.suite.judge import Difference, Judgement
+from touchstone.suite.model import Case, Check
+from touchstone.suite.verdict import Verdict
+
+
+class Finding(AssertionError):
+    """The subject did not do what the check demands; a failure."""
+
+    verdict = Verdict.DEVIATION
+
+
+class Deviation(Finding):
+    """Something was measured, and it is not what was expected."""
+
+
+class Crash(Finding):
+    """The target died."""
+
+    verdict = Verdict.CRASH
+
+
+class Hang(Finding):
+    """The target did not answer in time."""
+
+    verdict = Verdict.HANG
+
+
+class Improved(Finding):
+    """A check holds that the inventory says does not."""
+
+    verdict = Verdict.IMPROVED
+
+
+class NotJudged(Exception):
+    """The check could not be judged, and not because of the subject; an error, never a failure."""
+
+    verdict = Verdict.INFRASTRUCTURE
+
+
+class Infrastructure(NotJudged):
+    """The framework, the emulator, the link or the check itself is broken."""
+
+
+class Blocked(NotJudged):
+    """Something earlier makes it impossible to judge this check."""
+
+    verdict = Verdict.BLOCKED
+
+
+class Unavailable(Exception):
+    """This host cannot run the target, and no installation would change that: its checks are unsupported."""
+
+
+@dataclass
+class CaseRun:
+    """One probe of a check, and what came of it."""
+
+    label: str
+    code: bytes
+    request: ProbeRequest
+    case: Case | None = None
+    """None for a probe that a Python check ran."""
+    results: Sequence[ProbeResult] = ()
+    oracle: Sequence[ProbeResult] | None = None
+    exits: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """CPU to counter to how much it rose."""
+    judgement: Judgement | None = None
+    refused: str | None = None
+    ended: str | None = None
+    """``crash`` or ``hang`` when the target did not survive it."""
+    start: float = 0.0
+    stop: float = 0.0
+    """Seconds since the epoch."""
+
+    @property
+    def differences(self) -> Sequence[Difference]:
+        """The demands that are not met."""
+        return () if self.judgement is None else self.judgement.differences
+
+
+@dataclass
+class CheckRecord:
+    """Everything known about one check on one target; failure texts and Allure results are made of it."""
+
+    check: Check
+    target: Target
+    subject: Subject
+    description: str = ""
+    """The target's line: CPU model, CPUs, features, hypervisor."""
+    runs: list[CaseRun] = field(default_factory=list)
+    verdict: Verdict | None = None
+    reason: str = ""
+    """Why it is skipped, waived, blocked; or the summary of what differs."""
+    waiver: Waiver | None = None
+    autopsy: Autopsy | None = None
+    trace: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """CPU to the subject's last exits, newest last."""
+    serial: str = ""
+    """The serial log since the check began."""

@@ -1,0 +1,133 @@
+"""The pytest plugin: hooks only. All that is more than a few lines is imported when a suite is met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from touchstone.options import add_options
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer  # type: ignore[import-untyped]
+    from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
+
+    from touchstone.machine.driver import Driver
+    from touchstone.machine.settings import TargetSettings
+    from touchstone.subjects import Subject
+
+AREAS = ("broadcast", "exits", "teardown", "nested")
+LEVELS = ("must", "should", "may")
+PHASES = ("native", "loaded", "unloaded")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks that plugins with drivers of their own implement."""
+    from touchstone import newhooks  # noqa: PLC0415
+
+    pluginmanager.add_hookspecs(newhooks)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers; look at the targets if the command line names some."""
+    config.addinivalue_line(
+        "markers", "touchstone(id, title, area, level, phase, cite, claims, ...): a check written in Python"
+    )
+    for kind, words in (("area", AREAS), ("level", LEVELS), ("phase", PHASES)):
+        for word in words:
+            config.addinivalue_line("markers", f"{word}: checks of this {kind} (touchstone)")
+    if not asked_for(config):
+        return
+    from touchstone.run import run_of  # noqa: PLC0415
+
+    run_of(config).check()
+    if hasattr(config, "workerinput") and getattr(config.option, "clean_alluredir", False):
+        # A worker that replaces another one would delete what the others wrote.
+        config.option.clean_alluredir = False
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what is judged where, if targets were named."""
+    if not asked_for(config):
+        return None
+    from touchstone.run import run_of  # noqa: PLC0415
+
+    return run_of(config).header()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Serve ``--list-targets``."""
+    if not config.getoption("touchstone_list_targets"):
+        return None
+    from touchstone.run import list_targets  # noqa: PLC0415
+
+    return list_targets(config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect suites."""
+    if file_path.suffix not in (".yaml", ".yml"):
+        return None
+    from touchstone.collect import collect_file  # noqa: PLC0415
+
+    return collect_file(file_path, parent)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run Python checks once per target."""
+    if metafunc.definition.get_closest_marker("touchstone") is not None:
+        from touchstone.pychecks import parametrize  # noqa: PLC0415
+
+        parametrize(metafunc)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_touchstone_validate_target(settings: TargetSettings) -> bool:
+    """Let the drivers that come with Touchstone look at what no other plugin knows."""
+    from touchstone.drivers import registry  # noqa: PLC0415
+
+    registry.validate(settings)
+    return True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_touchstone_make_driver(
+    config: pytest.Config, settings: TargetSettings, subject: Subject
+) -> Driver:
+    """Make one of the drivers that come with Touchstone."""
+    from touchstone.run import make_driver  # noqa: PLC0415
+
+    return make_driver(config, settings, subject)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto``: one worker per target."""
+    if not asked_for(config):
+        return None
+    from touchstone.run import run_of  # noqa: PLC0415
+
+    return len(run_of(config).targets)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Give each target to one worker."""
+    if not asked_for(config) and not (config.rootpath / "targets" / "inventory.toml").is_file():
+        return None
+    from touchstone.xdist import make_scheduler  # noqa: PLC0415
+
+    return make_scheduler(config, log)
+
+
+def asked_for(config: pytest.Config) -> bool:
+    """Whether the command line names a target or an inventory."""
+    return bool(config.getoption("touchstone_targets") or config.getoption("touchstone_inventory"))

@@ -1,0 +1,289 @@
+"""Allure results: the last word on each of them before it is written, and what only the controller writes.
+
+allure-pytest keeps the life of a result; here it gets what a reader of the report needs: title, description,
+parameters, labels, a step per case and CPU, and the evidence. Two targets never collapse into one entry: the
+target is a parameter, and part of the history id; the test case id comes from the check's id alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from hashlib import md5
+from pathlib import Path
+from uuid import uuid4
+
+import allure_commons
+import attr
+import pytest
+from allure_commons.model2 import (
+    Attachment,
+    Label,
+    Link,
+    Parameter,
+    Status,
+    StatusDetails,
+    TestResult,
+    TestStepResult,
+)
+
+from touchstone import __version__
+from touchstone.items import CheckOnTarget
+from touchstone.outcomes import CaseRun, CheckRecord
+from touchstone.reporting.disassembly import listing
+from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines
+from touchstone.reporting.properties import Mark
+from touchstone.reporting.terminal import Summary
+from touchstone.suite import show
+from touchstone.suite.verdict import Verdict
+
+STATUS = {
+    Verdict.CONFORMANT: Status.PASSED,
+    Verdict.DEVIATION: Status.FAILED,
+    Verdict.CRASH: Status.FAILED,
+    Verdict.HANG: Status.FAILED,
+    Verdict.IMPROVED: Status.FAILED,
+    Verdict.KNOWN_DEVIATION: Status.SKIPPED,
+    Verdict.UNSUPPORTED: Status.SKIPPED,
+    Verdict.BLOCKED: Status.BROKEN,
+    Verdict.INFRASTRUCTURE: Status.BROKEN,
+}
+SEVERITY = {"must": "critical", "should": "normal", "may": "minor"}
+MANUALS = {
+    "intel-sdm": "https://www.intel.com/sdm",
+    "amd-apm": "https://www.amd.com/en/search/documentation/hub.html",
+}
+TEXT = "text/plain"
+_KEPT = ("thread", "framework", "language", "package")
+"""Labels of allure-pytest that stay; the others are ours."""
+
+
+@attr.s(auto_attribs=True)
+class DiffDetails(StatusDetails):
+    """With these two, Allure 3 offers to show the difference."""
+
+    actual: str | None = None
+    expected: str | None = None
+
+
+class AllureReport:
+    """Completes the results of checks. Lives in every process that runs checks, and in the controller."""
+
+    def __init__(self, config: pytest.Config, directory: str) -> None:
+        self._directory = Path(directory).absolute()
+        self._config = config
+        self._current: tuple[pytest.Item, CheckOnTarget, Verdict, str] | None = None
+        allure_commons.plugin_manager.register(self)
+
+    def close(self) -> None:
+        """Take leave of Allure."""
+        if allure_commons.plugin_manager.is_registered(self):
+            allure_commons.plugin_manager.unregister(self)
+
+    def forget(self) -> None:
+        """Another item begins."""
+        self._current = None
+
+    def remember(self, item: pytest.Item, place: CheckOnTarget, verdict: Verdict, text: str) -> None:
+        """The verdict of the running item."""
+        self._current = (item, place, verdict, text)
+
+    @allure_commons.hookimpl(tryfirst=True)
+    def report_result(self, result: TestResult) -> None:
+        """Complete a result that is about to be written."""
+        if self._current is None:
+            return
+        item, place, verdict, text = self._current
+        self._current = None
+        check, target = place.check, place.target
+        record = place.record
+        subject = record.subject.name if record else str(self._config.getoption("touchstone_hypervisor"))
+        title = record.subject.title if record else subject
+        result.name = check.title
+        result.fullName = check.id
+        identify(result, check.id, target.name, subject)
+        result.parameters = [
+            Parameter("target", target.name),
+            Parameter("phase", check.phase, excluded=True),
+            Parameter("subject", subject),
+        ]
+        result.status = STATUS[verdict]
+        result.labels = [label for label in result.labels if label.name in _KEPT]
+        result.labels += labels(
+            Mark(verdict, check.id, target.name, check.area, check.level, check.phase, subject), title
+        )
+        result.labels += [Label("subSuite", str(check.source.path))]
+        result.labels += [Label("story", one) for one in check.proves]
+        result.labels += [Label("tag", one) for one in check.tags]
+        result.links += [
+            Link("link", MANUALS[cite.doc], f"{cite.doc}: {cite.title}")
+            for cite in check.cite
+            if cite.doc in MANUALS
+        ]
+        result.description = "\n".join(description(item, place))
+        if verdict is not Verdict.CONFORMANT:
+            result.statusDetails = details(verdict, text, record, result.statusDetails)
+        if record is not None:
+            if record.waiver is not None and record.waiver.link:
+                result.links.append(Link("issue", record.waiver.link, record.waiver.reason))
+            result.steps += [step(run) for run in record.runs]
+            result.attachments += list(attachments(record))
+
+    def crashed_worker(self, mark: Mark, nodeid: str, report: pytest.TestReport) -> None:
+        """Write the result of a check whose worker died: nobody else can."""
+        stop = int(report.stop * 1000) if getattr(report, "stop", 0) else None
+        result = TestResult(uuid=str(uuid4()), name=mark.check, fullName=mark.check, start=stop, stop=stop)
+        identify(result, mark.check, mark.target, mark.subject)
+        result.parameters = [Parameter("target", mark.target), Parameter("subject", mark.subject)]
+        result.status = STATUS[mark.verdict]
+        result.labels = [*labels(mark, mark.subject), Label("framework", "pytest")]
+        result.titlePath = nodeid.split("::", 1)[0].split("/")
+        result.statusDetails = StatusDetails(
+            message=f"{mark.verdict.value}: the worker process died while it ran {nodeid}",
+            trace=str(report.longrepr),
+        )
+        allure_commons.plugin_manager.hook.report_result(result=result)
+
+    def write_run(self, summary: Summary) -> None:
+        """Write what is one file per run: environment and categories. Only the controller may."""
+        if not summary.marks:
+            return
+        lines = [f"touchstone={__version__}"]
+        lines += [f"hypervisor={name}" for name in {mark.subject: None for mark in summary.marks.values()}]
+        lines += [f"{target}={line}" for target, line in summary.about.items()]
+        self._write("environment.properties", "".join(f"{_escaped(line)}\n" for line in lines))
+        categories = [
+            {
+                "name": verdict.value,
+                "matchedStatuses": [STATUS[verdict]],
+                "messageRegex": f"(?s){verdict.value}: .*",
+            }
+            for verdict in Verdict
+            if verdict is not Verdict.CONFORMANT
+        ]
+        self._write("categories.json", json.dumps(categories, indent=2) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        new = self._directory / f"{name}.{os.getpid()}.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(self._directory / name)
+
+
+def identify(result: TestResult, check: str, target: str, subject: str) -> None:
+    """A check is one test case, wherever its suite lies; each target and subject has its own history."""
+    result.testCaseId = _hash(check)
+    result.historyId = _hash(check, target, subject)
+
+
+def labels(mark: Mark, title: str) -> list[Label]:
+    """What the report groups and filters by."""
+    values = {
+        "epic": title,
+        "feature": mark.area,
+        "severity": SEVERITY.get(mark.level, "normal"),
+        "parentSuite": mark.target,
+        "suite": mark.area,
+        "tag": mark.verdict.value,
+        "host": mark.target,
+        "target": mark.target,
+        "verdict": mark.verdict.value,
+    }
+    return [Label(name, value) for name, value in values.items()]
+
+
+def description(item: pytest.Item, place: CheckOnTarget) -> Iterator[str]:
+    """Markdown: the sentences it proves, the suite's lines, and how to run it again."""
+    check = place.check
+    for cite in check.cite:
+        section = f", {cite.section}" if cite.section else ""
+        yield f"> {cite.says}\n>\n> {cite.doc}: {cite.title}{section}\n"
+    language = "yaml" if check.cases else "python"
+    yield f"```{language}\n{check.text}\n```"
+    if place.record is not None:
+        yield f"\nAgain: `{reproduce(item, place.record)}`"
+        if place.record.description:
+            yield f"\n{place.target.name}: {place.record.description}"
+
+
+def details(
+    verdict: Verdict, text: str, record: CheckRecord | None, old: StatusDetails | None
+) -> StatusDetails:
+    """Message and trace; the message begins with the verdict, by which categories.json sorts."""
+    found = DiffDetails(message=f"{verdict.value}: {text}", trace=getattr(old, "trace", None))
+    differences = [one for run in record.runs for one in run.differences] if record else []
+    if differences:
+        found.expected = "\n".join(f"CPU {one.cpu} {one.what} = {one.expected}" for one in differences)
+        found.actual = "\n".join(f"CPU {one.cpu} {one.what} = {one.measured}" for one in differences)
+    return found
+
+
+def step(run: CaseRun) -> TestStepResult:
+    """A case, with a step per CPU."""
+    wrong = {difference.cpu for difference in run.differences}
+    start, stop = int(run.start * 1000), int(run.stop * 1000)
+    failed = bool(wrong or run.ended or run.refused)
+    found = TestStepResult(
+        name=heading(run), status=Status.FAILED if failed else Status.PASSED, start=start, stop=stop
+    )
+    if run.refused or run.ended:
+        found.statusDetails = StatusDetails(message=run.refused or run.ended)
+    for result in run.results if len(run.results) > 1 or wrong else ():
+        found.steps.append(
+            TestStepResult(
+                name=f"CPU {result.cpu}: {show.end(result)}",
+                status=Status.FAILED if result.cpu in wrong else Status.PASSED,
+                start=start,
+                stop=stop,
+            )
+        )
+    return found
+
+
+def attachments(record: CheckRecord) -> Iterator[Attachment]:
+    """The evidence, as files."""
+    probes = "\n".join(line for run in record.runs for line in (*_probe_text(run), ""))
+    if probes:
+        yield attach("probe, expected and measured", probes)
+    for cpu, exits in record.trace.items():
+        if exits:
+            yield attach(f"last exits of CPU {cpu}", "\n".join(exits) + "\n")
+    if record.serial.strip():
+        yield attach("serial log", record.serial)
+    if record.autopsy is not None:
+        yield attach("autopsy", "\n".join(autopsy_lines(record.autopsy)) + "\n")
+
+
+def _probe_text(run: CaseRun) -> Iterator[str]:
+    """A table per CPU; where all CPUs agree with what was expected, the first one's stands for them."""
+    if run.judgement is None:
+        yield heading(run)
+        yield from (f"    {line}" for line in listing(run.code))
+        for result in run.results:
+            yield f"    CPU {result.cpu}: {show.end(result)}, rip {show.register('rip', result.rip, result)}"
+        return
+    wrong = {difference.cpu for difference in run.differences}
+    tables = run.judgement.tables
+    shown = [table for table in tables if table.cpu in wrong] or list(tables[:1])
+    for table in shown:
+        yield from table_lines(run, table, everything=True)
+    if len(tables) > len(shown):
+        yield f"    ({len(tables) - len(shown)} other CPUs: all as expected)"
+
+
+def attach(name: str, text: str) -> Attachment:
+    """Write an attachment's file."""
+    source = f"{uuid4()}-attachment.txt"
+    allure_commons.plugin_manager.hook.report_attached_data(body=text, file_name=source)
+    return Attachment(name=name, source=source, type=TEXT)
+
+
+def _hash(*parts: str) -> str:
+    return md5("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def _escaped(line: str) -> str:
+    """A line of a Java properties file."""
+    key, _, value = line.partition("=")
+    return f"{key}={value}".replace("\\", "\\\\").encode("ascii", "backslashreplace").decode()

@@ -1,0 +1,106 @@
+"""The end of a run on the terminal: what each target is, and a matrix of areas and targets."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import pytest
+
+from touchstone.reporting.properties import Mark, about_of, mark_of
+from touchstone.suite.model import AREAS
+from touchstone.suite.verdict import Verdict
+
+_COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
+    Verdict.CONFORMANT: {"green": True},
+    Verdict.DEVIATION: {"red": True},
+    Verdict.CRASH: {"red": True, "bold": True},
+    Verdict.HANG: {"red": True, "bold": True},
+    Verdict.IMPROVED: {"red": True},
+    Verdict.KNOWN_DEVIATION: {"yellow": True},
+    Verdict.UNSUPPORTED: {"yellow": True},
+    Verdict.BLOCKED: {"purple": True},
+    Verdict.INFRASTRUCTURE: {"purple": True},
+}
+
+
+class Summary:
+    """Collects what reports say; lives where the terminal is, in the controller of a distributed run."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Mark] = {}
+        """Node id to the last word about it."""
+        self.about: dict[str, str] = {}
+        """Target to its line."""
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Take note of a report."""
+        if not report.user_properties:
+            return
+        if (mark := mark_of(report)) is not None:
+            self.marks[report.nodeid] = mark
+        if (about := about_of(report)) is not None:
+            self.about[about[0]] = about[1]
+
+    def write(self, terminal: pytest.TerminalReporter, places: Iterable[str]) -> None:
+        """Write the targets' lines, the matrix, and where results are."""
+        if not self.marks:
+            return
+        terminal.section("touchstone", sep="=")
+        targets = list(dict.fromkeys(mark.target for mark in self.marks.values()))
+        for target in targets:
+            terminal.write_line(f"{target}: {self.about.get(target, 'not reached')}")
+        rows = matrix(self.marks.values(), targets)
+        widths = [max(len(plain(row[column])) for row in rows) for column in range(len(targets) + 1)]
+        if sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns or len(targets) == 1:
+            for row in rows:
+                for cell, width in zip(row, widths, strict=True):
+                    write_cell(terminal, cell, width)
+                terminal.line("")
+        else:  # too wide: a block per target
+            for column, target in enumerate(targets, start=1):
+                terminal.write_line(target, bold=True)
+                for row in rows[1:]:
+                    write_cell(terminal, row[0], widths[0] + 2)
+                    write_cell(terminal, row[column], 0)
+                    terminal.line("")
+        for place in places:
+            terminal.write_line(place)
+
+
+Cell = str | Counter[Verdict]
+
+
+def matrix(marks: Iterable[Mark], targets: Sequence[str]) -> list[list[Cell]]:
+    """A head of targets, a row per area, and their sum."""
+    counts: dict[tuple[str, str], Counter[Verdict]] = {}
+    for mark in marks:
+        for area in (mark.area, "all"):
+            counts.setdefault((area, mark.target), Counter())[mark.verdict] += 1
+    found = {area for area, _ in counts} - {"all"}
+    areas = [area for area in AREAS if area in found] + sorted(found - set(AREAS))
+    rows: list[list[Cell]] = [["", *targets]]
+    for area in (*areas, *(["all"] if len(areas) > 1 else [])):
+        rows.append([area, *(counts.get((area, target), Counter()) for target in targets)])
+    return rows
+
+
+def plain(cell: Cell) -> str:
+    """A cell as text: ``41 conformant, 1 crash``."""
+    if isinstance(cell, str):
+        return cell
+    return ", ".join(f"{cell[verdict]} {verdict.value}" for verdict in Verdict if cell[verdict]) or "-"
+
+
+def write_cell(terminal: pytest.TerminalReporter, cell: Cell, width: int) -> None:
+    """A cell with each count in its verdict's colour."""
+    if isinstance(cell, str):
+        terminal.write(cell, bold=True)
+    else:
+        for number, verdict in enumerate(verdict for verdict in Verdict if cell[verdict]):
+            terminal.write(", " if number else "")
+            terminal.write(f"{cell[verdict]} {verdict.value}", **_COLOURS[verdict])
+        if not cell:
+            terminal.write("-")
+    terminal.write(" " * (max(0, width - len(plain(cell))) + 2 if width else 0))

@@ -1,0 +1,247 @@
+"""The state of one pytest run: inventory, subject, targets, probes, sessions. Made for the first suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+import yaml
+
+from touchstone.facts import static_facts
+from touchstone.inventory import Inventory, Target, read_inventory
+from touchstone.items import CheckOnTarget
+from touchstone.logs import log_directory
+from touchstone.machine.driver import Driver, InfrastructureError
+from touchstone.machine.settings import TargetSettings
+from touchstone.options import Options, read_options, show_path
+from touchstone.oracle import Planned
+from touchstone.outcomes import Unavailable
+from touchstone.reporting.progress import Progress
+from touchstone.session import TargetSession
+from touchstone.subjects import Subject, find_subject
+from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
+from touchstone.suite.model import Body, Check
+from touchstone.suite.problems import Problem, SuiteErrors
+from touchstone.suite.request import place as place_code
+from touchstone.tomlfile import TomlError
+
+
+class Run:
+    """What every check of a run shares. Nothing is contacted before a check is run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options: Options = read_options(config)
+        self._places: dict[str, str] = {}
+        """Check id to where it stands; an id is unique over all suites."""
+        self._assembler = Assembler()
+        self._plans: dict[str, dict[str, list[Planned]]] = {}
+        """Target to check id to the cases that will run."""
+        self._about: dict[str, str] = {}
+        self._sessions: dict[str, TargetSession] = {}
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The inventory. UsageError with everything that is wrong in it."""
+        try:
+            return read_inventory(self.options.inventory, self.options.shown_inventory, self._validate)
+        except TomlError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @cached_property
+    def targets(self) -> Sequence[Target]:
+        """The targets that were asked for, in the order of the inventory. UsageError if there is none."""
+        try:
+            return self.inventory.select(self.options.targets)
+        except LookupError as error:
+            raise pytest.UsageError(error.args[0]) from None
+
+    @cached_property
+    def requirements(self) -> Collection[str] | None:
+        """Ids that ``proves`` may name; None where there is no conformance/requirements.yaml."""
+        path = self.config.rootpath / "conformance" / "requirements.yaml"
+        if not path.is_file():
+            return None
+        shown = show_path(self.config, path)
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return frozenset(str(entry["id"]) for entry in entries)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise pytest.UsageError(f"{shown}: cannot be read: {error}") from None
+        except (TypeError, KeyError):
+            raise pytest.UsageError(f"{shown}: it must be a list of entries, each with an id") from None
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The hypervisor under test. UsageError with everything that is wrong in its file."""
+        config = self.config
+        try:
+            return find_subject(
+                self.options.hypervisor, config.rootpath / "hypervisor", config.invocation_params.dir
+            )
+        except TomlError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def check(self) -> None:
+        """UsageError for whatever is wrong with what the command line names."""
+        assert self.targets
+        assert self.subject
+
+    def header(self) -> str:
+        """What is judged where."""
+        names = ", ".join(target.name for target in self.targets)
+        return f"touchstone: {self.subject.title} on {names}"
+
+    def session(self, target: Target) -> TargetSession:
+        """The one session of a target in this run."""
+        found = self._sessions.get(target.name)
+        if found is None:
+            self.stop_all()  # one worker drives one target at a time
+            found = self._sessions[target.name] = TargetSession(
+                target,
+                self.subject,
+                self._driver_maker(target),
+                [one for cases in self._plans.get(target.name, {}).values() for one in cases],
+                static_facts(target, self.subject),
+                Progress(self._writer()),
+            )
+        return found
+
+    def stop_all(self) -> None:
+        """Stop every target. Safe to repeat."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            session.stop()
+
+    def register(self, check: Check) -> None:
+        """Note a check's id. ValueError when another check has it, with its place."""
+        where = str(check.source)
+        before = self._places.setdefault(check.id, where)
+        if before != where:
+            raise ValueError(f"{where}: the id {check.id!r} is already used at {before}")
+
+    def plan(self, checks: Sequence[CheckOnTarget]) -> list[tuple[str, str]]:
+        """Assemble the probes of all checks that will run, at once.
+
+        Returns (suite, text) for every suite with bodies that cannot be assembled, all errors of it.
+        """
+        bodies = [case.body for place in checks for case in place.check.cases]
+        try:
+            assembled = self._assembler.assemble(dict.fromkeys(bodies))
+        except AssemblerMissing as error:
+            return [("touchstone", str(error))]
+        problems: dict[str, dict[Problem, None]] = {}
+
+        def note(found: Iterable[Problem]) -> None:
+            for problem in found:
+                problems.setdefault(str(problem.source.path), {})[problem] = None
+
+        for found in assembled.problems.values():
+            note(found)
+        for case in (case for place in checks for case in place.check.cases if case.body in assembled.codes):
+            try:
+                place_code(case, assembled.codes[case.body])
+            except SuiteErrors as error:
+                note(error.problems)
+        if not problems:
+            for place in checks:
+                self._plans.setdefault(place.target.name, {})[place.check.id] = [
+                    Planned(place.check, case, assembled.codes[case.body]) for case in place.check.cases
+                ]
+        return [
+            (path, "\n".join(map(str, sorted(found, key=lambda one: (one.source.line, one.source.column)))))
+            for path, found in problems.items()
+        ]
+
+    def planned(self, place: CheckOnTarget) -> Sequence[Planned]:
+        """The cases of a check on a target."""
+        return self._plans[place.target.name][place.check.id]
+
+    def assemble(self, body: Body) -> Code:
+        """Assemble the probe of a Python check. ValueError with the assembler's message."""
+        assembled = self._assembler.assemble([body])
+        if assembled.problems:
+            raise ValueError("\n".join(str(one) for found in assembled.problems.values() for one in found))
+        return assembled.codes[body]
+
+    def about(self, target: Target) -> str | None:
+        """The line that says what a target is; None as long as it has not been reached."""
+        session = self._sessions.get(target.name)
+        return None if session is None or session.facts is None else session.describe()
+
+    def places_of_results(self) -> list[str]:
+        """Lines that say where results are."""
+        directory = self.config.getoption("allure_report_dir", None)
+        if not directory:
+            return []
+        shown = show_path(self.config, Path(directory).absolute())
+        return [f"results: {shown}; make a report of them with: touchstone report {shown}"]
+
+    def _validate(self, settings: TargetSettings) -> None:
+        self.config.hook.pytest_touchstone_validate_target(settings=settings)
+
+    def _driver_maker(self, target: Target) -> Callable[[], Driver]:
+        settings = replace(
+            target.settings,
+            timeout_factor=target.settings.timeout_factor * self.options.timeout_factor,
+        )
+
+        def make() -> Driver:
+            driver: Driver | None = self.config.hook.pytest_touchstone_make_driver(
+                config=self.config, settings=settings, subject=self.subject
+            )
+            assert driver is not None, "the registry makes one, or says why not"
+            return driver
+
+        return make
+
+    def _writer(self) -> Callable[[str], None] | None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        return reporter.write_line if reporter is not None and self.config.get_verbosity() >= 0 else None
+
+
+_KEY = pytest.StashKey[Run]()
+
+
+def run_of(config: pytest.Config) -> Run:
+    """The run's state, made at its first use."""
+    run = config.stash.get(_KEY, None)
+    if run is None:
+        from touchstone.runtime import Runtime  # noqa: PLC0415
+
+        run = config.stash[_KEY] = Run(config)
+        config.pluginmanager.register(Runtime(run), "touchstone-runtime")
+    return run
+
+
+def existing_run(config: pytest.Config) -> Run | None:
+    """The run's state if there is a suite or a target in this run."""
+    return config.stash.get(_KEY, None)
+
+
+def list_targets(config: pytest.Config) -> int:
+    """Print the inventory: ``--list-targets``."""
+    inventory = Run(config).inventory
+    width = max(len(name) for name in inventory.targets)
+    for name, target in inventory.targets.items():
+        settings = target.settings
+        about = f"{settings.driver:<5}  {settings.vendor:<5}  {settings.cpus:>2} CPUs  {target.title}"
+        print(f"{name:<{width}}  {about}")
+    return pytest.ExitCode.OK
+
+
+def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subject) -> Driver:
+    """A driver that comes with Touchstone. Unavailable where the host lacks what the target needs."""
+    from touchstone.drivers import registry  # noqa: PLC0415
+
+    reason = registry.unavailable(settings)
+    if reason:
+        raise Unavailable(f"this host cannot run {settings.name}: {reason}")
+    if not subject.absent and subject.bare is None:
+        raise InfrastructureError(
+            f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
+        )
+    return registry.make_driver(settings, subject.bare, log_directory(config.rootpath))

@@ -1,0 +1,272 @@
+"""One target for a whole run: started, taken through its phases, brought back when it dies, stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from touchstone import facts as measuring
+from touchstone.inventory import Target
+from touchstone.machine.driver import (
+    AgentRefused,
+    Autopsy,
+    Driver,
+    InfrastructureError,
+    TargetDied,
+    TargetError,
+    TargetHung,
+    TargetInfo,
+)
+from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.oracle import Planned, cpuid_facts, leaves_for
+from touchstone.outcomes import Blocked, CheckRecord, Crash, Hang, Infrastructure, Unavailable
+from touchstone.reporting.progress import Progress
+from touchstone.subjects import Subject
+from touchstone.suite.model import Phase
+from touchstone.suite.request import probe_request
+from touchstone.suite.requires import Fact, evaluate_all
+
+STRIKES = 2
+"""A target that cannot be brought to a phase so often in a row is given up."""
+PROBE_TIMEOUT = 5.0
+
+
+@dataclass
+class Autopsied(Exception):
+    """The target died or hangs; the evidence was taken."""
+
+    error: TargetDied | TargetHung
+    autopsy: Autopsy
+
+    @property
+    def finding(self) -> type[Crash] | type[Hang]:
+        """What it means when it was the subject's fault."""
+        return Crash if isinstance(self.error, TargetDied) else Hang
+
+
+class TargetSession:
+    """The owner of one target. Everything that touches the target goes through here."""
+
+    def __init__(
+        self,
+        target: Target,
+        subject: Subject,
+        make_driver: Callable[[], Driver],
+        plan: Sequence[Planned],
+        known: Mapping[str, Fact],
+        progress: Progress,
+    ) -> None:
+        self.target = target
+        self.subject = subject
+        self.progress = progress
+        self.known = dict(known)
+        """Facts for requirements: the inventory's, and CPUID's once the target is reached."""
+        self.phase: Phase | None = None
+        """Where the target is; None: not reached, dead, or hung."""
+        self.info: TargetInfo | None = None
+        self.facts: measuring.Facts | None = None
+        self.status: Mapping[str, str] = {}
+        """What the subject answered when it was loaded first."""
+        self._plan = plan
+        self._make_driver = make_driver
+        self._driver: Driver | None = None
+        self._fault: str | None = None
+        self._unavailable: str | None = None
+        self._strikes = 0
+
+    # --- what checks use
+
+    @property
+    def driver(self) -> Driver:
+        """The started driver."""
+        assert self._driver is not None, "the target is started first"
+        return self._driver
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs probes can use."""
+        assert self.info is not None
+        return self.info.cpus
+
+    def reach(self, phase: Phase, record: CheckRecord | None = None) -> None:
+        """Bring the target to a phase, from whatever state it is in.
+
+        Raises:
+            Crash, Hang: The subject killed the target while it was loaded or unloaded.
+            Infrastructure: The target could not be started or reset.
+            Blocked: An earlier problem of that kind makes it pointless to try again.
+        """
+        if self._unavailable is not None:
+            raise pytest.skip.Exception(self._unavailable)
+        if self._fault is not None:
+            raise Blocked(self._fault)
+        if self.phase == phase:
+            return
+        started = self._driver is not None
+        doing = [f"starting {self.target.name}"]
+        try:
+            with self.progress.stage(self.target.name):
+                self._walk(phase, doing)
+        except Unavailable as error:
+            self._unavailable = str(error)
+            raise pytest.skip.Exception(self._unavailable) from None
+        except AgentRefused as error:
+            self._fault = f"{doing[0]} was refused: {error}"
+            raise Blocked(self._fault) from None
+        except InfrastructureError as error:
+            self._strike(f"{doing[0]}: {error}", final=not started)
+            raise Infrastructure(f"{doing[0]}: {error}") from error
+        except Autopsied as error:
+            self._strike(f"{self.target.name} did not survive {doing[0]}: {error.autopsy.reason}")
+            if record is not None:
+                record.autopsy = error.autopsy
+            if self.subject.title not in doing[0]:
+                raise Infrastructure(f"{doing[0]}: {error.error}") from error
+            raise error.finding(f"the target did not survive {doing[0]}: {error.autopsy.reason}") from error
+        self._strikes = 0
+
+    def run(self, probe: ProbeRequest) -> list[ProbeResult]:
+        """Run a probe where the target is. Autopsied, AgentRefused, InfrastructureError."""
+        with self.watched():
+            return self.driver.run(probe)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within it, a target that dies or hangs is autopsied at once, and counts as not reached then."""
+        try:
+            yield
+        except (TargetDied, TargetHung) as error:
+            self.phase = None
+            raise Autopsied(error, self.driver.autopsy()) from error
+        except AgentRefused:
+            raise
+        except TargetError:
+            self.phase = None
+            raise
+
+    def load(self, option: str | None = None) -> None:
+        """Load the subject. AgentRefused leaves the phase as it is."""
+        with self.watched():
+            self.driver.load(option)
+            self.phase = "loaded"
+        if not self.status:
+            with self.watched():
+                self.status = dict(self.driver.query())
+
+    def unload(self) -> None:
+        """Unload the subject."""
+        with self.watched():
+            self.driver.unload()
+            self.phase = "unloaded"
+
+    def stop(self) -> None:
+        """Leave nothing behind."""
+        self.phase = None
+        if self._driver is not None:
+            driver, self._driver = self._driver, None
+            driver.stop()
+
+    # --- phases
+
+    def _walk(self, phase: Phase, doing: list[str]) -> None:
+        """Take the steps to a phase; ``doing[0]`` says which one is being taken."""
+        if self.phase is None or phase == "native":
+            if self._driver is None:
+                self._driver = self._make_driver()
+                self.info = self._driver.start(self.progress)
+            else:
+                doing[0] = f"resetting {self.target.name}"
+                self.info = self._driver.reset(self.progress)
+            self.phase = "native"
+        if self.facts is None:
+            doing[0] = f"reading the CPUID of {self.target.name}"
+            with self.watched():
+                self.facts = measuring.measure(
+                    self.driver,
+                    self.info.vendor if self.info else self.target.settings.vendor,
+                    self.cpus,
+                    leaves_for(one.check for one in self._plan),
+                    PROBE_TIMEOUT,
+                )
+            self.known |= cpuid_facts(self.facts)
+        if phase == "native":
+            return
+        if self.phase == "native":
+            doing[0] = f"measuring the oracles on {self.target.name}"
+            self._measure_oracles()
+        if self.subject.absent:
+            self.phase = phase
+            return
+        if self.phase != "loaded":
+            doing[0] = f"loading {self.subject.title} on {self.target.name}"
+            self.progress(f"loading {self.subject.title}")
+            self.load()
+        if phase == "unloaded":
+            doing[0] = f"unloading {self.subject.title} from {self.target.name}"
+            self.progress(f"unloading {self.subject.title}")
+            self.unload()
+
+    def _measure_oracles(self) -> None:
+        """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself."""
+        pending = [
+            one
+            for one in self._plan
+            if one.needed
+            and not one.measured
+            and evaluate_all((*one.check.requires, *one.case.requires), self.known).result is not False
+        ]
+        for number, one in enumerate(pending, start=1):
+            if number == 1 or number % 50 == 0:
+                self.progress(f"measuring the bare machine's answers: {number} of {len(pending)}")
+            self.measure(one)
+
+    def measure(self, one: Planned) -> None:
+        """Measure one oracle, on the bare machine. InfrastructureError when the target does not come back."""
+        try:
+            one.answers = self.run(probe_request(one.check, one.case, one.code, self.cpus))
+        except AgentRefused as error:
+            one.refused = str(error)
+        except Autopsied as error:
+            one.failed = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
+            self.info = self.driver.reset(self.progress)
+            self.phase = "native"
+
+    def _strike(self, text: str, *, final: bool = False) -> None:
+        self.phase = None
+        self._strikes += 1
+        if final or self._strikes >= STRIKES:
+            self._fault = text
+
+    # --- evidence
+
+    def describe(self) -> str:
+        """One line: what the target is, and how much of it the subject has."""
+        if self.info is None or self.facts is None:
+            return f"{self.target.title}: not reached"
+        cpus = f"{self.info.cpus} CPU{'s' if self.info.cpus != 1 else ''}"
+        line = (
+            f"{self.facts.model} ({self.info.vendor}), {cpus}, {self.facts.virtualization}, os {self.info.os}"
+        )
+        if self.subject.absent:
+            return f"{line}; no hypervisor"
+        if not self.status:
+            return f"{line}; {self.subject.title} was not loaded"
+        version = self.status.get("version", "of unknown version")
+        taken = f"{self.status.get('cpus', '?')} of {self.info.cpus} CPUs"
+        return f"{line}; {self.subject.title} {version} on {taken}"
+
+    def evidence(self, record: CheckRecord, cpus: Sequence[int], mark: int) -> None:
+        """The subject's last exits and the serial log, while the target still answers."""
+        record.serial = self.driver.serial_since(mark)
+        if self.phase == "loaded" and not self.subject.absent:
+            for cpu in cpus:
+                try:
+                    with self.watched():
+                        record.trace = {**record.trace, cpu: self.driver.trace(cpu, 16)}
+                except AgentRefused:
+                    return
+                except (Autopsied, InfrastructureError):
+                    return

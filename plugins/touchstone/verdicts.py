@@ -1,0 +1,62 @@
+"""From how an item ended to its verdict, with the target's waivers taken into account."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from touchstone.inventory import Target, Waiver
+from touchstone.machine.driver import AgentRefused
+from touchstone.outcomes import CheckRecord, Finding, Improved, NotJudged
+from touchstone.session import Autopsied
+from touchstone.suite.verdict import Verdict
+
+FAILURES = (Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG, Verdict.IMPROVED)
+ERRORS = (Verdict.BLOCKED, Verdict.INFRASTRUCTURE)
+
+
+def verdict_of(error: BaseException | None) -> Verdict:
+    """The verdict that an exception stands for, before waivers; None is a check that holds."""
+    match error:
+        case None:
+            return Verdict.CONFORMANT
+        case Finding() | NotJudged():
+            return error.verdict
+        case Autopsied():
+            return error.finding.verdict
+        case pytest.skip.Exception():
+            return Verdict.UNSUPPORTED
+        case AssertionError() | pytest.fail.Exception() | AgentRefused():
+            return Verdict.DEVIATION
+    return Verdict.INFRASTRUCTURE  # a mistake in the check itself says nothing about the subject
+
+
+def waiver_of(target: Target, check_id: str) -> Waiver | None:
+    """The known deviation that covers a check, expired or not."""
+    return next((waiver for waiver in target.known_deviations if waiver.covers(check_id)), None)
+
+
+def apply_waiver(record: CheckRecord, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
+    """The verdict with the inventory's known deviations, and why, in the record."""
+    waiver = waiver_of(record.target, record.check.id)
+    if waiver is None or verdict not in (Verdict.CONFORMANT, Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG):
+        return verdict
+    record.waiver = waiver
+    if verdict is Verdict.CONFORMANT:
+        return Verdict.IMPROVED
+    if waiver.expired(today or datetime.date.today()):
+        record.reason = f"known until {waiver.until} ({waiver.where}), which is over: {waiver.reason}"
+        return verdict
+    record.reason = f"{waiver.reason} ({waiver.where})" + (f", {waiver.link}" if waiver.link else "")
+    return Verdict.KNOWN_DEVIATION
+
+
+def improved(record: CheckRecord) -> Improved:
+    """What a check raises that holds although it is known not to."""
+    waiver = record.waiver
+    assert waiver is not None
+    return Improved(
+        f"it holds now, and {waiver.where} says that it does not ({waiver.reason}): "
+        "take the known deviation out of the inventory"
+    )

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+INVENTORY = """
+[targets.fake-amd]
+driver = "fake"
+vendor = "amd"
+cpus = 2
+
+[targets.fake-intel]
+driver = "fake"
+vendor = "intel"
+cpus = 4
+"""
+
+SUITE = """
+suite: A suite for the plugin's own tests
+area: exits
+cite: {doc: intel-sdm, title: CPUID, says: "The CPUID instruction clears the upper halves."}
+checks:
+"""
+
+
+class Project:
+    """A project with an inventory, a hypervisor and suites, in a directory of its own."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        (self.path / "targets").mkdir()
+        (self.path / "hypervisor").mkdir()
+        (self.path / "hypervisor" / "subject.mk").write_text("")
+        (self.path / "hypervisor" / "veneer.toml").write_text(
+            'name = "veneer"\ntitle = "Veneer"\n[claims]\nnested = "hidden"\n[deploy.bare]\ndirectory = "."\n'
+        )
+        self.inventory(INVENTORY)
+        self.file("pyproject.toml", "[tool.pytest]\nstrict = true\nfilterwarnings = ['error']\n")
+        self.file("conftest.py", "pytest_plugins = ['touchstone.fixtures']\n")
+
+    def file(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def inventory(self, text: str) -> None:
+        self.file("targets/inventory.toml", text)
+
+    def suite(self, checks: str, name: str = "suite.yaml", head: str = SUITE) -> Path:
+        return self.file(name, head.lstrip() + checks)
+
+    def run(self, *arguments: str, target: str | None = "fake-amd", **how: Any) -> pytest.RunResult:
+        """Run pytest in a process of its own, as a user does."""
+        words = ["-p", "no:randomly", "-p", "fake_target", *arguments]
+        if not self._installed():
+            words = ["-p", "touchstone.plugin", *words]
+        if target is not None:
+            words.append(f"--target={target}")
+        return self.pytester.runpytest_subprocess(*words, **how)
+
+    def journal(self) -> list[str]:
+        path = self.path / "journal"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @staticmethod
+    def _installed() -> bool:
+        from importlib.metadata import entry_points
+
+        return any(point.name == "touchstone" for point in entry_points(group="pytest11"))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PYTHONPATH", f"{HERE}:{ROOT / 'plugins'}")
+    monkeypatch.setenv("COLUMNS", "140")
+    return Project(pytester)
+
+
+@pytest.fixture
+def one_check() -> Callable[..., str]:
+    """The lines of one check."""
+
+    def make(name: str, run: str, expect: str, **more: str) -> str:
+        lines = [f"  - id: exits.{name}", f"    title: Check {name}"]
+        lines += [f"    {key}: {value}" for key, value in more.items()]
+        lines += [f"    run: {run}", f"    expect: {expect}"]
+        return "\n".join(lines) + "\n"
+
+    return make
