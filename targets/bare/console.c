@@ -31,8 +31,8 @@ void console_init(void)
 	x86_out8(DATA, 1);
 	x86_out8(INTERRUPT_ENABLE, 0);
 	x86_out8(LINE_CONTROL, 0x03);
-	/* On, cleared, an interrupt for every byte. */
-	x86_out8(FIFO_CONTROL, 0x07);
+	/* On, cleared, an interrupt for 14 bytes, or for fewer after a pause. */
+	x86_out8(FIFO_CONTROL, 0xc7);
 	x86_out8(MODEM_CONTROL, 0x0b);
 }
 
