@@ -5,6 +5,9 @@ SUBJECT_SOURCES := \
 	core/context.c core/cpuid.c core/evidence.c core/exit.c core/fault.c core/fault_entry.S \
 	core/host_state.c core/hypercall.c core/hypercall_stubs.S core/insn.c core/instruction.c core/leave.S \
 	core/lifecycle.c core/memory.c core/msr.c core/report.c core/system.c \
-	svm/enter.S svm/exit.c svm/setup.c \
+	svm/enter.S svm/exit.c svm/fast.c svm/setup.c \
 	hosts/bare/host.c hosts/bare/subject.c
 SUBJECT_CFLAGS := -I$(SUBJECT_DIR)
+
+# enter.S calls this one before it has saved more than five registers; it saves RBX.
+%/svm/fast.c.o: CFLAGS += -fomit-frame-pointer -fno-crossjumping -ffixed-r9 -ffixed-r10 -ffixed-r11 -fcall-used-rbx

@@ -34,7 +34,7 @@ static void answer_hypervisor_leaf(struct regs *regs, u32 leaf)
 /* Bits that mirror the guest's CR4, or tell of virtualization while it is hidden. */
 static void adjust_feature_leaf(struct vcpu *vcpu, u32 leaf, u32 subleaf)
 {
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 	u64 cr4 = vcpu->backend->read(vcpu, GUEST_CR4);
 
 	if (leaf == 1) {
@@ -57,7 +57,7 @@ static void adjust_feature_leaf(struct vcpu *vcpu, u32 leaf, u32 subleaf)
 /* CPUID exits unconditionally on VMX (SDM 3C 26.1.2) and by intercept on SVM (APM2 15.9). */
 bool handle_cpuid(struct vcpu *vcpu)
 {
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 	u32 leaf = regs->rax, subleaf = regs->rcx;
 	u32 a, b, c, d;
 

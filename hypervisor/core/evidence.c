@@ -28,7 +28,6 @@ static void answer_on_this_cpu(void *argument)
 			.code = more[0],
 			.eax = more[0] >> 32,
 			.ecx = more[1],
-			.tsc = more[1] >> 32,
 		};
 	}
 }

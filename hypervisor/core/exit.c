@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The second step of an exit: count it, remember it, and hand it to the one that handles it. */
+#include "fast_path.h"
 #include "policy.h"
 
 const char *const exit_names[EXIT_REASONS] = {
@@ -70,14 +71,8 @@ static bool (*const handlers[EXIT_REASONS])(struct vcpu *) = {
 
 bool handle_exit(struct vcpu *vcpu)
 {
-	struct trace_entry *entry = &vcpu->trace[vcpu->exits++ % TRACE_ENTRIES];
 	enum exit_reason reason = vcpu->reason;
 
-	entry->rip = vcpu->rip;
-	entry->code = vcpu->code;
-	entry->eax = vcpu->regs->rax;
-	entry->ecx = vcpu->regs->rcx;
-	entry->tsc = read_tsc();
-	vcpu->counts[reason]++;
+	record_exit(vcpu, reason, vcpu->code, vcpu->rip, vcpu->regs.rax, vcpu->regs.rcx);
 	return handlers[reason](vcpu);
 }

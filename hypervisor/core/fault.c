@@ -3,7 +3,6 @@
  * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
  * makes the _safe function return false; any other ends in a report.
  */
-#include "memory.h"
 #include "text.h"
 #include "vcpu.h"
 
@@ -26,7 +25,6 @@ void host_fault(struct fault_frame *frame)
 {
 	static char why[80];
 	struct text text = { .buffer = why, .size = sizeof(why) };
-	struct vcpu *vcpu = NULL;
 
 	if (frame->vector == VECTOR_GP) {
 		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
@@ -39,10 +37,5 @@ void host_fault(struct fault_frame *frame)
 	text_add(&text, "fault in host mode: vector=");
 	text_add_hex(&text, frame->vector);
 	text_add_field(&text, "error", frame->error_code);
-	if (frame->rsp >= STACK_WINDOW && frame->rsp < PHYSICAL_WINDOW)
-		vcpu = ((struct host_frame *)((frame->rsp & ~(STACK_STRIDE - 1)) + STACK_STRIDE -
-					      PAGE_BYTES) -
-			1)
-			       ->vcpu;
-	die(vcpu, why, frame->rip, frame->rsp);
+	die(vcpu_of_stack(frame->rsp), why, frame->rip, frame->rsp);
 }

@@ -47,12 +47,7 @@ extern const char fault_entries[];
 int allocate_host_state(struct vcpu *vcpu)
 {
 	vcpu->tables = memory_alloc(TABLES_PAGES);
-	vcpu->stack = memory_alloc(STACK_PAGES);
-	if (!vcpu->tables || !vcpu->stack)
-		return -ENOMEM;
-	vcpu->stack_top = STACK_WINDOW + (vcpu->cpu + 1) * STACK_STRIDE - PAGE_BYTES;
-	vcpu->frame = (struct host_frame *)(vcpu->stack_top - sizeof(struct host_frame));
-	return 0;
+	return vcpu->tables ? 0 : -ENOMEM;
 }
 
 static void fill_idt(struct gate *idt, u16 selector)
@@ -88,7 +83,6 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	unsigned int code = context->cs >> 3, stack = context->ss >> 3;
 	/* Somewhere behind both; the GDT is full-size, so there is always room. */
 	unsigned int tss = (code > stack ? code : stack) + 1;
-	struct host_frame *frame;
 
 	vcpu->host_cs = context->cs & ~3u;
 	vcpu->host_ss = context->ss & ~3u;
@@ -100,7 +94,7 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	fill_tss_descriptor(tables, tss);
 	vcpu->host_tr = tss << 3;
 	vcpu->host_tss_base = (u64)&tables->tss;
-	tables->tss.rsp[0] = vcpu->stack_top;
+	tables->tss.rsp[0] = (u64)vcpu;
 	tables->tss.ist[IST_DOUBLE_FAULT - 1] = (u64)tables->ist_stacks[0] + IST_BYTES;
 	tables->tss.ist[IST_NMI - 1] = (u64)tables->ist_stacks[1] + IST_BYTES;
 	tables->tss.io_map_base = sizeof(struct tss);
@@ -118,11 +112,6 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	/* Machine checks stay reported, and XSETBV is executed for the guest; nothing else is wanted. */
 	vcpu->host_cr4 = CR4_PAE | (context->cr4 & (CR4_MCE | CR4_LA57 | CR4_OSXSAVE | CR4_OSFXSR));
 	vcpu->host_cr3 = host_cr3;
-
-	/* The frame lies in the stack window, which the OS does not map: write it through the OS' address. */
-	frame = (struct host_frame *)((char *)vcpu->stack + STACK_PAGES * PAGE_BYTES -
-				      sizeof(struct host_frame));
-	frame->vcpu = vcpu;
 }
 
 void catch_faults(struct vcpu *vcpu, struct table_register *saved)

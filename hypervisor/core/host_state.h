@@ -8,7 +8,7 @@
 
 #include "vcpu.h"
 
-/* Allocate a CPU's tables and stack (setup step 1). */
+/* Allocate a CPU's descriptor tables (setup step 1). */
 int allocate_host_state(struct vcpu *vcpu);
 
 /*

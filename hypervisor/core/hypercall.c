@@ -6,7 +6,7 @@
 static void answer_trace(struct vcpu *vcpu, u64 back)
 {
 	const struct trace_entry *entry;
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 
 	/* One entry of the ring has been overwritten by the question. */
 	if (back >= TRACE_ENTRIES - 1 || back >= vcpu->exits) {
@@ -15,10 +15,10 @@ static void answer_trace(struct vcpu *vcpu, u64 back)
 		regs->rcx = 0;
 		return;
 	}
-	entry = &vcpu->trace[(vcpu->exits - 1 - back) % TRACE_ENTRIES];
+	entry = &vcpu->trace[(vcpu->exits - back) % TRACE_ENTRIES];
 	regs->rax = entry->rip;
 	regs->rdx = entry->code | (u64)entry->eax << 32;
-	regs->rcx = entry->ecx | (u64)entry->tsc << 32;
+	regs->rcx = entry->ecx;
 }
 
 /* To be asked does not count: the answers are those that the guest's own exits have made. */
@@ -31,7 +31,7 @@ static void uncount(struct vcpu *vcpu)
 /* VMCALL (SDM 3C 26.1.2), VMMCALL (APM2 15.9): from the stub at CPL 0, control; from anywhere else, #UD. */
 bool handle_hypercall(struct vcpu *vcpu)
 {
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 
 	if (vcpu->rip != (u64)vcpu->backend->hypercall_address ||
 	    vcpu->backend->read(vcpu, GUEST_CPL)) {

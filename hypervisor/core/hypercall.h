@@ -12,7 +12,7 @@ enum hypercall {
 	HYPERCALL_UNLOAD,
 	/* RAX: how often reason RDI was the reason of an exit of this CPU. */
 	HYPERCALL_COUNT,
-	/* RDI: how many exits back, 0 is the newest. RAX: RIP; RDX: code, EAX; RCX: ECX, TSC. */
+	/* RDI: how many exits back, 0 is the newest. RAX: RIP; RDX: code, EAX; RCX: ECX. */
 	HYPERCALL_TRACE,
 };
 

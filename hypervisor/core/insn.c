@@ -84,30 +84,41 @@ static bool is_prefix(u8 byte, bool long_mode)
 	}
 }
 
-/* Bytes of the instruction are fetched one by one: it may lie across two pages. */
-static bool fetch(struct vcpu *vcpu, u64 linear, u8 *byte)
-{
-	const u8 *source = guest_byte(vcpu, linear);
+/* Bytes are fetched one by one, with a new walk where the instruction runs into the next page. */
+struct code_reader {
+	struct vcpu *vcpu;
+	u64 linear;
+	const u8 *source;
+	unsigned int length;
+};
 
-	if (!source)
+static bool fetch(struct code_reader *reader, u8 *byte)
+{
+	if (!reader->source || !(reader->linear & (PAGE_BYTES - 1)))
+		reader->source = guest_byte(reader->vcpu, reader->linear);
+	if (!reader->source || reader->length == LONGEST_INSTRUCTION)
 		return false;
-	*byte = *source;
+	*byte = *reader->source++;
+	reader->linear++;
+	reader->length++;
 	return true;
 }
 
 bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 {
 	bool long_mode = vcpu->backend->read(vcpu, GUEST_CODE_BITS) == 64;
-	u64 linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read(vcpu, GUEST_CS_BASE));
-	unsigned int length = 0;
+	struct code_reader reader = {
+		.vcpu = vcpu,
+		.linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read(vcpu, GUEST_CS_BASE)),
+	};
 	u8 byte;
 
 	do {
-		if (length == LONGEST_INSTRUCTION || !fetch(vcpu, linear + length++, &byte))
+		if (!fetch(&reader, &byte))
 			return false;
 	} while (is_prefix(byte, long_mode));
 	/* All that Veneer decodes is 0f xx, or 0f 01 and a ModRM byte. */
-	if (byte != 0x0f || !fetch(vcpu, linear + length++, &byte))
+	if (byte != 0x0f || !fetch(&reader, &byte))
 		return false;
 	instruction->is_svm = false;
 	switch (byte) {
@@ -117,7 +128,7 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 	case 0xa2: /* CPUID */
 		break;
 	case 0x01:
-		if (!fetch(vcpu, linear + length++, &byte))
+		if (!fetch(&reader, &byte))
 			return false;
 		/* d1: XSETBV, d9: VMMCALL, d8 to df without it: the SVM instructions (APM3 A.2.1). */
 		if (byte != 0xd1 && (byte < 0xd8 || byte > 0xdf))
@@ -127,6 +138,51 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 	default:
 		return false;
 	}
-	instruction->length = length;
-	return length <= LONGEST_INSTRUCTION;
+	instruction->length = reader.length;
+	return true;
+}
+
+/* CPUID 7 ECX.LA57[16]: the number of levels could change behind a remembered walk's back. */
+static bool has_five_levels(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(7, 0, &a, &b, &c, &d);
+	return c & BIT_ULL_AT(16);
+}
+
+void remember_code_walk(struct vcpu *vcpu)
+{
+	const struct backend *backend = vcpu->backend;
+	struct code_walk *walk = &vcpu->code_walk;
+	u64 table = backend->read(vcpu, GUEST_CR3);
+	unsigned int shift = 39, level = 0;
+	u64 offset_mask;
+
+	walk->cr3 = table;
+	walk->rip = vcpu->rip;
+	if (backend->read(vcpu, GUEST_CODE_BITS) != 64 || has_five_levels() ||
+	    (vcpu->rip & (PAGE_BYTES - 1)) == PAGE_BYTES - 1)
+		goto forget;
+	for (;; shift -= 9, level++) {
+		const u64 *entries = physical_to_host(table & ADDRESS_MASK);
+
+		walk->entry[level] = &entries[vcpu->rip >> shift & 511];
+		table = walk->value[level] = *walk->entry[level];
+		if (!(table & ENTRY_PRESENT))
+			goto forget;
+		if (shift == 12 || (shift <= 30 && table & ENTRY_LARGE))
+			break;
+	}
+	for (unsigned int last = level; level < COUNT_OF(walk->entry) - 1; level++) {
+		walk->entry[level + 1] = walk->entry[last];
+		walk->value[level + 1] = walk->value[last];
+	}
+	offset_mask = (1ull << shift) - 1;
+	walk->bytes =
+		physical_to_host((table & ADDRESS_MASK & ~offset_mask) | (vcpu->rip & offset_mask));
+	return;
+forget:
+	/* An address that no instruction has: not canonical. */
+	walk->rip = 1ull << 63;
 }

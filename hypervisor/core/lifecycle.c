@@ -151,37 +151,45 @@ static const struct backend *find_backend(void)
 
 static int allocate_vcpu(unsigned int cpu, const struct backend *backend)
 {
-	struct vcpu *vcpu = memory_alloc((sizeof(*vcpu) + PAGE_BYTES - 1) / PAGE_BYTES);
+	size_t pages = (sizeof(struct vcpu) + PAGE_BYTES - 1) / PAGE_BYTES;
+	char *stack = memory_alloc_guarded(STACK_PAGES + pages);
+	struct vcpu *vcpu;
 
-	vcpus[cpu] = vcpu;
-	if (!vcpu)
+	if (!stack)
 		return -ENOMEM;
+	vcpu = (struct vcpu *)(stack + STACK_PAGES * PAGE_BYTES);
 	vcpu->cpu = cpu;
 	vcpu->backend = backend;
+	vcpus[cpu] = vcpu;
 	return allocate_host_state(vcpu);
+}
+
+struct vcpu *vcpu_of_stack(u64 address)
+{
+	for (unsigned int cpu = 0; cpu < vcpu_count; cpu++) {
+		if (address >= stack_bottom(vcpus[cpu]) && address <= (u64)vcpus[cpu])
+			return vcpus[cpu];
+	}
+	return NULL;
 }
 
 /* Step 1: everything for all CPUs, so that nothing is allocated later. */
 static int allocate_all(const struct backend *backend)
 {
-	void **stacks;
 	int error = 0;
 
 	vcpu_count = host_cpus();
 	vcpus = memory_alloc((vcpu_count * sizeof(*vcpus) + PAGE_BYTES - 1) / PAGE_BYTES);
-	stacks = memory_alloc((vcpu_count * sizeof(*stacks) + PAGE_BYTES - 1) / PAGE_BYTES);
-	if (!vcpus || !stacks)
+	if (!vcpus)
 		return -ENOMEM;
 	for (unsigned int cpu = 0; cpu < vcpu_count && !error; cpu++) {
 		error = allocate_vcpu(cpu, backend);
 		if (!error)
 			error = backend->allocate(vcpus[cpu]);
-		if (!error)
-			stacks[cpu] = vcpus[cpu]->stack;
 	}
 	if (error)
 		return error;
-	host_cr3 = build_host_page_table(vcpu_count, stacks, read_cr4() & CR4_LA57);
+	host_cr3 = build_host_page_table(read_cr4() & CR4_LA57);
 	return host_cr3 ? 0 : -ENOMEM;
 }
 

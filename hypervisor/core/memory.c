@@ -17,15 +17,17 @@
 struct record_page {
 	struct record_page *next;
 	size_t used;
-	struct {
+	struct record {
 		void *memory;
-		size_t pages;
+		u32 pages;
+		/* The first page is a guard. */
+		bool guarded;
 	} records[(PAGE_BYTES - 16) / 16];
 };
 
 static struct record_page *records;
 
-void *memory_alloc(size_t pages)
+static void *allocate(size_t pages, bool guarded)
 {
 	void *memory;
 
@@ -40,10 +42,24 @@ void *memory_alloc(size_t pages)
 	memory = host_alloc(pages);
 	if (!memory)
 		return NULL;
-	records->records[records->used].memory = memory;
-	records->records[records->used].pages = pages;
-	records->used++;
+	records->records[records->used++] = (struct record){
+		.memory = memory,
+		.pages = pages,
+		.guarded = guarded,
+	};
 	return memory;
+}
+
+void *memory_alloc(size_t pages)
+{
+	return allocate(pages, false);
+}
+
+void *memory_alloc_guarded(size_t pages)
+{
+	char *memory = allocate(pages + 1, true);
+
+	return memory ? memory + PAGE_BYTES : NULL;
 }
 
 void memory_free_all(void)
@@ -129,10 +145,12 @@ static int map_allocations(struct page_table *table)
 
 	for (; page; page = page->next, used = page ? page->used : 0) {
 		for (size_t i = 0; i < used; i++) {
-			char *memory = page->records[i].memory;
-			size_t bytes = page->records[i].pages * PAGE_BYTES;
-			int error = page_table_map(table, (u64)memory, host_physical(memory), bytes,
-						   KIB4, PRESENT | WRITABLE);
+			const struct record *record = &page->records[i];
+			u64 guard = record->guarded ? PAGE_BYTES : 0;
+			u64 memory = (u64)record->memory + guard;
+			int error = page_table_map(table, memory, host_physical((void *)memory),
+						   record->pages * PAGE_BYTES - guard, KIB4,
+						   PRESENT | WRITABLE);
 
 			if (error)
 				return error;
@@ -168,7 +186,7 @@ static int map_physical_memory(struct page_table *table)
 	return page_table_map(table, PHYSICAL_WINDOW, 0, 1ull << bits, leaf, PRESENT | WRITABLE);
 }
 
-u64 build_host_page_table(unsigned int cpus, void *const *stacks, bool five_levels)
+u64 build_host_page_table(bool five_levels)
 {
 	struct page_table table;
 	u64 *top;
@@ -177,15 +195,6 @@ u64 build_host_page_table(unsigned int cpus, void *const *stacks, bool five_leve
 		return 0;
 	if (map_allocations(&table) || map_image(&table) || map_physical_memory(&table))
 		return 0;
-	/* The pages around a stack stay unmapped: an overflow is a page fault. */
-	for (unsigned int cpu = 0; cpu < cpus; cpu++) {
-		u64 bottom = STACK_WINDOW + (cpu + 1) * STACK_STRIDE - STACK_PAGES * PAGE_BYTES -
-			     PAGE_BYTES;
-
-		if (page_table_map(&table, bottom, host_physical(stacks[cpu]),
-				   STACK_PAGES * PAGE_BYTES, KIB4, PRESENT | WRITABLE))
-			return 0;
-	}
 	if (!five_levels)
 		return host_physical(table.root);
 	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): one more level, the same tables in both halves. */

@@ -9,15 +9,15 @@
 #include "types.h"
 
 /*
- * Veneer's own windows in the lower half of its address space, where no
- * operating system has its kernel: all of physical memory, and the stacks.
+ * Veneer's window to all of physical memory, in the lower half of its address
+ * space, where no operating system has its kernel. Everything else has the
+ * address that it has in the operating system.
  */
 #define PHYSICAL_WINDOW 0x400000000000ull
-#define STACK_WINDOW 0x200000000000ull
-#define STACK_STRIDE 0x10000ull
-#define STACK_PAGES 4
 
 void *memory_alloc(size_t pages);
+/* The same, with one more page in front that is not mapped in host mode: what runs into it faults. */
+void *memory_alloc_guarded(size_t pages);
 void memory_free_all(void);
 
 /*
@@ -42,7 +42,7 @@ unsigned int physical_address_bits(void);
 bool has_gigabyte_pages(void);
 
 /* Build the host page tables from everything allocated so far; returns the root's physical address, or 0. */
-u64 build_host_page_table(unsigned int cpus, void *const *stacks, bool five_levels);
+u64 build_host_page_table(bool five_levels);
 
 /* In host mode: physical memory as Veneer sees it. */
 static inline void *physical_to_host(u64 physical)

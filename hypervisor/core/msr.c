@@ -99,7 +99,7 @@ static bool write_for_guest(struct vcpu *vcpu, u32 msr, u64 value)
 /* Guarded MSRs, and those outside of the ranges that a bitmap covers (SDM 3C 25.6.9, APM2 15.11). */
 bool handle_rdmsr(struct vcpu *vcpu)
 {
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 	u64 value;
 
 	if (!read_for_guest(vcpu, regs->rcx, &value)) {
@@ -114,7 +114,7 @@ bool handle_rdmsr(struct vcpu *vcpu)
 
 bool handle_wrmsr(struct vcpu *vcpu)
 {
-	struct regs *regs = vcpu->regs;
+	struct regs *regs = &vcpu->regs;
 
 	if (!write_for_guest(vcpu, regs->rcx, (u32)regs->rax | regs->rdx << 32)) {
 		inject_exception(vcpu, VECTOR_GP, 0);

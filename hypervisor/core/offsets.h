@@ -3,20 +3,16 @@
 #ifndef VENEER_OFFSETS_H
 #define VENEER_OFFSETS_H
 
-/* struct host_frame */
-#define FRAME_VCPU 0x80
-#define FRAME_VMCB 0x88
-#define FRAME_BYTES 0x90
-
-/* struct vcpu */
-#define VCPU_FRAME 0x00
-#define VCPU_HOST_CR0 0x08
-#define VCPU_HOST_CR3 0x10
-#define VCPU_HOST_CR4 0x18
-#define VCPU_HOST_GDTR 0x20
-#define VCPU_HOST_IDTR 0x30
-#define VCPU_HOST_SS 0x40
-#define VCPU_CONTEXT 0x48
+/* struct vcpu; its registers come first, in the order of struct regs */
+#define VCPU_VMCB_PHYSICAL 0x80
+#define VCPU_VMCB 0x88
+#define VCPU_HOST_CR0 0x90
+#define VCPU_HOST_CR3 0x98
+#define VCPU_HOST_CR4 0xa0
+#define VCPU_HOST_GDTR 0xa8
+#define VCPU_HOST_IDTR 0xb8
+#define VCPU_HOST_SS 0xc8
+#define VCPU_CONTEXT 0xd0
 
 /* struct context, from its own start */
 #define CONTEXT_REGS 0x00

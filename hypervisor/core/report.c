@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: MIT
 #include "host.h"
-#include "memory.h"
 #include "text.h"
 #include "vcpu.h"
 
 #define REPORTED_EXITS 8
 #define REPORTED_FRAMES 12
 
-/* RBP chains are kept (-fno-omit-frame-pointer is not: we scan); addresses are symbolised by whoever reads the report. */
-static void add_backtrace(struct text *text, u64 rsp)
+/* Whatever on the stack looks like an address of ours; symbols are put to it by whoever reads the report. */
+static void add_stack(struct text *text, u64 rsp)
 {
+	const struct vcpu *vcpu = vcpu_of_stack(rsp);
 	const char *start, *end;
-	u64 stack_end = (rsp & ~(STACK_STRIDE - 1)) + STACK_STRIDE - PAGE_BYTES;
 	unsigned int found = 0;
 
-	if (rsp < STACK_WINDOW || rsp >= PHYSICAL_WINDOW)
+	if (!vcpu)
 		return;
 	host_image(&start, &end);
 	text_add(text, " stack=");
-	for (u64 at = rsp & ~7ull; at < stack_end && found < REPORTED_FRAMES; at += 8) {
+	for (u64 at = (rsp + 7) & ~7ull; at < (u64)vcpu && found < REPORTED_FRAMES; at += 8) {
 		u64 value = *(const u64 *)at;
 
 		if (value < (u64)start || value >= (u64)end)
@@ -31,13 +30,13 @@ static void add_backtrace(struct text *text, u64 rsp)
 
 static void add_exits(struct text *text, const struct vcpu *vcpu)
 {
-	u64 first = vcpu->exits > REPORTED_EXITS ? vcpu->exits - REPORTED_EXITS : 0;
+	u64 before = vcpu->exits > REPORTED_EXITS ? vcpu->exits - REPORTED_EXITS : 0;
 
 	text_add(text, " exits=");
-	for (u64 i = first; i < vcpu->exits; i++) {
+	for (u64 i = before + 1; i <= vcpu->exits; i++) {
 		const struct trace_entry *entry = &vcpu->trace[i % TRACE_ENTRIES];
 
-		if (i > first)
+		if (i > before + 1)
 			text_add(text, ",");
 		text_add_hex(text, entry->code);
 		text_add(text, ":");
@@ -67,6 +66,6 @@ void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 		text_add(&text, line);
 		add_exits(&text, vcpu);
 	}
-	add_backtrace(&text, rsp);
+	add_stack(&text, rsp);
 	host_die(buffer);
 }

@@ -6,7 +6,7 @@
 /* XSETBV exits unconditionally on VMX (SDM 3C 26.1.2); on SVM it is intercepted so that both take the same way. */
 bool handle_xsetbv(struct vcpu *vcpu)
 {
-	const struct regs *regs = vcpu->regs;
+	const struct regs *regs = &vcpu->regs;
 
 	/* CPL and CR4.OSXSAVE were checked before the exit; the value, by executing it: XCR0 is the guest's. */
 	if (xsetbv_safe(regs->rcx, (u32)regs->rax | regs->rdx << 32))

@@ -13,14 +13,6 @@ struct regs {
 	u64 r8, r9, r10, r11, r12, r13, r14, r15;
 };
 
-/* At the top of every host stack: RSP points to it when the guest exits. */
-struct host_frame {
-	struct regs regs;
-	struct vcpu *vcpu;
-	/* Operand of VMRUN; VMX has no use for it. */
-	u64 vmcb_physical;
-};
-
 /*
  * The state of a CPU outside of its GPRs, as it was when we slipped
  * underneath, and as it must be when we leave again.
@@ -67,19 +59,35 @@ enum exit_reason {
 /* Names of the counters, by reason; what a suite's `exits:` says. */
 extern const char *const exit_names[EXIT_REASONS];
 
-/* The last exits of a CPU; the entry behind the newest one is the oldest. */
+/* The last exits of a CPU; exit number n, counted from 1, is in entry n % TRACE_ENTRIES. */
 #define TRACE_ENTRIES 64
 struct trace_entry {
 	u64 rip;
 	/* The vendor's own number: SVM exit code, VMX basic exit reason. */
 	u32 code;
 	u32 eax, ecx;
-	u32 tsc;
+	u32 reserved[3];
 };
 
+/* A walk of the guest's 4-level page tables to the instruction at rip, see fast_path.h; levels that it did not need repeat the last. */
+struct code_walk {
+	u64 rip, cr3;
+	const u64 *entry[4];
+	u64 value[4];
+	const u8 *bytes;
+};
+
+/*
+ * Lies directly above the CPU's host stack: when the guest exits, RSP points to
+ * it, so that the registers are stored, and the structure is found, without a
+ * single load. Offsets of what comes first are known to assembly.
+ */
 struct vcpu {
-	/* Offsets of what comes first are known to assembly. */
-	struct host_frame *frame;
+	/* The guest's, during an exit. */
+	struct regs regs;
+	/* Operand of VMRUN, and where host mode sees it; VMX has no use for them. */
+	u64 vmcb_physical;
+	struct vmcb *vmcb;
 	u64 host_cr0, host_cr3, host_cr4;
 	struct table_register host_gdtr;
 	u8 padding_gdtr[6];
@@ -90,7 +98,6 @@ struct vcpu {
 	struct context context;
 
 	/* Valid during an exit; RIP and RFLAGS are written back on entry. */
-	struct regs *regs;
 	u64 rip, rflags;
 	enum exit_reason reason;
 	u32 code;
@@ -99,10 +106,14 @@ struct vcpu {
 	void *backend_data;
 	unsigned int cpu;
 	bool in_guest_mode;
+	/* The hardware says where the instruction behind the exiting one is (SVM without NRIPS does not). */
+	bool has_next_rip;
 	/* EXITINTINFO or IDT-vectoring information: the event during whose delivery the exit came (0: none). */
 	u32 interrupted_event;
 	/* Error code of an intercepted exception. */
 	u32 fault_error;
+
+	struct code_walk code_walk;
 
 	u64 exits;
 	u64 counts[EXIT_REASONS];
@@ -112,17 +123,20 @@ struct vcpu {
 	u64 host_cs;
 	u16 host_tr;
 	u64 host_tss_base;
-	u64 stack_top;
 	struct descriptor_tables *tables;
-	void *stack;
 };
+
+/* The host stack: [stack_bottom, vcpu), with a page that is not mapped in host mode below it. */
+#define STACK_PAGES 4
+static inline u64 stack_bottom(const struct vcpu *vcpu)
+{
+	return (u64)vcpu - STACK_PAGES * PAGE_BYTES;
+}
 
 #define ASSERT_OFFSET(type, member, offset) \
 	_Static_assert(offsetof(struct type, member) == (offset), #type "." #member)
-ASSERT_OFFSET(host_frame, vcpu, FRAME_VCPU);
-ASSERT_OFFSET(host_frame, vmcb_physical, FRAME_VMCB);
-_Static_assert(sizeof(struct host_frame) == FRAME_BYTES, "struct host_frame");
-ASSERT_OFFSET(vcpu, frame, VCPU_FRAME);
+ASSERT_OFFSET(vcpu, vmcb_physical, VCPU_VMCB_PHYSICAL);
+ASSERT_OFFSET(vcpu, vmcb, VCPU_VMCB);
 ASSERT_OFFSET(vcpu, host_cr0, VCPU_HOST_CR0);
 ASSERT_OFFSET(vcpu, host_cr3, VCPU_HOST_CR3);
 ASSERT_OFFSET(vcpu, host_cr4, VCPU_HOST_CR4);
@@ -159,6 +173,9 @@ void complete_instruction(struct vcpu *vcpu);
 
 /* leave.S: leave host mode for good, with the state in vcpu->context. */
 __attribute__((noreturn)) void resume_context(struct vcpu *vcpu);
+
+/* lifecycle.c: the CPU whose host stack an address is on, or NULL. */
+struct vcpu *vcpu_of_stack(u64 address);
 
 /* context.c: capture what of struct context can be read on this CPU (not GPRs, RIP). */
 void capture_context(struct context *context);

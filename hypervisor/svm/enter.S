@@ -43,23 +43,14 @@ svm_launch:
 	xor eax, eax
 	mov ds, eax
 	mov es, eax
-	mov rsp, [rdi + VCPU_FRAME]
+	/* The stack ends where struct vcpu begins. */
+	mov rsp, rdi
 
-	.balign 16
-	.globl svm_run
-svm_run:
-	mov rax, [rsp + FRAME_VMCB]
-	vmrun
-	.globl svm_exited
-svm_exited:
-	/* RAX and RSP of the guest are in the VMCB. */
-	mov [rsp + 8 * 1], rcx
-	mov [rsp + 8 * 2], rdx
-	mov [rsp + 8 * 3], rbx
+	jmp svm_run
+
+	/* Everything but a plain CPUID: all GPRs go into the frame. RAX and RSP are in the VMCB. */
+handle_any_exit:
 	mov [rsp + 8 * 5], rbp
-	mov [rsp + 8 * 6], rsi
-	mov [rsp + 8 * 7], rdi
-	mov [rsp + 8 * 8], r8
 	mov [rsp + 8 * 9], r9
 	mov [rsp + 8 * 10], r10
 	mov [rsp + 8 * 11], r11
@@ -67,15 +58,8 @@ svm_exited:
 	mov [rsp + 8 * 13], r13
 	mov [rsp + 8 * 14], r14
 	mov [rsp + 8 * 15], r15
-	mov rdi, [rsp + FRAME_VCPU]
 	call svm_handle_exit
-	mov rcx, [rsp + 8 * 1]
-	mov rdx, [rsp + 8 * 2]
-	mov rbx, [rsp + 8 * 3]
 	mov rbp, [rsp + 8 * 5]
-	mov rsi, [rsp + 8 * 6]
-	mov rdi, [rsp + 8 * 7]
-	mov r8, [rsp + 8 * 8]
 	mov r9, [rsp + 8 * 9]
 	mov r10, [rsp + 8 * 10]
 	mov r11, [rsp + 8 * 11]
@@ -83,7 +67,40 @@ svm_exited:
 	mov r13, [rsp + 8 * 13]
 	mov r14, [rsp + 8 * 14]
 	mov r15, [rsp + 8 * 15]
+	mov rcx, [rsp + 8 * 1]
+	mov rdx, [rsp + 8 * 2]
+	mov rbx, [rsp + 8 * 3]
+	mov rsi, [rsp + 8 * 6]
+	mov rdi, [rsp + 8 * 7]
+	mov r8, [rsp + 8 * 8]
 	jmp svm_run
+
+	.balign 16
+	.globl svm_run, svm_exited
+restore_cpuid_answer:
+	mov rcx, [rsp + 8 * 1]
+	mov rdx, [rsp + 8 * 2]
+	mov rbx, [rsp + 8 * 3]
+	mov rsi, [rsp + 8 * 6]
+	mov rdi, [rsp + 8 * 7]
+	mov r8, [rsp + 8 * 8]
+svm_run:
+	mov rax, [rsp + VCPU_VMCB_PHYSICAL]
+	vmrun
+svm_exited:
+	mov [rsp + 8 * 1], rcx
+	mov [rsp + 8 * 2], rdx
+	mov [rsp + 8 * 3], rbx
+	mov [rsp + 8 * 6], rsi
+	mov [rsp + 8 * 7], rdi
+	mov [rsp + 8 * 8], r8
+	mov rdi, rsp
+	mov rsi, [rsp + VCPU_VMCB]
+	call svm_handle_plain_cpuid
+	test al, al
+	jnz restore_cpuid_answer
+	mov rdi, rsp
+	jmp handle_any_exit
 
 in_guest_mode:
 	xor eax, eax

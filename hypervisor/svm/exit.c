@@ -38,10 +38,10 @@ static enum exit_reason find_reason(const struct vmcb *vmcb)
 
 void svm_handle_exit(struct vcpu *vcpu)
 {
-	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct vmcb *vmcb = vcpu->vmcb;
 	u32 event = vmcb->exit_int_info;
 
-	vcpu->regs->rax = vmcb->rax;
+	vcpu->regs.rax = vmcb->rax;
 	vcpu->rip = vmcb->rip;
 	vcpu->rflags = vmcb->rflags;
 	vcpu->code = vmcb->exit_code;
@@ -53,14 +53,14 @@ void svm_handle_exit(struct vcpu *vcpu)
 
 	if (unlikely_(handle_exit(vcpu)))
 		svm_leave(vcpu);
-	vmcb->rax = vcpu->regs->rax;
+	vmcb->rax = vcpu->regs.rax;
 	vmcb->rip = vcpu->rip;
 	vmcb->rflags = vcpu->rflags;
 }
 
 static u64 svm_read(struct vcpu *vcpu, enum guest_field field)
 {
-	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	const struct vmcb *vmcb = vcpu->vmcb;
 
 	switch (field) {
 	case GUEST_CR0:
@@ -76,10 +76,9 @@ static u64 svm_read(struct vcpu *vcpu, enum guest_field field)
 	case GUEST_CS_BASE:
 		return vmcb->cs.base;
 	case GUEST_CODE_BITS:
-		/* Attributes: bit 9 is CS.L, bit 10 CS.D. */
-		if (vmcb->efer & EFER_LMA && vmcb->cs.attributes & BIT_ULL_AT(9))
+		if (vmcb->efer & EFER_LMA && vmcb->cs.attributes & CS_LONG)
 			return 64;
-		return vmcb->cs.attributes & BIT_ULL_AT(10) ? 32 : 16;
+		return vmcb->cs.attributes & CS_DEFAULT_32 ? 32 : 16;
 	}
 	return 0;
 }
@@ -88,17 +87,20 @@ static void svm_write(struct vcpu *vcpu, enum guest_field field, u64 value)
 {
 	/* EFER is the only one that the core changes; hardware insists on SVME (APM2 15.5.1). */
 	if (field == GUEST_EFER)
-		svm_of(vcpu)->vmcb->efer = value | EFER_SVME;
+		vcpu->vmcb->efer = value | EFER_SVME;
 }
 
 static unsigned int svm_instruction_length(struct vcpu *vcpu)
 {
-	const struct svm_cpu *svm = svm_of(vcpu);
 	struct instruction instruction;
 
-	if (svm->has_next_rip)
-		return svm->vmcb->next_rip - vcpu->rip;
-	return decode_instruction(vcpu, &instruction) ? instruction.length : 0;
+	if (vcpu->has_next_rip)
+		return vcpu->vmcb->next_rip - vcpu->rip;
+	if (!decode_instruction(vcpu, &instruction))
+		return 0;
+	if (vcpu->reason == EXIT_CPUID && instruction.length == 2)
+		remember_code_walk(vcpu);
+	return instruction.length;
 }
 
 static void svm_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
@@ -107,17 +109,17 @@ static void svm_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 
 	if (vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF))
 		event |= EVENT_ERROR_CODE | (u64)error_code << 32;
-	svm_of(vcpu)->vmcb->event_injection = event;
+	vcpu->vmcb->event_injection = event;
 }
 
 static void svm_end_shadow(struct vcpu *vcpu)
 {
-	svm_of(vcpu)->vmcb->interrupt_shadow = 0;
+	vcpu->vmcb->interrupt_shadow = 0;
 }
 
 static void svm_single_step(struct vcpu *vcpu)
 {
-	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct vmcb *vmcb = vcpu->vmcb;
 
 	vmcb->interrupt_shadow = 0;
 	/* With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own: LBR virtualization is off. */
@@ -129,7 +131,7 @@ static void svm_single_step(struct vcpu *vcpu)
 
 static void svm_describe_exit(struct vcpu *vcpu, char *line, size_t size)
 {
-	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	const struct vmcb *vmcb = vcpu->vmcb;
 	struct text text = { .buffer = line, .size = size };
 
 	text_add_field(&text, "exitcode", vmcb->exit_code);

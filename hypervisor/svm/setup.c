@@ -105,9 +105,9 @@ int svm_allocate(struct vcpu *vcpu)
 	vcpu->backend_data = svm;
 	svm->nested_cr3 = nested_cr3;
 	svm->msrpm = msrpm_physical;
-	svm->vmcb = memory_alloc(1);
+	vcpu->vmcb = memory_alloc(1);
 	svm->host_save_area = memory_alloc(1);
-	return svm->vmcb && svm->host_save_area ? 0 : -ENOMEM;
+	return vcpu->vmcb && svm->host_save_area ? 0 : -ENOMEM;
 }
 
 int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
@@ -195,20 +195,16 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
-	struct host_frame *frame;
 	u32 a, b, c, d;
 
 	(void)refusal;
 	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	svm->has_next_rip = d & LEAF8000000A_EDX_NRIPS;
-	fill_guest_state(vcpu, svm->vmcb);
-	fill_controls(svm, svm->vmcb);
+	vcpu->has_next_rip = d & LEAF8000000A_EDX_NRIPS;
+	fill_guest_state(vcpu, vcpu->vmcb);
+	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
-	frame = (struct host_frame *)((char *)vcpu->stack + STACK_PAGES * PAGE_BYTES -
-				      sizeof(*frame));
-	frame->vmcb_physical = host_physical(svm->vmcb);
-	vcpu->regs = &vcpu->frame->regs;
-	return svm_launch(vcpu, svm->vmcb);
+	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
+	return svm_launch(vcpu, vcpu->vmcb);
 }
 
 /* In host mode, GIF clear: what VMRUN and #VMEXIT keep for the guest goes back into the registers. */
@@ -216,7 +212,7 @@ void svm_leave(struct vcpu *vcpu)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 	struct context *context = &vcpu->context;
-	const struct vmcb *vmcb = svm->vmcb;
+	const struct vmcb *vmcb = vcpu->vmcb;
 
 	/* These are still the guest's own, see enter.S. */
 	context->fs_base = read_msr(MSR_FS_BASE);
@@ -226,7 +222,7 @@ void svm_leave(struct vcpu *vcpu)
 	asm volatile("sldt %0" : "=rm"(context->ldtr));
 	asm volatile("str %0" : "=rm"(context->tr));
 
-	context->regs = *vcpu->regs;
+	context->regs = vcpu->regs;
 	context->regs.rsp = vmcb->rsp;
 	context->rip = vcpu->rip;
 	context->rflags = vcpu->rflags;

@@ -7,12 +7,9 @@
 #include "vmcb.h"
 
 struct svm_cpu {
-	struct vmcb *vmcb;
 	void *host_save_area;
 	/* VM_HSAVE_PA as it was found. */
 	u64 old_host_save_area;
-	/* CPUID 8000000A EDX.NRIPS: the VMCB says where the next instruction is (APM2 15.7.1). */
-	bool has_next_rip;
 	/* Built once, used by every CPU. */
 	u64 nested_cr3, msrpm;
 };
@@ -33,7 +30,14 @@ void svm_leave(struct vcpu *vcpu);
 /* enter.S: returns 0 in guest mode. */
 int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb);
 
-/* exit.c: called by enter.S at every #VMEXIT; does not return when Veneer leaves this CPU. */
+/*
+ * fast.c: called by enter.S first, when only RBX, RCX, RDX, RSI and RDI of the
+ * guest are in the frame; the file is compiled so that it touches no other
+ * register (subject.mk). False: nothing has been done.
+ */
+bool svm_handle_plain_cpuid(struct vcpu *vcpu, struct vmcb *vmcb, u64 rdx, u32 subleaf);
+
+/* exit.c: called by enter.S then, with all of them there; does not return when Veneer leaves this CPU. */
 void svm_handle_exit(struct vcpu *vcpu);
 
 #endif

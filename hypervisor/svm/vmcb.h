@@ -47,6 +47,10 @@
 #define VMEXIT_NPF 0x400
 #define VMEXIT_INVALID (~0ull)
 
+/* Attributes of CS (APM2 4.7.2). */
+#define CS_LONG BIT_ULL_AT(9)
+#define CS_DEFAULT_32 BIT_ULL_AT(10)
+
 struct vmcb_segment {
 	u16 selector;
 	u16 attributes;

@@ -33,7 +33,7 @@ extern const struct subject_ops *const subject;
  * cpus is the address of a pointer to an array of pointers, one per CPU, and
  * cpu_count the address of an unsigned int with their number. In what such a pointer
  * points to lie, at the given offsets, the number of exits so far (8 bytes) and the
- * ring: exit n is in entry n % entries. An entry is {u64 rip; u32 code, eax, ecx, tsc}.
+ * ring: exit n, counted from 1, is in entry n % entries. An entry begins with {u64 rip; u32 code, eax, ecx}.
  */
 struct subject_trace {
 	unsigned long long version, cpus, cpu_count, exits_offset, ring_offset, entries, entry_size;

@@ -15,7 +15,7 @@ DESCRIPTION = "subject_trace"
 SHOWN = 8
 """Exits per CPU that a report has room for."""
 _DESCRIPTION = struct.Struct("<7Q")
-_ENTRY = struct.Struct("<Q4I")
+_ENTRY = struct.Struct("<Q3I")
 _MOST_CPUS = 1024
 _MOST_ENTRIES = 4096
 
@@ -55,8 +55,8 @@ def _read_ring(memory: MemoryReader, symbols: Symbols, rings: _Rings, cpu: int, 
     exits = _number(memory, pointer + rings.exits_offset, 8)
     ring = memory(pointer + rings.ring_offset, rings.entries * rings.entry_size)
     lines = []
-    for index in range(max(0, exits - min(SHOWN, rings.entries)), exits):
-        rip, code, eax, ecx, tsc = _ENTRY.unpack_from(ring, index % rings.entries * rings.entry_size)
+    for index in range(max(0, exits - min(SHOWN, rings.entries)) + 1, exits + 1):
+        rip, code, eax, ecx = _ENTRY.unpack_from(ring, index % rings.entries * rings.entry_size)
         where = symbols.describe(rip) if symbols.is_code(rip) else f"{rip:#x}"
-        lines.append(f"CPU {cpu} #{index}: exit {code:#x} at {where} eax={eax:08x} ecx={ecx:08x} tsc={tsc:08x}")
+        lines.append(f"CPU {cpu} #{index}: exit {code:#x} at {where} eax={eax:08x} ecx={ecx:08x}")
     return lines

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+/* What this CPU's VMX can do, and the controls that follow from it (SDM 3D appendix A). */
+#include "../core/memory.h"
+#include "vmx.h"
+
+#define MSR_VMX_PIN 0x481
+#define MSR_VMX_PRIMARY 0x482
+#define MSR_VMX_EXIT 0x483
+#define MSR_VMX_ENTRY 0x484
+#define MSR_VMX_SECONDARY 0x48b
+#define MSR_VMX_TRUE_PIN 0x48d
+#define MSR_VMX_TRUE_PRIMARY 0x48e
+#define MSR_VMX_TRUE_EXIT 0x48f
+#define MSR_VMX_TRUE_ENTRY 0x490
+#define MSR_VMX_TERTIARY 0x492
+
+#define BASIC_ADDRESSES_32_BIT BIT_ULL_AT(48)
+#define BASIC_MEMORY_TYPE(basic) ((basic) >> 50 & 15)
+#define BASIC_TRUE_CONTROLS BIT_ULL_AT(55)
+#define MEMORY_TYPE_WB 6
+
+#define EPT_FOUR_LEVELS BIT_ULL_AT(6)
+#define EPT_WRITE_BACK BIT_ULL_AT(14)
+#define EPT_2_MIB_PAGES BIT_ULL_AT(16)
+#define EPT_INVEPT_ALL (BIT_ULL_AT(20) | BIT_ULL_AT(26))
+#define EPT_INVVPID_ALL (BIT_ULL_AT(32) | BIT_ULL_AT(42))
+
+#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
+#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
+
+/* Reserved bits that every processor wants to be 1 ("default1", SDM 3D A.2): they mean nothing that we care about. */
+#define PIN_RESERVED 0x00000016u
+#define PRIMARY_RESERVED 0x04006172u
+#define EXIT_RESERVED 0x00036dfbu
+#define ENTRY_RESERVED 0x000011fbu
+
+enum { EAX, EBX, ECX, EDX };
+
+/* Instructions that raise #UD in a guest unless a control enables them (SDM 3C 25.6.2, 26.3). */
+static const struct {
+	u32 leaf, subleaf;
+	u8 output, bit;
+	u32 control;
+} gated_instructions[] = {
+	{ 0x80000001, 0, EDX, 27, SECONDARY_RDTSCP }, { 7, 0, ECX, 22, SECONDARY_RDTSCP /* RDPID */ },
+	{ 7, 0, EBX, 10, SECONDARY_INVPCID },	      { 0xd, 1, EAX, 3, SECONDARY_XSAVES },
+	{ 7, 0, ECX, 5, SECONDARY_USER_WAIT },	      { 7, 0, EDX, 18, SECONDARY_PCONFIG },
+};
+
+static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, unsigned int bit)
+{
+	u32 outputs[4], a, b, c, d;
+
+	cpuid(leaf & 0x80000000, 0, &a, &b, &c, &d);
+	if (a < leaf)
+		return false;
+	/* Subleaf 0 of leaf 7 says in EAX which one is the last. */
+	if (leaf == 7 && subleaf) {
+		cpuid(7, 0, &a, &b, &c, &d);
+		if (a < subleaf)
+			return false;
+	}
+	cpuid(leaf, subleaf, &outputs[EAX], &outputs[EBX], &outputs[ECX], &outputs[EDX]);
+	return outputs[output] >> bit & 1;
+}
+
+static u32 find_gating_controls(void)
+{
+	u32 controls = 0;
+
+	for (unsigned int i = 0; i < COUNT_OF(gated_instructions); i++) {
+		if (has_feature(gated_instructions[i].leaf, gated_instructions[i].subleaf,
+				gated_instructions[i].output, gated_instructions[i].bit))
+			controls |= gated_instructions[i].control;
+	}
+	return controls;
+}
+
+/*
+ * Low half of a capability MSR: bits that must be 1; high half: bits that may
+ * be 1 (SDM 3D A.3). A bit that must be 1, is not wanted, and is not a
+ * reserved one either would cause exits that nobody handles.
+ */
+static int fit(u32 msr, u32 required, u32 optional, u32 reserved, u32 *value,
+	       struct refusal *refusal, const char *missing, const char *forced)
+{
+	u64 allowed = read_msr(msr);
+	u32 must = allowed, may = allowed >> 32;
+
+	*value = required | (optional & may) | must;
+	if (required & ~may)
+		return vmx_refuse(refusal, -ENODEV, missing, required & ~may);
+	if (must & ~(required | optional | reserved))
+		return vmx_refuse(refusal, -ENODEV, forced, must & ~(required | optional | reserved));
+	return 0;
+}
+
+static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
+				  struct refusal *refusal)
+{
+	int error;
+
+	error = fit(has_true ? MSR_VMX_TRUE_PRIMARY : MSR_VMX_PRIMARY,
+		    PRIMARY_MSR_BITMAPS | PRIMARY_SECONDARY_CONTROLS,
+		    has_feature(7, 1, EAX, 27) ? PRIMARY_TERTIARY_CONTROLS : 0, PRIMARY_RESERVED,
+		    &controls->primary, refusal,
+		    "VMX has no MSR bitmaps or no secondary controls (primary controls)",
+		    "VMX insists on exits that Veneer does not want (primary controls)");
+	if (error)
+		return error;
+	if (!(read_msr(has_true ? MSR_VMX_TRUE_PRIMARY : MSR_VMX_PRIMARY) >> 32 &
+	      PRIMARY_NMI_WINDOW))
+		return vmx_refuse(refusal, -ENODEV, "VMX has no NMI-window exiting",
+				  PRIMARY_NMI_WINDOW);
+	if (!(read_msr(MSR_VMX_SECONDARY) >> 32 & SECONDARY_EPT))
+		return vmx_refuse(refusal, -ENODEV,
+				  "VMX has no extended page tables (secondary controls, EPT)",
+				  read_msr(MSR_VMX_SECONDARY));
+	error = fit(MSR_VMX_SECONDARY, SECONDARY_EPT | find_gating_controls(),
+		    SECONDARY_UNRESTRICTED_GUEST | SECONDARY_VPID, 0, &controls->secondary, refusal,
+		    "VMX cannot enable an instruction that CPUID announces (secondary controls)",
+		    "VMX insists on something that Veneer does not want (secondary controls)");
+	if (error || !(controls->primary & PRIMARY_TERTIARY_CONTROLS))
+		return error;
+	/* 64 bits that may be 1; none must (SDM 3D A.3.4). */
+	controls->tertiary = read_msr(MSR_VMX_TERTIARY) & TERTIARY_MSR_LIST;
+	return 0;
+}
+
+static int check_ept(struct vmx_controls *controls, struct refusal *refusal)
+{
+	const u64 needed = EPT_FOUR_LEVELS | EPT_WRITE_BACK | EPT_2_MIB_PAGES | EPT_INVEPT_ALL;
+	u64 found = read_msr(MSR_VMX_EPT_VPID_CAP);
+
+	if (needed & ~found)
+		return vmx_refuse(
+			refusal, -ENODEV,
+			"EPT lacks 4 levels, WB, 2-MiB pages or INVEPT of all contexts (IA32_VMX_EPT_VPID_CAP)",
+			needed & ~found);
+	/* A tag that cannot be flushed is worth nothing. */
+	if (EPT_INVVPID_ALL & ~found)
+		controls->secondary &= ~SECONDARY_VPID;
+	return 0;
+}
+
+int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal)
+{
+	bool has_true = read_msr(MSR_VMX_BASIC) & BASIC_TRUE_CONTROLS;
+	int error;
+
+	*controls = (struct vmx_controls){ 0 };
+	error = fit(has_true ? MSR_VMX_TRUE_PIN : MSR_VMX_PIN, PIN_NMI_EXITING | PIN_VIRTUAL_NMIS,
+		    0, PIN_RESERVED, &controls->pin, refusal,
+		    "VMX has no NMI exiting or no virtual NMIs (pin-based controls)",
+		    "VMX insists on exits that Veneer does not want (pin-based controls)");
+	if (!error)
+		error = fit_processor_controls(controls, has_true, refusal);
+	if (!error)
+		error = fit(has_true ? MSR_VMX_TRUE_EXIT : MSR_VMX_EXIT,
+			    EXIT_SAVE_DEBUG | EXIT_HOST_64_BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
+				    EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+			    0, EXIT_RESERVED, &controls->exit, refusal,
+			    "VM exits cannot switch DR7, PAT or EFER (VM-exit controls)",
+			    "VMX insists on something that Veneer does not want (VM-exit controls)");
+	if (!error)
+		error = fit(has_true ? MSR_VMX_TRUE_ENTRY : MSR_VMX_ENTRY,
+			    ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
+			    0, ENTRY_RESERVED, &controls->entry, refusal,
+			    "VM entries cannot switch DR7, PAT or EFER (VM-entry controls)",
+			    "VMX insists on something that Veneer does not want (VM-entry controls)");
+	return error ? error : check_ept(controls, refusal);
+}
+
+/*
+ * An unrestricted guest is used where there is one. Without it the guest must
+ * keep paging on, as every OS does that Veneer is slipped underneath of: it gets #GP for
+ * what turns paging off (vcpu->cr0_always), and INIT ends in a report.
+ */
+int vmx_examine(struct refusal *refusal)
+{
+	struct vmx_controls controls;
+	u64 basic, feature_control;
+	int error;
+
+	if (!has_feature(1, 0, ECX, 5))
+		return vmx_refuse(refusal, -ENODEV, "the processor has no VMX (CPUID 1 ECX.VMX)",
+				  0);
+	/* The MSRs exist wherever VMX does (SDM 4 table 2-2). */
+	feature_control = read_msr(MSR_FEATURE_CONTROL);
+	if (feature_control & FEATURE_CONTROL_LOCKED && !(feature_control & FEATURE_CONTROL_VMX))
+		return vmx_refuse(
+			refusal, -EPERM,
+			"firmware has switched VMX off and locked the switch (IA32_FEATURE_CONTROL)",
+			feature_control);
+	if (read_cr4() & CR4_VMXE)
+		return vmx_refuse(refusal, -EBUSY,
+				  "VMX is in use by another hypervisor (CR4.VMXE)", read_cr4());
+	basic = read_msr(MSR_VMX_BASIC);
+	if (basic & BASIC_ADDRESSES_32_BIT || BASIC_MEMORY_TYPE(basic) != MEMORY_TYPE_WB)
+		return vmx_refuse(
+			refusal, -ENODEV,
+			"VMX wants its structures below 4 GiB or uncached (IA32_VMX_BASIC)", basic);
+	error = vmx_find_controls(&controls, refusal);
+	if (error)
+		return error;
+	if (physical_address_bits() > 40 && !(read_msr(MSR_VMX_EPT_VPID_CAP) & BIT_ULL_AT(17)))
+		return vmx_refuse(
+			refusal, -ENODEV,
+			"more than 40 address bits, but no 1-GiB pages in EPT to map them with",
+			physical_address_bits());
+	return 0;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the VMX backend share. */
+#ifndef VENEER_VMX_H
+#define VENEER_VMX_H
+
+#include "../core/vcpu.h"
+#include "vmcs.h"
+
+#define MSR_MTRR_CAP 0xfe
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MSR_VMX_BASIC 0x480
+#define MSR_VMX_CR0_FIXED0 0x486
+#define MSR_VMX_CR0_FIXED1 0x487
+#define MSR_VMX_CR4_FIXED0 0x488
+#define MSR_VMX_CR4_FIXED1 0x489
+#define MSR_VMX_EPT_VPID_CAP 0x48c
+
+/* What a CPU's controls are, and what the processor can do besides. */
+struct vmx_controls {
+	u32 pin, primary, secondary, exit, entry;
+	u64 tertiary;
+};
+
+struct vmx_cpu {
+	void *vmxon_region, *vmcs;
+	struct vmx_controls controls;
+	/* As they were found: VMX operation insists on CR0.NE and CR4.VMXE. */
+	u64 old_cr0, old_cr4;
+	/* Built once, used by every CPU. */
+	u64 ept_pointer, msr_bitmap;
+	/* The VMCS is current and describes a guest. */
+	bool has_guest;
+	/* A field that VMWRITE refused while the VMCS was filled, behind what no field is. */
+	u64 refused_field;
+};
+
+static inline struct vmx_cpu *vmx_of(const struct vcpu *vcpu)
+{
+	return vcpu->backend_data;
+}
+
+/* Fill in a refusal; returns its error. */
+static inline int vmx_refuse(struct refusal *refusal, int error, const char *reason, u64 detail)
+{
+	*refusal = (struct refusal){ .error = error, .reason = reason, .detail = detail };
+	return error;
+}
+
+/* Filling the VMCS: a field that is refused is remembered. */
+static inline void vmx_set(struct vmx_cpu *vmx, u64 field, u64 value)
+{
+	if (!vmcs_write_safe(field, value))
+		vmx->refused_field = field;
+}
+
+/* capabilities.c: controls of this CPU from its capability MSRs, or what it lacks. */
+int vmx_examine(struct refusal *refusal);
+int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal);
+
+/* ept.c: the identity map that all CPUs share; 0, or a negative errno. */
+int vmx_build_ept(u64 *ept_pointer);
+
+/* setup.c */
+int vmx_allocate(struct vcpu *vcpu);
+int vmx_enable(struct vcpu *vcpu, struct refusal *refusal);
+void vmx_disable(struct vcpu *vcpu);
+int vmx_enter(struct vcpu *vcpu, struct refusal *refusal);
+
+/* state.c: fill the VMCS that is current. */
+void vmx_fill_guest_state(const struct vcpu *vcpu);
+void vmx_fill_host_state(const struct vcpu *vcpu);
+
+/* leave.c: back to the guest's state without VMX; and back to where the launch failed. */
+void vmx_leave(struct vcpu *vcpu);
+__attribute__((noreturn)) void vmx_return_from_failed_entry(struct vcpu *vcpu);
+
+/* entry_checks.c: which rule of VM entry the VMCS breaks, as text; "" if it is none that we know. */
+void vmx_find_broken_rules(const struct vcpu *vcpu, char *buffer, size_t size);
+
+/* reset.c: INIT and SIPI (SDM 3A 9.1.4, 9.4.4). */
+void vmx_receive_init(struct vcpu *vcpu);
+void vmx_receive_sipi(struct vcpu *vcpu);
+
+/* enter.S */
+enum vmx_launch_result {
+	VMX_IN_GUEST_MODE,
+	/* VMLAUNCH failed: VMfailInvalid or VMfailValid; nothing has changed. */
+	VMX_FAILED,
+	/* The processor refused the guest state and loaded the host's; we are back from there. */
+	VMX_ENTRY_REFUSED,
+};
+int vmx_launch(struct vcpu *vcpu);
+extern const char vmx_exited[], vmx_entry_refused[];
+
+/*
+ * fast.c: called by enter.S first, when only RAX, RBX, RCX, RDX, RSI and RDI
+ * of the guest are in the frame; the file is compiled so that it touches no
+ * other register (subject.mk). False: nothing has been done.
+ */
+bool vmx_handle_plain_cpuid(struct vcpu *vcpu, struct regs *regs);
+
+/* exit.c: called by enter.S then, with all of them there; does not return when Veneer leaves this CPU. */
+void vmx_handle_exit(struct vcpu *vcpu);
+/* VMRESUME has failed. */
+__attribute__((noreturn)) void vmx_resume_failed(struct vcpu *vcpu);
+
+/* guest.c: struct backend's view of the guest. */
+u64 vmx_read(struct vcpu *vcpu, enum guest_field field);
+void vmx_write(struct vcpu *vcpu, enum guest_field field, u64 value);
+unsigned int vmx_instruction_length(struct vcpu *vcpu);
+void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code);
+void vmx_end_shadow(struct vcpu *vcpu);
+void vmx_single_step(struct vcpu *vcpu);
+void vmx_request_nmi_window(struct vcpu *vcpu, bool wanted);
+
+#endif
