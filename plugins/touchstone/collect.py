@@ -14,7 +14,7 @@ from touchstone.facts import static_facts
 from touchstone.inventory import Target
 from touchstone.items import CHECK, CheckOnTarget, mark_item, register_words
 from touchstone.outcomes import NotJudged
-from touchstone.reporting.failure import failure_text
+from touchstone.reporting.failure import failure_repr
 from touchstone.run import Run, run_of
 from touchstone.suite import requires
 from touchstone.suite.load import load
@@ -114,7 +114,7 @@ class CheckItem(pytest.Function):
         """What a person needs to see, instead of a traceback through this plugin."""
         place = self.stash[CHECK]
         if isinstance(excinfo.value, AssertionError | NotJudged) and place.record is not None:
-            return failure_text(self, place.record, excinfo.value)
+            return failure_repr(self, place.record, excinfo)
         return super().repr_failure(excinfo)
 
 

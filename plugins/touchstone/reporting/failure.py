@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.outcomes import CaseRun, CheckRecord, NotJudged
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
-from touchstone.suite.judge import Table
+from touchstone.suite.judge import Row, Table
 
 if TYPE_CHECKING:
     import pytest
@@ -20,14 +21,25 @@ MAX_TABLES = 3
 """Tables that a failure prints; Allure has all of them."""
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
+_ANSWER = re.compile(r"[=!]\d+ ")
+_PLACE = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 
 
-def failure_text(item: pytest.Item, record: CheckRecord, error: BaseException) -> str:
+def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    """The text in pytest's own kind of representation, so that summaries show what differs, and where."""
+    shown = excinfo.getrepr(style="native")
+    shown.reprtraceback.reprentries[0].lines = [
+        f"{line}\n" for line in failure_lines(item, record, excinfo.value)
+    ]
+    if shown.reprcrash is not None:
+        shown.reprcrash.path = str(record.check.source.path)
+        shown.reprcrash.lineno = record.check.source.line
+        shown.reprcrash.message = str(excinfo.value)
+    return shown
+
+
+def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) -> Iterator[str]:
     """Everything that a person needs to act on a check that is not conformant."""
-    return "\n".join(_lines(item, record, error))
-
-
-def _lines(item: pytest.Item, record: CheckRecord, error: BaseException) -> Iterator[str]:
     check = record.check
     yield f"{check.title}"
     yield f"{record.target.name}: {error}"
@@ -46,15 +58,16 @@ def _lines(item: pytest.Item, record: CheckRecord, error: BaseException) -> Iter
 
 def evidence_lines(record: CheckRecord) -> Iterator[str]:
     """Tables, disassembly, exits, serial log, autopsy: as much of it as there is."""
-    shown = 0
-    for run in failing(record):
-        for table in _tables(run):
-            shown += 1
-            if shown <= MAX_TABLES:
-                yield ""
-                yield from table_lines(run, table)
-    if shown > MAX_TABLES:
-        yield f"(and {shown - MAX_TABLES} more of these)"
+    groups = [group for run in failing(record) for group in alike(run)]
+    for run, tables in groups[:MAX_TABLES]:
+        yield ""
+        yield from table_lines(run, tables[0], [table.cpu for table in tables[1:]])
+    if len(groups) > MAX_TABLES:
+        rest = groups[MAX_TABLES:]
+        yield ""
+        yield "the same goes for, or differs elsewhere in: " + "; ".join(
+            heading(run, t[0].cpu) for run, t in rest
+        )
     ended = next((run for run in record.runs if run.ended is not None or run.refused is not None), None)
     if ended is not None:
         yield ""
@@ -69,10 +82,10 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
     if record.autopsy is not None:
         yield ""
         yield from autopsy_lines(record.autopsy)
-    elif record.serial.strip():
+    elif said := [line for line in record.serial.splitlines() if line.strip() and not _ANSWER.match(line)]:
         yield ""
-        yield "serial log"
-        yield from (f"    {line}" for line in tail(record.serial))
+        yield "serial log, without the agent's answers"
+        yield from (f"    {line}" for line in tail("\n".join(said)))
 
 
 def failing(record: CheckRecord) -> list[CaseRun]:
@@ -80,9 +93,21 @@ def failing(record: CheckRecord) -> list[CaseRun]:
     return [run for run in record.runs if run.differences]
 
 
-def _tables(run: CaseRun) -> list[Table]:
+def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
+    """The tables of the CPUs on which something differs; CPUs with the same differences are one group."""
     wrong = {difference.cpu for difference in run.differences}
-    return [] if run.judgement is None else [table for table in run.judgement.tables if table.cpu in wrong]
+    groups: dict[tuple[tuple[str, str, str], ...], list[Table]] = {}
+    for table in run.judgement.tables if run.judgement is not None else ():
+        if table.cpu in wrong:
+            rows = [row for row in table.rows if row.ok is False]
+            key = tuple((row.name, _placeless(row.expected), _placeless(row.measured)) for row in rows)
+            groups.setdefault(key, []).append(table)
+    return [(run, tables) for tables in groups.values()]
+
+
+def _placeless(text: str) -> str:
+    """An address within a CPU's slot without its number, which differs from CPU to CPU."""
+    return _PLACE.sub(r"\1", text)
 
 
 def heading(run: CaseRun, cpu: int | None = None) -> str:
@@ -93,24 +118,37 @@ def heading(run: CaseRun, cpu: int | None = None) -> str:
     return ", ".join(parts) or "the probe"
 
 
-def table_lines(run: CaseRun, table: Table, *, everything: bool = False) -> Iterator[str]:
-    """Expected against measured on one CPU, and the probe with an arrow where it ended."""
-    rows = [row for row in table.rows if everything or row.ok is not None]
+def table_lines(
+    run: CaseRun, table: Table, others: Sequence[int] = (), *, everything: bool = False
+) -> Iterator[str]:
+    """Expected against measured on one CPU, and the probe with an arrow where it ended.
+
+    ``others`` are CPUs of which the same is true. Unless ``everything`` is asked for, rows are left out that
+    only say that something was to stay as it was, and did.
+    """
+    rows = [row for row in table.rows if everything or matters(row)]
+    quiet = [row.name for row in table.rows if not everything and row.ok and not matters(row)]
     cells = [("", "", "given", "expected", "measured")]
     cells += [
         ("!!" if row.ok is False else "", row.name, row.given, row.expected, row.measured) for row in rows
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    yield heading(run, table.cpu)
+    also = f" (and the same on CPU {', '.join(map(str, others))})" if others else ""
+    yield heading(run, table.cpu) + also
     for row in cells:
-        yield (
-            "    "
-            + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)).rstrip()
-        )
+        text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
+        yield f"    {text}".rstrip()
+    if quiet:
+        yield f"        as expected: {' '.join(quiet)}"
     result = next((result for result in run.results if result.cpu == table.cpu), None)
     if result is not None:
         yield ""
         yield from (f"    {line}" for line in probe_lines(run, result))
+
+
+def matters(row: Row) -> bool:
+    """Whether a reader of a failure wants to see a row."""
+    return row.ok is False or (row.ok is True and not row.expected.endswith(("unchanged", "native")))
 
 
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
