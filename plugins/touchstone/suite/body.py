@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from touchstone.suite.model import Body
 from touchstone.suite.operands import number
-from touchstone.suite.problems import Problem, meant
+from touchstone.suite.problems import Problem
 from touchstone.suite.registers import SUB_REGISTERS
 
 DIRECTIVES = (
@@ -139,7 +139,9 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
     if not word.startswith(".") or word == ".":
         return None
     if word not in DIRECTIVES:
-        return f"the directive {word} is not allowed in a body{meant(word, DIRECTIVES)}; .byte to .octa are"
+        return (
+            f"the directive {word} is not allowed in a body, which is code and data (.byte to .octa, .align)"
+        )
     if word in _SIZED:
         for argument in "".join(item.tokens[1:]).split(","):
             value = number(argument.strip())

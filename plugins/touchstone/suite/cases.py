@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
-from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement
+from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement, Source
 from touchstone.suite.operands import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import meant
@@ -114,18 +114,23 @@ def _read(
 ) -> list[tuple[str | None, Body, Given, Expectation]]:
     """(vendor, body, given, expectation) of every body, with the variables replaced."""
     used: set[str] = set()
-    start = given(doc, _replaced(doc, keys["given"][1], scope, used)) if "given" in keys else Given()
-    end = expect(doc, _replaced(doc, keys["expect"][1], scope, used))
+    before = len(doc.problems)
+    given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
+    expect_node = _replaced(doc, keys["expect"][1], scope, used)
+    if len(doc.problems) > before:
+        return []  # what a variable should have been nobody knows: more problems would be noise
+    start = given(doc, given_node) if given_node else Given()
+    end = expect(doc, expect_node)
     found = []
     for vendor, node in _bodies(doc, keys["run"][1]):
         body = doc.body(_in_text(node, scope, used))
         if body is None:
             continue
         doc.problems.extend(bodies.check(body))
-        _labels(doc, keys, body, start, end)
+        _labels(doc, given_node, expect_node, body, start, end)
         found.append((vendor, body, start, end))
     for name in scope:
-        if name not in used:
+        if name not in used and len(doc.problems) == before:
             doc.wrong(scope[name], f"each.{name} is used nowhere: write {{{name}}} in run, given or expect")
     return found
 
@@ -139,16 +144,19 @@ def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
 
 
 def _labels(
-    doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]], body: Body, start: Given, end: Expectation
+    doc: Document, given_node: Node | None, expect_node: Node, body: Body, start: Given, end: Expectation
 ) -> None:
     """Every label that is named must be in the body."""
-    named = [(value, keys["given"][1]) for value in (*start.registers.values(), *start.debug.values())]
-    named += [(value, keys["expect"][1]) for value in (end.rip,) if value is not None]
-    places = [(value, doc.at(node)) for value, node in named if isinstance(value, Place)]
+    places: list[tuple[Place, Source]] = []
+    for name, value in (*start.registers.items(), *start.debug.items()):
+        if isinstance(value, Place) and given_node:
+            places.append((value, doc.at(_value_of(given_node, name))))
+    if isinstance(end.rip, Place):
+        places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:
-        for value in (item.value, *item.values):
-            if isinstance(value, Place) and item.source:
-                places.append((value, item.source))
+        for wanted in (item.value, *item.values):
+            if isinstance(wanted, Place) and item.source:
+                places.append((wanted, item.source))
     if not places:
         return
     known = ["end", *bodies.labels(body)]
@@ -158,6 +166,12 @@ def _labels(
                 f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
             )
             doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
+
+
+def _value_of(node: Node, name: str) -> Node:
+    """The value of a key of a mapping, else the mapping."""
+    pairs = node.value if isinstance(node, MappingNode) else ()
+    return next((value for key, value in pairs if key.value == name), node)
 
 
 def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:

@@ -12,7 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from touchstone.suite.model import FieldExpectation, Place, Value
 from touchstone.suite.operands import number, operand
 from touchstone.suite.positions import Document, octal_hint
-from touchstone.suite.problems import meant
+from touchstone.suite.problems import meant, meant_or_all
 from touchstone.suite.registers import SUB_REGISTERS, TABLES, Bits, table, table_names
 
 _KEY = re.compile(
@@ -117,7 +117,7 @@ def bit(doc: Document, key: Node, whole: Spot, name: str, what: str) -> Spot | N
     assert whole.bits is not None
     field = whole.bits.get(name)
     if field is None:
-        doc.wrong(key, f"{whole.table} has no bit '{name}'{meant(name, whole.bits)}")
+        doc.wrong(key, f"{whole.table} has no bit '{name}'{meant_or_all(name, whole.bits)}")
         return None
     if field.low + field.width > whole.width:
         doc.wrong(

@@ -9,7 +9,7 @@ from touchstone.suite import memory, msrs
 from touchstone.suite.model import Given, Value
 from touchstone.suite.operands import number, operand
 from touchstone.suite.positions import Document, octal_hint
-from touchstone.suite.problems import meant
+from touchstone.suite.problems import meant, meant_or_all
 from touchstone.suite.registers import SUB_REGISTERS, TABLES
 
 KEEP = 8
@@ -101,7 +101,7 @@ def _named_bits(doc: Document, name: str, node: Node) -> tuple[int, int]:
     for bit, key, value in doc.entries(node, name):
         field = table.get(bit)
         if field is None:
-            doc.wrong(key, f"{name} has no bit '{bit}'{meant(bit, table)}")
+            doc.wrong(key, f"{name} has no bit '{bit}'{meant_or_all(bit, table)}")
             continue
         number_ = doc.number(value, f"{name}.{bit}", 0, 2**field.width - 1)
         if number_ is not None:

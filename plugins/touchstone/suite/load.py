@@ -215,8 +215,9 @@ class _Reader:
         start, end = entry.start_mark.line, self._end(entry)
         return Check(
             identity or "", title or "", self.area or "", level, cite, _phase(doc, keys, self.phase),
-            self.needs + _requires(doc, keys), found, self._timeout(keys), claims, self._words(keys, "tags"),
-            self._proves(keys), "\n".join(doc.lines[start:end]), doc.at(entry), end,
+            self.needs + _requires(doc, keys), found, self._timeout(keys), claims,
+            tuple(word for word, _ in self._words(keys, "tags")), self._proves(keys),
+            "\n".join(doc.lines[start:end]), doc.at(entry), end,
         )  # fmt: skip
 
     def _id(self, keys: Keys) -> str | None:
@@ -247,28 +248,24 @@ class _Reader:
             return TIMEOUT
         return float(text)
 
-    def _words(self, keys: Keys, name: str) -> tuple[str, ...]:
-        if name not in keys:
-            return ()
-        words = []
-        for item in self.doc.items(keys[name][1], name):
+    def _words(self, keys: Keys, name: str) -> Iterator[tuple[str, Node]]:
+        for item in self.doc.items(keys[name][1], name) if name in keys else ():
             text = self.doc.scalar(item, name)
             if text is not None and not _WORD.fullmatch(text):
                 self.doc.wrong(
                     item, f"'{text}' cannot be one of {name}: letters, digits, '.', '-' and '_' only"
                 )
             elif text is not None:
-                words.append(text)
-        return tuple(words)
+                yield text, item
 
     def _proves(self, keys: Keys) -> tuple[str, ...]:
-        words = self._words(keys, "proves")
-        if self.requirements is not None:
-            for word in words:
-                if word not in self.requirements:
-                    near = meant(word, self.requirements) or "; conformance/requirements.yaml lists them"
-                    self.doc.wrong(keys["proves"][1], f"there is no requirement '{word}'{near}")
-        return words
+        words = []
+        for word, item in self._words(keys, "proves"):
+            if self.requirements is not None and word not in self.requirements:
+                near = meant(word, self.requirements) or "; conformance/requirements.yaml lists them"
+                self.doc.wrong(item, f"there is no requirement '{word}'{near}")
+            words.append(word)
+        return tuple(words)
 
     def _end(self, entry: MappingNode) -> int:
         """Number of the entry's last line that says something."""

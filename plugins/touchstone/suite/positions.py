@@ -23,6 +23,7 @@ from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant, one
 
 _MARKED = "\ue000"  # stands for a # that is not to start a comment
 _MNEMONIC = re.compile(rf"#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
+_BRACKETS = re.compile(r"[{,]\s*\w+\[[\w:]+\]\s*:")
 _BRACED = re.compile(r"\{[A-Za-z_][\w-]*\}")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml breaks lines
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -59,8 +60,11 @@ class Document:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line, mark.column) if mark else (0, 0)
             what = ", ".join(part for part in (error.context, error.problem) if part)
-            if line < len(self.lines) and "\t" in self.lines[line]:
+            written = self.lines[line] if line < len(self.lines) else ""
+            if "\t" in written:
                 what += "; the line contains a tab: YAML indents with spaces"
+            elif _BRACKETS.search(written):
+                what += '; between { and } a key with brackets is written in quotes: "rax[63:32]"'
             self.problems.add(Source(self.path, line + 1, column + 1), f"not YAML: {what}")
         except yaml.reader.ReaderError as error:
             before = text[: error.position] if isinstance(error.position, int) else ""
@@ -131,7 +135,7 @@ class Document:
         """The text of a scalar, never empty; None after a problem."""
         if type(node) is ScalarNode and not node.tag:
             text = plain(node.value)
-            if node.style is None and text in _NULLS:
+            if not node.style and text in _NULLS:
                 place = node.start_mark
                 line = self.lines[place.line] if place.line < len(self.lines) else ""
                 comment = re.search(r"\s(#\S+)", line)
@@ -143,12 +147,7 @@ class Document:
             return text
         if type(node) is MappingNode and node.flow_style and len(node.value) == 1:
             key, value = node.value[0]
-            if (
-                type(key) is ScalarNode
-                and type(value) is ScalarNode
-                and value.style is None
-                and not value.value
-            ):
+            if type(key) is ScalarNode and type(value) is ScalarNode and not value.style and not value.value:
                 name = key.value
                 self.wrong(
                     node, f'YAML takes {{{name}}} for a mapping; to use the variable, quote it: "{{{name}}}"'
@@ -165,7 +164,7 @@ class Document:
         if not text.strip():
             self.wrong(node, f"{what} is empty")
             return None
-        if isinstance(node, ScalarNode) and node.style is None:
+        if isinstance(node, ScalarNode) and not node.style:
             rest = self.lines[node.end_mark.line][node.end_mark.column :]
             lost = re.match(r"\s+(#\S+)", rest)
             if lost:
@@ -230,7 +229,7 @@ class Document:
                 written = self.lines[row] if row < len(self.lines) else ""
                 sources.append(Source(self.path, row + 1, len(written) - len(written.lstrip()) + 1))
             else:
-                sources.append(Source(self.path, start.line + 1, start.column + 1 + (node.style is not None)))
+                sources.append(Source(self.path, start.line + 1, start.column + 1 + bool(node.style)))
             lines.append(stripped)
         if not lines:
             self.wrong(node, "run has no instruction")
@@ -263,7 +262,7 @@ def kind_of(node: Node) -> str:
     if isinstance(node, SequenceNode):
         return "a list"
     assert isinstance(node, ScalarNode)
-    return "nothing" if node.style is None and node.value in _NULLS else f"'{plain(node.value)}'"
+    return "nothing" if not node.style and node.value in _NULLS else f"'{plain(node.value)}'"
 
 
 def octal_hint(text: str) -> str:

@@ -43,6 +43,9 @@ class Problems:
         for problem in problems:
             self._found[problem] = None
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def __bool__(self) -> bool:
         return bool(self._found)
 
@@ -63,6 +66,12 @@ def meant(word: str, known: Iterable[str]) -> str:
             name for name in words if len(word) > 1 and word.lower() == name.replace("-", "").replace("_", "")
         ]
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def meant_or_all(word: str, known: Iterable[str]) -> str:
+    """``meant``, or all known words when none is near: ``; it has cf, pf, af``."""
+    words = list(known)
+    return meant(word, words) or f"; it has {', '.join(words)}"
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -112,13 +112,13 @@ class _Test:
     def _holds(self, fact: Fact) -> bool:
         if self.op == "is":
             return fact not in (False, 0, "", "false", "no", "none")
+        if self.op not in ("in", "not in", "==", "!=") and isinstance(fact, str):
+            return False  # a word is neither more nor less than a number
         values = [_like(fact, value) for value in self.values]
         if self.op == "in":
             return fact in values
         if self.op == "not in":
             return fact not in values
-        if isinstance(fact, str) is not isinstance(values[0], str):
-            return self.op == "!="
         return _COMPARE[self.op](fact, values[0])
 
     def names(self) -> frozenset[str]:

@@ -1,0 +1,116 @@
+"""The JSON Schema of a suite, for editors: completion and a first look. The loader says the rest, and better.
+
+``python -m touchstone.suite.schema > conformance/suite.schema.json`` renews it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+from touchstone.machine.probe import GPRS
+from touchstone.suite.body import DIRECTIVES
+from touchstone.suite.cases import ON, VENDORS
+from touchstone.suite.given import CONTROL, DEBUG
+from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, LEVELS, SUITE_KEYS
+from touchstone.suite.model import AREAS, PHASES
+from touchstone.suite.registers import TABLES
+
+_INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
+Schema = dict[str, object]
+_TEXT: Schema = {"type": "string"}
+_NUMBER: Schema = {"type": ["integer", "string"]}
+_SCALAR: Schema = {"type": ["integer", "string", "number", "boolean"]}
+
+
+def _listed(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def _object(properties: dict[str, Schema], required: tuple[str, ...] = (), **more: object) -> Schema:
+    found: Schema = {"type": "object", "properties": properties, "additionalProperties": False, **more}
+    if required:
+        found["required"] = list(required)
+    return found
+
+
+def _bits(name: str) -> Schema:
+    return {"type": "object", "propertyNames": {"enum": list(TABLES[name])}, "additionalProperties": _NUMBER}
+
+
+def _given() -> Schema:
+    properties: dict[str, Schema] = {"gprs": {"enum": ["random", "zero"]}}
+    properties["rflags"] = {"anyOf": [_NUMBER, _bits("rflags")]}
+    properties |= {name: _bits(name) for name in CONTROL}
+    properties |= {name: {"anyOf": [_NUMBER, _bits(name)]} if name in TABLES else _NUMBER for name in DEBUG}
+    properties["memory"] = {"type": "object"}
+    properties["at"] = _NUMBER
+    properties["keep"] = _listed(_NUMBER)
+    return _object(properties, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
+
+
+def _expect() -> Schema:
+    named: dict[str, Schema] = {
+        "native": {"type": "boolean"},
+        "exception": _TEXT,
+        "rip": {"type": ["integer", "string", "object"]},
+        "gprs": {"enum": ["unchanged"]},
+        "memory": {"type": "object"},
+        "exits": {"type": "object", "additionalProperties": _NUMBER},
+    }
+    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr6)"
+    return {
+        "anyOf": [{"const": "native"}, _object(named, patternProperties={registers: {}}, minProperties=1)]
+    }
+
+
+def schema() -> Schema:
+    """The schema as a value that ``json`` can write (JSON Schema draft 2020-12)."""
+    cite = _listed(_object({name: _SCALAR for name in CITE_KEYS}, ("doc", "title", "says")))
+    common: dict[str, Schema] = {
+        "requires": {
+            "type": "string",
+            "description": "cpus >= 2, vendor == intel, subject.CLAIM, cpuid.FEATURE",
+        },
+        "phase": {"enum": list(PHASES)},
+        "cite": cite,
+    }
+    run = f"GNU as, Intel syntax; directives: {' '.join(DIRECTIVES)}"
+    check: dict[str, Schema] = {
+        **common,
+        "id": {"type": "string", "pattern": rf"^({'|'.join(AREAS)})\.[a-z0-9]+([.-][a-z0-9]+)*$"},
+        "title": _TEXT,
+        "level": {"enum": list(LEVELS)},
+        "proves": _listed(_TEXT),
+        "claims": {"type": "boolean"},
+        "each": {
+            "type": "object",
+            "properties": {"cpl": _listed({"enum": [0, 3]}), "on": _listed({"enum": list(ON)})},
+            "additionalProperties": _listed(_SCALAR),
+        },
+        "given": _given(),
+        "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
+        "expect": _expect(),
+        "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
+        "tags": _listed(_TEXT),
+    }
+    assert set(check) == set(CHECK_KEYS)
+    checks = {"type": "array", "minItems": 1, "items": _object(check, ("id", "title", "run", "expect"))}
+    suite: dict[str, Schema] = {**common, "suite": _TEXT, "area": {"enum": list(AREAS)}, "checks": checks}
+    assert set(suite) == set(SUITE_KEYS)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Touchstone suite",
+        **_object(suite, ("suite", "area", "checks")),
+    }
+
+
+def text() -> str:
+    """The schema as the file holds it: the innermost lists and objects in one line each."""
+    long = json.dumps(schema(), indent=1, ensure_ascii=False)
+    return _INNERMOST.sub(lambda found: " ".join(found[0].split()), long) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
