@@ -155,6 +155,7 @@ def test_a_request_says_everything_that_was_asked_for():
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_a_number_is_never_taken_for_an_address(number):
     text = encode_operand(Operand(offset=number))

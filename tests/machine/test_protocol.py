@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from touchstone.machine.protocol import (
@@ -89,12 +89,14 @@ def test_log_text_is_no_line_of_the_protocol(line):
     assert parse_line(line) is None
 
 
+@settings(deadline=None)
 @given(ANSWERS, st.binary(max_size=60).filter(lambda text: b"\n" not in text))
 @example(Answer("01234567", 1, True, {}), b"CPU 3: =1 01234567 1 ok #")
 def test_an_answer_behind_half_a_line_of_somebody_else_is_found(answer, before):
     assert parse_line(before + written(answer).rstrip(b"\n")) == answer
 
 
+@settings(deadline=None)
 @given(ANSWERS, st.data())
 def test_one_changed_byte_is_never_an_answer_of_ours(answer, data):
     line = bytearray(written(answer).rstrip(b"\n"))
@@ -105,6 +107,7 @@ def test_one_changed_byte_is_never_an_answer_of_ours(answer, data):
     assert not isinstance(parsed, Answer | Event)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.one_of(ANSWERS, st.binary(max_size=50).filter(lambda text: b"=1 " not in text)), max_size=8),
     st.data(),

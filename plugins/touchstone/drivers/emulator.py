@@ -66,7 +66,7 @@ class EmulatorDriver(AgentDriver):
         return self._launch(progress)
 
     def reset(self, progress: Progress) -> TargetInfo:
-        """See Driver. With a new process."""
+        """See Driver. With a new process: faster than the reset line, and as cold as a machine can be."""
         if self._image is None:
             return self.start(progress)
         self.stop()

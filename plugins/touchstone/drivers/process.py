@@ -222,16 +222,21 @@ def _leave_nothing_behind() -> None:
         directory.remove()
 
 
-def check_memory(mib: int, overhead_mib: int = 96) -> None:
-    """InfrastructureError unless the host has ``mib`` (and what an emulator itself needs) to spare."""
+def available_mib() -> int | None:
+    """Memory that the host can give away, in MiB; None where it does not tell."""
     try:
         with open("/proc/meminfo", encoding="ascii") as meminfo:
             fields = dict(line.split(":", 1) for line in meminfo)
-        available = int(fields["MemAvailable"].split()[0]) // 1024
+        return int(fields["MemAvailable"].split()[0]) // 1024
     except (OSError, KeyError, ValueError):
-        return
-    if available < mib + overhead_mib:
+        return None
+
+
+def check_memory(mib: int, overhead_mib: int = 96) -> None:
+    """InfrastructureError unless the host has ``mib`` (and what an emulator itself needs) to spare."""
+    available = available_mib()
+    if available is not None and available < mib + overhead_mib:
         raise InfrastructureError(
             f"not enough free memory: {mib + overhead_mib} MiB are needed, {available} MiB are available "
-            "(give the target less with memory_mib, or end something)"
+            "(give the target less with memory-mib, or end something)"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from touchstone.drivers.base import DeathNotice, ImageProvider, Progress
 from touchstone.drivers.emulator import EmulatorDriver, Evidence, options_of
+from touchstone.drivers.nested import decide
 from touchstone.drivers.process import EmulatorProcess, private_directory
 from touchstone.drivers.qmp import Monitor, MonitorRefused
 from touchstone.machine.driver import InfrastructureError, TargetError, TargetInfo
@@ -23,7 +23,7 @@ OLDEST = (7, 2)
 INSTALL = "apt-get install qemu-system-x86"
 
 OPTIONS: Mapping[str, type] = {"accel": str, "machine": str, "binary": str, "arguments": list}
-"""``accel``: tcg or kvm; ``machine``: its -machine; ``binary``: its program; ``arguments``: more of them."""
+"""``accel``; ``machine``: QEMU's -machine; ``binary``: its program; ``arguments``: more of them."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,19 @@ class QemuSettings:
     """The options of ``OPTIONS``, checked."""
 
     accel: str
+    """``tcg``, ``kvm``, or ``auto``: KVM if it nests SVM on this host, else the software CPU."""
     machine: str
     binary: str
     arguments: tuple[str, ...]
-    cpu: str
-    """QEMU's -cpu."""
 
 
 def read_settings(settings: TargetSettings) -> QemuSettings:
     """What QEMU is asked for. SettingsError for what it could not be."""
     options = options_of(settings, OPTIONS, "QEMU's driver")
     accel = str(options.get("accel", "kvm" if settings.vendor == "intel" else "tcg"))
-    if accel not in ("tcg", "kvm"):
-        raise SettingsError("accel", f"{accel!r} is neither 'tcg' nor 'kvm'")
-    if accel == "tcg" and settings.vendor == "intel":
+    if accel not in ("tcg", "kvm", "auto"):
+        raise SettingsError("accel", f"{accel!r} is none of 'tcg', 'kvm' and 'auto'")
+    if accel != "kvm" and settings.vendor == "intel":
         raise SettingsError("accel", "QEMU's software CPU has no VMX; KVM has it ('kvm'), and Bochs")
     arguments = options.get("arguments", [])
     assert isinstance(arguments, list)
@@ -55,14 +54,17 @@ def read_settings(settings: TargetSettings) -> QemuSettings:
         machine=str(options.get("machine", "pc")),
         binary=str(options.get("binary", "qemu-system-x86_64")),
         arguments=tuple(arguments),
-        cpu=_cpu_model(settings, accel),
     )
 
 
-def _cpu_model(settings: TargetSettings, accel: str) -> str:
-    """The model, told not to give itself away as virtual: a bare machine has no CPUID leaf 0x40000000."""
+def cpu_model(settings: TargetSettings, accel: str) -> str:
+    """QEMU's -cpu: the model, told not to give itself away as virtual.
+
+    A bare machine has no CPUID leaf 0x40000000, and claims no hypervisor in leaf 1.
+    """
     default = ("host" if accel == "kvm" else "EPYC") + (",+svm,+npt" if settings.vendor == "amd" else ",+vmx")
-    model = settings.cpu_model or default
+    chosen_for_tcg = accel == "kvm" and settings.options.get("accel") == "auto"
+    model = default if chosen_for_tcg else settings.cpu_model or default
     said = {word.lstrip("+-").split("=")[0] for word in model.split(",")[1:]}
     for name, flag in (("hypervisor", "-hypervisor"), ("tcg-cpuid", "tcg-cpuid=off"), ("kvm", "kvm=off")):
         if name not in said and not (accel == "tcg" and name == "kvm"):
@@ -82,17 +84,17 @@ class QemuDriver(EmulatorDriver):
         self._qemu = read_settings(settings)
         self.program = self._qemu.binary
         self.boot_timeout = 20.0 + settings.cpus
+        self._accel = self._qemu.accel
         self._monitor: Monitor | None = None
-        self._was_reset = threading.Event()
 
-    def reset(self, progress: Progress) -> TargetInfo:
-        """See Driver. By the reset line where QEMU still listens, else with a new process."""
-        if self._image is not None and self._client is not None and self._alive():
-            try:
-                return self._reset_line(progress)
-            except TargetError as error:
-                progress(f"{self.name}: {str(error).splitlines()[0]}; starting a new QEMU")
-        return super().reset(progress)
+    def start(self, progress: Progress) -> TargetInfo:
+        """See Driver."""
+        if self._accel == "auto":
+            decision = decide("amd", progress)
+            self._accel = "kvm" if decision.possible else "tcg"
+            if decision.reason:
+                progress(f"{self.name}: QEMU's software CPU, for {decision.reason}")
+        return super().start(progress)
 
     def inject_nmi(self) -> None:
         """See Driver. QEMU's inject-nmi gives one to every CPU."""
@@ -139,8 +141,15 @@ class QemuDriver(EmulatorDriver):
             self._qemu.binary,
             *("-name", self.name, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-machine", self._qemu.machine),
-            *("-accel", "tcg,thread=multi" if self._qemu.accel == "tcg" else "kvm"),
-            *("-cpu", self._qemu.cpu, "-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
+            *("-accel", "tcg,thread=multi" if self._accel == "tcg" else self._accel),
+            *(
+                "-cpu",
+                cpu_model(self.settings, self._accel),
+                "-smp",
+                str(self.settings.cpus),
+                "-m",
+                str(self.settings.memory_mib),
+            ),
             *("-kernel", str(self._image_file())),
             # A machine that resets or shuts down stops instead, and keeps its state for the autopsy.
             *("-action", "reboot=shutdown", "-action", "shutdown=pause", "-action", "panic=pause"),
@@ -154,37 +163,12 @@ class QemuDriver(EmulatorDriver):
         return self._image.elf
 
     def _description(self) -> str:
-        return f"{self._qemu.accel}, {self._qemu.cpu}"
+        return f"{self._accel}, {cpu_model(self.settings, self._accel)}"
 
     def _release(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
-
-    def _reset_line(self, progress: Progress) -> TargetInfo:
-        assert self._client is not None
-        assert self._channel is not None
-        assert self._death is not None
-        progress("resetting the machine")
-        began = time.monotonic()
-        monitor = self._living_monitor()
-        self._death.disarm()
-        monitor.execute("stop")
-        self._log.append(self._channel.drain())
-        self._client.forget()
-        # With reboot=shutdown, QEMU takes even our own reset for a reason to shut down.
-        monitor.execute("set-action", reboot="reset")
-        self._was_reset.clear()
-        monitor.execute("system_reset")
-        if not self._was_reset.wait(5.0):
-            raise InfrastructureError("QEMU did not reset the machine within 5 s")
-        monitor.execute("set-action", reboot="shutdown")
-        self._death.arm()
-        self._lost = None
-        monitor.execute("cont")
-        info = self._greet(self._client, self.boot_timeout)
-        self.reach_seconds = time.monotonic() - began
-        return info
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
         """In the loop's thread: an event that tells of a death gives notice of it."""
@@ -192,9 +176,7 @@ class QemuDriver(EmulatorDriver):
         if death is None:
             return
         name, data = event["event"], event.get("data", {})
-        if name == "RESET" and not data.get("guest"):
-            self._was_reset.set()
-        elif name in ("SHUTDOWN", "RESET"):
+        if name in ("SHUTDOWN", "RESET"):
             death.give(_describe_reset(name, data))
         elif name == "GUEST_PANICKED":
             death.give(f"guest panic (QEMU: GUEST_PANICKED, {data.get('action', '')})")

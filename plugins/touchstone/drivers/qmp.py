@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from qemu.qmp.qmp_client import ExecInterruptedError, ExecuteError
 from touchstone.machine.driver import InfrastructureError
 
 T = TypeVar("T")
+
+# Whatever it logs as an error, it raises too; we say it once.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 class MonitorGone(InfrastructureError):
@@ -96,6 +100,7 @@ class Monitor:
         self._thread = LoopThread.shared()
         self._on_event = on_event
         self._negotiated: concurrent.futures.Future[None] | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._client = self._thread.call(self._listen(path, name), 5)
 
     async def _listen(self, path: Path, name: str) -> QMPClient:
@@ -107,7 +112,12 @@ class Monitor:
 
     def accept(self, done: Callable[[], None]) -> None:
         """Begin to wait for QEMU and to negotiate; ``done`` is called in the loop's thread after that."""
-        self._negotiated = self._thread.submit(self._client.accept())
+
+        async def accept() -> None:
+            self._accepting = asyncio.current_task()
+            await self._client.accept()
+
+        self._negotiated = self._thread.submit(accept())
         self._negotiated.add_done_callback(lambda _: done())
 
     @property
@@ -164,11 +174,12 @@ class Monitor:
         """Disconnect. Safe in any state, and to repeat."""
 
         async def disconnect() -> None:
+            if self._accepting is not None and not self._accepting.done():
+                self._accepting.cancel()
+                await asyncio.wait([self._accepting])  # it cleans up behind itself
             with contextlib.suppress(EOFError, OSError, QMPError):  # it re-raises what the reader died of
                 if self._client.runstate is not Runstate.IDLE:
                     await self._client.disconnect()
 
-        if self._negotiated is not None and not self._negotiated.done():
-            self._negotiated.cancel()
         with contextlib.suppress(TimeoutError, concurrent.futures.TimeoutError, RuntimeError):
             self._thread.call(disconnect(), 10)

@@ -18,7 +18,7 @@ class InfrastructureError(TargetError):
 
 
 class TargetDied(TargetError):
-    """The target stopped, shut down or reset while it was in our hands (triple fault, panic, process gone)."""
+    """The target stopped, shut down or reset while in our hands (triple fault, panic, process gone)."""
 
 
 class TargetHung(TargetError):
@@ -87,7 +87,10 @@ class Driver(Protocol):
         """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
-        """Run a probe; one result per CPU, in the order of ``probe.cpus``. TargetDied, TargetHung, AgentRefused."""
+        """Run a probe; one result per CPU, in the order of ``probe.cpus``.
+
+        TargetDied, TargetHung, AgentRefused.
+        """
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused when it refuses."""
@@ -108,7 +111,7 @@ class Driver(Protocol):
         """Send ``count`` NMIs to each CPU, from inside of the target."""
 
     def inject_nmi(self) -> None:
-        """Inject one NMI from outside of the target. AgentRefused (``unsupported``) where that cannot be done."""
+        """Inject one NMI from outside. AgentRefused (``unsupported``) where that cannot be done."""
 
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,7 +41,7 @@ class Symbols:
         if self.path is None:
             return None
         try:
-            return ELFFile(self.path.open("rb"))  # pyelftools reads sections as they are asked for
+            return ELFFile(BytesIO(self.path.read_bytes()))  # whole: a new build must not change it meanwhile
         except (OSError, ELFError) as error:
             self.problem = f"{self.path}: {error}"
             return None

@@ -1,0 +1,21 @@
+import pytest
+
+from touchstone.drivers.build import BareImage, build_bare
+
+
+@pytest.fixture(scope="session")
+def image() -> BareImage:
+    return build_bare(None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(monkeypatch, tmp_path):
+    """Private directories are made in the test's own, short one, and are gone when it is over."""
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="ts-") as base:
+        monkeypatch.setattr(tempfile, "tempdir", base)
+        yield
+        assert list(Path(base).iterdir()) == []
+        monkeypatch.undo()

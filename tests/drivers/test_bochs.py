@@ -1,0 +1,194 @@
+import os
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from machines import CPUID, HANG, NULL_IDT, TRIPLE_FAULT, ends_within, running, silent
+
+from touchstone.drivers.bochs import _dumped_registers, _is_ours
+from touchstone.drivers.registry import make_driver, validate
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.probe import Operand, ProbeRequest
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is not installed")
+
+
+def bochs(cpus: int = 4, vendor: str = "intel", **options: object) -> TargetSettings:
+    return TargetSettings("bochs-test", "bochs", vendor, cpus=cpus, options=options)
+
+
+@pytest.fixture
+def machine(image, tmp_path):
+    with running(bochs(), image, tmp_path) as (driver, _):
+        yield driver
+
+
+@needs_bochs
+@pytest.mark.parametrize(
+    ("vendor", "model", "name"),
+    [
+        ("intel", "", b"GenuineIntel"),
+        ("intel", "core2_penryn_t9600", b"GenuineIntel"),
+        ("amd", "", b"AuthenticAMD"),
+    ],
+)
+def test_it_starts_as_any_cpu_and_leaves_nothing(image, tmp_path, vendor, model, name):
+    with running(replace(bochs(vendor=vendor), cpu_model=model), image, tmp_path) as (driver, info):
+        assert (info.vendor, info.cpus, info.os) == (vendor, 4, "bare")
+        pid = driver.pid
+        assert os.getsid(pid) == pid
+        request = ProbeRequest(code=b"\x0f\xa2", registers={"rax": Operand(), "rcx": Operand()})
+        (result,) = driver.run(request)
+        assert b"".join(result.registers[r].to_bytes(8, "little")[:4] for r in ("rbx", "rdx", "rcx")) == name
+        results = driver.run(ProbeRequest(code=b"\x0f\x0b", cpl=3, cpus=(1, 0, 3, 2), together=True))
+        assert [(r.cpu, r.vector) for r in results] == [(1, 6), (0, 6), (3, 6), (2, 6)]
+    assert ends_within(pid, 0)
+    assert not list(image.disk.parent.glob("*.img.lock"))
+
+
+@needs_bochs
+def test_it_listens_nowhere(machine):
+    """Neither a display nor the serial port takes connections from anybody while it runs."""
+    inodes = {
+        os.readlink(link).split("[")[1].rstrip("]")
+        for pid in (os.getpid(), machine.pid)
+        for link in Path(f"/proc/{pid}/fd").iterdir()
+        if link.exists() or link.is_symlink()
+        if os.readlink(link).startswith("socket:")
+    }
+    listening = [
+        row
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if row.split()[3] == "0A" and row.split()[9] in inodes
+    ]
+    assert listening == []
+
+
+@needs_bochs
+def test_a_killed_bochs_is_noticed_at_once(machine):
+    os.kill(machine.pid, signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(TargetDied, match="Bochs killed by SIGKILL"):
+        machine.run(replace(CPUID, timeout=60.0))
+    assert time.monotonic() - began < 2
+    autopsy = machine.autopsy()
+    assert autopsy.reason == "Bochs killed by SIGKILL"
+    assert "!1 ready" in autopsy.serial
+    machine.reset(silent)
+    assert machine.run(CPUID)
+
+
+@needs_bochs
+def test_a_triple_fault_leaves_registers_and_the_panic(machine):
+    began = time.monotonic()
+    with pytest.raises(TargetDied, match="Bochs ended with status 1"):
+        machine.run(TRIPLE_FAULT)
+    assert time.monotonic() - began < 5
+    slot = machine._client.info.slot
+    autopsy = machine.autopsy()
+    assert "3rd (13) exception with no resolution" in autopsy.reason
+    assert ">>PANIC<<" in autopsy.emulator_log
+    assert "IDT.limit = 0x0" in autopsy.emulator_log, "the log must say which check failed"
+    assert "SMBIOS" not in autopsy.emulator_log, "the firmware's own words are noise"
+    assert sorted(autopsy.registers) == [0, 1, 2, 3]
+    assert f"RIP={slot + len(NULL_IDT):016x}" in autopsy.registers[0]
+    assert autopsy.backtraces[1][0].split()[1].startswith("os_ap_main+")
+    machine.reset(silent)
+    assert machine.run(CPUID)
+
+
+@needs_bochs
+def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine):
+    with pytest.raises(TargetHung):
+        machine.run(replace(HANG, timeout=0.5))
+    autopsy = machine.autopsy()
+    slot = machine._client.info.slot
+    assert f"rip: {slot >> 32:08x}_{slot & 0xFFFFFFFF:08x}" in autopsy.registers[0]
+    assert "CR4=" in autopsy.registers[3]
+    assert any("os_ap_main+" in frame and "cpus.c:" in frame for frame in autopsy.backtraces[2])
+    assert len(autopsy.backtraces[2]) > 1, "callers come from memory"
+    assert autopsy.notes == ()
+    assert machine._symbols.read_integer(machine.read_memory, "cpu_count") == 4
+    machine.reset(silent)
+    assert machine.run(CPUID)
+
+
+@needs_bochs
+def test_nmis_come_from_inside_only(machine):
+    machine.send_nmis((0, 3), 2)
+    assert machine.nmi_counts() == [2, 0, 0, 2]
+    with pytest.raises(AgentRefused, match="unsupported"):
+        machine.inject_nmi()
+    assert machine.run(CPUID)
+
+
+@needs_bochs
+def test_what_bochs_complains_about_is_passed_on(image, tmp_path):
+    driver = make_driver(replace(bochs(), cpu_model="corei9_9999"), image, tmp_path)
+    with pytest.raises(InfrastructureError, match=r"this Bochs has no CPU model 'corei9_9999'"):
+        driver.start(silent)
+
+
+def test_a_missing_program_says_how_to_get_it(image, tmp_path):
+    driver = make_driver(bochs(binary="bochs-nowhere"), image, tmp_path)
+    with pytest.raises(
+        InfrastructureError, match=r"bochs-nowhere is missing \(apt-get install bochs bochs-term"
+    ):
+        driver.start(silent)
+
+
+@needs_bochs
+def test_a_missing_bios_says_how_to_get_it(image, tmp_path):
+    driver = make_driver(bochs(bios="/nowhere/BIOS"), image, tmp_path)
+    with pytest.raises(InfrastructureError, match=r"/nowhere/BIOS is missing \(apt-get install bochs"):
+        driver.start(silent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (bochs(ip=1), "ip: Bochs' driver has no such option; it has"),
+        (bochs(ips="4M"), "ips: '4M' is not a int"),
+        (bochs(ips=True), "ips: True is not a int"),
+        (bochs(ips=10), "ips: 10 is not between"),
+        (
+            replace(bochs(), cpu_model="host,+vmx"),
+            "cpu-model: 'host,.vmx' is not a model of `bochs --help cpu`",
+        ),
+        (bochs(0), "cpus: 0 is not between 1 and 64"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        validate(settings)
+
+
+def test_registers_are_those_of_the_last_dump():
+    log = """\
+00016785369i[CPU0  ] | RAX=0000000000000001  RBX=0000000000000000
+00016785369e[CPU0  ] VMENTER FAIL: VMCS guest invalid CR0
+00016785369p[CPU0  ] >>PANIC<< exception(): 3rd (13) exception with no resolution
+00016785369i[CPU0  ] CPU is in long mode (active)
+00016785369i[CPU0  ] | RAX=0000000000000002  RBX=0000000000000000
+00016785369i[CPU10 ] | RIP=0000000000100abc (0000000000100abc)
+00016785369i[SIM   ] quit_sim called with exit code 1
+"""
+    assert _dumped_registers(log) == {
+        0: "CPU is in long mode (active)\nRAX=0000000000000002  RBX=0000000000000000",
+        10: "RIP=0000000000100abc (0000000000100abc)",
+    }
+    assert _dumped_registers("nothing happened") == {}
+
+
+def test_a_connection_of_our_own_user_is_ours():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert _is_ours(connection)
