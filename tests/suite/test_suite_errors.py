@@ -175,6 +175,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("run: |\n  a: nop\n  a: nop\nexpect: native", "the label 'a' is defined twice"),
         ("run: 'rax: nop'\nexpect: native",
          "'rax' is a word of the language or a register and cannot be a label"),
+        ("run: 'TSS: nop'\nexpect: native", "'TSS' is a constant of the language (0x40) and cannot be a label"),
         ("run: .include \"/etc/passwd\"\nexpect: native",
          "the directive .include is not allowed in a body, which is code and data (.byte to .octa, .align)"),
         # expect
@@ -193,6 +194,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("run: nop\nexpect: {gpr: unchanged}", "'gpr' is no register (did you mean 'gprs'?)"),
         ("run: nop\nexpect: {rax: unchangd}", "'unchangd' is no value for rax (did you mean 'unchanged'?)"),
         ("run: nop\nexpect: {rax: nowhere}", "the body has no label 'nowhere'; words are start, end, scratch, stack"),
+        ("run: nop\nexpect: {rax: claim.a+b}", "'claim.a+b': a claim of the subject is claim.NAME or claim.NAME+N"),
         ("run: nop\nexpect: {cr2: unchanged}",
          "cr2 has no start value that could be unchanged; give a value, or native"),
         ("run: nop\nexpect: {rax: same-on-every-cpu}",

@@ -145,11 +145,18 @@ def test_claims() -> None:
     assert differences(entry, claims={"leaf": 5}, rax=4) == [("rax", "0x5, claim.leaf", "0x4")]
     assert differences(entry, rax=4) == [("rax", "claim.leaf, which the subject does not make", "0x4")]
     assert differences(entry, claims={"leaf": 1.5}) == [
-        ("rax", "claim.leaf, which is 1.5 and does not fit", "0x0")
+        ("rax", "claim.leaf, but 1.5 is no number and no text", "0x0")
     ]
-    text = expecting("{ebx: claim.name}", "cpuid")
-    assert differences(text, claims={"name": "Vene"}, rbx=int.from_bytes(b"Vene", "little")) == []
-    assert differences(text, claims={"name": "Veneer"}) != []
+    text = expecting("{ebx: claim.name, ecx: claim.name+4, edx: claim.name+8, eax: claim.leaf+1}", "cpuid")
+    made = {"name": "Touchstone", "leaf": 0x40000000}
+    words = {
+        name: int.from_bytes(part, "little")
+        for name, part in (("rbx", b"Touc"), ("rcx", b"hsto"), ("rdx", b"ne"))
+    }
+    assert differences(text, claims=made, rax=0x40000001, **words) == []
+    assert differences(text, claims=made, rax=0x40000001, **{**words, "rdx": 0}) == [
+        ("edx", "0x656e, claim.name+8", "0x0")
+    ]
     assert differences(expecting('{"rax[0]": claim.on}'), claims={"on": True}, rax=1) == []
 
 

@@ -132,7 +132,8 @@ def test_numbers(text: str, value: int) -> None:
 
 def test_addresses() -> None:
     found = case("""\
-given: {rdi: scratch, rsi: scratch+8, rbp: stack-0x10, rdx: start+2, rcx: end-1, rbx: here + 4, dr0: here}
+given: {rdi: scratch, rsi: scratch+8, rbp: stack-0x10, rdx: start+2, rcx: end-1, rbx: here + 4, dr0: here,
+        r8: IA32_LSTAR, r9: KERNEL_CS+3}
 run: |
   nop
   here: nop
@@ -145,6 +146,8 @@ expect: native
         "rdx": Operand("start", 2),
         "rcx": Place("end", -1),
         "rbx": Place("here", 4),
+        "r8": Operand("number", 0xC0000082),
+        "r9": Operand("number", 11),
     }
     assert found.given.debug == {"dr0": Place("here")}
 

@@ -15,9 +15,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
-from touchstone.machine.probe import SCRATCH_OFFSET, SCRATCH_SIZE
-from touchstone.suite import msrs
 from touchstone.suite.body import check, labels, rename, statements
+from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, meant
 from touchstone.suite.registers import SUB_REGISTERS
@@ -26,20 +25,6 @@ LARGEST = 1024
 """Bytes of a body that the agent takes (``targets/agent/PROTOCOL.md``)."""
 SECONDS = 120
 """The assembler needs a fraction of a second; more means that it hangs."""
-
-CONSTANTS: Mapping[str, int] = {
-    "KERNEL_CS": 0x08,
-    "KERNEL_DS": 0x10,
-    "KERNEL_CS32": 0x18,
-    "USER_CS32": 0x23,
-    "USER_DS": 0x2B,
-    "USER_CS": 0x33,
-    "TSS": 0x40,
-    "SCRATCH_OFFSET": SCRATCH_OFFSET,
-    "SCRATCH_SIZE": SCRATCH_SIZE,
-    **msrs.symbols(),
-}
-"""Symbols of every body: the agent's selectors, the slot's layout, and the MSRs (``IA32_LSTAR``)."""
 
 _MESSAGE = re.compile(r"[^:]*:(\d+): (?:(Error|Warning|Fatal error|Info): )?(.*)")
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.problems import Problem
 from touchstone.suite.registers import SUB_REGISTERS
 
@@ -131,6 +132,8 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
             return "a body must not move the location counter"
         if name.lower() in _RESERVED:
             return f"'{name}' is a word of the language or a register and cannot be a label"
+        if name in CONSTANTS:
+            return f"'{name}' is a constant of the language ({CONSTANTS[name]:#x}) and cannot be a label"
         if name in seen:
             return f"the label '{name}' is defined twice"
         seen.add(name)

@@ -14,7 +14,7 @@ from touchstone.suite import body as bodies
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
 from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement, Source
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import meant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.problems import meant
 
 VECTORS = {

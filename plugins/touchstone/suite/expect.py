@@ -9,7 +9,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from touchstone.suite import exceptions, memory
 from touchstone.suite.fields import fields
 from touchstone.suite.model import Expectation, FieldExpectation, Place, Value
-from touchstone.suite.operands import number, operand
+from touchstone.suite.numeral import number
+from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document
 
 _COUNT = re.compile(r"(>=|<=)?\s*(\w+)(?:\.\.(\w+))?")

@@ -9,8 +9,10 @@ from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from touchstone.machine.probe import Operand
 from touchstone.suite.model import FieldExpectation, Place, Value
-from touchstone.suite.operands import number, operand
+from touchstone.suite.numeral import number
+from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
 from touchstone.suite.problems import meant, meant_or_all
 from touchstone.suite.registers import SUB_REGISTERS, TABLES, Bits, table, table_names
@@ -27,6 +29,7 @@ _MEASURED = {
     "rip": ("rip", 0, 64),
 }
 _UNGIVEN = frozenset({"dr6", "cr2", "rip"})
+_CLAIM = re.compile(r"claim\.([A-Za-z0-9_.-]+)(?:\s*\+\s*(\w+))?")
 _WORDS = ("unchanged", "native", "same-on-every-cpu")
 
 
@@ -191,7 +194,12 @@ def want(doc: Document, where: Spot, node: Node, bits: int | None = None) -> Fie
     if text in _WORDS:
         return made(text)  # type: ignore[arg-type]
     if text.startswith("claim."):
-        return made("claim", claim=text[len("claim.") :])
+        parts = _CLAIM.fullmatch(text)
+        offset = number(parts[2] or "0") if parts else None
+        if not parts or offset is None:
+            doc.wrong(node, f"'{text}': a claim of the subject is claim.NAME or claim.NAME+N")
+            return None
+        return made("claim", Operand("number", offset), claim=parts[1])
     wanted = _operand(doc, node, where.what, width)
     return None if wanted is None else made("value", wanted)
 

@@ -7,7 +7,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from touchstone.machine.probe import CODE_SIZE, GPRS
 from touchstone.suite import memory, msrs
 from touchstone.suite.model import Given, Value
-from touchstone.suite.operands import number, operand
+from touchstone.suite.numeral import number
+from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
 from touchstone.suite.problems import meant, meant_or_all
 from touchstone.suite.registers import SUB_REGISTERS, TABLES

@@ -274,18 +274,26 @@ class _Judge:
         return set(values), f"not {words}" if field.kind == "not" else words
 
     def _claimed(self, field: FieldExpectation) -> tuple[set[int], str]:
-        claim = self.claims.get(field.claim or "")
-        size = field.width if field.register == "memory" else field.width // 8
-        if isinstance(claim, str) and len(claim.encode()) <= size:
-            value = int.from_bytes(claim.encode(), "little")  # as CPUID gives its texts
+        name = field.claim or ""
+        claim = self.claims.get(name)
+        offset = field.value.offset if field.value else 0
+        if offset:
+            name += f"+{offset}"
+        if isinstance(claim, str):
+            size = field.width if field.register == "memory" else field.width // 8
+            value = int.from_bytes(
+                claim.encode()[offset : offset + size], "little"
+            )  # as CPUID gives its texts
         elif isinstance(claim, int):
-            value = int(claim) & _ones(field)
+            value = (int(claim) + offset) & _ones(field)
         else:
             why = (
-                "which the subject does not make" if claim is None else f"which is {claim!r} and does not fit"
+                "which the subject does not make"
+                if claim is None
+                else f"but {claim!r} is no number and no text"
             )
-            return set(), f"claim.{field.claim}, {why}"
-        return {value}, f"{self._value(field, value)}, claim.{field.claim}"
+            return set(), f"claim.{name}, {why}"
+        return {value}, f"{self._value(field, value)}, claim.{name}"
 
     def _number(self, field: FieldExpectation, value: Value) -> int:
         if isinstance(value, Operand) and value.base == "number":

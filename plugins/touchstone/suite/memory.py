@@ -11,7 +11,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from touchstone.machine.probe import SCRATCH_SIZE, Operand
 from touchstone.suite.fields import Spot, want
 from touchstone.suite.model import FieldExpectation
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 
 WORD = 8

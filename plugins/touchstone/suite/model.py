@@ -116,7 +116,10 @@ class FieldExpectation:
     values: tuple[Value, ...] = ()
     """For ``in`` (one of them) and ``not`` (none of them)."""
     claim: str | None = None
-    """For ``claim``: the name of the subject's claim, without ``claim.``."""
+    """For ``claim``: the name of the subject's claim, without ``claim.``.
+
+    ``value`` is what is added to it if it is a number, or the first of its bytes if it is a text.
+    """
     source: Source | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 
 MSRS = {
     "ia32-p5-mc-addr": 0x0, "ia32-p5-mc-type": 0x1, "ia32-monitor-filter-size": 0x6,

@@ -1,29 +1,21 @@
-"""Numbers and addresses as a suite writes them."""
+"""Addresses and named numbers as a suite writes them."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from touchstone.machine.probe import Operand
+from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Place, Value
+from touchstone.suite.numeral import number
 
-_NUMBER = re.compile(
-    r"-?(?:0[xX][0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|0[bB][01]+(?:_[01]+)*|0|[1-9][0-9]*(?:_[0-9]+)*)"
-)
 _ADDRESS = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\s*([+-])\s*(\S+))?")
 BASES = ("scratch", "start", "stack")
 """Bases of addresses that do not depend on the body; ``end`` and the body's labels do."""
 
 
-@lru_cache(4096)
-def number(text: str) -> int | None:
-    """Value of ``12``, ``0xff``, ``0b1``, ``1_000`` or the negative of one; None if it is no number."""
-    return int(text, 0) if _NUMBER.fullmatch(text) else None
-
-
 def operand(text: str) -> Value | None:
-    """``5``, ``scratch+8``, ``end-1``, ``label``; None if it is none of them. Labels are not looked up."""
+    """``5``, ``IA32_LSTAR``, ``scratch+8``, ``end-1``, any label, looked up or not; None for the rest."""
     value = number(text)
     if value is not None:
         return Operand("number", value & (2**64 - 1))
@@ -36,6 +28,8 @@ def operand(text: str) -> Value | None:
         return None
     if sign == "-":
         offset = -offset
+    if name in CONSTANTS:
+        return Operand("number", (CONSTANTS[name] + offset) & (2**64 - 1))
     if name == "scratch":
         return Operand("scratch", offset)
     if name == "start":

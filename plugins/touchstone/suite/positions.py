@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite.exceptions import VECTORS
 from touchstone.suite.model import Body, Source
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant, one_of
 
 _MARKED = "\ue000"  # stands for a # that is not to start a comment

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 
 from touchstone.suite import cpuid
 from touchstone.suite.model import Requirement
-from touchstone.suite.operands import number
+from touchstone.suite.numeral import number
 from touchstone.suite.problems import meant, one_of
 
 Fact = str | int | bool
