@@ -12,12 +12,14 @@
 #define REGISTER_COMMAND_HIGH 0x310
 #define REGISTER_TIMER 0x320
 #define REGISTER_LINT0 0x350
+#define REGISTER_LINT1 0x360
 #define REGISTER_TIMER_COUNT 0x380
 #define REGISTER_TIMER_DIVIDE 0x3e0
 
 #define SPURIOUS_ENABLE 0x100
 #define DELIVERY_PENDING 0x1000
 #define LVT_MASKED 0x10000
+#define LVT_NMI 0x400
 #define DIVIDE_BY_ONE 0xb
 #define APIC_BASE_ENABLE (1ull << 11)
 
@@ -67,6 +69,11 @@ void apic_init_this_cpu(void)
 	*local(REGISTER_LINT0) = LVT_MASKED;
 	*local(REGISTER_TIMER) = LVT_MASKED;
 	*local(REGISTER_SPURIOUS) = SPURIOUS_ENABLE | VECTOR_SPURIOUS;
+	/*
+	 * The NMI line of a PC, on every CPU, as firmware tables say and any OS does it. A local
+	 * vector can be unmasked only now (SDM 3A 10.4.7.2).
+	 */
+	*local(REGISTER_LINT1) = LVT_NMI;
 }
 
 void apic_end_of_interrupt(void)

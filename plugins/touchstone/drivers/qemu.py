@@ -22,8 +22,17 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 OLDEST = (7, 2)
 INSTALL = "apt-get install qemu-system-x86"
 
-OPTIONS: Mapping[str, type] = {"accel": str, "machine": str, "binary": str, "arguments": list}
-"""``accel``; ``machine``: QEMU's -machine; ``binary``: its program; ``arguments``: more of them."""
+OPTIONS: Mapping[str, type] = {
+    "accel": str,
+    "machine": str,
+    "firmware": str,
+    "binary": str,
+    "arguments": list,
+}
+"""``machine`` and ``firmware`` are QEMU's -machine and -bios; ``arguments`` are appended to its command."""
+
+FAST_FIRMWARE = "qboot.rom"
+"""Comes with QEMU and boots a Multiboot image in half of SeaBIOS's time (0.07 s against 0.13 s, 4 CPUs)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class QemuSettings:
     accel: str
     """``tcg``, ``kvm``, or ``auto``: KVM if it nests SVM on this host, else the software CPU."""
     machine: str
+    firmware: str
+    """Empty: what QEMU takes by itself (SeaBIOS)."""
     binary: str
     arguments: tuple[str, ...]
 
@@ -52,6 +63,7 @@ def read_settings(settings: TargetSettings) -> QemuSettings:
     return QemuSettings(
         accel=accel,
         machine=str(options.get("machine", "pc")),
+        firmware=str(options.get("firmware", FAST_FIRMWARE)),
         binary=str(options.get("binary", "qemu-system-x86_64")),
         arguments=tuple(arguments),
     )
@@ -85,6 +97,7 @@ class QemuDriver(EmulatorDriver):
         self.program = self._qemu.binary
         self.boot_timeout = 20.0 + settings.cpus
         self._accel = self._qemu.accel
+        self._firmware = self._qemu.firmware
         self._monitor: Monitor | None = None
 
     def start(self, progress: Progress) -> TargetInfo:
@@ -97,7 +110,7 @@ class QemuDriver(EmulatorDriver):
         return super().start(progress)
 
     def inject_nmi(self) -> None:
-        """See Driver. QEMU's inject-nmi gives one to every CPU."""
+        """See Driver. QEMU pulls the NMI line, which leads to every CPU (LINT1)."""
         self._ask(lambda _: self._living_monitor().execute("inject-nmi"))
 
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
@@ -114,6 +127,17 @@ class QemuDriver(EmulatorDriver):
             return dump.read_bytes()
         finally:
             dump.unlink(missing_ok=True)
+
+    def _launch(self, progress: Progress) -> TargetInfo:
+        try:
+            return super()._launch(progress)
+        except InfrastructureError as error:
+            absent = f"could not load PC BIOS '{FAST_FIRMWARE}'" in str(error)
+            if not absent or "firmware" in self.settings.options:
+                raise
+            progress(f"{self.name}: this QEMU comes without {FAST_FIRMWARE}; with SeaBIOS then")
+            self._firmware = ""
+            return super()._launch(progress)
 
     def _boot(self) -> TargetInfo:
         self._directory = private_directory()
@@ -150,6 +174,7 @@ class QemuDriver(EmulatorDriver):
                 "-m",
                 str(self.settings.memory_mib),
             ),
+            *(("-bios", self._firmware) if self._firmware else ()),
             *("-kernel", str(self._image_file())),
             # A machine that resets or shuts down stops instead, and keeps its state for the autopsy.
             *("-action", "reboot=shutdown", "-action", "shutdown=pause", "-action", "panic=pause"),
