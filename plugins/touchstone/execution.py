@@ -27,6 +27,8 @@ SHOWN_CPUS = 4
 def begin(run: Run, place: CheckOnTarget) -> CheckRecord:
     """A new record of a check; a check that is run again gets another one."""
     place.record = CheckRecord(place.check, place.target, run.subject)
+    known = place.target.known_deviations
+    place.record.waiver = next((waiver for waiver in known if waiver.covers(place.check.id)), None)
     return place.record
 
 

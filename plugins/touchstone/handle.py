@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetInfo
+from touchstone.machine.driver import (
+    AgentRefused,
+    InfrastructureError,
+    TargetDied,
+    TargetHung,
+    TargetInfo,
+)
 from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
-from touchstone.outcomes import CaseRun, CheckRecord, Infrastructure
+from touchstone.outcomes import CaseRun, CheckRecord, Finding, Infrastructure
 from touchstone.session import Autopsied, TargetSession
 from touchstone.suite.model import Body, Phase, Source
 
@@ -59,30 +65,31 @@ class TargetHandle:
 
     def run(self, request: ProbeRequest, label: str = "") -> list[ProbeResult]:
         """Run a probe. AgentRefused when the agent cannot."""
+        __tracebackhide__ = True
         case = CaseRun(label, request.code, request, start=time.time())
         self._record.runs.append(case)
         try:
-            case.results = results = self._session.run(request)
+            with self._watched():
+                case.results = results = self._session.run(request)
         except AgentRefused as error:
             case.refused = str(error)
             raise
-        except Autopsied as error:
-            case.ended = error.finding.verdict.value
-            self._record.autopsy = error.autopsy
-            raise error.finding(error.autopsy.reason) from error
-        except InfrastructureError as error:
-            raise Infrastructure(str(error)) from error
+        except Finding as error:
+            case.ended = error.verdict.value
+            raise
         finally:
             case.stop = time.time()
         return results
 
     def load(self, option: str | None = None) -> None:
         """Load the subject on all CPUs. AgentRefused when it refuses, and then nothing has changed."""
+        __tracebackhide__ = True
         with self._watched():
             self._session.load(option)
 
     def unload(self) -> None:
         """Unload the subject. AgentRefused when it refuses."""
+        __tracebackhide__ = True
         with self._watched():
             self._session.unload()
 
@@ -93,31 +100,37 @@ class TargetHandle:
 
     def query(self) -> Mapping[str, str]:
         """What the subject says of itself: ``loaded``, ``version``, ``cpus``, ..."""
+        __tracebackhide__ = True
         with self._watched():
             return self._session.driver.query()
 
     def exits(self, cpu: int = 0) -> Mapping[str, int]:
         """Exit counters of a CPU since loading."""
+        __tracebackhide__ = True
         with self._watched():
             return self._session.driver.exits(cpu)
 
     def trace(self, cpu: int = 0, count: int = 16) -> list[str]:
         """The last exits of a CPU, newest last."""
+        __tracebackhide__ = True
         with self._watched():
             return self._session.driver.trace(cpu, count)
 
     def send_nmis(self, cpus: Sequence[int], count: int = 1) -> None:
         """Send NMIs from inside."""
+        __tracebackhide__ = True
         with self._watched():
             self._session.driver.send_nmis(tuple(cpus), count)
 
     def inject_nmi(self) -> None:
         """Inject an NMI from outside. AgentRefused with code ``unsupported`` where that cannot be done."""
+        __tracebackhide__ = True
         with self._watched():
             self._session.driver.inject_nmi()
 
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""
+        __tracebackhide__ = True
         with self._watched():
             return self._session.driver.nmi_counts()
 
@@ -134,23 +147,25 @@ class TargetHandle:
 
 
 class _Watch:
-    """Turns a target that dies in our hands into the check's verdict."""
+    """Turns a target that dies or is lost in our hands into the check's verdict."""
 
     def __init__(self, session: TargetSession, record: CheckRecord) -> None:
+        self._session = session
         self._record = record
-        self._inner = session.watched()
 
     def __enter__(self) -> None:
-        self._inner.__enter__()
+        pass
 
-    def __exit__(self, *raised: object) -> None:
-        try:
-            self._inner.__exit__(*raised)  # type: ignore[arg-type]
-        except Autopsied as error:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, TargetDied | TargetHung):
+            error = self._session.perform_autopsy(error)
+        if isinstance(error, Autopsied):
             self._record.autopsy = error.autopsy
-            raise error.finding(error.autopsy.reason) from error
-        except InfrastructureError as error:
-            raise Infrastructure(str(error)) from error
+            raise error.finding(error.autopsy.reason) from None
+        if isinstance(error, InfrastructureError):
+            self._session.phase = None
+            raise Infrastructure(str(error)) from None
 
 
 class Prober:
@@ -194,6 +209,7 @@ class Prober:
             timeout: Seconds after which it counts as hung.
             registers: Start values: numbers, or Operand addresses.
         """
+        __tracebackhide__ = True
         caller = inspect.stack()[1]
         lines = tuple(line for line in text.splitlines() if line.strip())
         place = Source(Path(caller.filename), caller.lineno, 1)

@@ -6,6 +6,7 @@ Reading it contacts nothing: the inventory alone decides what is collected.
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ class Waiver:
     def covers(self, check_id: str) -> bool:
         """Whether it is about this check."""
         return self.check == check_id or fnmatchcase(check_id, self.check)
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.where})" + (f", {self.link}" if self.link else "")
 
     def expired(self, today: datetime.date) -> bool:
         """Whether its time is over."""
@@ -107,6 +111,10 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
     errors = len(file.errors)
     if not _NAME.fullmatch(name) or name == "all":
         file.error(place, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
+    for key in table:
+        near = difflib.get_close_matches(key, (*_KEYS, *_TABLES), n=1, cutoff=0.8)
+        if near and near[0] not in table:
+            file.error((*place, key), f"unknown key {key!r}; did you mean {near[0]}?")
     vendor = file.text(table, "vendor", place)
     if vendor and vendor not in VENDORS:
         hint = did_you_mean(vendor, VENDORS)

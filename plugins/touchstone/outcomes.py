@@ -103,6 +103,7 @@ class CheckRecord:
     reason: str = ""
     """Why it is skipped, waived, blocked; or the summary of what differs."""
     waiver: Waiver | None = None
+    """The known deviation that covers the check, expired or not."""
     autopsy: Autopsy | None = None
     trace: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """CPU to the subject's last exits, newest last."""

@@ -10,7 +10,7 @@ import pytest
 from touchstone.handle import TargetHandle
 from touchstone.items import CHECK, CheckOnTarget
 from touchstone.ordering import ordered
-from touchstone.reporting.failure import evidence_lines, reproduce
+from touchstone.reporting.failure import sections
 from touchstone.reporting.properties import Mark, about_property, mark_of, properties_of
 from touchstone.reporting.terminal import Summary
 from touchstone.suite.model import Phase
@@ -119,13 +119,13 @@ class Runtime:
         elif verdict in FAILURES and report.when == "setup":
             report.when = "call"
         if place.record is not None and report.failed and not place.check.cases:
-            report.sections.append(("target", "\n".join(evidence_lines(place.record))))
-            report.sections.append(("again", reproduce(item, place.record)))
+            report.sections += sections(item, place.record)
         check = place.check
         mark = Mark(
             verdict, check.id, place.target.name, check.area, check.level, check.phase, self.run.subject.name
         )
-        report.user_properties += properties_of(mark)
+        item.user_properties += properties_of(mark)  # junit takes them from the last report
+        report.user_properties = list(item.user_properties)
         if self._allure is not None:
             text = place.record.reason if place.record and place.record.reason else ""
             self._allure.remember(item, place, verdict, text or (str(error) if error is not None else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from touchstone.oracle import Planned, cpuid_facts, leaves_for
 from touchstone.outcomes import Blocked, CheckRecord, Crash, Hang, Infrastructure, Unavailable
 from touchstone.reporting.progress import Progress
 from touchstone.subjects import Subject
-from touchstone.suite.model import Phase
+from touchstone.suite.model import PHASES, Phase
 from touchstone.suite.request import probe_request
 from touchstone.suite.requires import Fact, evaluate_all
 
@@ -73,9 +74,10 @@ class TargetSession:
         self._plan = plan
         self._make_driver = make_driver
         self._driver: Driver | None = None
-        self._fault: str | None = None
+        self._faults: dict[Phase, str] = {}
+        """Why it is pointless to try to reach a phase again; those behind it are out of reach as well."""
         self._unavailable: str | None = None
-        self._strikes = 0
+        self._strikes: Counter[Phase] = Counter()
 
     # --- what checks use
 
@@ -101,8 +103,9 @@ class TargetSession:
         """
         if self._unavailable is not None:
             raise pytest.skip.Exception(self._unavailable)
-        if self._fault is not None:
-            raise Blocked(self._fault)
+        for before in PHASES[: PHASES.index(phase) + 1]:
+            if before in self._faults:
+                raise Blocked(self._faults[before])
         if self.phase == phase:
             return
         started = self._driver is not None
@@ -114,19 +117,19 @@ class TargetSession:
             self._unavailable = str(error)
             raise pytest.skip.Exception(self._unavailable) from None
         except AgentRefused as error:
-            self._fault = f"{doing[0]} was refused: {error}"
-            raise Blocked(self._fault) from None
+            self._faults[phase] = f"{doing[0]} was refused: {error}"
+            raise Blocked(self._faults[phase]) from None
         except InfrastructureError as error:
-            self._strike(f"{doing[0]}: {error}", final=not started)
+            self._strike(phase, f"{doing[0]}: {error}", final=not started)
             raise Infrastructure(f"{doing[0]}: {error}") from error
         except Autopsied as error:
-            self._strike(f"{self.target.name} did not survive {doing[0]}: {error.autopsy.reason}")
+            self._strike(phase, f"{self.target.name} did not survive {doing[0]}: {error.autopsy.reason}")
             if record is not None:
                 record.autopsy = error.autopsy
             if self.subject.title not in doing[0]:
                 raise Infrastructure(f"{doing[0]}: {error.error}") from error
             raise error.finding(f"the target did not survive {doing[0]}: {error.autopsy.reason}") from error
-        self._strikes = 0
+        self._strikes[phase] = 0
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """Run a probe where the target is. Autopsied, AgentRefused, InfrastructureError."""
@@ -139,13 +142,17 @@ class TargetSession:
         try:
             yield
         except (TargetDied, TargetHung) as error:
-            self.phase = None
-            raise Autopsied(error, self.driver.autopsy()) from error
+            raise self.perform_autopsy(error) from error
         except AgentRefused:
             raise
         except TargetError:
             self.phase = None
             raise
+
+    def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
+        """Take the evidence from a target that did not survive what we did to it."""
+        self.phase = None
+        return Autopsied(error, self.driver.autopsy())
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
@@ -234,11 +241,11 @@ class TargetSession:
             self.info = self.driver.reset(self.progress)
             self.phase = "native"
 
-    def _strike(self, text: str, *, final: bool = False) -> None:
+    def _strike(self, phase: Phase, text: str, *, final: bool = False) -> None:
         self.phase = None
-        self._strikes += 1
-        if final or self._strikes >= STRIKES:
-            self._fault = text
+        self._strikes[phase] += 1
+        if final or self._strikes[phase] >= STRIKES:
+            self._faults[phase] = text
 
     # --- evidence
 

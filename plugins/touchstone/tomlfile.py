@@ -66,6 +66,8 @@ def _lines_of(text: str) -> dict[Place, int]:
                 table = (*array, counts[array])
             else:
                 table = resolve(parts)
+            for length in range(1, len(table)):
+                lines.setdefault(table[:length], number)
             lines[table] = number
         elif key := _KEY.match(line):
             place = table

@@ -6,7 +6,6 @@ import datetime
 
 import pytest
 
-from touchstone.inventory import Target, Waiver
 from touchstone.machine.driver import AgentRefused
 from touchstone.outcomes import CheckRecord, Finding, Improved, NotJudged
 from touchstone.session import Autopsied
@@ -32,23 +31,16 @@ def verdict_of(error: BaseException | None) -> Verdict:
     return Verdict.INFRASTRUCTURE  # a mistake in the check itself says nothing about the subject
 
 
-def waiver_of(target: Target, check_id: str) -> Waiver | None:
-    """The known deviation that covers a check, expired or not."""
-    return next((waiver for waiver in target.known_deviations if waiver.covers(check_id)), None)
-
-
 def apply_waiver(record: CheckRecord, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
-    """The verdict with the inventory's known deviations, and why, in the record."""
-    waiver = waiver_of(record.target, record.check.id)
+    """The verdict with the inventory's known deviations taken into account, and why, in the record."""
+    waiver = record.waiver
     if waiver is None or verdict not in (Verdict.CONFORMANT, Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG):
         return verdict
-    record.waiver = waiver
     if verdict is Verdict.CONFORMANT:
         return Verdict.IMPROVED
     if waiver.expired(today or datetime.date.today()):
-        record.reason = f"known until {waiver.until} ({waiver.where}), which is over: {waiver.reason}"
         return verdict
-    record.reason = f"{waiver.reason} ({waiver.where})" + (f", {waiver.link}" if waiver.link else "")
+    record.reason = str(waiver)
     return Verdict.KNOWN_DEVIATION
 
 

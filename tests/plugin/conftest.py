@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+
+# Runs in this process forget what they import; what can be imported only once is imported before them.
+sys.path.insert(0, str(HERE))
+pytest.register_assert_rewrite("fake_target")
+for name in ("fake_target", "touchstone.pychecks", "touchstone.reporting.allure"):
+    importlib.import_module(name)
 
 INVENTORY = """
 [targets.fake-amd]
@@ -57,14 +63,24 @@ class Project:
     def suite(self, checks: str, name: str = "suite.yaml", head: str = SUITE) -> Path:
         return self.file(name, head.lstrip() + checks)
 
-    def run(self, *arguments: str, target: str | None = "fake-amd", **how: Any) -> pytest.RunResult:
-        """Run pytest in a process of its own, as a user does."""
-        words = ["-p", "no:randomly", "-p", "fake_target", *arguments]
+    def run(
+        self, *arguments: str, target: str | None = "fake-amd", process: bool = False
+    ) -> pytest.RunResult:
+        """Run pytest, in a process of its own where that matters."""
+        words = ["-p", "fake_target", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", *arguments]
         if not self._installed():
             words = ["-p", "touchstone.plugin", *words]
         if target is not None:
             words.append(f"--target={target}")
-        return self.pytester.runpytest_subprocess(*words, **how)
+        if process:
+            return self.pytester.runpytest_subprocess(*words, timeout=120)
+        return self.pytester.runpytest_inprocess(*words)
+
+    def options(self, **options: str) -> None:
+        """Give the target fake-amd options, and a journal."""
+        options.setdefault("journal", str(self.path / "journal"))
+        lines = "".join(f"{key} = {value!r}\n" for key, value in options.items())
+        self.inventory(INVENTORY.replace("cpus = 2\n", f"cpus = 2\n{lines}"))
 
     def journal(self) -> list[str]:
         path = self.path / "journal"
@@ -80,18 +96,14 @@ class Project:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("PYTHONPATH", f"{HERE}:{ROOT / 'plugins'}")
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.syspath_prepend(str(HERE))
     return Project(pytester)
 
 
-@pytest.fixture
-def one_check() -> Callable[..., str]:
+def check(name: str, run: str, expect: str, **more: str) -> str:
     """The lines of one check."""
-
-    def make(name: str, run: str, expect: str, **more: str) -> str:
-        lines = [f"  - id: exits.{name}", f"    title: Check {name}"]
-        lines += [f"    {key}: {value}" for key, value in more.items()]
-        lines += [f"    run: {run}", f"    expect: {expect}"]
-        return "\n".join(lines) + "\n"
-
-    return make
+    lines = [f"  - id: exits.{name}", f"    title: Check {name}"]
+    lines += [f"    {key}: {value}" for key, value in more.items()]
+    lines += [f"    run: {run}", f"    expect: {expect}"]
+    return "\n".join(lines) + "\n"

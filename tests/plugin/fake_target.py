@@ -167,7 +167,7 @@ class FakeDriver:
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         if not self.alive:
             raise InfrastructureError(f"{self.name} is gone")
-        if probe.bits.get("cr4", (0, 0))[0] >> 63:
+        if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
             raise AgentRefused("state", "#GP on MOV to CR4")
         return [self.run_on(probe, cpu) for cpu in probe.cpus]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
-from touchstone.outcomes import CaseRun, CheckRecord, NotJudged
+from touchstone.outcomes import CaseRun, CheckRecord, Improved, NotJudged
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
 from touchstone.suite.judge import Row, Table
@@ -43,8 +44,10 @@ def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) 
     check = record.check
     yield f"{check.title}"
     yield f"{record.target.name}: {error}"
-    if record.waiver is not None and record.reason:
-        yield f"inventory: {record.reason}"
+    if record.waiver is not None and not isinstance(error, Improved):
+        until = record.waiver.until
+        over = f" until {until}, which is over" if record.waiver.expired(datetime.date.today()) else ""
+        yield f"known deviation{over}: {record.waiver}"
     if isinstance(error, NotJudged) and record.autopsy is None and not record.runs:
         return
     yield ""
@@ -86,6 +89,15 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         yield "serial log, without the agent's answers"
         yield from (f"    {line}" for line in tail("\n".join(said)))
+
+
+def sections(item: pytest.Item, record: CheckRecord) -> Iterator[tuple[str, str]]:
+    """What goes below the traceback of a Python check."""
+    yield "check", "\n".join([record.check.title, *citations(record)])
+    evidence = "\n".join(evidence_lines(record)).strip()
+    if evidence:
+        yield record.target.name, evidence
+    yield "again", reproduce(item, record)
 
 
 def failing(record: CheckRecord) -> list[CaseRun]:
