@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Allure 3's configuration for `touchstone report`, which says in $TOUCHSTONE_REPORT (a JSON file) what this report
-// is made of: {title, output, history, historyLimit, targets: [name]}; history is null where none is kept.
+// is made of: {title, output, history, historyLimit, runsBefore, targets: [name]}; history is null where none is kept.
 import { readFileSync } from "node:fs";
 
 const asked = JSON.parse(readFileSync(process.env.TOUCHSTONE_REPORT, "utf8"));
@@ -31,15 +31,22 @@ const categories = Object.entries(verdicts).map(([verdict, name]) => ({
 }));
 
 const everyStatus = ["failed", "broken", "skipped", "passed", "unknown"];
+const levels = ["critical", "normal", "minor"]; // must, should, may
+
 const charts = [
-  { type: "currentStatus", title: "Verdicts of this run" },
-  { type: "statusDynamics", title: "Run by run", limit: asked.historyLimit },
+  { type: "currentStatus", title: "This run" },
   { type: "problemsDistribution", by: "environment", title: "Share of checks that did not pass, by target and area" },
-  { type: "statusTransitions", title: "What changed since the run before", limit: asked.historyLimit },
-  { type: "testResultSeverities", title: "Status by severity", levels: ["blocker", "critical", "normal", "minor", "trivial"], statuses: everyStatus, includeUnset: true },
+  { type: "testResultSeverities", title: "By level: must, should, may", levels, statuses: everyStatus },
   { type: "durations", title: "Durations", groupBy: "none" },
-  { type: "durationDynamics", title: "Duration, run by run", limit: asked.historyLimit },
 ];
+if (asked.runsBefore > 0) {
+  const limit = asked.historyLimit;
+  charts.push(
+    { type: "statusDynamics", title: "Run by run", limit },
+    { type: "statusTransitions", title: "What changed, run by run", limit },
+    { type: "durationDynamics", title: "Duration, run by run", limit },
+  );
+}
 
 export default {
   name: asked.title,

@@ -177,6 +177,7 @@ def _generate(
                 "output": str(made),
                 "history": history and str(history),
                 "historyLimit": HISTORY_LIMIT,
+                "runsBefore": history.read_text(encoding="utf-8").count("\n") if history else 0,
                 "targets": results.targets,
             }
         ),
