@@ -41,8 +41,7 @@ def vmx_witnesses(probe, cpu):
     control = run("rdmsr", rcx=0x3A)
     basic = run("rdmsr", rcx=0x480)
     cr4 = run("mov rax, cr4\nbts rax, 13\nmov cr4, rax\nmov rax, cr4")
-    # Outside of VMX operation, with VMXE set where that works, VMXOFF is #UD either way, and VMXON of address 1 is
-    # #GP or VMfailInvalid, but never #UD.
+    # With VMXE set, where that works, VMXON of address 1 is #GP or VMfailInvalid, but never #UD.
     vmxon = run("mov rax, cr4\nbts rax, 13\nmov cr4, rax\npush 1\nvmxon [rsp]")
     switched = low(control, "rax")
     return {
@@ -66,7 +65,8 @@ def vmx_witnesses(probe, cpu):
         {
             "doc": "intel-sdm",
             "title": "Enabling and Entering VMX Operation",
-            "says": "Before system software can enter VMX operation, it enables VMX by setting CR4.VMXE[bit 13] = 1.",
+            "says": "Before system software can enter VMX operation, it enables VMX by setting "
+            "CR4.VMXE[bit 13] = 1.",
         },
         {
             "doc": "amd-apm",
@@ -94,8 +94,8 @@ def test_witnesses_agree(target, probe):
     cite={
         "doc": "touchstone-design",
         "title": "Veneer",
-        "says": "CPUID, VMX/SVM MSRs, FEATURE_CONTROL / VM_CR, EFER.SVME, CR4.VMXE and the instructions all tell "
-        "the same story",
+        "says": "CPUID, VMX/SVM MSRs, FEATURE_CONTROL / VM_CR, EFER.SVME, CR4.VMXE and the instructions "
+        "all tell the same story",
     },
 )
 def test_hidden_on_every_cpu(target, probe):
@@ -113,8 +113,8 @@ def test_hidden_on_every_cpu(target, probe):
     cite={
         "doc": "touchstone-design",
         "title": "Veneer",
-        "says": "Control is a hypercall that only CPL 0 may use, from where it is expected; anybody else gets #UD, "
-        "as on a machine without it.",
+        "says": "Control is a hypercall that only CPL 0 may use, from where it is expected; anybody else "
+        "gets #UD, as on a machine without it.",
     },
 )
 def test_survives_strangers(target, probe):
@@ -128,4 +128,6 @@ def test_survives_strangers(target, probe):
                 )
     status = target.query()
     assert status.get("loaded") == "1", f"the subject says of itself: {dict(status)}"
-    assert status.get("cpus") == str(target.cpus), f"{status.get('cpus')} of {target.cpus} CPUs are in guest mode"
+    assert status.get("cpus") == str(target.cpus), (
+        f"{status.get('cpus')} of {target.cpus} CPUs are in guest mode"
+    )

@@ -1,0 +1,120 @@
+"""Loading as a whole: how many CPUs it takes, and that it takes them once."""
+
+import pytest
+
+from touchstone.machine.driver import AgentRefused
+
+COMMIT = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "all commit, or all roll back and the caller gets one error, the same for every CPU; after "
+    "the commit each CPU proves that it is in guest mode",
+}
+PROTOCOL = {
+    "doc": "touchstone-protocol",
+    "title": "subject do=...: the hypervisor under test",
+    "says": "do=load: ok when every CPU is virtualised; else err code=EBUSY text=reason and nothing has "
+    "changed",
+}
+
+
+def cpuids(target, cpu):
+    return target.exits(cpu).get("cpuid", 0)
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.all-cpus",
+    title="The hypervisor says that it has as many CPUs as the machine, and each of them confirms it",
+    area="broadcast",
+    cite=COMMIT,
+    proves=["every-cpu"],
+)
+def test_all_cpus(target, virtualized):
+    status = target.query()
+    assert status.get("loaded") == "1", f"the subject says of itself: {dict(status)}"
+    assert status.get("cpus") == str(target.cpus), (
+        f"{status.get('cpus')} of {target.cpus} CPUs are in guest mode"
+    )
+    assert virtualized() == list(range(target.cpus)), "these CPUs, and no others, carry the signature"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.twice",
+    title="Loading what is loaded is refused with EBUSY, and changes nothing",
+    area="broadcast",
+    cite=PROTOCOL,
+    proves=["all-or-nothing"],
+)
+def test_twice(target, state, virtualized):
+    before, counted = state(), [cpuids(target, cpu) for cpu in range(target.cpus)]
+    for attempt in range(2):
+        with pytest.raises(AgentRefused) as refusal:
+            target.load()
+        assert refusal.value.code == "EBUSY", f"attempt {attempt + 1}: {refusal.value}"
+        assert refusal.value.text, "a refusal says why"
+    assert state() == before
+    assert virtualized() == list(range(target.cpus))
+    assert all(cpuids(target, cpu) >= count for cpu, count in enumerate(counted)), (
+        "the exit counters began anew"
+    )
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.own-counters",
+    title="An exit is counted on its own CPU and on no other",
+    area="broadcast",
+    requires="cpus >= 2",
+    cite=[
+        {
+            "doc": "touchstone-design",
+            "title": "Veneer",
+            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
+            "be read while it runs",
+        }
+    ],
+    proves=["every-cpu", "concurrency"],
+)
+def test_own_counters(target, probe):
+    for cpu in range(target.cpus):
+        before = [cpuids(target, other) for other in range(target.cpus)]
+        probe("cpuid\ncpuid\ncpuid\ncpuid\ncpuid", on=cpu)
+        rose = [cpuids(target, other) - count for other, count in enumerate(before)]
+        wanted = [5 if other == cpu else 0 for other in range(target.cpus)]
+        assert rose == wanted, f"five CPUIDs on CPU {cpu}: the counters rose by {rose}"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace",
+    title="The last exits of every CPU can be read while it runs, and lead to the probe's instruction",
+    area="broadcast",
+    cite=[
+        {
+            "doc": "touchstone-design",
+            "title": "Veneer",
+            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
+            "be read while it runs, and after a crash.",
+        }
+    ],
+    proves=["every-cpu"],
+)
+def test_trace(target, probe):
+    for cpu in range(target.cpus):
+        (result,) = probe("nop\ncpuid\nnop", on=cpu)
+        trace = target.trace(cpu, 4)
+        where = f"rip={result.start + 1:#x}"
+        assert any(where in line for line in trace), f"CPU {cpu}: no exit at {where} among {trace}"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.again",
+    title="After unloading, loading takes every CPU again",
+    area="broadcast",
+    phase="unloaded",
+    cite={"doc": "touchstone-design", "title": "Veneer", "says": "Load and unload as often as asked."},
+    proves=["as-often-as-asked", "every-cpu"],
+)
+def test_again(target, virtualized):
+    assert virtualized() == []
+    target.load()
+    assert target.query().get("cpus") == str(target.cpus)
+    assert virtualized() == list(range(target.cpus))

@@ -1,0 +1,190 @@
+"""Loading where one CPU cannot be had: all roll back. What keeps the CPU from us is set up by a probe."""
+
+import pytest
+
+from touchstone.machine.driver import AgentRefused
+from touchstone.machine.probe import Operand
+
+EFER, SVME = 0xC0000080, 1 << 12
+VM_CR, SVMDIS = 0xC0010114, 1 << 4
+FEATURE_CONTROL, LOCK, VMX_ON = 0x3A, 1 << 0, 1 << 2
+VMX_BASIC = 0x480
+CR4_VMXE = 1 << 13
+
+WRMSR_RET = bytes.fromhex("0f30c3")
+
+ROLL_BACK = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "The broadcast is a rendezvous: every CPU prepares, and reports; all commit, or all roll back "
+    "and the caller gets one error, the same for every CPU",
+}
+
+
+def read_msr(probe, cpu, msr):
+    (result,) = probe("rdmsr", on=cpu, rcx=msr)
+    assert result.vector is None, f"CPU {cpu}: RDMSR of {msr:#x} ended with vector {result.vector}"
+    return result.registers["rdx"] << 32 | result.registers["rax"]
+
+
+def write_msr(probe, cpu, msr, value):
+    """Write an MSR so that it stays: from the scratch area, as the agent puts EFER back after a WRMSR."""
+    (result,) = probe(
+        "call rdi",
+        on=cpu,
+        rdi=Operand("scratch"),
+        memory=((0, WRMSR_RET),),
+        rcx=msr,
+        rax=value & 0xFFFFFFFF,
+        rdx=value >> 32,
+    )
+    if result.vector == 14:
+        pytest.skip("the scratch area's code cannot be run here, so no state can be left behind")
+    assert result.vector is None, (
+        f"CPU {cpu}: WRMSR of {value:#x} to {msr:#x} ended with vector {result.vector}"
+    )
+
+
+def refused(target, state, virtualized, code):
+    """Load, which must be refused with this code and leave every CPU alone."""
+    before = state()
+    with pytest.raises(AgentRefused) as refusal:
+        target.load()
+    assert refusal.value.code == code, f"refused with {refusal.value}, not with {code}"
+    assert refusal.value.text, "a refusal says why"
+    after = state()
+    for cpu, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert new == old, f"CPU {cpu} is not as it was before the refusal"
+    assert virtualized() == []
+    status = target.query()
+    assert (status.get("loaded"), status.get("cpus")) == ("0", "0"), (
+        f"the subject says of itself: {dict(status)}"
+    )
+
+
+def works(target, virtualized):
+    target.load()
+    assert virtualized() == list(range(target.cpus)), "loading afterwards does not take every CPU"
+    target.unload()
+    assert virtualized() == []
+
+
+def take_svm(probe, cpu):
+    write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) | SVME)
+    if not read_msr(probe, cpu, EFER) & SVME:
+        pytest.skip("the agent does not let EFER.SVME stay set after a probe")
+
+
+def take_vmx(probe, cpu, physical):
+    """Enter VMX operation, and stay there."""
+    control = read_msr(probe, cpu, FEATURE_CONTROL)
+    if not control & LOCK:
+        write_msr(probe, cpu, FEATURE_CONTROL, control | LOCK | VMX_ON)
+    elif not control & VMX_ON:
+        pytest.skip("firmware has switched VMX off in FEATURE_CONTROL")
+    revision = read_msr(probe, cpu, VMX_BASIC) & 0x7FFFFFFF
+    (result,) = probe(
+        """
+        mov rax, cr4
+        bts rax, 13
+        mov cr4, rax
+        mov [rsp + 8], rsi
+        vmxon [rsp + 8]
+        """,
+        on=cpu,
+        rsi=physical(cpu),
+        memory=((0, revision.to_bytes(4, "little")),),
+    )
+    assert result.vector is None, f"CPU {cpu}: VMXON ended with vector {result.vector}"
+    assert not result.rflags & 0x41, f"CPU {cpu}: VMXON failed, RFLAGS {result.rflags:#x}"
+    (result,) = probe("mov rax, cr4", on=cpu)
+    if not result.registers["rax"] & CR4_VMXE:
+        pytest.skip("the agent does not let CR4.VMXE stay set after a probe")
+
+
+@pytest.fixture
+def clean(target):
+    """Reset the machine after a check that ends half-way: nothing could be loaded any more."""
+    done = []
+    yield done
+    if not done:
+        target.reset()
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.in-use-on-one-cpu",
+    title="If one CPU's virtualization hardware is in use, loading is refused with EBUSY and every CPU is "
+    "left alone",
+    area="broadcast",
+    phase="native",
+    requires="os == bare and (cpuid.svm or cpuid.vmx)",
+    cite=[
+        ROLL_BACK,
+        {
+            "doc": "amd-apm",
+            "title": "Extended Feature Enable Register (EFER)",
+            "says": "Secure Virtual Machine Enable (SVME) Bit. Bit 12. Enables the SVM extensions.",
+        },
+        {
+            "doc": "intel-sdm",
+            "title": "Enabling and Entering VMX Operation",
+            "says": "Before system software can enter VMX operation, it enables VMX by setting "
+            "CR4.VMXE[bit 13] = 1.",
+        },
+    ],
+    proves=["all-or-nothing"],
+)
+def test_in_use(target, probe, state, virtualized, physical, clean):
+    for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
+        if target.vendor == "amd":
+            take_svm(probe, cpu)
+            refused(target, state, virtualized, "EBUSY")
+            assert read_msr(probe, cpu, EFER) & SVME, f"CPU {cpu}: somebody else's EFER.SVME was cleared"
+            write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) & ~SVME)
+        else:
+            take_vmx(probe, cpu, physical)
+            refused(target, state, virtualized, "EBUSY")
+            (result,) = probe("vmxoff", on=cpu)
+            assert result.vector is None, f"CPU {cpu}: somebody else's VMX operation was ended"
+            target.reset()  # CR4.VMXE stays set: every probe ends with the CR4 that it began with
+        works(target, virtualized)
+    clean.append(True)
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.switched-off-on-one-cpu",
+    title="If firmware has switched virtualization off on one CPU, loading is refused with EPERM and "
+    "every CPU is left alone",
+    area="broadcast",
+    phase="native",
+    requires="os == bare and (cpuid.svm or cpuid.vmx)",
+    cite=[
+        ROLL_BACK,
+        {
+            "doc": "intel-sdm",
+            "title": "Enabling and Entering VMX Operation",
+            "says": "If this bit is clear, execution of VMXON outside SMX operation causes a "
+            "general-protection exception.",
+        },
+        {
+            "doc": "amd-apm",
+            "title": "VM_CR MSR (C001_0114h)",
+            "says": "SVMDIS: when this bit is set, writes to EFER treat the SVME bit as MBZ.",
+        },
+    ],
+    proves=["all-or-nothing"],
+)
+def test_switched_off(target, probe, state, virtualized, clean):
+    msr, off = (VM_CR, SVMDIS) if target.vendor == "amd" else (FEATURE_CONTROL, LOCK)
+    for cpu in sorted({0, target.cpus - 1}):
+        value = read_msr(probe, cpu, msr)
+        if target.vendor == "intel" and value & LOCK:
+            pytest.skip("firmware has locked FEATURE_CONTROL")
+        write_msr(probe, cpu, msr, value & ~VMX_ON | off if target.vendor == "intel" else value | off)
+        if read_msr(probe, cpu, msr) == value:
+            pytest.skip(f"MSR {msr:#x} does not keep what is written to it")
+        refused(target, state, virtualized, "EPERM")
+        target.reset()  # what is locked stays locked until then
+        works(target, virtualized)
+        target.reset()
+    clean.append(True)

@@ -1,0 +1,198 @@
+"""What Python checks of several areas ask of a target."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from touchstone.machine.probe import SCRATCH_OFFSET, Operand
+
+# GDTR and IDTR go to the scratch area, the rest stays in registers.
+_READ_STATE = """
+    sgdt [rdi]
+    sidt [rdi + 16]
+    mov ecx, IA32_EFER
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov r8, rax
+    mov ecx, IA32_PAT
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov r9, rax
+    mov ecx, IA32_LSTAR
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov r10, rax
+    mov ecx, IA32_SYSENTER_ESP
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+    mov r11, rax
+    mov r12, cr0
+    mov r13, cr3
+    mov r14, cr4
+    mov r15, dr7
+    xor ebx, ebx
+    str bx
+    lar esi, ebx
+    xor ebp, ebp
+    sldt bp
+    mov eax, fs
+    mov ecx, gs
+"""
+_NAMES = {
+    "efer": "r8", "pat": "r9", "lstar": "r10", "sysenter-esp": "r11", "cr0": "r12", "cr3": "r13",
+    "cr4": "r14", "dr7": "r15", "tr": "rbx", "tr-access": "rsi", "ldtr": "rbp", "fs": "rax", "gs": "rcx",
+}  # fmt: skip
+
+
+@pytest.fixture
+def state(probe):
+    """Read what a CPU is: ``state()`` gives a mapping of register to value for every CPU."""
+
+    def read():
+        found = []
+        for result in probe(_READ_STATE, on="every-cpu", rdi=Operand("scratch"), read=(0, 32)):
+            assert result.vector is None, (
+                f"CPU {result.cpu}: reading its state ended with vector {result.vector}"
+            )
+            values = {name: f"{result.registers[register]:#x}" for name, register in _NAMES.items()}
+            for name, offset in (("gdtr", 0), ("idtr", 16)):
+                limit, base = struct.unpack_from("<HQ", result.memory, offset)
+                values[name] = f"{base:#x}+{limit:#x}"
+            found.append(values)
+        return found
+
+    return read
+
+
+@pytest.fixture
+def virtualized(probe, subject):
+    """Ask who has the CPUs: ``virtualized()`` gives those whose CPUID carries the subject's signature."""
+
+    def ask():
+        wanted = tuple(subject.claims.get(f"cpuid-signature.{name}") for name in ("ebx", "ecx", "edx"))
+        return [
+            result.cpu
+            for result in probe("cpuid", on="every-cpu", rax=0x40000000)
+            if tuple(result.registers[name] & 0xFFFFFFFF for name in ("rbx", "rcx", "rdx")) == wanted
+        ]
+
+    return ask
+
+
+@pytest.fixture
+def physical(probe):
+    """Find where the scratch area of a CPU is in physical memory: ``physical(cpu, offset)``.
+
+    Only for targets whose page tables can be read where they physically are (os == bare).
+    """
+
+    def walk(cpu, offset=0):
+        (result,) = probe(
+            """
+            mov rax, cr3
+            mov ecx, 39
+            1: mov rdx, 0x000ffffffffff000
+            and rax, rdx
+            mov rdx, rdi
+            shr rdx, cl
+            and edx, 0x1ff
+            mov rax, [rax + rdx * 8]
+            sub ecx, 9
+            cmp ecx, 12
+            jae 1b
+            mov rdx, 0x000ffffffffff000
+            and rax, rdx
+            """,
+            on=cpu,
+            rdi=Operand("scratch", offset),
+        )
+        assert result.vector is None, f"the page tables of CPU {cpu} cannot be read where they are"
+        return result.registers["rax"]
+
+    return walk
+
+
+# The sender (whose scratch area is rsi) sends r12 NMIs to every other CPU, one after the other; the others
+# run through CPUID, counting, until it says stop. A receiver that has come round _PASSES times since the local
+# APIC took the NMI has taken it as well. Scratch area: 0 rounds, 8 APIC id, 12 ready, 16 stop.
+_NMI_STORM = """
+    cmp rdi, rsi
+    je sender
+    mov eax, 1
+    cpuid
+    shr ebx, 24
+    mov [rdi + 8], ebx
+    mov dword ptr [rdi + 12], 1
+    again: xor eax, eax
+    cpuid
+    inc qword ptr [rdi]
+    cmp dword ptr [rsi + 16], 0
+    je again
+    jmp over
+    sender: mov r10, r15
+    mov r9, r13
+    each: cmp r10, rdi
+    je next
+    ready: pause
+    cmp dword ptr [r10 + 12], 0
+    je ready
+    mov ebp, r12d
+    send: mov eax, [r10 + 8]
+    shl eax, 24
+    mov [r8 + 0x310], eax
+    mov dword ptr [r8 + 0x300], 0x4400
+    accepted: pause
+    test dword ptr [r8 + 0x300], 0x1000
+    jnz accepted
+    mov r11, [r10]
+    add r11, {passes}
+    xor eax, eax
+    cpuid
+    taken: pause
+    cmp [r10], r11
+    jb taken
+    dec ebp
+    jnz send
+    next: add r10, r14
+    dec r9d
+    jnz each
+    mov dword ptr [rdi + 16], 1
+    over: nop
+"""
+_PASSES = 32
+_LOCAL_APIC = 0xFEE00000
+
+
+@pytest.fixture
+def nmi_storm(target, probe):
+    """Send NMIs while all CPUs loop over CPUID: ``nmi_storm(sender, count)`` gives what each CPU has taken.
+
+    Only for targets whose local APICs are in xAPIC mode and mapped where they physically are (os == bare).
+    """
+
+    def storm(sender, count):
+        scratch = target.info.slot + SCRATCH_OFFSET
+        results = probe(
+            _NMI_STORM.format(passes=_PASSES),
+            on="every-cpu",
+            together=True,
+            timeout=60,
+            rdi=Operand("scratch"),
+            rsi=scratch + sender * target.info.stride,
+            r8=_LOCAL_APIC,
+            r12=count,
+            r13=target.cpus,
+            r14=target.info.stride,
+            r15=scratch,
+        )
+        for result in results:
+            assert result.vector is None, f"CPU {result.cpu}: the storm ended with vector {result.vector}"
+        return [result.nmis for result in results]
+
+    return storm

@@ -1,0 +1,160 @@
+"""Loading and unloading, again and again."""
+
+import pytest
+
+from touchstone.machine.driver import AgentRefused
+
+AS_OFTEN = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "Load and unload as often as asked in one boot.",
+}
+PROTOCOL = {
+    "doc": "touchstone-protocol",
+    "title": "subject do=...: the hypervisor under test",
+    "says": "do=unload: ok. A refusal (err) could not be carried out and changed nothing.",
+}
+CYCLES = 20
+
+
+@pytest.mark.touchstone(
+    id="teardown.cycle.twenty",
+    title="Twenty times loaded and unloaded, every CPU is what it was after each of them",
+    area="teardown",
+    phase="unloaded",
+    cite=AS_OFTEN,
+    proves=["as-often-as-asked", "unloading-transparent", "every-cpu"],
+)
+def test_twenty(target, state, virtualized):
+    before = state()
+    for cycle in range(1, CYCLES + 1):
+        target.load()
+        assert virtualized() == list(range(target.cpus)), f"cycle {cycle}: not every CPU was taken"
+        target.unload()
+        assert virtualized() == [], f"cycle {cycle}: these CPUs still answer as virtualized"
+        for cpu, (old, new) in enumerate(zip(before, state(), strict=True)):
+            assert new == old, f"cycle {cycle}: CPU {cpu} is not what it was"
+
+
+@pytest.mark.touchstone(
+    id="teardown.cycle.memory",
+    title="Every page that loading takes comes back with unloading",
+    area="teardown",
+    phase="unloaded",
+    cite=AS_OFTEN,
+    proves=["as-often-as-asked"],
+)
+def test_memory(target):
+    def free():
+        status = target.query()
+        if "free-pages" not in status:
+            pytest.skip("the subject does not say how much memory is free (free-pages)")
+        return int(status["free-pages"])
+
+    before = free()
+    for cycle in range(1, CYCLES + 1):
+        target.load()
+        assert free() < before, f"cycle {cycle}: loading takes no memory, so free-pages measures nothing"
+        target.unload()
+        assert free() == before, f"cycle {cycle}: {before - free()} pages did not come back"
+
+
+@pytest.mark.touchstone(
+    id="teardown.cycle.counters",
+    title="Exit counters begin anew with every loading",
+    area="teardown",
+    phase="unloaded",
+    cite={
+        "doc": "touchstone-protocol",
+        "title": "subject do=...: the hypervisor under test",
+        "says": "do=exits: exit counters of CPU K since loading",
+    },
+    proves=["as-often-as-asked"],
+)
+def test_counters(target, probe):
+    loop = "mov r12d, 200\n1: xor eax, eax\ncpuid\ndec r12d\njnz 1b"
+    target.load()
+    for _ in range(2):
+        probe(loop, on="every-cpu")
+        counts = [target.exits(cpu).get("cpuid", 0) for cpu in range(target.cpus)]
+        assert all(200 <= count < 400 for count in counts), f"after 200 CPUIDs since loading: {counts}"
+        target.unload()
+        target.load()
+
+
+@pytest.mark.touchstone(
+    id="teardown.unload.not-loaded",
+    title="Unloading what is not loaded is refused, and changes nothing",
+    area="teardown",
+    phase="unloaded",
+    cite=PROTOCOL,
+    proves=["all-or-nothing", "as-often-as-asked"],
+)
+def test_not_loaded(target, state, virtualized):
+    assert target.query().get("loaded") == "0"
+    before = state()
+    for _ in range(2):
+        with pytest.raises(AgentRefused) as refusal:
+            target.unload()
+        assert refusal.value.text, "a refusal says why"
+    assert state() == before
+    target.load()
+    assert virtualized() == list(range(target.cpus)), "loading afterwards does not take every CPU"
+
+
+@pytest.mark.touchstone(
+    id="teardown.unload.all-cpus",
+    title="Unloading frees every CPU, and the hypervisor says that it has none",
+    area="teardown",
+    phase="loaded",
+    cite={
+        "doc": "touchstone-design",
+        "title": "Touchstone: the house",
+        "says": "slipped underneath a running system on every processor and taken out again",
+    },
+    proves=["unloading-transparent", "every-cpu"],
+)
+def test_all_cpus(target, virtualized):
+    assert virtualized() == list(range(target.cpus))
+    target.unload()
+    status = target.query()
+    assert (status.get("loaded"), status.get("cpus")) == ("0", "0"), (
+        f"the subject says of itself: {dict(status)}"
+    )
+    assert virtualized() == []
+
+
+@pytest.mark.touchstone(
+    id="teardown.cycle.tsc",
+    title="No CPU's time goes backwards, neither through loading nor through unloading",
+    area="teardown",
+    phase="unloaded",
+    cite=[
+        {
+            "doc": "intel-sdm",
+            "title": "Time-Stamp Counter",
+            "says": "The RDTSC instruction reads the time-stamp counter and is guaranteed to return a "
+            "monotonically increasing unique value whenever executed, except for a 64-bit counter "
+            "wraparound.",
+        },
+        {
+            "doc": "amd-apm",
+            "title": "Time-Stamp Counter",
+            "says": "The time-stamp counter (TSC) is used to count processor-clock cycles; it is "
+            "incremented every cycle.",
+        },
+    ],
+    proves=["loading-transparent", "unloading-transparent"],
+)
+def test_tsc(target, probe):
+    def now():
+        results = probe("rdtsc", on="every-cpu")
+        return [result.registers["rdx"] << 32 | result.registers["rax"] for result in results]
+
+    last = now()
+    for step in (target.load, target.unload) * 3:
+        step()
+        here = now()
+        for cpu, (old, new) in enumerate(zip(last, here, strict=True)):
+            assert new > old, f"CPU {cpu}: the TSC went from {old} to {new} through {step.__name__}"
+        last = here

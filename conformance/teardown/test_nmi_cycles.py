@@ -1,0 +1,169 @@
+"""NMIs across loading and unloading: from the APIC between the steps, from the timer amid them."""
+
+import time
+
+import pytest
+
+NMI = [
+    {
+        "doc": "intel-sdm",
+        "title": "Nonmaskable Interrupt (NMI)",
+        "says": "When the processor receives a NMI, it handles it immediately by calling the NMI handler "
+        "pointed to by interrupt vector number 2; no other interrupts, including NMIs, are received until "
+        "the handler has completed.",
+    },
+    {
+        "doc": "amd-apm",
+        "title": "Global Interrupt Flag, STGI and CLGI Instructions",
+        "says": "NMIs that arrive while GIF is 0 are held pending and taken when GIF is set to 1.",
+    },
+]
+
+# The interval timer's line as an NMI to all CPUs: entries 0 and 2 of the I/O APIC, for boards differ in which
+# of them it is. eax: low word of the entries; bh: the timer's mode; ecx: its count, with which it begins.
+TIMER = """
+    mov esi, 0xfec00000
+    mov r9d, 8
+    1: lea r8d, [r9 + 0x0d]
+    mov [rsi], r8d
+    mov dword ptr [rsi + 0x10], 0xff000000
+    dec r8d
+    mov [rsi], r8d
+    mov [rsi + 0x10], eax
+    sub r9d, 4
+    jnz 1b
+    mov al, bh
+    out 0x43, al
+    mov eax, ecx
+    out 0x40, al
+    mov al, ah
+    out 0x40, al
+"""
+NMI_TO_ALL, MASKED = 0x400, 0x10400
+ONE_SHOT, PERIODIC = 0x30, 0x34
+HZ = 1193182
+
+
+class Timer:
+    """The interval timer as a source of NMIs."""
+
+    def __init__(self, probe):
+        self.probe = probe
+
+    def _set(self, entry, mode, count):
+        (result,) = self.probe(TIMER, rax=entry, rbx=mode << 8, rcx=count)
+        assert result.vector is None, f"the timer cannot be programmed: vector {result.vector}"
+
+    def once(self, seconds):
+        """Send one NMI to every CPU, in so many seconds of the target's time (up to 0.05)."""
+        self._set(NMI_TO_ALL, ONE_SHOT, int(seconds * HZ))
+
+    def again_and_again(self, seconds):
+        """Send one NMI to every CPU again and again, so many seconds apart."""
+        self._set(NMI_TO_ALL, PERIODIC, int(seconds * HZ))
+
+    def stop(self):
+        """Send no more."""
+        self._set(MASKED, ONE_SHOT, 0)
+
+
+@pytest.fixture
+def timer(target, probe):
+    """The timer; silent again after the check."""
+    timer = Timer(probe)
+    yield timer
+    if target.phase is not None:
+        timer.stop()
+
+
+@pytest.mark.touchstone(
+    id="teardown.nmi.between",
+    title="NMIs before, between and after loading and unloading are each taken once, on every CPU",
+    area="teardown",
+    phase="unloaded",
+    requires="os == bare",
+    cite=NMI,
+    proves=["nmi-exact", "unloading-transparent"],
+)
+def test_between(target):
+    everyone = range(target.cpus)
+    wanted = target.nmi_counts()
+    for cycle in range(5):
+        for step in (target.load, target.unload):
+            step()
+            target.send_nmis(everyone, 3)
+            wanted = [count + 3 for count in wanted]
+            assert target.nmi_counts() == wanted, f"cycle {cycle + 1}, after {step.__name__}"
+
+
+@pytest.mark.touchstone(
+    id="teardown.nmi.storm",
+    title="After unloading, every CPU takes every NMI that is sent to it while all CPUs loop over CPUID",
+    area="teardown",
+    phase="unloaded",
+    requires="os == bare and cpus >= 2",
+    claims=False,
+    cite=NMI,
+    proves=["nmi-exact", "unloading-transparent"],
+)
+def test_storm(target, nmi_storm):
+    for sender in sorted({0, target.cpus - 1}):
+        taken = nmi_storm(sender, 12)
+        wanted = [0 if cpu == sender else 12 for cpu in range(target.cpus)]
+        assert taken == wanted, f"CPU {sender} sent 12 NMIs to every other CPU; taken, by CPU: {taken}"
+
+
+@pytest.mark.touchstone(
+    id="teardown.nmi.one-meanwhile",
+    title="One NMI to all CPUs at any moment around loading and unloading is taken once by each of them",
+    area="teardown",
+    phase="unloaded",
+    requires="os == bare",
+    cite=NMI,
+    proves=["nmi-exact"],
+)
+def test_one_meanwhile(target, timer):
+    before = target.nmi_counts()
+    steps = (target.load, target.unload)
+    for shot in range(40):
+        timer.once(0.0005 + 0.0005 * (shot // 2))
+        steps[shot % 2]()
+        wanted = [count + 1 for count in before]
+        # The timer runs in the target's time, which we cannot wait for otherwise than by asking.
+        limit = time.monotonic() + 10
+        counts = target.nmi_counts()
+        while (
+            any(count < want for count, want in zip(counts, wanted, strict=True)) and time.monotonic() < limit
+        ):
+            counts = target.nmi_counts()
+        assert counts == wanted, (
+            f"shot {shot + 1}, around {steps[shot % 2].__name__}: NMIs before {before}, now {counts}"
+        )
+        before = counts
+
+
+@pytest.mark.touchstone(
+    id="teardown.nmi.many-meanwhile",
+    title="NMIs to all CPUs every millisecond do not disturb loading and unloading",
+    area="teardown",
+    phase="unloaded",
+    requires="os == bare",
+    cite=NMI,
+    proves=["nmi-exact", "as-often-as-asked"],
+)
+def test_many_meanwhile(target, timer, virtualized):
+    before = target.nmi_counts()
+    timer.again_and_again(0.001)
+    for _ in range(20):
+        target.load()
+        assert virtualized() == list(range(target.cpus))
+        target.unload()
+        assert virtualized() == []
+    timer.stop()
+    counts = target.nmi_counts()
+    assert all(count > old for count, old in zip(counts, before, strict=True)), (
+        "no NMI has come: nothing was tried"
+    )
+    target.load()
+    target.unload()
+    assert target.nmi_counts() == counts, "NMIs are taken that nobody sends any more"
