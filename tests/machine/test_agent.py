@@ -1,5 +1,6 @@
 import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 from fake_agent import FakeAgent
@@ -311,6 +312,23 @@ def test_a_refused_nonce_means_that_the_machine_was_reset():
         pytest.raises(TargetDied, match="does not know this session"),
     ):
         client.query()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (seal("!1 panic cpu=2 vec=0e rip=100abc") + b"panic: cr2 0\n", "on CPU 2: exception 0e at 100abc"),
+        (b"it is over\n" + seal("!1 panic cpu=1 text=see the line before"), "on CPU 1: it is over"),
+        (b"noise\n" + seal("!1 panic cpu=0 text=no memory for 4 CPUs"), "on CPU 0: no memory for 4 CPUs"),
+    ],
+)
+def test_a_panic_of_the_targets_os_is_a_death_at_once_and_its_report_is_kept(words, reason):
+    with reached(lambda r: words) as (client, _):
+        with pytest.raises(TargetDied, match=f"the target's OS panicked {reason}"):
+            client.run(replace(CPUID, timeout=60.0))
+        assert words in client._log.bytes_since(0)
+        with pytest.raises(InfrastructureError, match="not been greeted"):
+            client.run(CPUID)
 
 
 def test_counts_query_exits_and_trace():

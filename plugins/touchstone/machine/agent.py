@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,10 @@ START_RSP = STACK_END - 0x100
 """Offset in the slot of the RSP that a probe starts with."""
 REPLY_TIMEOUT = 5.0
 """Seconds for requests that run no probe."""
+LAST_WORDS = 0.1
+"""Seconds of silence after which a target that panics has said everything."""
+SEE_BEFORE = "see the line before"
+"""``text`` of a panic whose reason is the log line in front of it."""
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
@@ -119,6 +124,8 @@ class AgentClient:
         deadline = time.monotonic() + timeout
         while True:
             line = self._next_line(deadline, f"the agent was not ready after {timeout:g} s")
+            if isinstance(line, protocol.Event) and line.word == "panic":
+                self._panicked(line)
             if isinstance(line, protocol.Event) and line.word == "ready":
                 return line
 
@@ -297,6 +304,8 @@ class AgentClient:
             elif isinstance(line, protocol.Event):
                 if line.word == "ready":
                     self._rebooted(f"its agent said ready while it was asked to {verb}")
+                if line.word == "panic":
+                    self._panicked(line)
             elif line.nonce == "-" and line.number == 0 and not line.ok:
                 self._violated(verb, f"the agent could not read the request ({line.code}: {line.text})")
             elif line.number == number and (line.nonce == self._nonce or (verb == "hello" and not line.ok)):
@@ -325,6 +334,20 @@ class AgentClient:
     def _rebooted(self, how: str) -> NoReturn:
         self._nonce = ""
         raise TargetDied(f"the machine was reset behind our back: {how}")
+
+    def _panicked(self, event: protocol.Event) -> NoReturn:
+        """The OS of the target gave up. Its report may still be on the way, and ends with silence."""
+        before = self._log.tail().partition("!1 panic")[0].splitlines()
+        with contextlib.suppress(TimeoutError, TargetDied):
+            while data := self._channel.receive(time.monotonic() + LAST_WORDS * self._factor):
+                self._log.append(data)
+        self._nonce = ""
+        why = event.fields.get("text", "")
+        if why == SEE_BEFORE and before:
+            why = before[-1]
+        elif "vec" in event.fields:
+            why = f"exception {event.fields['vec']} at {event.fields.get('rip', '?')}"
+        raise TargetDied(f"the target's OS panicked on CPU {event.fields.get('cpu', '?')}: {why}")
 
     def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
         text = fields.get(key, "")
