@@ -18,7 +18,9 @@ from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import meant
 
-ON: tuple[Literal["first", "last", "every-cpu", "together"], ...] = ("first", "last", "every-cpu", "together")
+On = Literal["first", "last", "every-cpu", "together"]
+ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
+_ON: Mapping[str, On] = {word: word for word in ON}
 VENDORS = ("intel", "amd")
 MOST = 256
 """Cases that one check may have: more is a mistake, or should be several checks."""
@@ -42,6 +44,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
     if "run" not in keys or "expect" not in keys:
         return ()
     variables = [axis for axis in axes if axis.name not in ("cpl", "on")]
+    of_variables = [index for index, axis in enumerate(axes) if axis.name not in ("cpl", "on")]
     total = 1
     for axis in axes:
         total *= len(axis.values)
@@ -55,15 +58,16 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
     found = []
     for combination in itertools.product(*(axis.values for axis in axes)):
         chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
-        key = tuple(value for axis, value in zip(axes, combination, strict=True) if axis in variables)
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
-        on = next(word for word in ON if word == chosen.get("on", "first"))
-        for vendor, body, start, end in read[key]:
-            words = [f"{name}={value}" for name, value in chosen.items()] + (
-                [f"vendor={vendor}"] if vendor else []
-            )
-            needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),) if vendor else ()
-            found.append(Case(", ".join(words), cpl, on, body, start, end, needs))
+        on = _ON.get(chosen.get("on", ""), "first")
+        label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
+        for vendor, body, start, end in read[tuple([combination[index] for index in of_variables])]:
+            needs: tuple[Requirement, ...] = ()
+            words = label
+            if vendor:
+                needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),)
+                words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
+            found.append(Case(words, cpl, on, body, start, end, needs))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
     if len(found) == 1:
