@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -57,10 +56,14 @@ def missing(vendor: Vendor, root: Path = Path("/")) -> str:
     return ""
 
 
-@cache
+_decided: dict[Vendor, Decision] = {}
+
+
 def decide(vendor: Vendor, progress: Callable[[str], None] = lambda _: None) -> Decision:
     """Decide once per process. Boots the bare image under KVM when nothing else is missing."""
-    return Decision(missing(vendor) or _probe(vendor, progress))
+    if vendor not in _decided:
+        _decided[vendor] = Decision(missing(vendor) or _probe(vendor, progress))
+    return _decided[vendor]
 
 
 def _probe(vendor: Vendor, progress: Callable[[str], None]) -> str:

@@ -32,7 +32,7 @@ class _Rings:
 
 
 def read_exits(memory: MemoryReader, symbols: Symbols) -> list[str]:
-    """The last exits of every CPU, newest last; none if the image has no trace rings or the subject is not loaded."""
+    """The last exits of every CPU, newest last; none without trace rings, or with no subject loaded."""
     description = symbols.find(DESCRIPTION)
     if description is None:
         return []
