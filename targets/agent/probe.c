@@ -2,7 +2,13 @@
 #include "probe.h"
 
 #define MSR_EFER 0xc0000080u
+#define EFER_LME (1ull << 8)
+#define CR0_PE (1ull << 0)
+#define CR0_PG (1ull << 31)
+#define CR4_PAE (1ull << 5)
 #define CR4_OSXSAVE (1ull << 18)
+/* Bits without a meaning so far: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
+#define CR4_RESERVED 0xfffffffee4008000ull
 #define VECTOR_DB 1
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
@@ -188,18 +194,34 @@ static bool writes_msr(const struct probe_request *request)
 	return false;
 }
 
-static bool refuse(struct probe_outcome *outcome, const char *what, uint64_t number, const char *reason)
+static char *append(struct probe_outcome *outcome, char *to, const char *text)
 {
-	char *to = outcome->why, *end = to + sizeof(outcome->why) - 1;
-
-	while (*what && to < end)
-		*to++ = *what++;
-	for (int shift = 60; shift >= 0 && to < end; shift -= 4)
-		if (number >> shift || !shift)
-			*to++ = "0123456789abcdef"[number >> shift & 15];
-	while (*reason && to < end)
-		*to++ = *reason++;
+	while (*text && to < outcome->why + sizeof(outcome->why) - 1)
+		*to++ = *text++;
 	*to = '\0';
+	return to;
+}
+
+static bool refuse(struct probe_outcome *outcome, const char *reason)
+{
+	append(outcome, outcome->why, reason);
+	outcome->refused = true;
+	return false;
+}
+
+/* `what` is the key up to its '='. */
+static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64_t value, const char *reason)
+{
+	char digits[17], *digit = digits + sizeof(digits) - 1, *to;
+
+	*digit = '\0';
+	do {
+		*--digit = "0123456789abcdef"[value & 15];
+		value >>= 4;
+	} while (value);
+	to = append(outcome, outcome->why, what);
+	to = append(outcome, to, digit);
+	append(outcome, to, reason);
 	outcome->refused = true;
 	return false;
 }
@@ -226,7 +248,7 @@ static bool save_machine(const struct probe_request *request, struct machine *ma
 		probe_try_rdmsr(MSR_EFER, &machine->efer);
 	for (uint32_t i = 0; i < request->keep_count; i++)
 		if (probe_try_rdmsr(request->keep[i], &machine->keep[i]))
-			return refuse(outcome, "keep=", request->keep[i], ": RDMSR faults");
+			return refuse_value(outcome, "keep=", request->keep[i], ": RDMSR faults");
 	return true;
 }
 
@@ -243,12 +265,19 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 {
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
 
+	/*
+	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6), but QEMU's TCG carries them out,
+	 * or hangs: not even tried.
+	 */
+	if ((request->cr0.clear & (CR0_PE | CR0_PG)) || (request->cr4.clear & CR4_PAE) ||
+	    (request->efer.clear & EFER_LME) || (request->cr4.set & CR4_RESERVED))
+		return refuse(outcome, "cr0, cr4 or efer: a bit that long mode needs, or a reserved one");
 	if (change(&request->efer, &efer) && probe_try_wrmsr(MSR_EFER, efer))
-		return refuse(outcome, "efer=", efer, " faults");
+		return refuse_value(outcome, "efer=", efer, " faults");
 	if (change(&request->cr4, &cr4) && probe_try_cr4(cr4))
-		return refuse(outcome, "cr4=", cr4, " faults");
+		return refuse_value(outcome, "cr4=", cr4, " faults");
 	if (change(&request->cr0, &cr0) && probe_try_cr0(cr0))
-		return refuse(outcome, "cr0=", cr0, " faults");
+		return refuse_value(outcome, "cr0=", cr0, " faults");
 	for (unsigned int i = 0; i < 7; i++) {
 		if (!(request->dr_given & 1u << i))
 			continue;
@@ -256,12 +285,12 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		uint64_t value = resolve(context, request, &request->dr[i]);
 
 		if (try_dr[i](value))
-			return refuse(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value, " faults");
+			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value, " faults");
 	}
 	context->set_dr7 = request->dr_given >> 7 & 1;
 	context->dr7 = resolve(context, request, &request->dr[7]);
 	if (context->set_dr7 && context->dr7 >> 32)
-		return refuse(outcome, "dr7=", context->dr7, " faults");
+		return refuse_value(outcome, "dr7=", context->dr7, " faults");
 	return true;
 }
 
@@ -365,7 +394,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	if (saved)
 		put_back(request, &machine, outcome);
 	if (ready && context->entry_fault)
-		refuse(outcome, "entering the probe raises vector ", context->end.vector & 0xff, "");
+		refuse_value(outcome, "entering the probe raises vector ", context->end.vector & 0xff, "");
 	else if (ready)
 		report(context, request, outcome);
 }
