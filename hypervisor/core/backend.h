@@ -16,6 +16,8 @@ struct refusal {
 	unsigned int cpu;
 	const char *reason;
 	u64 detail;
+	/* More of it, if there is more than one number: " name=value ..." */
+	char evidence[160];
 };
 
 /* Guest state that the core reads or writes by name; RIP and RFLAGS are in struct vcpu. */
@@ -33,7 +35,7 @@ enum guest_field {
 struct backend {
 	const char *name;
 	/* EBX, EDX, ECX of CPUID leaf 0 of the processors that it is for; a zero ends the list. */
-	u32 vendors[3][3];
+	u32 vendors[4][3];
 	/* The stub that executes VMCALL or VMMCALL, and the address of that instruction: the only one obeyed. */
 	u64 (*hypercall)(u64 operation, u64 argument, u64 more[2]);
 	const char *hypercall_address;
@@ -71,6 +73,13 @@ struct backend {
 
 	/* As end_shadow, and a single-step trap (DR6.BS) is due after the instruction. */
 	void (*single_step)(struct vcpu *vcpu);
+
+	/* NMIs exit, and there is one to inject: tell when the guest can take it. NULL: they do not exit. */
+	void (*request_nmi_window)(struct vcpu *vcpu, bool wanted);
+
+	/* INIT and SIPI: guest state outside of struct vcpu as after them. NULL: they do not exit. */
+	void (*reset)(struct vcpu *vcpu);
+	void (*start)(struct vcpu *vcpu);
 
 	/* One line with what the hardware says of the last exit, for the crash report. */
 	void (*describe_exit)(struct vcpu *vcpu, char *line, size_t size);

@@ -2,6 +2,7 @@
 #include "policy.h"
 
 #define LEAF1_ECX_VMX BIT_ULL_AT(5)
+#define LEAF1_ECX_SMX BIT_ULL_AT(6)
 #define LEAF1_ECX_OSXSAVE BIT_ULL_AT(27)
 #define LEAF1_ECX_HYPERVISOR BIT_ULL_AT(31)
 #define LEAF7_ECX_OSPKE BIT_ULL_AT(4)
@@ -38,7 +39,7 @@ static void adjust_feature_leaf(struct vcpu *vcpu, u32 leaf, u32 subleaf)
 	u64 cr4 = vcpu->backend->read(vcpu, GUEST_CR4);
 
 	if (leaf == 1) {
-		regs->rcx &= ~(LEAF1_ECX_VMX | LEAF1_ECX_OSXSAVE);
+		regs->rcx &= ~(LEAF1_ECX_VMX | LEAF1_ECX_SMX | LEAF1_ECX_OSXSAVE);
 		regs->rcx |= LEAF1_ECX_HYPERVISOR;
 		if (cr4 & CR4_OSXSAVE)
 			regs->rcx |= LEAF1_ECX_OSXSAVE;

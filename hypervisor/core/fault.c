@@ -3,8 +3,8 @@
  * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
  * makes the _safe function return false; any other ends in a report.
  */
+#include "policy.h"
 #include "text.h"
-#include "vcpu.h"
 
 struct fault_frame {
 	struct regs regs;
@@ -13,12 +13,13 @@ struct fault_frame {
 };
 
 extern const char read_msr_safe_insn[], write_msr_safe_insn[], xsetbv_safe_insn[],
-	fault_return_false[];
+	vmxon_safe_insn[], fault_return_false[];
 
 static const char *const expected_faults[] = {
 	read_msr_safe_insn,
 	write_msr_safe_insn,
 	xsetbv_safe_insn,
+	vmxon_safe_insn,
 };
 
 void host_fault(struct fault_frame *frame)
@@ -26,6 +27,10 @@ void host_fault(struct fault_frame *frame)
 	static char why[80];
 	struct text text = { .buffer = why, .size = sizeof(why) };
 
+	if (frame->vector == VECTOR_NMI) {
+		note_nmi_in_host_mode();
+		return;
+	}
 	if (frame->vector == VECTOR_GP) {
 		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
 			if (frame->rip == (u64)expected_faults[i]) {

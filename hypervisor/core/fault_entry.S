@@ -64,8 +64,9 @@ fault_common:
 
 /*
  * bool read_msr_safe(u32 msr, u64 *value), bool write_msr_safe(u32 msr, u64 value),
- * bool xsetbv_safe(u32 index, u64 value): true if it did not fault. The
- * labels are in the table of fault.c.
+ * bool xsetbv_safe(u32 index, u64 value): true if it did not fault;
+ * bool vmxon_safe(const u64 *physical): true if it succeeded. The labels are in the
+ * table of fault.c.
  */
 	.globl read_msr_safe, read_msr_safe_insn
 read_msr_safe:
@@ -98,6 +99,14 @@ xsetbv_safe:
 xsetbv_safe_insn:
 	xsetbv
 	mov eax, 1
+	ret
+
+	.globl vmxon_safe, vmxon_safe_insn
+vmxon_safe:
+vmxon_safe_insn:
+	vmxon [rdi]
+	/* CF or ZF: VMfail (SDM 3C 31.2). */
+	seta al
 	ret
 
 	.globl fault_return_false

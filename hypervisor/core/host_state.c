@@ -29,12 +29,18 @@ struct tss {
 	u16 reserved3, io_map_base;
 } __attribute__((packed));
 
+struct idt {
+	struct gate gates[IDT_ENTRIES];
+	/* Whose it is, see vcpu_of_idt(). */
+	struct vcpu *owner;
+};
+
 struct descriptor_tables {
 	/* Used with Veneer's GDT and TSS: double faults and NMIs have stacks of their own. */
-	struct gate idt[IDT_ENTRIES];
+	struct idt idt;
 	u64 gdt[GDT_ENTRIES];
 	/* Used while the OS' TSS is still (or always: svm/enter.S) in place. */
-	struct gate early_idt[IDT_ENTRIES];
+	struct idt early_idt;
 	struct tss tss;
 	u8 ist_stacks[2][IST_BYTES] __attribute__((aligned(16)));
 };
@@ -50,16 +56,17 @@ int allocate_host_state(struct vcpu *vcpu)
 	return vcpu->tables ? 0 : -ENOMEM;
 }
 
-static void fill_idt(struct gate *idt, u16 selector)
+static void fill_idt(struct idt *idt, struct vcpu *vcpu)
 {
+	idt->owner = vcpu;
 	for (unsigned int vector = 0; vector < IDT_ENTRIES; vector++) {
 		u64 entry = (u64)fault_entries + 16 * vector;
 
-		idt[vector] = (struct gate){
+		idt->gates[vector] = (struct gate){
 			.offset_low = entry,
 			.offset_middle = entry >> 16,
 			.offset_high = entry >> 32,
-			.selector = selector,
+			.selector = vcpu->host_cs,
 			/* Present, 64-bit interrupt gate. */
 			.type = 0x8e,
 		};
@@ -99,15 +106,17 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	tables->tss.ist[IST_NMI - 1] = (u64)tables->ist_stacks[1] + IST_BYTES;
 	tables->tss.io_map_base = sizeof(struct tss);
 
-	fill_idt(tables->early_idt, vcpu->host_cs);
-	fill_idt(tables->idt, vcpu->host_cs);
-	tables->idt[VECTOR_DF].ist = IST_DOUBLE_FAULT;
-	tables->idt[VECTOR_NMI].ist = IST_NMI;
+	fill_idt(&tables->early_idt, vcpu);
+	fill_idt(&tables->idt, vcpu);
+	tables->idt.gates[VECTOR_DF].ist = IST_DOUBLE_FAULT;
+	tables->idt.gates[VECTOR_NMI].ist = IST_NMI;
 
 	vcpu->host_gdtr = (struct table_register){ .limit = sizeof(tables->gdt) - 1,
 						   .base = (u64)tables->gdt };
-	vcpu->host_idtr = (struct table_register){ .limit = sizeof(tables->idt) - 1,
-						   .base = (u64)tables->idt };
+	vcpu->host_idtr = (struct table_register){ .limit = sizeof(tables->idt.gates) - 1,
+						   .base = (u64)&tables->idt };
+	vcpu->early_idtr = (struct table_register){ .limit = sizeof(tables->idt.gates) - 1,
+						    .base = (u64)&tables->early_idt };
 	vcpu->host_cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
 	/* Machine checks stay reported, and XSETBV is executed for the guest; nothing else is wanted. */
 	vcpu->host_cr4 = CR4_PAE | (context->cr4 & (CR4_MCE | CR4_LA57 | CR4_OSXSAVE | CR4_OSFXSR));
@@ -116,14 +125,20 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 
 void catch_faults(struct vcpu *vcpu, struct table_register *saved)
 {
-	struct table_register idtr = { .limit = sizeof(vcpu->tables->early_idt) - 1,
-				       .base = (u64)vcpu->tables->early_idt };
-
 	read_idtr(saved);
-	write_idtr(&idtr);
+	write_idtr(&vcpu->early_idtr);
+}
+
+/* Wherever the stack is: an NMI may come on the OS' stack too, while Veneer's IDT is in place. */
+struct vcpu *vcpu_of_idt(void)
+{
+	struct table_register idtr;
+
+	read_idtr(&idtr);
+	return ((const struct idt *)idtr.base)->owner;
 }
 
 void use_idt_without_stack_switch(struct vcpu *vcpu)
 {
-	vcpu->host_idtr.base = (u64)vcpu->tables->early_idt;
+	vcpu->host_idtr = vcpu->early_idtr;
 }

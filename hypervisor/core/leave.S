@@ -22,8 +22,12 @@ resume_context:
 	mov rcx, [rdi + CONTEXT_CR4]
 	mov cr4, rcx
 	mov cr3, rax
+	/*
+	 * An NMI may come at any time. Until the OS' TSS is in place again neither
+	 * its IDT nor one of ours that takes stacks from a TSS will do.
+	 */
+	lidt [rdi + VCPU_EARLY_IDTR - VCPU_CONTEXT]
 	lgdt [rdi + CONTEXT_GDTR]
-	lidt [rdi + CONTEXT_IDTR]
 
 	/*
 	 * LTR faults on a busy TSS: clear bit 1 of the type first (SDM 3A
@@ -40,6 +44,7 @@ resume_context:
 	and byte ptr [rcx + rax + 5], ~2
 	ltr ax
 1:
+	lidt [rdi + CONTEXT_IDTR]
 	mov cr0, rdx
 	lldt word ptr [rdi + CONTEXT_LDTR]
 	mov ds, word ptr [rdi + CONTEXT_DS]

@@ -8,6 +8,7 @@
 #include "host_state.h"
 #include "hypercall.h"
 #include "memory.h"
+#include "policy.h"
 #include "veneer.h"
 
 struct broadcast {
@@ -63,6 +64,7 @@ static void leave_guest_mode(struct vcpu *vcpu)
 
 	vcpu->backend->hypercall(HYPERCALL_UNLOAD, 0, more);
 	vcpu->in_guest_mode = false;
+	replay_nmis(vcpu);
 }
 
 /* Faults while the hardware is being taken are caught by Veneer's own IDT. */
@@ -76,7 +78,14 @@ static int enable_on_this_cpu(struct vcpu *vcpu, struct refusal *refusal)
 	catch_faults(vcpu, &saved);
 	error = vcpu->backend->enable(vcpu, refusal);
 	write_idtr(&saved);
+	replay_nmis(vcpu);
 	return error;
+}
+
+static void disable_on_this_cpu(struct vcpu *vcpu)
+{
+	vcpu->backend->disable(vcpu);
+	replay_nmis(vcpu);
 }
 
 /* The broadcast of veneer_load(), on every CPU at once. */
@@ -93,7 +102,7 @@ static void load_on_this_cpu(void *argument)
 	rendezvous(broadcast, &broadcast->enabled);
 	if (anybody_refused(broadcast)) {
 		if (enabled)
-			vcpu->backend->disable(vcpu);
+			disable_on_this_cpu(vcpu);
 		return;
 	}
 
@@ -110,7 +119,7 @@ static void load_on_this_cpu(void *argument)
 	if (vcpu->in_guest_mode)
 		leave_guest_mode(vcpu);
 	else
-		vcpu->backend->disable(vcpu);
+		disable_on_this_cpu(vcpu);
 }
 
 static void unload_on_this_cpu(void *argument)
@@ -131,7 +140,7 @@ static void prove_on_this_cpu(void *argument)
 		__atomic_add_fetch(proven, 1, __ATOMIC_ACQ_REL);
 }
 
-static const struct backend *const backends[] = { &svm_backend };
+static const struct backend *const backends[] = { &svm_backend, &vmx_backend };
 
 static const struct backend *find_backend(void)
 {

@@ -12,7 +12,8 @@
 #define VCPU_HOST_GDTR 0xa8
 #define VCPU_HOST_IDTR 0xb8
 #define VCPU_HOST_SS 0xc8
-#define VCPU_CONTEXT 0xd0
+#define VCPU_EARLY_IDTR 0xd0
+#define VCPU_CONTEXT 0xe0
 
 /* struct context, from its own start */
 #define CONTEXT_REGS 0x00

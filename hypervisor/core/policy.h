@@ -14,6 +14,16 @@ bool handle_invd(struct vcpu *vcpu);
 bool handle_hypercall(struct vcpu *vcpu);
 bool handle_hidden_instruction(struct vcpu *vcpu);
 bool handle_gp_fault(struct vcpu *vcpu);
+bool handle_cr_access(struct vcpu *vcpu);
+bool handle_nmi(struct vcpu *vcpu);
+bool handle_nmi_window(struct vcpu *vcpu);
+bool handle_task_switch(struct vcpu *vcpu);
+bool handle_init(struct vcpu *vcpu);
+bool handle_sipi(struct vcpu *vcpu);
+
+/* nmi.c: NMIs that hit Veneer itself, and those that are left when this CPU is not in guest mode (any more). */
+void note_nmi_in_host_mode(void);
+void replay_nmis(struct vcpu *vcpu);
 
 /* Inject an exception, combined with the event that the exit interrupted (SDM 3A 6.15, APM2 8.2.9). */
 void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code);

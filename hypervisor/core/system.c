@@ -32,18 +32,52 @@ bool handle_hidden_instruction(struct vcpu *vcpu)
 }
 
 /*
- * SVM instructions outside of ring 0 raise #GP before their intercept, since
- * the real EFER.SVME is set (APM2 15.9); with SVM hidden they must raise #UD.
+ * Since the real EFER.SVME is set, SVM instructions raise #GP before their
+ * intercept outside of ring 0 and for a bad operand, such as VMRUN's address
+ * (APM2 15.9); with SVM hidden they must raise #UD, whatever their operands.
  */
 bool handle_gp_fault(struct vcpu *vcpu)
 {
 	u32 error_code = vcpu->fault_error;
 	struct instruction instruction;
 
-	if (!error_code && !vcpu->interrupted_event && vcpu->backend->read(vcpu, GUEST_CPL) &&
-	    decode_instruction(vcpu, &instruction) && instruction.is_svm)
+	if (!error_code && !vcpu->interrupted_event && decode_instruction(vcpu, &instruction) &&
+	    instruction.is_svm)
 		inject_exception(vcpu, VECTOR_UD, 0);
 	else
 		inject_exception(vcpu, VECTOR_GP, error_code);
+	return false;
+}
+
+/*
+ * Task switches exit unconditionally on VMX (SDM 3C 26.2). They exist outside of
+ * IA-32e mode only, where nobody uses them any more, and are not emulated: #GP
+ * names the TSS, as for one that cannot be used.
+ */
+bool handle_task_switch(struct vcpu *vcpu)
+{
+	inject_exception(vcpu, VECTOR_GP, vcpu->fault_error);
+	return false;
+}
+
+/* INIT in guest mode (SDM 3C 26.2): the registers as after it (SDM 3A table 9-1), then wait for SIPI. */
+bool handle_init(struct vcpu *vcpu)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	vcpu->regs = (struct regs){ .rdx = a };
+	vcpu->rip = 0xfff0;
+	vcpu->rflags = RFLAGS_ALWAYS;
+	vcpu->pending_nmis = 0;
+	vcpu->backend->reset(vcpu);
+	return false;
+}
+
+/* SIPI, which only a CPU that waits for it can see (SDM 3C 26.2). */
+bool handle_sipi(struct vcpu *vcpu)
+{
+	vcpu->rip = 0;
+	vcpu->backend->start(vcpu);
 	return false;
 }

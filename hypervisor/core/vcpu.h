@@ -95,6 +95,9 @@ struct vcpu {
 	u8 padding_idtr[6];
 	u16 host_ss;
 	u8 padding_ss[6];
+	/* The IDT for while Veneer's TSS is not, or no longer, in use. */
+	struct table_register early_idtr;
+	u8 padding_early[6];
 	struct context context;
 
 	/* Valid during an exit; RIP and RFLAGS are written back on entry. */
@@ -110,8 +113,15 @@ struct vcpu {
 	bool has_next_rip;
 	/* EXITINTINFO or IDT-vectoring information: the event during whose delivery the exit came (0: none). */
 	u32 interrupted_event;
-	/* Error code of an intercepted exception. */
+	/* Error code of an intercepted exception; selector of a task switch. */
 	u32 fault_error;
+	/* NMIs that the guest has yet to get; counted by the NMI handler of host mode too. */
+	u32 pending_nmis;
+	/* A write to a control register that the guest does not have for itself, and what it would be after it. */
+	u64 cr_value;
+	u8 cr_number;
+	/* Bits of CR0 that the hardware cannot let the guest clear. */
+	u64 cr0_always;
 
 	struct code_walk code_walk;
 
@@ -143,6 +153,7 @@ ASSERT_OFFSET(vcpu, host_cr4, VCPU_HOST_CR4);
 ASSERT_OFFSET(vcpu, host_gdtr, VCPU_HOST_GDTR);
 ASSERT_OFFSET(vcpu, host_idtr, VCPU_HOST_IDTR);
 ASSERT_OFFSET(vcpu, host_ss, VCPU_HOST_SS);
+ASSERT_OFFSET(vcpu, early_idtr, VCPU_EARLY_IDTR);
 ASSERT_OFFSET(vcpu, context, VCPU_CONTEXT);
 ASSERT_OFFSET(context, cr0, CONTEXT_CR0);
 ASSERT_OFFSET(context, cr3, CONTEXT_CR3);
@@ -194,6 +205,8 @@ struct segment read_segment(const struct context *context, u16 selector);
 bool read_msr_safe(u32 msr, u64 *value);
 bool write_msr_safe(u32 msr, u64 value);
 bool xsetbv_safe(u32 index, u64 value);
+/* VMXON with the physical address of its region, which must be in memory; false as well when it failed without a fault. */
+bool vmxon_safe(const u64 *physical);
 
 /* report.c: give up, saying why, where, and what the last exits were. vcpu may be NULL. */
 __attribute__((noreturn)) void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp);

@@ -5,6 +5,7 @@
 
 #include "types.h"
 
+#define RFLAGS_ALWAYS BIT_ULL_AT(1)
 #define RFLAGS_TF BIT_ULL_AT(8)
 #define RFLAGS_IF BIT_ULL_AT(9)
 #define RFLAGS_RF BIT_ULL_AT(16)
@@ -12,6 +13,8 @@
 
 #define CR0_PE BIT_ULL_AT(0)
 #define CR0_MP BIT_ULL_AT(1)
+#define CR0_EM BIT_ULL_AT(2)
+#define CR0_TS BIT_ULL_AT(3)
 #define CR0_ET BIT_ULL_AT(4)
 #define CR0_NE BIT_ULL_AT(5)
 #define CR0_WP BIT_ULL_AT(16)
@@ -25,9 +28,11 @@
 #define CR4_OSFXSR BIT_ULL_AT(9)
 #define CR4_LA57 BIT_ULL_AT(12)
 #define CR4_VMXE BIT_ULL_AT(13)
+#define CR4_SMXE BIT_ULL_AT(14)
 #define CR4_PCIDE BIT_ULL_AT(17)
 #define CR4_OSXSAVE BIT_ULL_AT(18)
 #define CR4_PKE BIT_ULL_AT(22)
+#define CR4_CET BIT_ULL_AT(23)
 
 #define EFER_SCE BIT_ULL_AT(0)
 #define EFER_LME BIT_ULL_AT(8)
@@ -91,6 +96,11 @@ static inline u64 read_cr0(void)
 
 	asm volatile("mov %%cr0, %0" : "=r"(value));
 	return value;
+}
+
+static inline void write_cr0(u64 value)
+{
+	asm volatile("mov %0, %%cr0" : : "r"(value) : "memory");
 }
 
 static inline u64 read_cr2(void)
@@ -177,6 +187,12 @@ static inline void read_idtr(struct table_register *idtr)
 static inline void write_idtr(const struct table_register *idtr)
 {
 	asm volatile("lidt %0" : : "m"(*idtr));
+}
+
+/* The OS' NMI handler, as if by an NMI. */
+static inline void raise_nmi(void)
+{
+	asm volatile("int $2" : : : "memory");
 }
 
 static inline void pause(void)

@@ -12,8 +12,8 @@
 static int explain(const struct refusal *refusal, char *why, size_t size)
 {
 	if (refusal->error)
-		os_snprintf(why, size, "%s; CPU %u, value %lx", refusal->reason, refusal->cpu,
-			    (unsigned long)refusal->detail);
+		os_snprintf(why, size, "%s; CPU %u, value %lx%s", refusal->reason, refusal->cpu,
+			    (unsigned long)refusal->detail, refusal->evidence);
 	return refusal->error;
 }
 

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+/* Writes to control registers that exit: they would change a bit that the guest does not have for itself. */
+#include "policy.h"
+
+/* What MOV to CR0 refuses (SDM 2B "MOV-Move to/from Control Registers", SDM 3A 2.5, 4.10.1, 9.8.5). */
+static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
+{
+	const struct backend *backend = vcpu->backend;
+	u64 old = backend->read(vcpu, GUEST_CR0), cr4 = backend->read(vcpu, GUEST_CR4);
+	bool is_64_bit_code = backend->read(vcpu, GUEST_CODE_BITS) == 64;
+
+	if (value >> 32 || ~value & vcpu->cr0_always)
+		return false;
+	if (value & CR0_PG && !(value & CR0_PE))
+		return false;
+	if (value & CR0_NW && !(value & CR0_CD))
+		return false;
+	if (!(value & CR0_WP) && cr4 & CR4_CET)
+		return false;
+	if (!(value & CR0_PG))
+		return !(old & CR0_PG) || !(is_64_bit_code || cr4 & CR4_PCIDE);
+	if (old & CR0_PG || !(backend->read(vcpu, GUEST_EFER) & EFER_LME))
+		return true;
+	return cr4 & CR4_PAE && !is_64_bit_code;
+}
+
+/*
+ * SDM 3C 26.1.3. CR4: only VMXE (and SMXE) are not the guest's, and without VMX
+ * they are reserved: #GP. CR0: NE may be anything for the guest, though not for VMX;
+ * the guest gets to see what it wrote, and executes the instruction again,
+ * which does the rest of it without an exit.
+ */
+bool handle_cr_access(struct vcpu *vcpu)
+{
+	if (vcpu->cr_number == 0 && is_legal_cr0(vcpu, vcpu->cr_value))
+		vcpu->backend->write(vcpu, GUEST_CR0, vcpu->cr_value);
+	else
+		inject_exception(vcpu, VECTOR_GP, 0);
+	return false;
+}
