@@ -34,7 +34,12 @@
 #define EXIT_RESERVED 0x00036dfbu
 #define ENTRY_RESERVED 0x000011fbu
 
-enum { EAX, EBX, ECX, EDX };
+enum {
+	EAX,
+	EBX,
+	ECX,
+	EDX
+};
 
 /* Instructions that raise #UD in a guest unless a control enables them (SDM 3C 25.6.2, 26.3). */
 static const struct {
@@ -42,9 +47,12 @@ static const struct {
 	u8 output, bit;
 	u32 control;
 } gated_instructions[] = {
-	{ 0x80000001, 0, EDX, 27, SECONDARY_RDTSCP }, { 7, 0, ECX, 22, SECONDARY_RDTSCP /* RDPID */ },
-	{ 7, 0, EBX, 10, SECONDARY_INVPCID },	      { 0xd, 1, EAX, 3, SECONDARY_XSAVES },
-	{ 7, 0, ECX, 5, SECONDARY_USER_WAIT },	      { 7, 0, EDX, 18, SECONDARY_PCONFIG },
+	{ 0x80000001, 0, EDX, 27, SECONDARY_RDTSCP },
+	{ 7, 0, ECX, 22, SECONDARY_RDTSCP /* RDPID */ },
+	{ 7, 0, EBX, 10, SECONDARY_INVPCID },
+	{ 0xd, 1, EAX, 3, SECONDARY_XSAVES },
+	{ 7, 0, ECX, 5, SECONDARY_USER_WAIT },
+	{ 7, 0, EDX, 18, SECONDARY_PCONFIG },
 };
 
 static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, unsigned int bit)
@@ -91,7 +99,8 @@ static int fit(u32 msr, u32 required, u32 optional, u32 reserved, u32 *value,
 	if (required & ~may)
 		return vmx_refuse(refusal, -ENODEV, missing, required & ~may);
 	if (must & ~(required | optional | reserved))
-		return vmx_refuse(refusal, -ENODEV, forced, must & ~(required | optional | reserved));
+		return vmx_refuse(refusal, -ENODEV, forced,
+				  must & ~(required | optional | reserved));
 	return 0;
 }
 
@@ -156,18 +165,20 @@ int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal)
 	if (!error)
 		error = fit_processor_controls(controls, has_true, refusal);
 	if (!error)
-		error = fit(has_true ? MSR_VMX_TRUE_EXIT : MSR_VMX_EXIT,
-			    EXIT_SAVE_DEBUG | EXIT_HOST_64_BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
-				    EXIT_SAVE_EFER | EXIT_LOAD_EFER,
-			    0, EXIT_RESERVED, &controls->exit, refusal,
-			    "VM exits cannot switch DR7, PAT or EFER (VM-exit controls)",
-			    "VMX insists on something that Veneer does not want (VM-exit controls)");
+		error = fit(
+			has_true ? MSR_VMX_TRUE_EXIT : MSR_VMX_EXIT,
+			EXIT_SAVE_DEBUG | EXIT_HOST_64_BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
+				EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+			0, EXIT_RESERVED, &controls->exit, refusal,
+			"VM exits cannot switch DR7, PAT or EFER (VM-exit controls)",
+			"VMX insists on something that Veneer does not want (VM-exit controls)");
 	if (!error)
-		error = fit(has_true ? MSR_VMX_TRUE_ENTRY : MSR_VMX_ENTRY,
-			    ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
-			    0, ENTRY_RESERVED, &controls->entry, refusal,
-			    "VM entries cannot switch DR7, PAT or EFER (VM-entry controls)",
-			    "VMX insists on something that Veneer does not want (VM-entry controls)");
+		error = fit(
+			has_true ? MSR_VMX_TRUE_ENTRY : MSR_VMX_ENTRY,
+			ENTRY_LOAD_DEBUG | ENTRY_IA32E_GUEST | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, 0,
+			ENTRY_RESERVED, &controls->entry, refusal,
+			"VM entries cannot switch DR7, PAT or EFER (VM-entry controls)",
+			"VMX insists on something that Veneer does not want (VM-entry controls)");
 	return error ? error : check_ept(controls, refusal);
 }
 
@@ -193,8 +204,8 @@ int vmx_examine(struct refusal *refusal)
 			"firmware has switched VMX off and locked the switch (IA32_FEATURE_CONTROL)",
 			feature_control);
 	if (read_cr4() & CR4_VMXE)
-		return vmx_refuse(refusal, -EBUSY,
-				  "VMX is in use by another hypervisor (CR4.VMXE)", read_cr4());
+		return vmx_refuse(refusal, -EBUSY, "VMX is in use by another hypervisor (CR4.VMXE)",
+				  read_cr4());
 	basic = read_msr(MSR_VMX_BASIC);
 	if (basic & BASIC_ADDRESSES_32_BIT || BASIC_MEMORY_TYPE(basic) != MEMORY_TYPE_WB)
 		return vmx_refuse(

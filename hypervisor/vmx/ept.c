@@ -58,8 +58,9 @@ static int map_range(struct page_table *table, const struct mtrrs *mtrrs, u64 ad
 {
 	int error = 0;
 
-	if (size <= largest && !mtrr_may_differ(mtrrs, address, size))
-		return page_table_map(table, address, address, size, size,
+	if (!mtrr_may_differ(mtrrs, address, size))
+		return page_table_map(table, address, address, size,
+				      size < largest ? size : largest,
 				      EPT_ALL | EPT_TYPE(mtrr_type(mtrrs, address)));
 	for (u64 offset = 0; offset < size && !error; offset += size >> 9)
 		error = map_range(table, mtrrs, address + offset, size >> 9, largest);
@@ -81,6 +82,7 @@ int vmx_build_ept(u64 *ept_pointer)
 	error = page_table_init(&table, EPT_ALL, EPT_ALL);
 	for (u64 address = 0; address < 1ull << bits && !error; address += gigabyte)
 		error = map_range(&table, &mtrrs, address, gigabyte, largest);
-	*ept_pointer = error ? 0 : host_physical(table.root) | POINTER_WRITE_BACK | POINTER_FOUR_LEVELS;
+	*ept_pointer = error ? 0
+			     : host_physical(table.root) | POINTER_WRITE_BACK | POINTER_FOUR_LEVELS;
 	return error;
 }

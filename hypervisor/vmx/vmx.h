@@ -26,10 +26,14 @@ struct vmx_cpu {
 	struct vmx_controls controls;
 	/* As they were found: VMX operation insists on CR0.NE and CR4.VMXE. */
 	u64 old_cr0, old_cr4;
+	/* IA32_DEBUGCTL, where it exists: Bochs has VMX without it. */
+	bool has_debugctl;
+	u64 old_debugctl;
 	/* Built once, used by every CPU. */
 	u64 ept_pointer, msr_bitmap;
-	/* The VMCS is current and describes a guest. */
-	bool has_guest;
+	u64 vmcs_physical;
+	/* VMREAD and VMWRITE reach it; and there has been a guest in it. */
+	bool vmcs_is_current, launched;
 	/* A field that VMWRITE refused while the VMCS was filled, behind what no field is. */
 	u64 refused_field;
 };
@@ -71,15 +75,15 @@ void vmx_fill_guest_state(const struct vcpu *vcpu);
 void vmx_fill_host_state(const struct vcpu *vcpu);
 
 /* leave.c: back to the guest's state without VMX; and back to where the launch failed. */
-void vmx_leave(struct vcpu *vcpu);
+__attribute__((noreturn)) void vmx_leave(struct vcpu *vcpu);
 __attribute__((noreturn)) void vmx_return_from_failed_entry(struct vcpu *vcpu);
 
 /* entry_checks.c: which rule of VM entry the VMCS breaks, as text; "" if it is none that we know. */
 void vmx_find_broken_rules(const struct vcpu *vcpu, char *buffer, size_t size);
 
 /* reset.c: INIT and SIPI (SDM 3A 9.1.4, 9.4.4). */
-void vmx_receive_init(struct vcpu *vcpu);
-void vmx_receive_sipi(struct vcpu *vcpu);
+void vmx_reset(struct vcpu *vcpu);
+void vmx_start(struct vcpu *vcpu);
 
 /* enter.S */
 enum vmx_launch_result {
@@ -94,15 +98,16 @@ extern const char vmx_exited[], vmx_entry_refused[];
 
 /*
  * fast.c: called by enter.S first, when only RAX, RBX, RCX, RDX, RSI and RDI
- * of the guest are in the frame; the file is compiled so that it touches no
+ * of the guest have been saved; the file is compiled so that it touches no
  * other register (subject.mk). False: nothing has been done.
  */
-bool vmx_handle_plain_cpuid(struct vcpu *vcpu, struct regs *regs);
+bool vmx_handle_plain_cpuid(struct vcpu *vcpu);
 
 /* exit.c: called by enter.S then, with all of them there; does not return when Veneer leaves this CPU. */
 void vmx_handle_exit(struct vcpu *vcpu);
 /* VMRESUME has failed. */
 __attribute__((noreturn)) void vmx_resume_failed(struct vcpu *vcpu);
+void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size);
 
 /* guest.c: struct backend's view of the guest. */
 u64 vmx_read(struct vcpu *vcpu, enum guest_field field);

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+/* VM exits, translated for the core and back. */
+#include "../core/text.h"
+#include "vmx.h"
+
+/* Exit qualification of a control-register access (SDM 3C table 28-3). */
+#define CR_ACCESS_NUMBER 0xfu
+#define CR_ACCESS_TYPE(qualification) ((qualification) >> 4 & 3)
+#define CR_ACCESS_MOV_TO 0
+#define CR_ACCESS_CLTS 2
+#define CR_ACCESS_LMSW 3
+#define CR_ACCESS_REGISTER(qualification) ((qualification) >> 8 & 15)
+#define CR_ACCESS_LMSW_SOURCE(qualification) ((qualification) >> 16 & 15)
+
+/* What is not named here is not asked for by Veneer's controls: EXIT_OTHER. */
+static const u8 reasons[] = {
+	[REASON_EXCEPTION_OR_NMI] = EXIT_NMI,
+	[REASON_TRIPLE_FAULT] = EXIT_SHUTDOWN,
+	[REASON_INIT] = EXIT_INIT,
+	[REASON_SIPI] = EXIT_SIPI,
+	[REASON_NMI_WINDOW] = EXIT_NMI_WINDOW,
+	[REASON_TASK_SWITCH] = EXIT_TASK_SWITCH,
+	[REASON_CPUID] = EXIT_CPUID,
+	[REASON_GETSEC] = EXIT_GETSEC,
+	[REASON_INVD] = EXIT_INVD,
+	[REASON_VMCALL] = EXIT_HYPERCALL,
+	[REASON_VMCLEAR] = EXIT_NESTED,
+	[REASON_VMLAUNCH] = EXIT_NESTED,
+	[REASON_VMPTRLD] = EXIT_NESTED,
+	[REASON_VMPTRST] = EXIT_NESTED,
+	[REASON_VMREAD] = EXIT_NESTED,
+	[REASON_VMRESUME] = EXIT_NESTED,
+	[REASON_VMWRITE] = EXIT_NESTED,
+	[REASON_VMXOFF] = EXIT_NESTED,
+	[REASON_VMXON] = EXIT_NESTED,
+	[REASON_CR_ACCESS] = EXIT_CR_ACCESS,
+	[REASON_RDMSR] = EXIT_RDMSR,
+	[REASON_WRMSR] = EXIT_WRMSR,
+	[REASON_EPT_VIOLATION] = EXIT_NESTED_PAGING,
+	[REASON_EPT_MISCONFIGURATION] = EXIT_NESTED_PAGING,
+	[REASON_INVEPT] = EXIT_NESTED,
+	[REASON_INVVPID] = EXIT_NESTED,
+	[REASON_XSETBV] = EXIT_XSETBV,
+	[REASON_SEAMCALL] = EXIT_NESTED,
+	[REASON_TDCALL] = EXIT_NESTED,
+};
+
+/* A write to CR0 or CR4 that would change a bit of the guest/host masks (SDM 3C 26.1.3); others do not exit. */
+static enum exit_reason translate_cr_access(struct vcpu *vcpu)
+{
+	u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+	const u64 *registers = &vcpu->regs.rax;
+	u64 cr0 = vmx_read(vcpu, GUEST_CR0);
+
+	vcpu->cr_number = qualification & CR_ACCESS_NUMBER;
+	switch (CR_ACCESS_TYPE(qualification)) {
+	case CR_ACCESS_MOV_TO:
+		vcpu->cr_value = registers[CR_ACCESS_REGISTER(qualification)];
+		if (vmx_read(vcpu, GUEST_CODE_BITS) != 64)
+			vcpu->cr_value = (u32)vcpu->cr_value;
+		break;
+	case CR_ACCESS_CLTS:
+		vcpu->cr_value = cr0 & ~CR0_TS;
+		break;
+	case CR_ACCESS_LMSW:
+		/* PE, MP, EM and TS; PE cannot be cleared (SDM 2A LMSW). */
+		vcpu->cr_value = (cr0 & ~(u64)(CR0_MP | CR0_EM | CR0_TS)) |
+				 CR_ACCESS_LMSW_SOURCE(qualification);
+		break;
+	default:
+		return EXIT_OTHER;
+	}
+	return vcpu->cr_number == 0 || vcpu->cr_number == 4 ? EXIT_CR_ACCESS : EXIT_OTHER;
+}
+
+static enum exit_reason find_reason(struct vcpu *vcpu, u32 code)
+{
+	enum exit_reason reason = EXIT_OTHER;
+
+	if (code & REASON_ENTRY_FAILURE)
+		return EXIT_INVALID_STATE;
+	if (code < COUNT_OF(reasons))
+		reason = reasons[code];
+	switch (reason) {
+	case EXIT_NMI:
+		/* No exception exits (the exception bitmap is 0), so it is one; but be sure. */
+		if ((vmcs_read(VMCS_EXIT_EVENT) & EVENT_TYPE) != EVENT_TYPE_NMI)
+			reason = EXIT_OTHER;
+		break;
+	case EXIT_CR_ACCESS:
+		reason = translate_cr_access(vcpu);
+		break;
+	case EXIT_TASK_SWITCH:
+		/* The selector of the new TSS (SDM 3C table 28-2). */
+		vcpu->fault_error = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xfffc;
+		break;
+	default:
+		break;
+	}
+	return reason;
+}
+
+/* The delivery of an event was cut short by the exit, and nothing else took its place: once more (SDM 3C 28.2.4, 26.8.3). */
+static void reinject(u32 event)
+{
+	u32 type = event & EVENT_TYPE;
+
+	if (event & EVENT_ERROR_CODE)
+		vmcs_write(VMCS_ENTRY_ERROR_CODE, vmcs_read(VMCS_VECTORING_ERROR_CODE));
+	/* Types 4, 5 and 6 come from instructions: the handler returns behind them. */
+	if (type >= EVENT_TYPE_SOFTWARE_INTERRUPT && type <= EVENT_TYPE_SOFTWARE_EXCEPTION)
+		vmcs_write(VMCS_ENTRY_INSTRUCTION_LENGTH, vmcs_read(VMCS_INSTRUCTION_LENGTH));
+	if (type == EVENT_TYPE_NMI)
+		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+			   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & ~(u64)BLOCKED_BY_NMI);
+	vmcs_write(VMCS_ENTRY_EVENT, event & ~EVENT_NMI_UNBLOCKING);
+}
+
+void vmx_handle_exit(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	u32 code = vmcs_read(VMCS_EXIT_REASON);
+	u64 rip = vmcs_read(VMCS_GUEST_RIP), rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+	u32 event = vmcs_read(VMCS_VECTORING_EVENT);
+
+	if (unlikely_(code & REASON_ENTRY_FAILURE && !vmx->launched))
+		vmx_return_from_failed_entry(vcpu);
+	vcpu->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
+	vcpu->rip = rip;
+	vcpu->rflags = rflags;
+	vcpu->code = code;
+	vcpu->interrupted_event = event & EVENT_VALID ? event : 0;
+	vcpu->reason = find_reason(vcpu, code);
+
+	if (unlikely_(handle_exit(vcpu)))
+		vmx_leave(vcpu);
+	if (unlikely_(vcpu->interrupted_event))
+		reinject(vcpu->interrupted_event);
+	if (vcpu->rip != rip)
+		vmcs_write(VMCS_GUEST_RIP, vcpu->rip);
+	if (unlikely_(vcpu->rflags != rflags))
+		vmcs_write(VMCS_GUEST_RFLAGS, vcpu->rflags);
+}
+
+void vmx_resume_failed(struct vcpu *vcpu)
+{
+	die(vcpu, "VMRESUME failed", vcpu->rip, 0);
+}
+
+void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size)
+{
+	struct text text = { .buffer = line, .size = size };
+
+	if (!vmx_of(vcpu)->vmcs_is_current) {
+		text_add(&text, " (no VMCS)");
+		return;
+	}
+	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
+	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
+	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));
+	text_add_field(&text, "vectoring", vmcs_read(VMCS_VECTORING_EVENT));
+	text_add_field(&text, "error", vmcs_read(VMCS_INSTRUCTION_ERROR));
+	text_add_field(&text, "physical", vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
+	text_add_field(&text, "guest-rsp", vmcs_read(VMCS_GUEST_RSP));
+	text_add_field(&text, "guest-cr3", vmcs_read(VMCS_GUEST_CR3));
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+/* Out of VMX operation, with the guest's state in the registers again. */
+#include "../core/host.h"
+#include "vmx.h"
+
+/*
+ * What a VM exit loads from the host-state area, or sets to a fixed value, and
+ * resume_context() does not restore (SDM 3C 28.5.1). DR7 and EFER it does.
+ */
+static void restore_msrs(const struct vmx_cpu *vmx)
+{
+	if (vmx->has_debugctl)
+		write_msr(MSR_DEBUGCTL, vmcs_read(VMCS_GUEST_DEBUGCTL));
+	write_msr(MSR_PAT, vmcs_read(VMCS_GUEST_PAT));
+	write_msr(MSR_SYSENTER_CS, vmcs_read(VMCS_GUEST_SYSENTER_CS));
+	write_msr(MSR_SYSENTER_ESP, vmcs_read(VMCS_GUEST_SYSENTER_ESP));
+	write_msr(MSR_SYSENTER_EIP, vmcs_read(VMCS_GUEST_SYSENTER_EIP));
+}
+
+/*
+ * Since the OS was last here without us it has changed its page tables, and flushed
+ * only what has the guest's tag: a change of CR4.PGE flushes the rest (SDM 3A 4.10.4.1).
+ */
+static void flush_tlb(void)
+{
+	u64 cr4 = read_cr4();
+
+	write_cr4(cr4 ^ CR4_PGE);
+	write_cr4(cr4);
+}
+
+static void read_context(struct vcpu *vcpu)
+{
+	struct context *context = &vcpu->context;
+
+	context->regs = vcpu->regs;
+	context->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
+	context->rip = vcpu->rip;
+	context->rflags = vcpu->rflags;
+	context->cr0 = vmx_read(vcpu, GUEST_CR0);
+	context->cr3 = vmcs_read(VMCS_GUEST_CR3);
+	context->cr4 = vmx_read(vcpu, GUEST_CR4);
+	context->efer = vmcs_read(VMCS_GUEST_EFER);
+	context->dr7 = vmcs_read(VMCS_GUEST_DR7);
+	context->fs_base = vmcs_read(GUEST_BASE(SEGMENT_FS));
+	context->gs_base = vmcs_read(GUEST_BASE(SEGMENT_GS));
+	context->gdtr = (struct table_register){ .limit = vmcs_read(VMCS_GUEST_GDTR_LIMIT),
+						 .base = vmcs_read(VMCS_GUEST_GDTR_BASE) };
+	context->idtr = (struct table_register){ .limit = vmcs_read(VMCS_GUEST_IDTR_LIMIT),
+						 .base = vmcs_read(VMCS_GUEST_IDTR_BASE) };
+	context->cs = vmcs_read(GUEST_SELECTOR(SEGMENT_CS));
+	context->ss = vmcs_read(GUEST_SELECTOR(SEGMENT_SS));
+	context->ds = vmcs_read(GUEST_SELECTOR(SEGMENT_DS));
+	context->es = vmcs_read(GUEST_SELECTOR(SEGMENT_ES));
+	context->fs = vmcs_read(GUEST_SELECTOR(SEGMENT_FS));
+	context->gs = vmcs_read(GUEST_SELECTOR(SEGMENT_GS));
+	context->ldtr = vmcs_read(GUEST_SELECTOR(SEGMENT_LDTR));
+	context->tr = vmcs_read(GUEST_SELECTOR(SEGMENT_TR));
+}
+
+void vmx_leave(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+
+	read_context(vcpu);
+	restore_msrs(vmx);
+	/* An NMI from here on is only counted, and the core replays it. */
+	__atomic_store_n(&vmx->vmcs_is_current, false, __ATOMIC_SEQ_CST);
+	/* What the processor has cached of the VMCS goes back to memory, which will be freed (SDM 3C 25.11.3). */
+	vmclear(vmx->vmcs_physical);
+	vmxoff();
+	flush_tlb();
+	resume_context(vcpu);
+}
+
+/*
+ * Whatever VM entry has refused, the processor has loaded the host's state
+ * (SDM 3C 27.8), and the guest state is what we have written: back to the
+ * launch, still in VMX operation, where CR0.NE and CR4.VMXE stay set.
+ */
+void vmx_return_from_failed_entry(struct vcpu *vcpu)
+{
+	struct context *context = &vcpu->context;
+
+	restore_msrs(vmx_of(vcpu));
+	context->cr0 |= read_msr(MSR_VMX_CR0_FIXED0);
+	context->cr4 |= read_msr(MSR_VMX_CR4_FIXED0);
+	context->regs = (struct regs){ .rsp = vmcs_read(VMCS_GUEST_RSP) };
+	context->rip = (u64)vmx_entry_refused;
+	resume_context(vcpu);
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+/* INIT and SIPI in guest mode: the state that they would have left behind (SDM 3A 9.1.4 table 9-1, 9.4.4). */
+#include "vmx.h"
+
+#define RIGHTS_CODE 0x9bu
+#define RIGHTS_DATA 0x93u
+#define RIGHTS_LDT 0x82u
+#define RIGHTS_BUSY_TSS 0x8bu
+#define DR6_RESET 0xffff0ff0ull
+#define DR7_RESET 0x400ull
+
+static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights)
+{
+	vmcs_write(GUEST_SELECTOR(index), selector);
+	vmcs_write(GUEST_BASE(index), base);
+	vmcs_write(GUEST_LIMIT(index), 0xffff);
+	vmcs_write(GUEST_ACCESS_RIGHTS(index), rights);
+}
+
+static void reset_control_registers(void)
+{
+	/* CD and NW stay as they were, ET is always 1. */
+	u64 cr0 = (vmcs_read(VMCS_GUEST_CR0) & (CR0_CD | CR0_NW)) | CR0_ET;
+
+	vmcs_write(VMCS_CR0_SHADOW, cr0);
+	vmcs_write(VMCS_GUEST_CR0, cr0 | vmcs_read(VMCS_CR0_MASK));
+	vmcs_write(VMCS_GUEST_CR3, 0);
+	vmcs_write(VMCS_CR4_SHADOW, 0);
+	vmcs_write(VMCS_GUEST_CR4, read_msr(MSR_VMX_CR4_FIXED0));
+	vmcs_write(VMCS_GUEST_EFER, 0);
+	vmcs_write(VMCS_ENTRY_CONTROLS, vmcs_read(VMCS_ENTRY_CONTROLS) & ~(u64)ENTRY_IA32E_GUEST);
+}
+
+void vmx_reset(struct vcpu *vcpu)
+{
+	if (vcpu->cr0_always)
+		die(vcpu, "INIT needs an unrestricted guest", vcpu->rip, 0);
+	reset_control_registers();
+	reset_segment(SEGMENT_CS, 0xf000, 0xffff0000, RIGHTS_CODE);
+	for (unsigned int i = 0; i < SEGMENTS; i++) {
+		if (i != SEGMENT_CS)
+			reset_segment(i, 0, 0,
+				      i == SEGMENT_LDTR ? RIGHTS_LDT
+				      : i == SEGMENT_TR ? RIGHTS_BUSY_TSS
+							: RIGHTS_DATA);
+	}
+	vmcs_write(VMCS_GUEST_GDTR_BASE, 0);
+	vmcs_write(VMCS_GUEST_GDTR_LIMIT, 0xffff);
+	vmcs_write(VMCS_GUEST_IDTR_BASE, 0);
+	vmcs_write(VMCS_GUEST_IDTR_LIMIT, 0xffff);
+	vmcs_write(VMCS_GUEST_RSP, 0);
+	vmcs_write(VMCS_GUEST_DR7, DR7_RESET);
+	write_dr6(DR6_RESET);
+	vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
+	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
+	vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
+	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_WAIT_FOR_SIPI);
+}
+
+/* The vector is the page that the CPU starts in (SDM 3C table 28-1). */
+void vmx_start(struct vcpu *vcpu)
+{
+	u64 vector = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xff;
+
+	(void)vcpu;
+	reset_segment(SEGMENT_CS, vector << 8, vector << 12, RIGHTS_CODE);
+	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
+}

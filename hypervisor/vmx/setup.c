@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/* Taking VMX, filling the VMCS, entering, and giving VMX back without having entered. */
+#include "../core/host.h"
+#include "../core/host_state.h"
+#include "../core/memory.h"
+#include "../core/policy.h"
+#include "vmx.h"
+
+#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
+#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
+#define BASIC_REVISION 0x7fffffffu
+
+#define GUEST_VPID 1
+
+/* Offsets in the MSR bitmap of what is read and written, of the low MSRs and of those from c0000000 (SDM 3C 25.6.9). */
+#define BITMAP_READ_LOW 0x000
+#define BITMAP_READ_HIGH 0x400
+#define BITMAP_WRITE_LOW 0x800
+#define BITMAP_WRITE_HIGH 0xc00
+#define BITMAP_MSRS 0x2000
+#define BITMAP_HIGH_FIRST 0xc0000000u
+
+/* Shared by all CPUs of a load; allocated with the first one. */
+static u64 shared_ept_pointer, shared_msr_bitmap;
+
+static void guard_msr(u8 *bitmap, u32 msr)
+{
+	bool high = msr >= BITMAP_HIGH_FIRST;
+	u32 index = high ? msr - BITMAP_HIGH_FIRST : msr;
+
+	/* All others always exit. */
+	if (index >= BITMAP_MSRS)
+		return;
+	bitmap[(high ? BITMAP_READ_HIGH : BITMAP_READ_LOW) + index / 8] |= 1 << index % 8;
+	bitmap[(high ? BITMAP_WRITE_HIGH : BITMAP_WRITE_LOW) + index / 8] |= 1 << index % 8;
+}
+
+static int allocate_shared(void)
+{
+	u8 *bitmap = memory_alloc(1);
+
+	if (!bitmap)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < guarded_msr_count; i++) {
+		for (u32 msr = guarded_msrs[i].first; msr <= guarded_msrs[i].last; msr++)
+			guard_msr(bitmap, msr);
+	}
+	shared_msr_bitmap = host_physical(bitmap);
+	return vmx_build_ept(&shared_ept_pointer);
+}
+
+int vmx_allocate(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = memory_alloc(1);
+	int error;
+
+	if (!vmx)
+		return -ENOMEM;
+	if (!vcpu->cpu) {
+		error = allocate_shared();
+		if (error)
+			return error;
+	}
+	vcpu->backend_data = vmx;
+	vmx->ept_pointer = shared_ept_pointer;
+	vmx->msr_bitmap = shared_msr_bitmap;
+	/* Both are at most a page (SDM 3D A.1). */
+	vmx->vmxon_region = memory_alloc(1);
+	vmx->vmcs = memory_alloc(1);
+	if (!vmx->vmxon_region || !vmx->vmcs)
+		return -ENOMEM;
+	vmx->vmcs_physical = host_physical(vmx->vmcs);
+	return 0;
+}
+
+/* Where firmware has left the decision open, it is made here, until the next reset: VMXON needs it (SDM 3C 24.7). */
+static int unlock_vmx(struct refusal *refusal)
+{
+	u64 value = read_msr(MSR_FEATURE_CONTROL);
+
+	if (value & FEATURE_CONTROL_LOCKED)
+		return 0;
+	if (!write_msr_safe(MSR_FEATURE_CONTROL,
+			    value | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCKED))
+		return vmx_refuse(refusal, -EPERM, "IA32_FEATURE_CONTROL cannot be set", value);
+	return 0;
+}
+
+/* CR0 and CR4 as VMX operation wants them (SDM 3D A.7, A.8). */
+static int fix_control_registers(struct vmx_cpu *vmx, struct refusal *refusal)
+{
+	u64 cr0 = read_cr0() | read_msr(MSR_VMX_CR0_FIXED0);
+	u64 cr4 = read_cr4() | read_msr(MSR_VMX_CR4_FIXED0);
+
+	vmx->old_cr0 = read_cr0();
+	vmx->old_cr4 = read_cr4();
+	if (cr0 & ~read_msr(MSR_VMX_CR0_FIXED1))
+		return vmx_refuse(refusal, -ENODEV, "VMX does not allow a bit that is set in CR0",
+				  cr0 & ~read_msr(MSR_VMX_CR0_FIXED1));
+	if (cr4 & ~read_msr(MSR_VMX_CR4_FIXED1))
+		return vmx_refuse(refusal, -ENODEV, "VMX does not allow a bit that is set in CR4",
+				  cr4 & ~read_msr(MSR_VMX_CR4_FIXED1));
+	write_cr0(cr0);
+	write_cr4(cr4);
+	return 0;
+}
+
+static void restore_control_registers(const struct vmx_cpu *vmx)
+{
+	write_cr4(vmx->old_cr4);
+	write_cr0(vmx->old_cr0);
+}
+
+int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	/* CPUs need not be alike: firmware may have forgotten one. */
+	int error = vmx_examine(refusal);
+	u64 physical = host_physical(vmx->vmxon_region);
+	u32 revision;
+
+	if (!error)
+		error = unlock_vmx(refusal);
+	if (!error)
+		error = fix_control_registers(vmx, refusal);
+	if (error)
+		return error;
+	revision = read_msr(MSR_VMX_BASIC) & BASIC_REVISION;
+	*(u32 *)vmx->vmxon_region = revision;
+	*(u32 *)vmx->vmcs = revision;
+	vmx->has_debugctl = read_msr_safe(MSR_DEBUGCTL, &vmx->old_debugctl);
+	if (vmxon_safe(&physical))
+		return 0;
+	restore_control_registers(vmx);
+	return vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
+}
+
+void vmx_disable(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+
+	vmclear(vmx->vmcs_physical);
+	vmx->vmcs_is_current = false;
+	vmxoff();
+	restore_control_registers(vmx);
+}
+
+static void fill_controls(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	const struct vmx_controls *controls = &vmx->controls;
+
+	vmx_set(vmx, VMCS_PIN_CONTROLS, controls->pin);
+	vmx_set(vmx, VMCS_PRIMARY_CONTROLS, controls->primary);
+	vmx_set(vmx, VMCS_SECONDARY_CONTROLS, controls->secondary);
+	if (controls->primary & PRIMARY_TERTIARY_CONTROLS)
+		vmx_set(vmx, VMCS_TERTIARY_CONTROLS, controls->tertiary);
+	vmx_set(vmx, VMCS_EXIT_CONTROLS, controls->exit);
+	vmx_set(vmx, VMCS_ENTRY_CONTROLS, controls->entry);
+	vmx_set(vmx, VMCS_MSR_BITMAP, vmx->msr_bitmap);
+	vmx_set(vmx, VMCS_EPT_POINTER, vmx->ept_pointer);
+	if (controls->secondary & SECONDARY_VPID)
+		vmx_set(vmx, VMCS_VPID, GUEST_VPID);
+	if (controls->secondary & SECONDARY_XSAVES)
+		vmx_set(vmx, VMCS_XSS_EXITING_BITMAP, 0);
+	if (controls->secondary & SECONDARY_PCONFIG)
+		vmx_set(vmx, VMCS_PCONFIG_EXITING_BITMAP, 0);
+	/* Exceptions are the guest's, and so are page faults with whatever error code (SDM 3C 25.6.3). */
+	vmx_set(vmx, VMCS_EXCEPTION_BITMAP, 0);
+	vmx_set(vmx, VMCS_PAGE_FAULT_MASK, 0);
+	vmx_set(vmx, VMCS_PAGE_FAULT_MATCH, 0);
+	vmx_set(vmx, VMCS_CR3_TARGET_COUNT, 0);
+	vmx_set(vmx, VMCS_TSC_OFFSET, 0);
+	/* No MSR lists: what exits and entries do not switch, host mode does not touch. */
+	vmx_set(vmx, VMCS_EXIT_MSR_STORE_COUNT, 0);
+	vmx_set(vmx, VMCS_EXIT_MSR_LOAD_COUNT, 0);
+	vmx_set(vmx, VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+	vmx_set(vmx, VMCS_ENTRY_EVENT, 0);
+}
+
+static int explain_failure(struct vcpu *vcpu, struct refusal *refusal, int result)
+{
+	u64 detail = result == VMX_FAILED ? vmcs_read(VMCS_INSTRUCTION_ERROR)
+					  : vmcs_read(VMCS_EXIT_REASON);
+
+	vmx_refuse(refusal, -EIO,
+		   result == VMX_FAILED ? "VMLAUNCH failed; the value is the VM-instruction error"
+					: "VM entry failed; the value is the exit reason",
+		   detail);
+	vmx_find_broken_rules(vcpu, refusal->evidence, sizeof(refusal->evidence));
+	return refusal->error;
+}
+
+int vmx_enter(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	u64 physical = vmx->vmcs_physical;
+	int result, error;
+
+	error = vmx_find_controls(&vmx->controls, refusal);
+	if (error)
+		return error;
+	if (!vmclear(physical) || !vmptrld(physical))
+		return vmx_refuse(refusal, -EIO, "VMCLEAR or VMPTRLD failed", physical);
+	vmx->vmcs_is_current = true;
+	vmx->refused_field = 0;
+	vcpu->cr0_always = vmx->controls.secondary & SECONDARY_UNRESTRICTED_GUEST ? 0
+										  : CR0_PE | CR0_PG;
+	fill_controls(vcpu);
+	vmx_fill_host_state(vcpu);
+	vmx_fill_guest_state(vcpu);
+	if (vmx->refused_field)
+		return vmx_refuse(refusal, -EIO,
+				  "VMWRITE failed; the value is the encoding of the field",
+				  vmx->refused_field);
+	/* An earlier load may have left translations with the same tags. */
+	invept_all();
+	if (vmx->controls.secondary & SECONDARY_VPID)
+		invvpid_all();
+	result = vmx_launch(vcpu);
+	if (result != VMX_IN_GUEST_MODE)
+		return explain_failure(vcpu, refusal, result);
+	vmx->launched = true;
+	return 0;
+}
