@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,6 @@ from touchstone.suite import requires
 from touchstone.suite.load import load
 from touchstone.suite.model import Check, Suite
 from touchstone.suite.problems import SuiteErrors
-
-_SUITE_LINE = re.compile(rb"^suite\s*:", re.MULTILINE)
-_PEEK = 64 * 1024
-
-
-def collect_file(path: Path, parent: pytest.Collector) -> SuiteFile | None:
-    """The collector of a suite: a YAML file with a ``suite:`` line, or any that the command line names."""
-    if not parent.session.isinitpath(path):
-        try:
-            with path.open("rb") as file:
-                if not _SUITE_LINE.search(file.read(_PEEK)):
-                    return None
-        except OSError:
-            return None
-    return SuiteFile.from_parent(parent, path=path)
 
 
 class SuiteFile(pytest.File):

@@ -60,7 +60,7 @@ def judge_check(run: Run, place: CheckOnTarget) -> None:
     record = begin(run, place)
     session = run.session(place.target)
     enter(session, record)
-    planned = [one for one in run.planned(place) if unmet(session, one.case.requires) is None]
+    planned = [one for one in run.plan.cases(place) if unmet(session, one.case.requires) is None]
     if not planned:
         raise pytest.skip.Exception("none of its cases applies to this target")
     mark = session.driver.serial_mark()

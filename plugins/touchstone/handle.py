@@ -213,7 +213,7 @@ class Prober:
         caller = inspect.stack()[1]
         lines = tuple(line for line in text.splitlines() if line.strip())
         place = Source(Path(caller.filename), caller.lineno, 1)
-        code = self._run.assemble(Body(lines, (place,) * len(lines)))
+        code = self._run.plan.assemble(Body(lines, (place,) * len(lines)))
         request = ProbeRequest(
             code=code.data,
             cpl=cpl,

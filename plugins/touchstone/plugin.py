@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.options import add_options
+from touchstone.peek import is_suite
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -73,12 +74,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect suites."""
+    """Collect suites: YAML files with a ``suite:`` line, and any that the command line names."""
     if file_path.suffix not in (".yaml", ".yml"):
         return None
-    from touchstone.collect import collect_file  # noqa: PLC0415
+    if not parent.session.isinitpath(file_path) and not is_suite(file_path):
+        return None
+    from touchstone.collect import SuiteFile  # noqa: PLC0415
 
-    return collect_file(file_path, parent)
+    return SuiteFile.from_parent(parent, path=file_path)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

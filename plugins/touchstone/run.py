@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +12,16 @@ import yaml
 
 from touchstone.facts import static_facts
 from touchstone.inventory import Inventory, Target, read_inventory
-from touchstone.items import CheckOnTarget
 from touchstone.logs import log_directory
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 from touchstone.options import Options, read_options, show_path
-from touchstone.oracle import Planned
 from touchstone.outcomes import Unavailable
+from touchstone.planning import Plan
 from touchstone.reporting.progress import Progress
 from touchstone.session import TargetSession
 from touchstone.subjects import Subject, find_subject
-from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body, Check
-from touchstone.suite.problems import Problem, SuiteErrors
-from touchstone.suite.request import place as place_code
+from touchstone.suite.model import Check
 from touchstone.tomlfile import TomlError
 
 
@@ -37,10 +33,7 @@ class Run:
         self.options: Options = read_options(config)
         self._places: dict[str, str] = {}
         """Check id to where it stands; an id is unique over all suites."""
-        self._assembler = Assembler()
-        self._plans: dict[str, dict[str, list[Planned]]] = {}
-        """Target to check id to the cases that will run."""
-        self._about: dict[str, str] = {}
+        self.plan = Plan()
         self._sessions: dict[str, TargetSession] = {}
 
     @cached_property
@@ -104,7 +97,7 @@ class Run:
                 target,
                 self.subject,
                 self._driver_maker(target),
-                [one for cases in self._plans.get(target.name, {}).values() for one in cases],
+                self.plan.of_target(target.name),
                 static_facts(target, self.subject),
                 Progress(self._writer()),
             )
@@ -122,50 +115,6 @@ class Run:
         before = self._places.setdefault(check.id, where)
         if before != where:
             raise ValueError(f"{where}: the id {check.id!r} is already used at {before}")
-
-    def plan(self, checks: Sequence[CheckOnTarget]) -> list[tuple[str, str]]:
-        """Assemble the probes of all checks that will run, at once.
-
-        Returns (suite, text) for every suite with bodies that cannot be assembled, all errors of it.
-        """
-        bodies = [case.body for place in checks for case in place.check.cases]
-        try:
-            assembled = self._assembler.assemble(dict.fromkeys(bodies))
-        except AssemblerMissing as error:
-            return [("touchstone", str(error))]
-        problems: dict[str, dict[Problem, None]] = {}
-
-        def note(found: Iterable[Problem]) -> None:
-            for problem in found:
-                problems.setdefault(str(problem.source.path), {})[problem] = None
-
-        for found in assembled.problems.values():
-            note(found)
-        for case in (case for place in checks for case in place.check.cases if case.body in assembled.codes):
-            try:
-                place_code(case, assembled.codes[case.body])
-            except SuiteErrors as error:
-                note(error.problems)
-        if not problems:
-            for place in checks:
-                self._plans.setdefault(place.target.name, {})[place.check.id] = [
-                    Planned(place.check, case, assembled.codes[case.body]) for case in place.check.cases
-                ]
-        return [
-            (path, "\n".join(map(str, sorted(found, key=lambda one: (one.source.line, one.source.column)))))
-            for path, found in problems.items()
-        ]
-
-    def planned(self, place: CheckOnTarget) -> Sequence[Planned]:
-        """The cases of a check on a target."""
-        return self._plans[place.target.name][place.check.id]
-
-    def assemble(self, body: Body) -> Code:
-        """Assemble the probe of a Python check. ValueError with the assembler's message."""
-        assembled = self._assembler.assemble([body])
-        if assembled.problems:
-            raise ValueError("\n".join(str(one) for found in assembled.problems.values() for one in found))
-        return assembled.codes[body]
 
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""

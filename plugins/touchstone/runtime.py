@@ -55,8 +55,12 @@ class Runtime:
         if not any(place(item) for item in items):
             return
         items[:] = ordered(items, place, [target.name for target in self.run.targets])
-        checks = [check for item in items if (check := item.stash.get(CHECK, None)) is not None]
-        for nodeid, text in self.run.plan(checks):
+        broken, errors = self.run.plan.make(one.stash[CHECK] for one in items if CHECK in one.stash)
+        if errors:
+            items[:] = [
+                one for one in items if CHECK not in one.stash or one.stash[CHECK].check.id not in broken
+            ]
+        for nodeid, text in errors.items():
             report = pytest.CollectReport(nodeid, "failed", text, [])
             session.ihook.pytest_collectreport(report=report)
 
@@ -167,7 +171,8 @@ class Runtime:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the targets' lines and the matrix."""
-        self.summary.write(terminalreporter, self.run.places_of_results())
+        order = [target.name for target in self.run.targets]
+        self.summary.write(terminalreporter, order, self.run.places_of_results())
 
     # --- the end
 

@@ -8,6 +8,7 @@ import pytest
 
 from touchstone.reporting.properties import Mark, properties_of
 from touchstone.run import run_of
+from touchstone.suite.model import AREAS
 from touchstone.suite.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> Mark | N
     if target is None:
         return None
     name = nodeid.split("::", 1)[1].rpartition("[")[0]
-    mark = Mark(Verdict.INFRASTRUCTURE, name, target, "?", "must", "?", run.subject.name)
+    area = name.split(".", 1)[0]  # an id begins with its area; of a Python check the name says nothing
+    area = area if area in AREAS else "?"
+    mark = Mark(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
     report.when = "setup"
     report.user_properties = [*report.user_properties, *properties_of(mark)]
     return mark

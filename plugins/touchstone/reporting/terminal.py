@@ -43,12 +43,13 @@ class Summary:
         if (about := about_of(report)) is not None:
             self.about[about[0]] = about[1]
 
-    def write(self, terminal: pytest.TerminalReporter, places: Iterable[str]) -> None:
+    def write(self, terminal: pytest.TerminalReporter, order: Sequence[str], places: Iterable[str]) -> None:
         """Write the targets' lines, the matrix, and where results are."""
         if not self.marks:
             return
         terminal.section("touchstone", sep="=")
-        targets = list(dict.fromkeys(mark.target for mark in self.marks.values()))
+        judged = {mark.target for mark in self.marks.values()}
+        targets = [name for name in order if name in judged]
         for target in targets:
             terminal.write_line(f"{target}: {self.about.get(target, 'not reached')}")
         rows = matrix(self.marks.values(), targets)

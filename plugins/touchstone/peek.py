@@ -1,0 +1,18 @@
+"""Is it a suite? Asked of every YAML file that pytest meets, so it imports and reads next to nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_SUITE_LINE = re.compile(rb"^suite\s*:", re.MULTILINE)
+_PEEK = 64 * 1024
+
+
+def is_suite(path: Path) -> bool:
+    """Whether a file has a line ``suite:`` near its top."""
+    try:
+        with path.open("rb") as file:
+            return _SUITE_LINE.search(file.read(_PEEK)) is not None
+    except OSError:
+        return False
