@@ -119,7 +119,7 @@ def physical(probe):
 
 
 # The sender (whose scratch area is rsi) sends r12 NMIs to every other CPU, one after the other; the others
-# run through CPUID, counting, until it says stop. A receiver that has come round _PASSES times since the local
+# run through CPUID, counting, until it says stop. A receiver that came round _PASSES times since the local
 # APIC took the NMI has taken it as well. Scratch area: 0 rounds, 8 APIC id, 12 ready, 16 stop.
 _NMI_STORM = """
     cmp rdi, rsi

@@ -24,10 +24,11 @@ def svm_witnesses(probe, cpu):
     hsave = run("rdmsr", rcx=0xC0010117)
     # With SVME set where that works, CLGI and STGI need nothing else and leave nothing behind.
     instructions = run("rdmsr\nbts eax, 12\nwrmsr\nclgi\nstgi", rcx=0xC0000080)
-    return {
+    # A processor that has no VM_CR says nothing with it.
+    switch = {} if vm_cr.vector == GP else {"VM_CR.SVMDIS": not low(vm_cr, "rax") & SVMDIS}
+    return switch | {
         "CPUID 8000_0001 ECX.SVM": bool(low(feature, "rcx") & SVM_BIT),
         "CPUID 8000_000A": bool(low(revision, "rax")),
-        "VM_CR.SVMDIS": vm_cr.vector is None and not low(vm_cr, "rax") & SVMDIS,
         "EFER.SVME": efer.vector is None and bool(low(efer, "rax") & SVME),
         "VM_HSAVE_PA": hsave.vector is None,
         "CLGI and STGI": instructions.vector is None,
