@@ -1,0 +1,296 @@
+"""bootstrap, with a Python, an apt-get and a Makefile that write down what they are asked to do."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PYTHON = """\
+#!/bin/sh
+# Stands for Python: makes a "virtual environment" that holds a copy of itself.
+echo "python $*" >>"$LOG"
+case "$1 $2" in
+"-V ") echo "Python ${VERSION:-3.11.9}" ;;
+"-c import venv, ensurepip") exit "${NO_VENV:-0}" ;;
+"-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+"-m pip") [ -z "${PIP_HOOK:-}" ] || eval "$PIP_HOOK" ;;
+esac
+"""
+
+MAKEFILE = """\
+NAME := $(if $(SUBJECT),veneer,none)
+../../build/$(NAME): source
+	@echo "make $(NAME)" >>"$(LOG)"
+	@touch $@
+"""
+
+APT = """\
+#!/bin/sh
+echo "$(basename "$0") $*" >>"$LOG"
+case "$*" in
+*update*) touch "$LISTS" ;;
+*show*) [ -e "$LISTS" ] ;;
+*install*) [ -e "$LISTS" ] && ln -s "$REAL_GCC" "$BIN/gcc" ;;
+esac
+"""
+
+TOOLS = (
+    "awk basename bash bochs cat cp cut dirname flock env grep id ld ln make mkdir mv nproc printf "
+    "qemu-system-x86_64 rm rmdir sh sha256sum sleep touch tr true"
+)
+
+
+class Checkout:
+    """A directory with bootstrap in it, and stand-ins for what bootstrap calls."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "a check out"
+        self.log = base / "log"
+        self.bin = base / "bin"
+        self.env = {
+            **os.environ,
+            "LOG": str(self.log),
+            "BIN": str(self.bin),
+            "LISTS": str(base / "lists"),
+            "TOUCHSTONE_PYTHON": str(base / "python3"),
+            "REAL_GCC": shutil.which("gcc") or "",
+        }
+        (self.root / "targets" / "bare").mkdir(parents=True)
+        shutil.copy(ROOT / "bootstrap", self.root)
+        (self.root / "requirements.lock").write_text("one==1 --hash=sha256:0\n")
+        (self.root / "pyproject.toml").write_text("")
+        (self.root / "targets" / "bare" / "Makefile").write_text(MAKEFILE)
+        (self.root / "targets" / "bare" / "source").write_text("")
+        self._script(base / "python3", PYTHON)
+
+    def _script(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def without_gcc(self) -> None:
+        """From here on there is no gcc, and an apt-get that can install it once it has package lists."""
+        self.bin.mkdir()
+        for tool in TOOLS.split():
+            (self.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"{tool} is missing here"))
+        for name in ("apt-get", "apt-cache", "dpkg"):
+            self._script(self.bin / name, APT)
+        self._script(self.bin / "id", "#!/bin/sh\necho 0\n")
+        self.env["PATH"] = str(self.bin)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(self.root / "bootstrap"), *arguments]
+
+    def run(self, *arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        self.log.write_text("")
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=cwd or self.root,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def did(self, what: str) -> int:
+        """How many lines of the log begin with this."""
+        return sum(line.startswith(what) for line in self.log.read_text().splitlines())
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+@pytest.fixture
+def ready(checkout):
+    done = checkout.run()
+    assert done.returncode == 0, done.stderr
+    return checkout
+
+
+def test_first_run_makes_everything_then_runs_the_command(checkout):
+    done = checkout.run("sh", "-c", 'echo "$VIRTUAL_ENV|${PATH%%:*}|$1"', "sh", "a  b")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{checkout.root}/.venv|{checkout.root}/.venv/bin|a  b\n"
+    assert checkout.did("python -m venv") == 1
+    assert checkout.did(
+        "python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes"
+    )
+    assert checkout.did("make none") == checkout.did("make veneer") == 1
+
+
+def test_second_run_does_nothing_but_the_command(ready):
+    done = ready.run("true")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert ready.did("make") == ready.did("python -m") == 0
+
+
+def test_without_a_command_it_says_what_to_do_next(ready):
+    assert "./bootstrap pytest --target=qemu-amd" in ready.run().stderr
+
+
+def test_the_status_is_the_command_s(ready):
+    assert ready.run("sh", "-c", "exit 7").returncode == 7
+
+
+def test_the_caller_s_directory_is_kept_inside_the_checkout_only(ready, tmp_path):
+    inside = ready.root / "targets"
+    assert ready.run("pwd", cwd=inside).stdout.strip() == str(inside)
+    outside = ready.run("pwd", cwd=tmp_path)
+    assert outside.stdout.strip() == str(ready.root)
+    assert f"running in {ready.root}" in outside.stderr
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "bootstrap"])
+def test_other_packages_mean_another_venv(ready, changed):
+    with (ready.root / changed).open("a") as file:
+        file.write("# changed\n")
+    assert ready.run().returncode == 0
+    assert ready.did("python -m venv") == 1
+
+
+def test_other_settings_only_mean_another_installation(ready):
+    (ready.root / "pyproject.toml").write_text("# changed\n")
+    assert ready.run().returncode == 0
+    assert (ready.did("python -m venv"), ready.did("python -m pip")) == (0, 1)
+
+
+def test_an_upgraded_python_means_another_venv(ready):
+    assert ready.run(VERSION="3.13.0").returncode == 0
+    assert ready.did("python -m venv") == 1
+
+
+def test_a_changed_source_is_built(ready):
+    newer = time.time() + 5
+    os.utime(ready.root / "targets" / "bare" / "source", (newer, newer))
+    assert ready.run().returncode == 0
+    assert ready.did("make none") == 1
+    assert ready.did("python -m") == 0
+
+
+def test_a_failed_installation_does_not_count(checkout):
+    done = checkout.run("true", PIP_HOOK="exit 1")
+    assert done.returncode == 1
+    assert "pip could not install" in done.stderr
+    assert checkout.run("true").returncode == 0
+    assert checkout.did("python -m venv") == 1
+
+
+def test_killed_half_way_does_not_count(checkout):
+    started = checkout.root / "started"
+    hook = f'touch "{started}"; sleep 30'
+    process = subprocess.Popen(
+        checkout.command("true"),
+        env={**checkout.env, "PIP_HOOK": hook},
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(started.exists)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert checkout.run("true").returncode == 0
+    assert checkout.did("python -m venv") == 1
+
+
+def test_two_at_once_make_one_venv(checkout):
+    started, go_on = checkout.root / "started", checkout.root / "go-on"
+    hook = f'touch "{started}"; while [ ! -e "{go_on}" ]; do sleep 0.05; done'
+    checkout.log.write_text("")
+    first = subprocess.Popen(
+        checkout.command("true"), env={**checkout.env, "PIP_HOOK": hook}, stderr=subprocess.DEVNULL
+    )
+    until(started.exists)
+    second = subprocess.Popen(checkout.command("true"), env=checkout.env, stderr=subprocess.PIPE, text=True)
+    assert second.stderr
+    assert "another bootstrap is at work" in second.stderr.readline()
+    go_on.touch()
+    second.communicate(timeout=60)
+    assert (first.wait(60), second.returncode) == (0, 0)
+    assert checkout.did("python -m venv") == 1
+
+
+def test_somebody_else_s_venv_stays(checkout):
+    (checkout.root / ".venv").mkdir()
+    (checkout.root / ".venv" / "mine").touch()
+    done = checkout.run()
+    assert done.returncode == 1
+    assert "was not made by bootstrap" in done.stderr
+    assert (checkout.root / ".venv" / "mine").exists()
+
+
+def test_missing_packages_are_named_and_installed(checkout):
+    checkout.without_gcc()
+    done = checkout.run("true")
+    assert done.returncode == 0, done.stderr
+    assert "gcc              compiles what runs on targets" in done.stderr
+    calls = [line for line in checkout.log.read_text().splitlines() if line.startswith("apt-get")]
+    assert [call.split()[-2:] for call in calls] == [
+        ["update", "--no-install-recommends"],
+        ["gcc", "--no-install-recommends"],
+    ]
+
+
+def test_package_lists_that_are_there_are_not_fetched_again(checkout):
+    checkout.without_gcc()
+    Path(checkout.env["LISTS"]).touch()
+    assert checkout.run("true").returncode == 0
+    assert checkout.did("apt-get") == 1
+
+
+def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout):
+    checkout.without_gcc()
+    (checkout.bin / "id").write_text("#!/bin/sh\necho 1000\n")
+    done = checkout.run("true")
+    assert done.returncode == 1
+    assert "have root run 'apt-get install --no-install-recommends gcc'" in done.stderr
+
+
+def test_emulators_can_be_done_without(checkout):
+    checkout.without_gcc()
+    (checkout.bin / "id").write_text("#!/bin/sh\necho 1000\n")
+    (checkout.bin / "gcc").symlink_to(checkout.env["REAL_GCC"])
+    (checkout.bin / "qemu-system-x86_64").unlink()
+    done = checkout.run("true")
+    assert done.returncode == 0, done.stderr
+    assert "warning: not root" in done.stderr
+    assert "qemu-system-x86" in done.stderr
+
+
+def test_no_python_at_all(checkout):
+    done = checkout.run("true", TOUCHSTONE_PYTHON="/nowhere/python3")
+    assert done.returncode == 1
+    assert "there is no /nowhere/python3" in done.stderr
+
+
+def test_help_and_unknown_options(checkout):
+    assert checkout.run("--help").stdout.startswith("usage: ./bootstrap")
+    done = checkout.run("--force")
+    assert done.returncode == 1
+    assert "unknown option --force" in done.stderr
+
+
+def test_this_checkout_is_ready_in_no_time():
+    command = [ROOT / "bootstrap", "true"]
+    subprocess.run(command, check=True)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        times.append(time.perf_counter() - began)
+    assert sorted(times)[2] < 0.3
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,211 @@
+"""``touchstone report``: from generated Allure results to one HTML file, by the Allure that is installed."""
+
+import base64
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from allure_commons import model2
+from allure_commons.logger import AllureFileLogger
+from allure_commons.model2 import Label, Parameter, Status, StatusDetails
+from allure_commons.utils import md5, uuid4
+
+from touchstone import cli
+from touchstone.reporting import html
+
+INSTALLED = (cli.REPORT_TOOLS / "node_modules" / "allure").is_dir() and shutil.which("node") is not None
+needs_allure = pytest.mark.skipif(not INSTALLED, reason=f"Allure is not installed: {html.INSTALL}")
+STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
+
+
+def write_results(directory: Path, verdicts: dict[tuple[str, str], str]) -> Path:
+    """Results as a run leaves them, for ``{(check, target): verdict}``."""
+    logger = AllureFileLogger(str(directory))
+    for (check, target), verdict in verdicts.items():
+        message = StatusDetails(message=f"{verdict}: CPU 0: rax: expected 0x1, measured 0x2")
+        logger.report_result(
+            model2.TestResult(
+                uuid=str(uuid4()),
+                name=f"{check} holds",
+                fullName=check,
+                testCaseId=md5(check),
+                historyId=md5(check, target),
+                status=STATUS[verdict],
+                statusDetails=None if verdict == "conformant" else message,
+                parameters=[Parameter("target", target)],
+                labels=[Label("target", target), Label("verdict", verdict), Label("suite", "exits")],
+                start=1000,
+                stop=1010,
+            )
+        )
+    return directory
+
+
+@pytest.fixture
+def results(tmp_path):
+    return write_results(
+        tmp_path / "allure [results] {1}",
+        {
+            ("exits.one", "qemu-amd"): "conformant",
+            ("exits.one", "bochs-intel"): "deviation",
+            ("exits.two", "qemu-amd"): "crash",
+            ("exits.two", "bochs-intel"): "conformant",
+        },
+    )
+
+
+def parts(page: str) -> dict[str, object]:
+    """The data that the page carries, by name."""
+    found = re.findall(r'd\("([^"]+)",\s*"([A-Za-z0-9+/=]*)"\)', page)
+    return {name: json.loads(base64.b64decode(data)) for name, data in found if name.endswith(".json")}
+
+
+@needs_allure
+def test_one_file_with_an_environment_per_target_and_categories_by_verdict(results, tmp_path, capsys):
+    output = tmp_path / "out" / "report.html"
+    assert cli.main(["report", str(results), "-o", str(output)]) == 0
+    page = output.read_text()
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "history.jsonl",
+        "history.jsonl.lock",
+        "report.html",
+    ]
+    data = parts(page)
+    environments = json.dumps([value for name, value in data.items() if "environments" in name])
+    assert "qemu-amd" in environments
+    assert "bochs-intel" in environments
+    categories = json.dumps([value for name, value in data.items() if "categories" in name])
+    assert "Crash: the target died" in categories
+    assert "Deviation: " in categories
+    said = capsys.readouterr().err
+    assert "2 conformant, 1 deviation, 1 crash" in said
+    assert str(output) in said
+
+
+@needs_allure
+def test_the_page_contacts_nothing(results, tmp_path):
+    output = tmp_path / "report.html"
+    assert cli.main(["report", str(results), "-o", str(output), "--no-history"]) == 0
+    page = output.read_text()
+    assert "googletagmanager" not in page
+    assert "Content-Security-Policy" in page
+    assert not (tmp_path / "history.jsonl").exists()
+
+
+@needs_allure
+def test_history_grows_by_runs_and_not_by_reports(results, tmp_path):
+    output, history = tmp_path / "report.html", tmp_path / "runs" / "history.jsonl"
+    command = ["report", "-o", str(output), "--history", str(history)]
+    assert cli.main([*command, str(results)]) == 0
+    assert cli.main([*command, str(results)]) == 0
+    assert history.read_text().count("\n") == 1
+    other = write_results(tmp_path / "next", {("exits.one", "qemu-amd"): "deviation"})
+    assert cli.main([*command, str(other)]) == 0
+    assert history.read_text().count("\n") == 2
+
+
+@needs_allure
+def test_two_directories_are_one_report(results, tmp_path, capsys):
+    other = write_results(tmp_path / "other", {("exits.one", "linux-amd"): "conformant"})
+    assert cli.main(["report", str(results), str(other), "-o", str(tmp_path / "r.html"), "--no-history"]) == 0
+    assert "5 results from 3 target(s)" in capsys.readouterr().err
+
+
+@needs_allure
+def test_a_failed_report_leaves_the_old_one(results, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "report.html"
+    output.write_text("old")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("package.json", "node_modules"):
+        (tools / name).symlink_to(cli.REPORT_TOOLS / name)
+    (tools / "allurerc.mjs").write_text("export default { nonsense: 1 };")
+    monkeypatch.setattr(cli, "REPORT_TOOLS", tools)
+    assert cli.main(["report", str(results), "-o", str(output)]) == 2
+    assert output.read_text() == "old"
+    assert not (tmp_path / "history.jsonl").exists()
+    assert "Allure failed" in capsys.readouterr().err
+
+
+def test_results_are_counted_by_verdict(results):
+    found = html.read_results([results])
+    assert found.count == 4
+    assert found.targets == ("bochs-intel", "qemu-amd")
+    assert found.verdicts == Counter(conformant=2, deviation=1, crash=1)
+
+
+def test_missing_results_say_how_to_make_some(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path / "none")]) == 2
+    assert f"pytest --alluredir={tmp_path}/none" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "no Allure results in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"labels": 3}', '{"labels": []}'])
+def test_a_damaged_result_is_named(results, capsys, text):
+    (results / "bad-result.json").write_text(text)
+    assert cli.main(["report", str(results)]) == 2
+    assert "bad-result.json: not an Allure result" in capsys.readouterr().err
+
+
+def test_a_damaged_history_is_named_with_its_line(results, tmp_path):
+    history = tmp_path / "history.jsonl"
+    history.write_text('{"testResults": {}}\nnonsense\n')
+    with pytest.raises(html.ReportError, match=rf"{re.escape(str(history))}:2: not a line"):
+        html._history_without(history, html.read_results([results]))
+
+
+def tools_with(directory: Path, installed: str | None, monkeypatch) -> Path:
+    """A report/ where this Allure is installed, or none, and a node that says what version it is."""
+    directory.mkdir()
+    (directory / "package.json").write_text('{"dependencies": {"allure": "3.18.0"}}')
+    if installed:
+        (directory / "node_modules" / "allure").mkdir(parents=True)
+        (directory / "node_modules" / "allure" / "package.json").write_text(f'{{"version": "{installed}"}}')
+    node = directory / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text("#!/bin/sh\necho ${NODE_IS:-v20.1.0}\n")
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{node.parent}:/usr/bin:/bin")
+    return directory
+
+
+def test_allure_that_is_not_installed_says_how_to(tmp_path, monkeypatch):
+    tools = tools_with(tmp_path / "report", None, monkeypatch)
+    with pytest.raises(html.ReportError, match=re.escape(html.INSTALL)):
+        html.find_allure(tools)
+
+
+def test_another_allure_is_not_used(tmp_path, monkeypatch):
+    tools = tools_with(tmp_path / "report", "3.17.0", monkeypatch)
+    with pytest.raises(html.ReportError, match=r"Allure 3\.17\.0 is installed, 3\.18\.0 is wanted"):
+        html.find_allure(tools)
+
+
+def test_an_old_node_is_refused(tmp_path, monkeypatch):
+    tools = tools_with(tmp_path / "report", "3.18.0", monkeypatch)
+    monkeypatch.setenv("NODE_IS", "v16.20.0")
+    with pytest.raises(html.ReportError, match=r"v16\.20\.0: version 18 or newer"):
+        html.find_allure(tools)
+
+
+def test_without_node_it_says_which_packages(tmp_path, monkeypatch):
+    tools = tools_with(tmp_path / "report", "3.18.0", monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(html.ReportError, match="apt-get install nodejs npm"):
+        html.find_allure(tools)
+
+
+def test_a_page_that_would_load_something_is_not_written():
+    with pytest.raises(html.ReportError, match=r"cdn\.example"):
+        html.seal('<html><head></head><script src="https://cdn.example/x.js"></script></html>')
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    assert "report" in capsys.readouterr().out
