@@ -208,13 +208,18 @@ def test_two_at_once_make_one_venv(checkout):
     first = subprocess.Popen(
         checkout.command("true"), env={**checkout.env, "PIP_HOOK": hook}, stderr=subprocess.DEVNULL
     )
-    until(started.exists)
-    second = subprocess.Popen(checkout.command("true"), env=checkout.env, stderr=subprocess.PIPE, text=True)
-    assert second.stderr
-    assert "another bootstrap is at work" in second.stderr.readline()
-    go_on.touch()
+    try:
+        until(started.exists)
+        second = subprocess.Popen(
+            checkout.command("true"), env=checkout.env, stderr=subprocess.PIPE, text=True
+        )
+        assert second.stderr
+        said = second.stderr.readline()
+    finally:
+        go_on.touch()
     second.communicate(timeout=60)
     assert (first.wait(60), second.returncode) == (0, 0)
+    assert "another bootstrap is at work" in said
     assert checkout.did("python -m venv") == 1
 
 
