@@ -171,6 +171,8 @@ class Runtime:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the targets' lines and the matrix."""
+        if not self.summary.marks:
+            return
         order = [target.name for target in self.run.targets]
         self.summary.write(terminalreporter, order, self.run.places_of_results())
 

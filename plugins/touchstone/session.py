@@ -74,6 +74,7 @@ class TargetSession:
         self._plan = plan
         self._make_driver = make_driver
         self._driver: Driver | None = None
+        self._line: tuple[Mapping[str, str], str] | None = None
         self._faults: dict[Phase, str] = {}
         """Why it is pointless to try to reach a phase again; those behind it are out of reach as well."""
         self._unavailable: str | None = None
@@ -253,16 +254,20 @@ class TargetSession:
         """One line: what the target is, and how much of it the subject has."""
         if self.info is None or self.facts is None:
             return f"{self.target.title}: not reached"
-        cpus = f"{self.info.cpus} CPU{'s' if self.info.cpus != 1 else ''}"
-        line = (
-            f"{self.facts.model} ({self.info.vendor}), {cpus}, {self.facts.virtualization}, os {self.info.os}"
-        )
+        if self._line and self._line[0] is self.status:
+            return self._line[1]
+        self._line = (self.status, self._describe(self.info, self.facts))
+        return self._line[1]
+
+    def _describe(self, info: TargetInfo, facts: measuring.Facts) -> str:
+        cpus = f"{info.cpus} CPU{'s' if info.cpus != 1 else ''}"
+        line = f"{facts.model} ({info.vendor}), {cpus}, {facts.virtualization}, os {info.os}"
         if self.subject.absent:
             return f"{line}; no hypervisor"
         if not self.status:
             return f"{line}; {self.subject.title} was not loaded"
         version = self.status.get("version", "of unknown version")
-        taken = f"{self.status.get('cpus', '?')} of {self.info.cpus} CPUs"
+        taken = f"{self.status.get('cpus', '?')} of {info.cpus} CPUs"
         return f"{line}; {self.subject.title} {version} on {taken}"
 
     def evidence(self, record: CheckRecord, cpus: Sequence[int], mark: int) -> None:

@@ -125,10 +125,15 @@ class AllureReport:
         if verdict is not Verdict.CONFORMANT:
             result.statusDetails = details(verdict, text, record, result.statusDetails)
         if record is not None:
+            if (
+                verdict is Verdict.CONFORMANT
+            ):  # a file for each would be what a run spends most of its time on
+                result.description += f"\n```\n{probes_text(record)}\n```"
+            else:
+                result.attachments += list(attachments(record))
             if record.waiver is not None and record.waiver.link:
                 result.links.append(Link("issue", record.waiver.link, record.waiver.reason))
             result.steps += [step(run) for run in record.runs]
-            result.attachments += list(attachments(record))
 
     def crashed_worker(self, mark: Mark, nodeid: str, report: pytest.TestReport) -> None:
         """Write the result of a check whose worker died: nobody else can."""
@@ -243,8 +248,7 @@ def step(run: CaseRun) -> TestStepResult:
 
 def attachments(record: CheckRecord) -> Iterator[Attachment]:
     """The evidence, as files."""
-    probes = "\n".join(line for run in record.runs for line in (*_probe_text(run), ""))
-    if probes:
+    if probes := probes_text(record):
         yield attach("probe, expected and measured", probes)
     for cpu, exits in record.trace.items():
         if exits:
@@ -253,6 +257,11 @@ def attachments(record: CheckRecord) -> Iterator[Attachment]:
         yield attach("serial log", record.serial)
     if record.autopsy is not None:
         yield attach("autopsy", "\n".join(autopsy_lines(record.autopsy)) + "\n")
+
+
+def probes_text(record: CheckRecord) -> str:
+    """Every probe with what was expected and measured."""
+    return "\n".join(line for run in record.runs for line in (*_probe_text(run), ""))
 
 
 def _probe_text(run: CaseRun) -> Iterator[str]:
