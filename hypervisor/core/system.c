@@ -8,8 +8,12 @@ bool handle_xsetbv(struct vcpu *vcpu)
 {
 	const struct regs *regs = &vcpu->regs;
 
-	/* CPL and CR4.OSXSAVE were checked before the exit; the value, by executing it: XCR0 is the guest's. */
-	if (xsetbv_safe(regs->rcx, (u32)regs->rax | regs->rdx << 32))
+	/*
+	 * CR4.OSXSAVE was checked before the exit, and CPL should have been (SDM 3C 26.1.1; Bochs does not).
+	 * The value is checked by executing it: XCR0 is the guest's.
+	 */
+	if (!vcpu->backend->read(vcpu, GUEST_CPL) &&
+	    xsetbv_safe(regs->rcx, (u32)regs->rax | regs->rdx << 32))
 		complete_instruction(vcpu);
 	else
 		inject_exception(vcpu, VECTOR_GP, 0);

@@ -86,6 +86,8 @@ static enum exit_reason find_reason(struct vcpu *vcpu, u32 code)
 		/* No exception exits (the exception bitmap is 0), so it is one; but be sure. */
 		if ((vmcs_read(VMCS_EXIT_EVENT) & EVENT_TYPE) != EVENT_TYPE_NMI)
 			reason = EXIT_OTHER;
+		else
+			vmx_unblock_nmis();
 		break;
 	case EXIT_CR_ACCESS:
 		reason = translate_cr_access(vcpu);

@@ -94,6 +94,7 @@ enum vmx_launch_result {
 	VMX_ENTRY_REFUSED,
 };
 int vmx_launch(struct vcpu *vcpu);
+void vmx_unblock_nmis(void);
 extern const char vmx_exited[], vmx_entry_refused[];
 
 /*
