@@ -165,7 +165,7 @@ _NMI_STORM = """
     mov dword ptr [rdi + 16], 1
     over: nop
 """
-_PASSES = 32
+_PASSES = 24
 _LOCAL_APIC = 0xFEE00000
 
 

@@ -1,6 +1,10 @@
 """Values that tell one CPU from the next survive loading and unloading, which zeros always would."""
 
+import struct
+
 import pytest
+
+from touchstone.machine.probe import Operand
 
 MSRS = {
     "STAR": (0xC0000081, lambda cpu: 0x0023_0008_1000_0000 + cpu),
@@ -19,17 +23,47 @@ MSRS = {
 }
 
 
-def read(probe, cpu, msr):
-    (result,) = probe("rdmsr", on=cpu, rcx=msr)
-    assert result.vector is None, f"CPU {cpu}: RDMSR of {msr:#x} ended with vector {result.vector}"
-    return result.registers["rdx"] << 32 | result.registers["rax"]
+# r8d MSRs whose numbers are at rsi, 4 bytes each; their values at rdi, 8 bytes each.
+READ = """
+    1: mov ecx, [rsi]
+    rdmsr
+    mov [rdi], eax
+    mov [rdi + 4], edx
+    add rsi, 4
+    add rdi, 8
+    dec r8d
+    jnz 1b
+"""
+WRITE = (
+    READ.replace("rdmsr", "")
+    .replace("mov [rdi], eax", "mov eax, [rdi]")
+    .replace("mov [rdi + 4], edx", "mov edx, [rdi + 4]\n    wrmsr")
+)
+NUMBERS = b"".join(struct.pack("<I", msr) for msr, _ in MSRS.values())
+VALUES = 0x40
+"""Offset of the values in the scratch area; the numbers are at its beginning."""
 
 
-def write(probe, cpu, msr, value):
-    (result,) = probe("wrmsr", on=cpu, rcx=msr, rax=value & 0xFFFFFFFF, rdx=value >> 32)
-    assert result.vector is None, (
-        f"CPU {cpu}: WRMSR of {value:#x} to {msr:#x} ended with vector {result.vector}"
-    )
+def addresses():
+    return {"rsi": Operand("scratch"), "rdi": Operand("scratch", VALUES), "r8": len(MSRS)}
+
+
+def checked(result):
+    msr = list(MSRS)[min(result.given["r8"] - result.registers["r8"], len(MSRS) - 1)]
+    assert result.vector is None, f"CPU {result.cpu}: the access to {msr} ended with vector {result.vector}"
+    return result
+
+
+def read(probe):
+    """The values of all MSRs, by CPU."""
+    results = probe(READ, on="every-cpu", memory=((0, NUMBERS),), read=(VALUES, 8 * len(MSRS)), **addresses())
+    return [struct.unpack(f"<{len(MSRS)}Q", checked(result).memory) for result in results]
+
+
+def write(probe, cpu, values):
+    data = struct.pack(f"<{len(MSRS)}Q", *values)
+    (result,) = probe(WRITE, on=cpu, memory=((0, NUMBERS), (VALUES, data)), **addresses())
+    checked(result)
 
 
 @pytest.mark.touchstone(
@@ -56,19 +90,20 @@ def write(probe, cpu, msr, value):
     proves=["loading-transparent", "unloading-transparent"],
 )
 def test_msrs(target, probe):
-    cpus = range(target.cpus)
-    original = {(cpu, name): read(probe, cpu, msr) for cpu in cpus for name, (msr, _) in MSRS.items()}
+    original = read(probe)
+    wanted = [tuple(value(cpu) for _, value in MSRS.values()) for cpu in range(target.cpus)]
 
     def compare(when):
-        for cpu in cpus:
-            found = {name: f"{read(probe, cpu, msr):#x}" for name, (msr, _) in MSRS.items()}
-            wanted = {name: f"{value(cpu):#x}" for name, (_, value) in MSRS.items()}
-            assert found == wanted, f"CPU {cpu}, {when}"
+        for cpu, (found, values) in enumerate(zip(read(probe), wanted, strict=True)):
+            table = [
+                {name: f"{value:#x}" for name, value in zip(MSRS, row, strict=True)}
+                for row in (found, values)
+            ]
+            assert table[0] == table[1], f"CPU {cpu}, {when}"
 
     try:
-        for cpu in cpus:
-            for msr, value in MSRS.values():
-                write(probe, cpu, msr, value(cpu))
+        for cpu, values in enumerate(wanted):
+            write(probe, cpu, values)
         compare("before loading: the machine itself does not keep what is written")
         target.load()
         compare("after loading")
@@ -82,5 +117,5 @@ def test_msrs(target, probe):
         compare("after unloading again")
     finally:
         if target.phase is not None:
-            for (cpu, name), value in original.items():
-                write(probe, cpu, MSRS[name][0], value)
+            for cpu, values in enumerate(original):
+                write(probe, cpu, values)
