@@ -23,7 +23,7 @@ MSRS = {
 }
 
 
-# r8d MSRs whose numbers are at rsi, 4 bytes each; their values at rdi, 8 bytes each.
+# r8d MSRs, whose numbers are at rsi, 4 bytes each, and whose values are at rdi, 8 bytes each.
 READ = """
     1: mov ecx, [rsi]
     rdmsr
@@ -34,11 +34,16 @@ READ = """
     dec r8d
     jnz 1b
 """
-WRITE = (
-    READ.replace("rdmsr", "")
-    .replace("mov [rdi], eax", "mov eax, [rdi]")
-    .replace("mov [rdi + 4], edx", "mov edx, [rdi + 4]\n    wrmsr")
-)
+WRITE = """
+    1: mov ecx, [rsi]
+    mov eax, [rdi]
+    mov edx, [rdi + 4]
+    wrmsr
+    add rsi, 4
+    add rdi, 8
+    dec r8d
+    jnz 1b
+"""
 NUMBERS = b"".join(struct.pack("<I", msr) for msr, _ in MSRS.values())
 VALUES = 0x40
 """Offset of the values in the scratch area; the numbers are at its beginning."""
