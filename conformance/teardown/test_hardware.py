@@ -117,6 +117,7 @@ def test_guest_runs(target, probe, physical):
     area="teardown",
     phase="unloaded",
     requires="os == bare and vendor == intel and cpuid.vmx",
+    claims=False,
     cite={
         "doc": "intel-sdm",
         "title": "VMXON—Enter VMX Operation",
