@@ -24,6 +24,7 @@ from touchstone.machine.driver import (
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.oracle import Planned, cpuid_facts, leaves_for
 from touchstone.outcomes import Blocked, CheckRecord, Crash, Hang, Infrastructure, Unavailable
+from touchstone.reporting.exits import readable
 from touchstone.reporting.progress import Progress
 from touchstone.subjects import Subject
 from touchstone.suite.model import PHASES, Phase
@@ -33,6 +34,8 @@ from touchstone.suite.requires import Fact, evaluate_all
 STRIKES = 2
 """A target that cannot be brought to a phase so often in a row is given up."""
 PROBE_TIMEOUT = 5.0
+TRACED = 16
+"""Exits per CPU that are fetched as evidence."""
 
 
 @dataclass
@@ -277,7 +280,8 @@ class TargetSession:
             for cpu in cpus:
                 try:
                     with self.watched():
-                        record.trace = {**record.trace, cpu: self.driver.trace(cpu, 16)}
+                        lines = readable(self.driver.trace(cpu, TRACED), self.target.settings.vendor)
+                    record.trace = {**record.trace, cpu: lines}
                 except AgentRefused:
                     return
                 except (Autopsied, InfrastructureError):

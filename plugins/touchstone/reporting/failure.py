@@ -29,9 +29,10 @@ _PLACE = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
     """The text in pytest's own kind of representation, so that summaries show what differs, and where."""
     shown = excinfo.getrepr(style="native")
-    shown.reprtraceback.reprentries[0].lines = [
-        f"{line}\n" for line in failure_lines(item, record, excinfo.value)
-    ]
+    brief = item.config.getoption("tbstyle") in ("line", "no")
+    shown.reprtraceback.reprentries[0].lines = (
+        [] if brief else [f"{line}\n" for line in failure_lines(item, record, excinfo.value)]
+    )
     if shown.reprcrash is not None:
         shown.reprcrash.path = str(record.check.source.path)
         shown.reprcrash.lineno = record.check.source.line

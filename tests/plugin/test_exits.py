@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from touchstone.reporting.exits import readable
+
+
+def test_codes_have_names_and_repetitions_are_folded() -> None:
+    amd = ["72 rip=0x1 info=0x0", "72 rip=0x1 info=0x0", "4d rip=0x2", "400 rip=0x3", "7c rip=0x4"]
+    assert readable(amd, "amd") == [
+        "72 CPUID rip=0x1 info=0x0    (2 times)",
+        "4d #GP rip=0x2",
+        "400 NPF rip=0x3",
+        "7c MSR rip=0x4",
+    ]
+    intel = ["a rip=0x1", "1f rip=0x2", "30 rip=0x3", "37 rip=0x4", "21 rip=0x5", "40 rip=0x6", "ff rip=0x7"]
+    assert [line.split()[1] for line in readable(intel, "intel")] == [
+        "CPUID",
+        "RDMSR",
+        "EPT-violation",
+        "XSETBV",
+        "entry-failure-guest-state",
+        "XRSTORS",
+        "rip=0x7",
+    ]
+    assert readable(["cpuid rip=0x1"], "amd") == ["cpuid rip=0x1"], "the subject's own words stay"
