@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "memory.h"
 #include "vcpu.h"
 
 void capture_context(struct context *context)
@@ -21,6 +22,32 @@ void capture_context(struct context *context)
 	asm volatile("mov %%gs, %0" : "=rm"(context->gs));
 	asm volatile("sldt %0" : "=rm"(context->ldtr));
 	asm volatile("str %0" : "=rm"(context->tr));
+}
+
+bool has_five_level_paging(void)
+{
+	return read_cr4() & CR4_LA57;
+}
+
+/* CPUID 80000008 EAX[7:0]; 36 where the leaf is missing (SDM 3A 4.1.4, APM3 E.4.7). */
+unsigned int physical_address_bits(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x80000008)
+		return 36;
+	cpuid(0x80000008, 0, &a, &b, &c, &d);
+	return a & 0xff;
+}
+
+/* CPUID 80000001 EDX.Page1GB[26]. */
+bool has_gigabyte_pages(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	return d & BIT_ULL_AT(26);
 }
 
 /* Descriptors: SDM 3A 3.4.5, APM2 4.7. System descriptors have 16 bytes in long mode. */

@@ -129,6 +129,11 @@ void catch_faults(struct vcpu *vcpu, struct table_register *saved)
 	write_idtr(&vcpu->early_idtr);
 }
 
+void stop_catching_faults(const struct table_register *saved)
+{
+	write_idtr(saved);
+}
+
 /* Wherever the stack is: an NMI may come on the OS' stack too, while Veneer's IDT is in place. */
 struct vcpu *vcpu_of_idt(void)
 {

@@ -26,5 +26,6 @@ struct vcpu *vcpu_of_idt(void);
 
 /* While Veneer enables the hardware, its own IDT catches what faults. */
 void catch_faults(struct vcpu *vcpu, struct table_register *saved);
+void stop_catching_faults(const struct table_register *saved);
 
 #endif

@@ -11,11 +11,16 @@
 #include "policy.h"
 #include "veneer.h"
 
-struct broadcast {
-	/* CPUs that have come this far. */
-	unsigned int enabled, entered, proven;
-	/* 0 as long as nobody has refused; the first one that does, wins. */
+/* A step ends when every CPU has arrived; what was refused in it is then the same for all of them. */
+struct step {
+	unsigned int arrived;
 	int refused;
+};
+
+struct broadcast {
+	struct step enable, enter;
+	unsigned int proven;
+	/* Of the first one that refused. */
 	struct refusal refusal;
 	unsigned int cpus;
 };
@@ -26,28 +31,28 @@ unsigned int vcpu_count;
 static const struct backend *loaded_backend;
 static u64 host_cr3;
 
-static void refuse(struct broadcast *broadcast, const struct refusal *refusal)
+static void refuse(struct broadcast *broadcast, struct step *step, const struct refusal *refusal)
 {
 	int nobody = 0;
 
-	if (__atomic_compare_exchange_n(&broadcast->refused, &nobody, 1, false, __ATOMIC_ACQ_REL,
+	if (__atomic_compare_exchange_n(&step->refused, &nobody, 1, false, __ATOMIC_ACQ_REL,
 					__ATOMIC_ACQUIRE)) {
 		broadcast->refusal = *refusal;
 		broadcast->refusal.cpu = host_this_cpu();
 	}
 }
 
-/* Wait until every CPU has arrived here. */
-static void rendezvous(struct broadcast *broadcast, unsigned int *arrived)
+/*
+ * Wait until every CPU has arrived; true if none of them has refused. Each step
+ * has a flag of its own: a CPU that is late here must not take a refusal of the
+ * next step for one of this.
+ */
+static bool rendezvous(struct broadcast *broadcast, struct step *step)
 {
-	__atomic_add_fetch(arrived, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(arrived, __ATOMIC_ACQUIRE) < broadcast->cpus)
+	__atomic_add_fetch(&step->arrived, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(&step->arrived, __ATOMIC_ACQUIRE) < broadcast->cpus)
 		pause();
-}
-
-static bool anybody_refused(const struct broadcast *broadcast)
-{
-	return __atomic_load_n(&broadcast->refused, __ATOMIC_ACQUIRE);
+	return !__atomic_load_n(&step->refused, __ATOMIC_ACQUIRE);
 }
 
 /* In guest mode, the hypercall returns the CPU's number; anywhere else it would have been #UD. */
@@ -77,7 +82,7 @@ static int enable_on_this_cpu(struct vcpu *vcpu, struct refusal *refusal)
 	prepare_host_state(vcpu, host_cr3);
 	catch_faults(vcpu, &saved);
 	error = vcpu->backend->enable(vcpu, refusal);
-	write_idtr(&saved);
+	stop_catching_faults(&saved);
 	replay_nmis(vcpu);
 	return error;
 }
@@ -98,23 +103,21 @@ static void load_on_this_cpu(void *argument)
 
 	enabled = !enable_on_this_cpu(vcpu, &refusal);
 	if (!enabled)
-		refuse(broadcast, &refusal);
-	rendezvous(broadcast, &broadcast->enabled);
-	if (anybody_refused(broadcast)) {
+		refuse(broadcast, &broadcast->enable, &refusal);
+	if (!rendezvous(broadcast, &broadcast->enable)) {
 		if (enabled)
 			disable_on_this_cpu(vcpu);
 		return;
 	}
 
 	if (vcpu->backend->enter(vcpu, &refusal)) {
-		refuse(broadcast, &refusal);
+		refuse(broadcast, &broadcast->enter, &refusal);
 	} else {
 		vcpu->in_guest_mode = true;
 		if (prove(vcpu))
 			__atomic_add_fetch(&broadcast->proven, 1, __ATOMIC_ACQ_REL);
 	}
-	rendezvous(broadcast, &broadcast->entered);
-	if (!anybody_refused(broadcast))
+	if (rendezvous(broadcast, &broadcast->enter))
 		return;
 	if (vcpu->in_guest_mode)
 		leave_guest_mode(vcpu);
@@ -198,7 +201,7 @@ static int allocate_all(const struct backend *backend)
 	}
 	if (error)
 		return error;
-	host_cr3 = build_host_page_table(read_cr4() & CR4_LA57);
+	host_cr3 = build_host_page_table(has_five_level_paging());
 	return host_cr3 ? 0 : -ENOMEM;
 }
 
@@ -240,7 +243,7 @@ int veneer_load(struct refusal *refusal)
 
 	/* Steps 2 and 3. */
 	host_on_each_cpu(load_on_this_cpu, &broadcast);
-	if (broadcast.refused) {
+	if (broadcast.enable.refused || broadcast.enter.refused) {
 		*refusal = broadcast.refusal;
 		free_all();
 		return refusal->error;

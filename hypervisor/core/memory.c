@@ -116,27 +116,6 @@ int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size
 	return error;
 }
 
-/* CPUID 80000008 EAX[7:0]; 36 where the leaf is missing (SDM 3A 4.1.4, APM3 E.4.7). */
-unsigned int physical_address_bits(void)
-{
-	u32 a, b, c, d;
-
-	cpuid(0x80000000, 0, &a, &b, &c, &d);
-	if (a < 0x80000008)
-		return 36;
-	cpuid(0x80000008, 0, &a, &b, &c, &d);
-	return a & 0xff;
-}
-
-/* CPUID 80000001 EDX.Page1GB[26]. */
-bool has_gigabyte_pages(void)
-{
-	u32 a, b, c, d;
-
-	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	return d & BIT_ULL_AT(26);
-}
-
 static int map_allocations(struct page_table *table)
 {
 	/* Building the table allocates as well, but nobody needs to see the tables in host mode. */

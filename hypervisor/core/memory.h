@@ -37,7 +37,7 @@ int page_table_init(struct page_table *table, u64 table_bits, u64 present_bits);
 int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
 		   u64 leaf_bits);
 
-/* The CPU's physical address width, and the largest page size that it can use. */
+/* context.c: the CPU's physical address width, and the largest page size that it can use. */
 unsigned int physical_address_bits(void);
 bool has_gigabyte_pages(void);
 

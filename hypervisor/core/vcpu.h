@@ -190,6 +190,7 @@ struct vcpu *vcpu_of_stack(u64 address);
 
 /* context.c: capture what of struct context can be read on this CPU (not GPRs, RIP). */
 void capture_context(struct context *context);
+bool has_five_level_paging(void);
 
 /* A segment as VMCB and VMCS want it, looked up in the captured descriptor tables. */
 struct segment {

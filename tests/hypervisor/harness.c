@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT
+#include "harness.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "core/host_state.h"
+#include "core/memory.h"
+#include "core/veneer.h"
+
+#define PHYSICAL_BYTES (64ull << 20)
+
+int allocations_left = -1;
+size_t pages_in_use;
+struct fake fake;
+static __thread unsigned int this_cpu;
+
+void *host_alloc(size_t pages)
+{
+	void *memory;
+
+	if (!allocations_left)
+		return NULL;
+	if (allocations_left > 0)
+		allocations_left--;
+	memory = aligned_alloc(PAGE_BYTES, pages * PAGE_BYTES);
+	memset(memory, 0, pages * PAGE_BYTES);
+	pages_in_use += pages;
+	return memory;
+}
+
+void host_free(void *memory, size_t pages)
+{
+	pages_in_use -= pages;
+	free(memory);
+}
+
+u64 host_physical(const void *address)
+{
+	return (u64)address;
+}
+
+void *host_virtual(u64 physical)
+{
+	return (void *)physical;
+}
+
+void host_image(const char **start, const char **end)
+{
+	static char image[2 * PAGE_BYTES] __attribute__((aligned(4096)));
+
+	*start = image;
+	*end = image + sizeof(image);
+}
+
+unsigned int host_cpus(void)
+{
+	return FAKE_CPUS;
+}
+
+unsigned int host_this_cpu(void)
+{
+	return this_cpu;
+}
+
+struct job {
+	unsigned int cpu;
+	void (*function)(void *);
+	void *argument;
+};
+
+static void *run_job(void *pointer)
+{
+	struct job *job = pointer;
+
+	this_cpu = job->cpu;
+	job->function(job->argument);
+	return NULL;
+}
+
+void host_on_each_cpu(void (*function)(void *), void *argument)
+{
+	pthread_t threads[FAKE_CPUS];
+	struct job jobs[FAKE_CPUS];
+
+	for (unsigned int cpu = 0; cpu < FAKE_CPUS; cpu++) {
+		jobs[cpu] = (struct job){ cpu, function, argument };
+		CHECK(!pthread_create(&threads[cpu], NULL, run_job, &jobs[cpu]));
+	}
+	for (unsigned int cpu = 0; cpu < FAKE_CPUS; cpu++)
+		pthread_join(threads[cpu], NULL);
+}
+
+void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
+{
+	struct job job = { cpu, function, argument };
+	pthread_t thread;
+
+	CHECK(!pthread_create(&thread, NULL, run_job, &job));
+	pthread_join(thread, NULL);
+}
+
+void host_log(const char *line)
+{
+	fprintf(stderr, "%s\n", line);
+}
+
+void host_die(const char *report)
+{
+	fprintf(stderr, "%s\n", report);
+	exit(2);
+}
+
+/* What needs privileges has no place here. */
+void capture_context(struct context *context)
+{
+	(void)context;
+}
+
+bool has_five_level_paging(void)
+{
+	return false;
+}
+
+unsigned int physical_address_bits(void)
+{
+	return 40;
+}
+
+bool has_gigabyte_pages(void)
+{
+	return fake.gigabyte_pages;
+}
+
+/* No NMI comes to a user-space process. */
+void replay_nmis(struct vcpu *vcpu)
+{
+	CHECK(!vcpu->pending_nmis);
+}
+
+int allocate_host_state(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return memory_alloc(1) ? 0 : -ENOMEM;
+}
+
+void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
+{
+	CHECK(host_cr3);
+	vcpu->host_cr3 = host_cr3;
+}
+
+void catch_faults(struct vcpu *vcpu, struct table_register *saved)
+{
+	(void)vcpu;
+	(void)saved;
+}
+
+void stop_catching_faults(const struct table_register *saved)
+{
+	(void)saved;
+}
+
+void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
+{
+	(void)vcpu;
+	fprintf(stderr, "died: %s rip=%llx rsp=%llx\n", why, rip, rsp);
+	exit(2);
+}
+
+static int fake_examine(struct refusal *refusal)
+{
+	(void)refusal;
+	return 0;
+}
+
+static int fake_allocate(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return memory_alloc(2) ? 0 : -ENOMEM;
+}
+
+static int fake_enable(struct vcpu *vcpu, struct refusal *refusal)
+{
+	if ((int)vcpu->cpu == fake.refuse_enable_on) {
+		*refusal = (struct refusal){ .error = -EBUSY, .reason = "taken" };
+		return -EBUSY;
+	}
+	fake.enabled[vcpu->cpu]++;
+	return 0;
+}
+
+static void fake_disable(struct vcpu *vcpu)
+{
+	fake.enabled[vcpu->cpu]--;
+}
+
+static int fake_enter(struct vcpu *vcpu, struct refusal *refusal)
+{
+	if ((int)vcpu->cpu == fake.refuse_enter_on) {
+		*refusal = (struct refusal){ .error = -EIO, .reason = "bad guest state" };
+		return -EIO;
+	}
+	fake.in_guest[vcpu->cpu]++;
+	return 0;
+}
+
+/* HYPERCALL_PROVE is 0x56656e01, HYPERCALL_UNLOAD the one behind it. */
+static u64 fake_hypercall(u64 operation, u64 argument, u64 more[2])
+{
+	(void)argument;
+	(void)more;
+	CHECK(fake.in_guest[this_cpu] == 1);
+	if (operation == 0x56656e01)
+		return (int)this_cpu == fake.lie_on ? 999 : this_cpu;
+	fake.in_guest[this_cpu]--;
+	fake.enabled[this_cpu]--;
+	return 0;
+}
+
+static u64 fake_read(struct vcpu *vcpu, enum guest_field field)
+{
+	(void)vcpu;
+	return fake.fields[field];
+}
+
+static unsigned int fake_length(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.length;
+}
+
+static void fake_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
+{
+	(void)vcpu;
+	fake.injected_vector = vector;
+	fake.injected_count++;
+	fake.error_code = error_code;
+}
+
+static void fake_end_shadow(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	fake.shadows_ended++;
+}
+
+static void fake_single_step(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	fake.single_steps++;
+}
+
+/* lifecycle.c takes the backend of this machine's vendor: here they are all the same. */
+#define FAKE_BACKEND(instance_name)                                                              \
+	{                                                                                        \
+		.name = instance_name,                                                           \
+		.vendors = { { 0x68747541, 0x69746e65, 0x444d4163 },                             \
+			     { 0x756e6547, 0x49656e69, 0x6c65746e } },                           \
+		.hypercall = fake_hypercall, .examine = fake_examine, .allocate = fake_allocate, \
+		.enable = fake_enable, .disable = fake_disable, .enter = fake_enter,             \
+		.read = fake_read, .instruction_length = fake_length, .inject = fake_inject,     \
+		.end_shadow = fake_end_shadow, .single_step = fake_single_step,                  \
+	}
+const struct backend svm_backend = FAKE_BACKEND("svm");
+const struct backend vmx_backend = FAKE_BACKEND("vmx");
+const struct backend fake_backend = FAKE_BACKEND("fake");
+
+void *fake_physical(unsigned long long physical)
+{
+	static char *window;
+
+	if (!window) {
+		window = mmap((void *)PHYSICAL_WINDOW, PHYSICAL_BYTES, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1,
+			      0);
+		CHECK(window == (void *)PHYSICAL_WINDOW);
+	}
+	CHECK(physical < PHYSICAL_BYTES);
+	return window + physical;
+}
+
+int main(void)
+{
+	/* The fake physical memory lies where ThreadSanitizer has its own. */
+#ifndef __SANITIZE_THREAD__
+	test_instructions();
+#endif
+	test_injection();
+	test_page_tables();
+	test_lifecycle();
+	puts("all passed");
+	return 0;
+}

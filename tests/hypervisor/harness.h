@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Veneer's core in a user-space process: a host made of threads and malloc, and a backend that only takes notes. */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/host.h"
+#include "core/vcpu.h"
+
+#define CHECK(condition)                                                                \
+	do {                                                                            \
+		if (!(condition)) {                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			exit(1);                                                        \
+		}                                                                       \
+	} while (0)
+
+#define FAKE_CPUS 4
+
+/* What the next host_alloc() calls do: -1 succeeds for ever, n fails after n successes. */
+extern int allocations_left;
+extern size_t pages_in_use;
+
+/* How the fake backend behaves, and what it saw. */
+struct fake {
+	int refuse_enable_on, refuse_enter_on, lie_on;
+	int enabled[FAKE_CPUS], in_guest[FAKE_CPUS];
+	int injected_vector, injected_count, single_steps, shadows_ended;
+	unsigned int error_code;
+	unsigned int length;
+	bool gigabyte_pages;
+	unsigned long long fields[8];
+};
+extern struct fake fake;
+extern const struct backend fake_backend;
+
+/* A piece of fake physical memory where physical_to_host() looks for it. */
+void *fake_physical(unsigned long long physical);
+
+void test_instructions(void);
+void test_injection(void);
+void test_page_tables(void);
+void test_lifecycle(void);
+
+#endif

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/* Lengths of instructions, read through every kind of page table; and what completing one means. */
+#include <string.h>
+
+#include "core/fast_path.h"
+#include "core/insn.h"
+#include "harness.h"
+
+#define P 1ull
+#define LARGE 0x80ull
+
+static struct vcpu vcpu = { .backend = &fake_backend };
+
+static u64 *table(u64 physical)
+{
+	return fake_physical(physical);
+}
+
+static void set_long_mode(void)
+{
+	fake.fields[GUEST_EFER] = EFER_LMA | EFER_LME;
+	fake.fields[GUEST_CR0] = CR0_PG | CR0_PE;
+	fake.fields[GUEST_CR4] = CR4_PAE;
+	fake.fields[GUEST_CR3] = 0x1000;
+	fake.fields[GUEST_CODE_BITS] = 64;
+	fake.fields[GUEST_CS_BASE] = 0;
+}
+
+/* 4-level tables that map linear 0x7f1234567000 and the page behind it to 0x10000 and 0x20000. */
+static void map_two_pages(void)
+{
+	u64 linear = 0x7f1234567000;
+
+	table(0x1000)[linear >> 39 & 511] = 0x2000 | P;
+	table(0x2000)[linear >> 30 & 511] = 0x3000 | P;
+	table(0x3000)[linear >> 21 & 511] = 0x4000 | P;
+	table(0x4000)[linear >> 12 & 511] = 0x10000 | P | 1ull << 63;
+	table(0x4000)[(linear >> 12 & 511) + 1] = 0x20000 | P;
+}
+
+static bool decode(const char *bytes, unsigned int size, u64 rip, struct instruction *instruction)
+{
+	u64 offset = rip & 0xfff;
+	unsigned int first = size > 0x1000 - offset ? 0x1000 - offset : size;
+
+	memcpy((char *)fake_physical(0x10000) + offset, bytes, first);
+	memcpy(fake_physical(0x20000), bytes + first, size - first);
+	vcpu.rip = rip;
+	return decode_instruction(&vcpu, instruction);
+}
+
+static void expect_length(const char *bytes, unsigned int size, unsigned int length, bool is_svm)
+{
+	struct instruction instruction;
+
+	/* In one page, ending at its end, and across every border between two. */
+	for (u64 offset = 0; offset < 0x1000; offset = offset ? offset + 1 : 0x1000 - 20) {
+		CHECK(decode(bytes, size, 0x7f1234567000 + offset, &instruction));
+		CHECK(instruction.length == length);
+		CHECK(instruction.is_svm == is_svm);
+	}
+}
+
+static void test_lengths(void)
+{
+	struct instruction instruction;
+
+	set_long_mode();
+	map_two_pages();
+	expect_length("\x0f\xa2", 2, 2, false);
+	expect_length("\x66\x0f\xa2", 3, 3, false);
+	expect_length("\xf3\x48\x0f\xa2", 4, 4, false);
+	expect_length("\x2e\x66\x67\xf2\x4f\x0f\xa2", 7, 7, false);
+	expect_length("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x0f\xa2", 15, 15,
+		      false);
+	expect_length("\x0f\x30", 2, 2, false);
+	expect_length("\x0f\x32", 2, 2, false);
+	expect_length("\x0f\x08", 2, 2, false);
+	expect_length("\x0f\x01\xd1", 3, 3, false);
+	expect_length("\x0f\x01\xd9", 3, 3, false);
+	expect_length("\x0f\x01\xd8", 3, 3, true);
+	expect_length("\xf2\x0f\x01\xdf", 4, 4, true);
+	/* Sixteen bytes are no instruction; neither is what Veneer never asks about. */
+	CHECK(!decode("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x0f\xa2", 16,
+		      0x7f1234567000, &instruction));
+	CHECK(!decode("\x90\x0f\xa2", 3, 0x7f1234567000, &instruction));
+	CHECK(!decode("\x0f\x0b", 2, 0x7f1234567000, &instruction));
+	CHECK(!decode("\x0f\x01\xd0", 3, 0x7f1234567000, &instruction));
+	/* A second page that is gone. */
+	CHECK(decode("\x0f\xa2", 2, 0x7f1234567fff, &instruction));
+	table(0x4000)[(0x7f1234567000 >> 12 & 511) + 1] = 0;
+	CHECK(!decode("\x0f\xa2", 2, 0x7f1234567fff, &instruction));
+	map_two_pages();
+	/* Outside of 64-bit code a REX prefix is an INC or DEC. */
+	fake.fields[GUEST_CODE_BITS] = 32;
+	CHECK(!decode("\x48\x0f\xa2", 3, 0x7f1234567000, &instruction));
+}
+
+static void expect_mapped(u64 linear, u64 physical)
+{
+	CHECK(guest_byte(&vcpu, linear) == fake_physical(physical));
+}
+
+static void test_paging_modes(void)
+{
+	u32 *narrow;
+
+	set_long_mode();
+	map_two_pages();
+	expect_mapped(0x7f1234567abc, 0x10abc);
+	CHECK(!guest_byte(&vcpu, 0x7f1234569000));
+	CHECK(!guest_byte(&vcpu, 0));
+	/* Large pages of both sizes, with the bit that is PAT in them set. */
+	table(0x3000)[0] = 0x200000 | P | LARGE | 0x1000;
+	table(0x2000)[1] = 0x0 | P | LARGE;
+	table(0x1000)[0] = 0x2000 | P;
+	table(0x2000)[0] = 0x3000 | P;
+	expect_mapped(0x1234, 0x201234);
+	expect_mapped(0x40000000 + 0x123456, 0x123456);
+	/* Five levels. */
+	fake.fields[GUEST_CR4] |= CR4_LA57;
+	fake.fields[GUEST_CR3] = 0x5000;
+	table(0x5000)[3] = 0x1000 | P;
+	expect_mapped((3ull << 48) + 0x7f1234567abc, 0x10abc);
+
+	/* PAE: four pointers, 32-byte aligned, and no long mode. */
+	fake.fields[GUEST_EFER] = 0;
+	fake.fields[GUEST_CR4] = CR4_PAE;
+	fake.fields[GUEST_CR3] = 0x6020;
+	table(0x6020)[2] = 0x7000 | P;
+	table(0x7000)[1] = 0x400000 | P | LARGE;
+	table(0x7000)[2] = 0x8000 | P;
+	table(0x8000)[5] = 0x30000 | P;
+	expect_mapped((2u << 30) + (1 << 21) + 0x123, 0x400123);
+	expect_mapped((2u << 30) + (2 << 21) + (5 << 12) + 7, 0x30007);
+	CHECK(!guest_byte(&vcpu, 3u << 30));
+
+	/* 32-bit paging, then none at all. */
+	fake.fields[GUEST_CR4] = 0;
+	fake.fields[GUEST_CR3] = 0x9000;
+	narrow = fake_physical(0x9000);
+	narrow[1] = 0xa000 | P;
+	narrow[2] = 0x800000 | P | LARGE;
+	narrow = fake_physical(0xa000);
+	narrow[3] = 0x40000 | P;
+	expect_mapped((1 << 22) + (3 << 12) + 9, 0x40009);
+	expect_mapped((2 << 22) + 0x12345, 0x812345);
+	CHECK(!guest_byte(&vcpu, 0));
+	fake.fields[GUEST_CR0] = CR0_PE;
+	expect_mapped(0x54321, 0x54321);
+}
+
+/* A remembered walk must be forgotten with any entry that it passed, and with the bytes. */
+static void test_remembered_walk(void)
+{
+	u64 rip = 0x7f1234567080, cr3 = 0x1000;
+	u64 *entries[4];
+	u8 *code;
+
+	set_long_mode();
+	map_two_pages();
+	entries[0] = &table(0x1000)[rip >> 39 & 511];
+	entries[1] = &table(0x2000)[rip >> 30 & 511];
+	entries[2] = &table(0x3000)[rip >> 21 & 511];
+	entries[3] = &table(0x4000)[rip >> 12 & 511];
+	code = fake_physical(0x10080);
+	memcpy(code, "\x0f\xa2", 2);
+	vcpu.rip = rip;
+	remember_code_walk(&vcpu);
+	CHECK(is_unprefixed_cpuid(&vcpu, rip, cr3));
+	CHECK(!is_unprefixed_cpuid(&vcpu, rip + 1, cr3));
+	CHECK(!is_unprefixed_cpuid(&vcpu, rip, 0x5000));
+	for (int level = 0; level < 4; level++) {
+		*entries[level] ^= 0x1000;
+		CHECK(!is_unprefixed_cpuid(&vcpu, rip, cr3));
+		*entries[level] ^= 0x1000;
+	}
+	CHECK(is_unprefixed_cpuid(&vcpu, rip, cr3));
+	code[0] = 0x66;
+	CHECK(!is_unprefixed_cpuid(&vcpu, rip, cr3));
+	/* An instruction that runs into the next page is not remembered, nor is one that cannot be read. */
+	vcpu.rip = 0x7f1234567fff;
+	remember_code_walk(&vcpu);
+	CHECK(!is_unprefixed_cpuid(&vcpu, vcpu.rip, cr3));
+	vcpu.rip = 0x1234567890;
+	remember_code_walk(&vcpu);
+	CHECK(!is_unprefixed_cpuid(&vcpu, vcpu.rip, cr3));
+}
+
+static void complete(u64 rip, u64 rflags, unsigned int length)
+{
+	vcpu.rip = rip;
+	vcpu.rflags = rflags;
+	fake.length = length;
+	fake.single_steps = fake.shadows_ended = 0;
+	complete_instruction(&vcpu);
+}
+
+static void test_completion(void)
+{
+	set_long_mode();
+	complete(0x1000, 2, 3);
+	CHECK(vcpu.rip == 0x1003 && vcpu.rflags == 2 && fake.shadows_ended == 1 &&
+	      !fake.single_steps);
+	complete(0x1000, 2 | RFLAGS_RF, 2);
+	CHECK(vcpu.rip == 0x1002 && vcpu.rflags == 2);
+	complete(0x1000, 2 | RFLAGS_TF, 2);
+	CHECK(vcpu.rip == 0x1002 && vcpu.rflags == (2 | RFLAGS_TF) && fake.single_steps == 1);
+	/* The bytes cannot be read any more: nothing moves. */
+	complete(0x1000, 2 | RFLAGS_TF, 0);
+	CHECK(vcpu.rip == 0x1000 && !fake.single_steps && !fake.shadows_ended);
+	complete(0xfffffffe, 2, 2);
+	CHECK(vcpu.rip == 0x100000000);
+	fake.fields[GUEST_CODE_BITS] = 32;
+	complete(0xfffffffe, 2, 2);
+	CHECK(vcpu.rip == 0);
+}
+
+void test_instructions(void)
+{
+	test_lengths();
+	test_paging_modes();
+	test_remembered_walk();
+	test_completion();
+}

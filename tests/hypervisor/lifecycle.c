@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/* The rendezvous: every CPU a thread, refused at every place where it can be. */
+#include <string.h>
+
+#include "core/veneer.h"
+#include "harness.h"
+
+static void expect_all(const int *counters, int value)
+{
+	for (int cpu = 0; cpu < FAKE_CPUS; cpu++)
+		CHECK(counters[cpu] == value);
+}
+
+static void reset(void)
+{
+	memset(&fake, 0, sizeof(fake));
+	fake.gigabyte_pages = true;
+	fake.refuse_enable_on = fake.refuse_enter_on = fake.lie_on = -1;
+}
+
+static void expect_refused(int error, int cpu)
+{
+	struct refusal refusal;
+
+	CHECK(veneer_load(&refusal) == error);
+	CHECK(refusal.error == error && refusal.reason);
+	if (cpu >= 0)
+		CHECK((int)refusal.cpu == cpu);
+	expect_all(fake.enabled, 0);
+	expect_all(fake.in_guest, 0);
+	CHECK(!pages_in_use);
+	CHECK(!veneer_backend() && !veneer_count_cpus());
+}
+
+static void load_and_unload(void)
+{
+	struct refusal refusal;
+
+	CHECK(veneer_load(&refusal) == 0);
+	expect_all(fake.enabled, 1);
+	expect_all(fake.in_guest, 1);
+	CHECK(veneer_count_cpus() == FAKE_CPUS);
+	CHECK(veneer_load(&refusal) == -EBUSY);
+	CHECK(veneer_unload(&refusal) == 0);
+	expect_all(fake.enabled, 0);
+	CHECK(!pages_in_use);
+	CHECK(veneer_unload(&refusal) == -EINVAL);
+}
+
+void test_lifecycle(void)
+{
+	int needed;
+
+	reset();
+	for (int i = 0; i < 10; i++)
+		load_and_unload();
+	for (int cpu = 0; cpu < FAKE_CPUS; cpu++) {
+		reset();
+		fake.refuse_enable_on = cpu;
+		expect_refused(-EBUSY, cpu);
+		reset();
+		fake.refuse_enter_on = cpu;
+		expect_refused(-EIO, cpu);
+		reset();
+		fake.lie_on = cpu;
+		expect_refused(-EIO, -1);
+		reset();
+		load_and_unload();
+	}
+	/* Memory that runs out at every single allocation. */
+	for (needed = 0;; needed++) {
+		struct refusal refusal;
+
+		allocations_left = needed;
+		if (!veneer_load(&refusal))
+			break;
+		CHECK(refusal.error == -ENOMEM);
+		CHECK(!pages_in_use);
+		expect_all(fake.enabled, 0);
+	}
+	allocations_left = -1;
+	CHECK(needed > FAKE_CPUS);
+	CHECK(!veneer_unload(&(struct refusal){ 0 }));
+}

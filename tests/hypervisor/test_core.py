@@ -1,0 +1,24 @@
+"""The vendor-neutral core of Veneer, in a user-space process under the sanitizers."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+HYPERVISOR = HERE.parents[1] / "hypervisor"
+CORE = ("insn.c", "instruction.c", "memory.c", "lifecycle.c")
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_core(tmp_path: Path, sanitizer: str) -> None:
+    program = tmp_path / "core"
+    sources = [str(HYPERVISOR / "core" / name) for name in CORE]
+    sources += [str(path) for path in sorted(HERE.glob("*.c"))]
+    command = ["gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    command += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", f"-I{HYPERVISOR}", "-o", str(program)]
+    built = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    ran = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "all passed\n"
