@@ -25,4 +25,8 @@ def pytest_touchstone_validate_target(settings: TargetSettings) -> bool | None:
 def pytest_touchstone_make_driver(
     config: pytest.Config, settings: TargetSettings, subject: Subject
 ) -> Driver | None:
-    """Make the driver of a target of yours, without contacting the target; None for any other."""
+    """Make the driver of a target of yours, without contacting the target; None for any other.
+
+    A driver of something that exists once has an attribute ``shared``, a name for it that is the same in
+    every run: a second run then waits for the first.
+    """

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -30,6 +31,9 @@ from touchstone.subjects import Subject
 from touchstone.suite.model import PHASES, Phase
 from touchstone.suite.request import probe_request
 from touchstone.suite.requires import Fact, evaluate_all
+
+if TYPE_CHECKING:
+    from touchstone.locks import TargetLock
 
 STRIKES = 2
 """A target that cannot be brought to a phase so often in a row is given up."""
@@ -77,6 +81,7 @@ class TargetSession:
         self._plan = plan
         self._make_driver = make_driver
         self._driver: Driver | None = None
+        self._lock: TargetLock | None = None
         self._line: tuple[Mapping[str, str], str] | None = None
         self._faults: dict[Phase, str] = {}
         """Why it is pointless to try to reach a phase again; those behind it are out of reach as well."""
@@ -178,7 +183,11 @@ class TargetSession:
         self.phase = None
         if self._driver is not None:
             driver, self._driver = self._driver, None
-            driver.stop()
+            try:
+                driver.stop()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     # --- phases
 
@@ -187,6 +196,7 @@ class TargetSession:
         if self.phase is None or phase == "native":
             if self._driver is None:
                 self._driver = self._make_driver()
+                self._share(doing)
                 self.info = self._driver.start(self.progress)
             else:
                 doing[0] = f"resetting {self.target.name}"
@@ -219,6 +229,17 @@ class TargetSession:
             doing[0] = f"unloading {self.subject.title} from {self.target.name}"
             self.progress(f"unloading {self.subject.title}")
             self.unload()
+
+    def _share(self, doing: list[str]) -> None:
+        """Wait for a box that another run may be driving. Virtual targets are every run's own."""
+        key = getattr(self.driver, "shared", None)
+        if key:
+            from touchstone.locks import TargetLock  # noqa: PLC0415
+
+            doing[0] = f"waiting for {self.target.name}"
+            self._lock = TargetLock(key)
+            self._lock.acquire(self.progress)
+            doing[0] = f"starting {self.target.name}"
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself."""

@@ -61,6 +61,7 @@ class FakeDriver:
         self.counters: Counter[str] = Counter()
         self.serial = ""
         self.resets = 0
+        self.shared = settings.options.get("shared")
 
     # --- the machine ---
 

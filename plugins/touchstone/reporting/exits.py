@@ -17,12 +17,13 @@ _SVM_FROM_60 = """
 """
 # SDM 3D appendix C, "VMX Basic Exit Reasons", from 0 on.
 _VMX_FROM_0 = """
-    exception-or-NMI external-interrupt triple-fault INIT SIPI I/O-SMI SMI interrupt-window NMI-window task-switch
+    exception-or-NMI external-interrupt triple-fault INIT SIPI I/O-SMI SMI interrupt-window NMI-window
+    task-switch
     CPUID GETSEC HLT INVD INVLPG RDPMC RDTSC RSM VMCALL VMCLEAR
     VMLAUNCH VMPTRLD VMPTRST VMREAD VMRESUME VMWRITE VMXOFF VMXON CR-access MOV-DR
     I/O RDMSR WRMSR entry-failure-guest-state entry-failure-MSR 35 MWAIT monitor-trap 38 MONITOR
-    PAUSE entry-failure-machine-check 42 TPR-below-threshold APIC-access virtualized-EOI GDTR-or-IDTR LDTR-or-TR
-    EPT-violation EPT-misconfiguration
+    PAUSE entry-failure-machine-check 42 TPR-below-threshold APIC-access virtualized-EOI
+    GDTR-or-IDTR LDTR-or-TR EPT-violation EPT-misconfiguration
     INVEPT RDTSCP preemption-timer INVVPID WBINVD XSETBV APIC-write RDRAND INVPCID VMFUNC
     ENCLS RDSEED PML-full XSAVES XRSTORS
 """
