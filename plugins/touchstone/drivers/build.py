@@ -79,12 +79,14 @@ def build_bare(
     compiler's message.
     """
     root = root or repository_root()
-    source = root / "targets" / "bare"
+    source = (root / "targets" / "bare").resolve()
     out = (directory or root / "build").resolve()
     name = "none" if subject is None else subject_name(subject)
-    command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}", f"BUILD={out}"]
+    # Relative names, as bootstrap gives them: make takes a space in the checkout's path for the end of a name.
+    command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}"]
+    command.append(f"BUILD={os.path.relpath(out, source)}")
     if subject is not None:
-        command.append(f"SUBJECT={subject.resolve()}")
+        command.append(f"SUBJECT={os.path.relpath(subject.resolve(), source)}")
     if shutil.which("make") is None:
         raise InfrastructureError("make is missing (apt-get install make gcc)")
     out.mkdir(parents=True, exist_ok=True)
