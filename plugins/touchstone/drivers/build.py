@@ -82,7 +82,7 @@ def build_bare(
     source = (root / "targets" / "bare").resolve()
     out = (directory or root / "build").resolve()
     name = "none" if subject is None else subject_name(subject)
-    # Relative names, as bootstrap gives them: make takes a space in the checkout's path for the end of a name.
+    # Relative names, as bootstrap gives them: make takes a space in a path for the end of a name.
     command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}"]
     command.append(f"BUILD={os.path.relpath(out, source)}")
     if subject is not None:
