@@ -16,8 +16,8 @@ static char answer_text[ANSWER_SIZE];
 static char subject_text[ANSWER_SIZE - 256];
 static struct line_writer answer;
 
-bool agent_refuse(struct agent_error *error, const char *code, const char *first, const char *second,
-		  const char *third)
+bool agent_refuse(struct agent_error *error, const char *code, const char *first,
+		  const char *second, const char *third)
 {
 	const char *parts[] = { first, second, third };
 	size_t length = 0;
@@ -98,7 +98,8 @@ static bool only_keys(const char *const *names)
 			return agent_refuse(&refusal, "argument", "unknown key ", key, NULL);
 		for (unsigned int j = 0; j < i; j++)
 			if (line_equal(request.pair[j].key, key))
-				return agent_refuse(&refusal, "argument", key, ": given twice", NULL);
+				return agent_refuse(&refusal, "argument", key, ": given twice",
+						    NULL);
 	}
 	return true;
 }
@@ -110,7 +111,8 @@ static bool take_number(const char *key, uint64_t limit, uint64_t *number)
 	if (!value)
 		return agent_refuse(&refusal, "argument", key, ": missing", NULL);
 	if (!line_decimal(value, number) || *number > limit)
-		return agent_refuse(&refusal, "argument", key, ": not a decimal number that fits", NULL);
+		return agent_refuse(&refusal, "argument", key, ": not a decimal number that fits",
+				    NULL);
 	return true;
 }
 
@@ -144,7 +146,8 @@ static bool do_hello(void)
 	if (!only_keys(keys))
 		return false;
 	if (!chosen || line_length(chosen) != LINE_NONCE_SIZE || !line_hex(chosen, &unused))
-		return agent_refuse(&refusal, "argument", "nonce: not 8 lower-case hex digits", NULL, NULL);
+		return agent_refuse(&refusal, "argument", "nonce: not 8 lower-case hex digits",
+				    NULL, NULL);
 	for (unsigned int i = 0; i <= LINE_NONCE_SIZE; i++)
 		nonce[i] = chosen[i];
 	begin(nonce, request.id, "ok");
@@ -208,9 +211,11 @@ static bool do_nmi(void)
 			int error = platform_nmi(cpu);
 
 			if (error)
-				return agent_refuse(&refusal, error == -110 ? "ETIMEDOUT" : "EOPNOTSUPP",
-						    error == -110 ? "an NMI that was sent was not taken" :
-								    "this target cannot send NMIs to itself", NULL, NULL);
+				return agent_refuse(
+					&refusal, error == -110 ? "ETIMEDOUT" : "EOPNOTSUPP",
+					error == -110 ? "an NMI that was sent was not taken"
+						      : "this target cannot send NMIs to itself",
+					NULL, NULL);
 		}
 	}
 	begin_ok();
@@ -243,11 +248,13 @@ static const char *errno_name(int error)
 		int number;
 		const char *name;
 	} names[] = {
-		{ 1, "EPERM" },	  { 2, "ENOENT" },  { 5, "EIO" },     { 6, "ENXIO" },	   { 11, "EAGAIN" },
-		{ 12, "ENOMEM" }, { 13, "EACCES" }, { 14, "EFAULT" }, { 16, "EBUSY" },	   { 17, "EEXIST" },
-		{ 19, "ENODEV" }, { 22, "EINVAL" }, { 28, "ENOSPC" }, { 34, "ERANGE" },	   { 38, "ENOSYS" },
-		{ 62, "ETIME" },  { 71, "EPROTO" }, { 75, "EOVERFLOW" }, { 95, "EOPNOTSUPP" }, { 110, "ETIMEDOUT" },
-		{ 114, "EALREADY" },
+		{ 1, "EPERM" },	      { 2, "ENOENT" },	    { 5, "EIO" },
+		{ 6, "ENXIO" },	      { 11, "EAGAIN" },	    { 12, "ENOMEM" },
+		{ 13, "EACCES" },     { 14, "EFAULT" },	    { 16, "EBUSY" },
+		{ 17, "EEXIST" },     { 19, "ENODEV" },	    { 22, "EINVAL" },
+		{ 28, "ENOSPC" },     { 34, "ERANGE" },	    { 38, "ENOSYS" },
+		{ 62, "ETIME" },      { 71, "EPROTO" },	    { 75, "EOVERFLOW" },
+		{ 95, "EOPNOTSUPP" }, { 110, "ETIMEDOUT" }, { 114, "EALREADY" },
 	};
 
 	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -276,7 +283,8 @@ static bool do_subject(void)
 	while (verb <= SUBJECT_TRACE && !(word && line_equal(word, verbs[verb])))
 		verb++;
 	if (verb > SUBJECT_TRACE)
-		return agent_refuse(&refusal, "argument", "do: load, unload, query, exits or trace", NULL, NULL);
+		return agent_refuse(&refusal, "argument", "do: load, unload, query, exits or trace",
+				    NULL, NULL);
 	if (!only_keys(keys[verb]))
 		return false;
 	if (verb >= SUBJECT_EXITS && !take_number("cpu", platform_cpus() - 1, &cpu))
@@ -286,8 +294,9 @@ static bool do_subject(void)
 
 	subject_text[0] = '\0';
 
-	int error = platform_subject((enum platform_subject_verb)verb, find_key("opt"), (unsigned int)cpu,
-				     (unsigned int)count, subject_text, sizeof(subject_text));
+	int error = platform_subject((enum platform_subject_verb)verb, find_key("opt"),
+				     (unsigned int)cpu, (unsigned int)count, subject_text,
+				     sizeof(subject_text));
 
 	subject_text[sizeof(subject_text) - 1] = '\0';
 	if (error) {
@@ -306,13 +315,15 @@ static bool serve(void)
 {
 	if (line_equal(request.verb, "hello")) {
 		if (!line_equal(request.nonce, "-"))
-			return agent_refuse(&refusal, "nonce", "hello is sent with the nonce -", NULL, NULL);
+			return agent_refuse(&refusal, "nonce", "hello is sent with the nonce -",
+					    NULL, NULL);
 		return do_hello();
 	}
 	if (!nonce[0])
 		return agent_refuse(&refusal, "nonce", "no hello since the boot", NULL, NULL);
 	if (!line_equal(request.nonce, nonce))
-		return agent_refuse(&refusal, "nonce", "not the nonce of the last hello", NULL, NULL);
+		return agent_refuse(&refusal, "nonce", "not the nonce of the last hello", NULL,
+				    NULL);
 	if (line_equal(request.verb, "run"))
 		return do_run();
 	if (line_equal(request.verb, "nmi"))

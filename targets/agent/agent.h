@@ -20,14 +20,15 @@ void agent_ready(void);
 void agent_take(char byte);
 
 /* Fill the error with a code and a text made of up to three parts (NULL: none). Returns false, for tail calls. */
-bool agent_refuse(struct agent_error *error, const char *code, const char *first, const char *second,
-		  const char *third);
+bool agent_refuse(struct agent_error *error, const char *code, const char *first,
+		  const char *second, const char *third);
 
 /* Turn the keys of `run` into a probe. */
-bool agent_parse_run(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
-		     struct agent_error *error);
+bool agent_parse_run(const struct line_request *line, unsigned int cpus,
+		     struct probe_request *probe, struct agent_error *error);
 /* The value of on=: a mask of existing CPUs. */
-bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask, struct agent_error *error);
+bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask,
+		      struct agent_error *error);
 
 /* Append what happened to a probe to its answer. */
 void agent_add_outcome(struct line_writer *answer, const struct probe_request *probe,

@@ -194,7 +194,8 @@ static enum line_status take_pairs(char *rest, struct line_request *request)
 		if (request->pairs == LINE_MAX_PAIRS)
 			return syntax(request, "more than 64 keys");
 		*equals = '\0';
-		request->pair[request->pairs++] = (struct line_pair){ .key = word, .value = equals + 1 };
+		request->pair[request->pairs++] =
+			(struct line_pair){ .key = word, .value = equals + 1 };
 	}
 	return LINE_OK;
 }
@@ -218,7 +219,9 @@ enum line_status line_parse(char *text, size_t length, struct line_request *requ
 
 		while (*p >= '0' && *p <= '9')
 			p++;
-		return p > text + 1 && (*p == ' ' || !*p) ? LINE_VERSION : syntax(request, "no version behind the @");
+		return p > text + 1 && (*p == ' ' || !*p)
+			       ? LINE_VERSION
+			       : syntax(request, "no version behind the @");
 	}
 
 	enum line_status status = check_end(text, length, request);
@@ -270,7 +273,8 @@ static void add_key(struct line_writer *writer, const char *key)
 	add_byte(writer, '=');
 }
 
-void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number, unsigned int width)
+void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number,
+		       unsigned int width)
 {
 	add_key(writer, key);
 	while (width < 16 && number >> (4 * width))

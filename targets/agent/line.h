@@ -78,9 +78,11 @@ void line_add(struct line_writer *writer, const char *text);
 /* Like line_add, but a byte that the protocol forbids becomes '?'. */
 void line_add_printable(struct line_writer *writer, const char *text);
 void line_add_hex(struct line_writer *writer, const char *key, uint64_t number);
-void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number, unsigned int digits);
+void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number,
+		       unsigned int digits);
 void line_add_decimal(struct line_writer *writer, const char *key, uint64_t number);
-void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes, size_t count);
+void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes,
+		    size_t count);
 /* Append checksum and LF. Returns the length; a line that overflowed is cut, but well-formed. */
 size_t line_finish(struct line_writer *writer);
 

@@ -23,13 +23,20 @@ void platform_send(const char *line, size_t length);
  * them, outcomes[1] for the next one and so on.
  * together: they meet before they start.
  */
-void platform_run(uint64_t mask, bool together, const struct probe_request *request, struct probe_outcome *outcomes);
+void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+		  struct probe_outcome *outcomes);
 
 uint64_t platform_nmis(unsigned int cpu);
 /* Send one NMI and wait until it was taken: 0, -ETIMEDOUT, or -EOPNOTSUPP. */
 int platform_nmi(unsigned int cpu);
 
-enum platform_subject_verb { SUBJECT_LOAD, SUBJECT_UNLOAD, SUBJECT_QUERY, SUBJECT_EXITS, SUBJECT_TRACE };
+enum platform_subject_verb {
+	SUBJECT_LOAD,
+	SUBJECT_UNLOAD,
+	SUBJECT_QUERY,
+	SUBJECT_EXITS,
+	SUBJECT_TRACE
+};
 
 /* "none" if there is none. */
 const char *platform_subject_name(void);
@@ -37,7 +44,7 @@ const char *platform_subject_name(void);
  * 0 and " key=value" pairs in buffer, or a negative errno and the reason in it; -ENODEV without a
  * subject. option may be NULL; cpu and count are for EXITS and TRACE.
  */
-int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu, unsigned int count,
-		     char *buffer, size_t size);
+int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
+		     unsigned int count, char *buffer, size_t size);
 
 #endif

@@ -21,10 +21,13 @@ _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "pr
 _Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, rflags) == CONTEXT_RFLAGS, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, ss) == CONTEXT_SS, "probe_entry.S");
-_Static_assert(__builtin_offsetof(struct probe_context, data_selector) == CONTEXT_DATA, "probe_entry.S");
-_Static_assert(__builtin_offsetof(struct probe_context, resume_rsp) == CONTEXT_RESUME, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, data_selector) == CONTEXT_DATA,
+	       "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, resume_rsp) == CONTEXT_RESUME,
+	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, dr7) == CONTEXT_DR7, "probe_entry.S");
-_Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_DR7, "probe_entry.S");
+_Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_DR7,
+	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
 
 /* State of the CPU that a probe may change and that is put back after it. */
@@ -146,7 +149,8 @@ static void fill_slot(struct probe_context *context, const struct probe_request 
 {
 	uint32_t end = request->at + request->code_size;
 
-	__builtin_memset(context->code + context->dirty_from, INT3, context->dirty_to - context->dirty_from);
+	__builtin_memset(context->code + context->dirty_from, INT3,
+			 context->dirty_to - context->dirty_from);
 	__builtin_memcpy(context->code + request->at, request->code, request->code_size);
 	if (end < SLOT_CODE_SIZE)
 		context->code[end++] = INT3;
@@ -158,7 +162,8 @@ static void fill_slot(struct probe_context *context, const struct probe_request 
 	for (uint32_t i = 0; i < request->memory_count; i++) {
 		const struct probe_memory *memory = &request->memory[i];
 
-		__builtin_memcpy(context->scratch + memory->offset, request->data + memory->data, memory->size);
+		__builtin_memcpy(context->scratch + memory->offset, request->data + memory->data,
+				 memory->size);
 	}
 }
 
@@ -210,7 +215,8 @@ static bool refuse(struct probe_outcome *outcome, const char *reason)
 }
 
 /* `what` is the key up to its '='. */
-static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64_t value, const char *reason)
+static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64_t value,
+			 const char *reason)
 {
 	char digits[17], *digit = digits + sizeof(digits) - 1, *to;
 
@@ -226,7 +232,8 @@ static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64
 	return false;
 }
 
-static bool save_machine(const struct probe_request *request, struct machine *machine, struct probe_outcome *outcome)
+static bool save_machine(const struct probe_request *request, struct machine *machine,
+			 struct probe_outcome *outcome)
 {
 	machine->cr0 = read_cr0();
 	machine->cr2 = read_cr2();
@@ -243,7 +250,8 @@ static bool save_machine(const struct probe_request *request, struct machine *ma
 	 * An access to EFER may cost an exit, which a check that counts exits would
 	 * see: only where the probe can have touched it.
 	 */
-	machine->watch_efer = request->efer.set || request->efer.clear || (!request->cpl && writes_msr(request));
+	machine->watch_efer = request->efer.set || request->efer.clear ||
+			      (!request->cpl && writes_msr(request));
 	if (machine->watch_efer)
 		probe_try_rdmsr(MSR_EFER, &machine->efer);
 	for (uint32_t i = 0; i < request->keep_count; i++)
@@ -260,8 +268,8 @@ static bool change(const struct probe_bits *bits, uint64_t *value)
 	return *value != old;
 }
 
-static bool set_up(struct probe_context *context, const struct probe_request *request, const struct machine *machine,
-		   struct probe_outcome *outcome)
+static bool set_up(struct probe_context *context, const struct probe_request *request,
+		   const struct machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
 
@@ -271,7 +279,8 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	 */
 	if ((request->cr0.clear & (CR0_PE | CR0_PG)) || (request->cr4.clear & CR4_PAE) ||
 	    (request->efer.clear & EFER_LME) || (request->cr4.set & CR4_RESERVED))
-		return refuse(outcome, "cr0, cr4 or efer: a bit that long mode needs, or a reserved one");
+		return refuse(outcome,
+			      "cr0, cr4 or efer: a bit that long mode needs, or a reserved one");
 	if (change(&request->efer, &efer) && probe_try_wrmsr(MSR_EFER, efer))
 		return refuse_value(outcome, "efer=", efer, " faults");
 	if (change(&request->cr4, &cr4) && probe_try_cr4(cr4))
@@ -285,7 +294,8 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		uint64_t value = resolve(context, request, &request->dr[i]);
 
 		if (try_dr[i](value))
-			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value, " faults");
+			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value,
+					    " faults");
 	}
 	context->set_dr7 = request->dr_given >> 7 & 1;
 	context->dr7 = resolve(context, request, &request->dr[7]);
@@ -294,7 +304,8 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	return true;
 }
 
-static void put_back(const struct probe_request *request, const struct machine *machine, struct probe_outcome *outcome)
+static void put_back(const struct probe_request *request, const struct machine *machine,
+		     struct probe_outcome *outcome)
 {
 	uint64_t efer, msr;
 	uint16_t selector;
@@ -317,7 +328,8 @@ static void put_back(const struct probe_request *request, const struct machine *
 	if (machine->cr4 & CR4_OSXSAVE) {
 		if (!(read_cr4() & CR4_OSXSAVE))
 			probe_try_cr4(machine->cr4);
-		if (read_cr4() & CR4_OSXSAVE && read_xcr0() != machine->xcr0 && probe_try_xsetbv(machine->xcr0))
+		if (read_cr4() & CR4_OSXSAVE && read_xcr0() != machine->xcr0 &&
+		    probe_try_xsetbv(machine->xcr0))
 			outcome->left |= LEFT_XCR0;
 	}
 	if (read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
@@ -335,12 +347,14 @@ static void put_back(const struct probe_request *request, const struct machine *
 		outcome->left |= LEFT_CR0;
 	if (read_cr8() != machine->cr8)
 		probe_try_cr8(machine->cr8);
-	if (machine->watch_efer && (probe_try_rdmsr(MSR_EFER, &efer) ||
-				    (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
+	if (machine->watch_efer &&
+	    (probe_try_rdmsr(MSR_EFER, &efer) ||
+	     (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
 		outcome->left |= LEFT_EFER;
 	for (uint32_t i = 0; i < request->keep_count; i++)
 		if (probe_try_rdmsr(request->keep[i], &msr) ||
-		    (msr != machine->keep[i] && probe_try_wrmsr(request->keep[i], machine->keep[i])))
+		    (msr != machine->keep[i] &&
+		     probe_try_wrmsr(request->keep[i], machine->keep[i])))
 			outcome->left |= LEFT_MSR;
 	if (read_cr2() != machine->cr2)
 		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
@@ -369,11 +383,12 @@ static void report(const struct probe_context *context, const struct probe_reque
 		outcome->done = true;
 		outcome->rip = stop;
 	}
-	__builtin_memcpy(outcome->read, context->scratch + request->read_offset, request->read_size);
+	__builtin_memcpy(outcome->read, context->scratch + request->read_offset,
+			 request->read_size);
 }
 
-void probe_run(struct probe_context *context, const struct probe_request *request, struct probe_outcome *outcome,
-	       void (*meet)(void *), void *arg)
+void probe_run(struct probe_context *context, const struct probe_request *request,
+	       struct probe_outcome *outcome, void (*meet)(void *), void *arg)
 {
 	struct machine machine = { 0 };
 	bool saved, ready;
@@ -394,7 +409,8 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	if (saved)
 		put_back(request, &machine, outcome);
 	if (ready && context->entry_fault)
-		refuse_value(outcome, "entering the probe raises vector ", context->end.vector & 0xff, "");
+		refuse_value(outcome, "entering the probe raises vector ",
+			     context->end.vector & 0xff, "");
 	else if (ready)
 		report(context, request, outcome);
 }

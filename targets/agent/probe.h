@@ -60,7 +60,12 @@ static inline unsigned int probe_count_cpus(uint64_t mask)
 	return count;
 }
 
-enum probe_base { PROBE_NUMBER, PROBE_SCRATCH, PROBE_CODE, PROBE_STACK };
+enum probe_base {
+	PROBE_NUMBER,
+	PROBE_SCRATCH,
+	PROBE_CODE,
+	PROBE_STACK
+};
 
 struct probe_value {
 	uint64_t number; /* or the distance from the base, modulo 2^64 */
@@ -151,7 +156,7 @@ struct probe_context {
 	struct probe_frame end;
 	/* Where this CPU's slot is: as the agent writes it, and as the two privilege levels see it. */
 	uint8_t *code, *scratch, *stack;
-	uint64_t slot[2]; /* [0] supervisor's, [1] user's */
+	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
 };
 
@@ -159,10 +164,14 @@ struct probe_context {
  * Run a probe on this CPU, interrupts off. meet, unless NULL, is called
  * after the set-up (even one that failed), right before the probe starts.
  */
-void probe_run(struct probe_context *context, const struct probe_request *request, struct probe_outcome *outcome,
-	       void (*meet)(void *), void *arg);
+void probe_run(struct probe_context *context, const struct probe_request *request,
+	       struct probe_outcome *outcome, void (*meet)(void *), void *arg);
 
-enum probe_trap { PROBE_TRAP_FOREIGN, PROBE_TRAP_RESUME, PROBE_TRAP_END };
+enum probe_trap {
+	PROBE_TRAP_FOREIGN,
+	PROBE_TRAP_RESUME,
+	PROBE_TRAP_END
+};
 
 /*
  * Offer an exception to the probe of this CPU. RESUME: return to the (changed) frame;

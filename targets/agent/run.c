@@ -9,16 +9,30 @@
 
 #define ONCE(bit) (1u << (bit))
 
-enum { KEY_CODE, KEY_CPL, KEY_ON, KEY_ONCE, KEY_AT, KEY_SEED, KEY_RFLAGS, KEY_READ, KEY_CR0, KEY_CR4, KEY_EFER, KEY_KEEP };
+enum {
+	KEY_CODE,
+	KEY_CPL,
+	KEY_ON,
+	KEY_ONCE,
+	KEY_AT,
+	KEY_SEED,
+	KEY_RFLAGS,
+	KEY_READ,
+	KEY_CR0,
+	KEY_CR4,
+	KEY_EFER,
+	KEY_KEEP
+};
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_ON] = "on",	   [KEY_ONCE] = "once",
-	[KEY_AT] = "at",     [KEY_SEED] = "seed",     [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
-	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	      [KEY_EFER] = "efer",     [KEY_KEEP] = "keep",
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	  [KEY_ON] = "on",	   [KEY_ONCE] = "once",
+	[KEY_AT] = "at",     [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
+	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	  [KEY_EFER] = "efer",	   [KEY_KEEP] = "keep",
 };
 
 static const char *const gpr_names[16] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
 };
 
 static const char *const dr_names[8] = { "dr0", "dr1", "dr2", "dr3", NULL, NULL, "dr6", "dr7" };
@@ -60,7 +74,9 @@ static bool take_pair(const char *value, char separator, uint64_t *first, uint64
 
 static bool take_value(const char *text, struct probe_value *value)
 {
-	static const char letters[] = { [PROBE_SCRATCH] = 's', [PROBE_CODE] = 'c', [PROBE_STACK] = 't' };
+	static const char letters[] = {
+		[PROBE_SCRATCH] = 's', [PROBE_CODE] = 'c', [PROBE_STACK] = 't'
+	};
 
 	value->base = PROBE_NUMBER;
 	value->number = 0;
@@ -91,7 +107,8 @@ static bool take_code(const char *text, struct probe_request *probe, struct agen
 	return true;
 }
 
-static bool take_memory(const char *text, struct probe_request *probe, uint32_t *used, struct agent_error *error)
+static bool take_memory(const char *text, struct probe_request *probe, uint32_t *used,
+			struct agent_error *error)
 {
 	uint64_t offset;
 
@@ -109,9 +126,9 @@ static bool take_memory(const char *text, struct probe_request *probe, uint32_t 
 		return wrong(error, "mem", "at most 2048 bytes in all");
 	if (!line_bytes(text, length, probe->data + *used))
 		return wrong(error, "mem", "an even number of lower-case hex digits");
-	probe->memory[probe->memory_count++] = (struct probe_memory){
-		.offset = (uint16_t)offset, .size = (uint16_t)size, .data = (uint16_t)*used
-	};
+	probe->memory[probe->memory_count++] = (struct probe_memory){ .offset = (uint16_t)offset,
+								      .size = (uint16_t)size,
+								      .data = (uint16_t)*used };
 	*used += (uint32_t)size;
 	return true;
 }
@@ -139,13 +156,15 @@ static bool take_keep(const char *text, struct probe_request *probe, struct agen
 		if (probe->keep_count == PROBE_KEEP_MAX)
 			return wrong(error, "keep", "at most 8 MSRs");
 		if (!hex_part(&text, ',', &msr) || msr >> 32)
-			return wrong(error, "keep", "MSR numbers with commas between them, as in 10,c0000080");
+			return wrong(error, "keep",
+				     "MSR numbers with commas between them, as in 10,c0000080");
 		probe->keep[probe->keep_count++] = (uint32_t)msr;
 	}
 	return true;
 }
 
-static bool take_bits(const char *key, const char *text, struct probe_bits *bits, struct agent_error *error)
+static bool take_bits(const char *key, const char *text, struct probe_bits *bits,
+		      struct agent_error *error)
 {
 	if (!take_pair(text, ':', &bits->set, &bits->clear))
 		return wrong(error, key, "SET:CLEAR, two hexadecimal masks");
@@ -159,13 +178,16 @@ static bool take_rflags(const char *text, struct probe_request *probe, struct ag
 	if (!line_hex(text, &probe->rflags))
 		return wrong(error, "rflags", "not a lower-case hexadecimal number");
 	if (probe->rflags & RFLAGS_IF)
-		return agent_refuse(error, "state", "rflags: IF is not allowed, probes run with interrupts off", NULL, NULL);
+		return agent_refuse(error, "state",
+				    "rflags: IF is not allowed, probes run with interrupts off",
+				    NULL, NULL);
 	if (probe->rflags & ~(RFLAGS_ALLOWED | RFLAGS_FIXED))
 		return agent_refuse(error, "state", "rflags: VM or a reserved bit", NULL, NULL);
 	return true;
 }
 
-bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask, struct agent_error *error)
+bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask,
+		      struct agent_error *error)
 {
 	if (!line_hex(value, mask) || !*mask)
 		return wrong(error, "on", "not a hexadecimal mask with at least one bit set");
@@ -201,7 +223,8 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 		return true;
 	case KEY_SEED:
 		probe->seeded = true;
-		return line_hex(value, &probe->seed) || wrong(error, "seed", "not a lower-case hexadecimal number");
+		return line_hex(value, &probe->seed) ||
+		       wrong(error, "seed", "not a lower-case hexadecimal number");
 	case KEY_RFLAGS:
 		return take_rflags(value, probe, error);
 	case KEY_READ:
@@ -217,7 +240,8 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 	}
 }
 
-static bool take_register(const char *key, const char *value, struct probe_request *probe, struct agent_error *error)
+static bool take_register(const char *key, const char *value, struct probe_request *probe,
+			  struct agent_error *error)
 {
 	int gpr = find(key, gpr_names, 16), dr = find(key, dr_names, 8);
 
@@ -226,7 +250,8 @@ static bool take_register(const char *key, const char *value, struct probe_reque
 	if ((gpr >= 0 && probe->gpr_given & 1u << gpr) || (dr >= 0 && probe->dr_given & 1u << dr))
 		return wrong(error, key, "given twice");
 	if (!take_value(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
-		return wrong(error, key, "not a hexadecimal number, nor s, c or t with an offset (s10, t-8)");
+		return wrong(error, key,
+			     "not a hexadecimal number, nor s, c or t with an offset (s10, t-8)");
 	if (gpr >= 0)
 		probe->gpr_given |= (uint16_t)(1u << gpr);
 	else
@@ -234,8 +259,8 @@ static bool take_register(const char *key, const char *value, struct probe_reque
 	return true;
 }
 
-bool agent_parse_run(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
-		     struct agent_error *error)
+bool agent_parse_run(const struct line_request *line, unsigned int cpus,
+		     struct probe_request *probe, struct agent_error *error)
 {
 	uint32_t seen = 0, data_used = 0;
 

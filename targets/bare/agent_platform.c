@@ -54,7 +54,8 @@ static void run_here(void *arg)
 	probe_run(&cpu->probe, run->request, &run->outcomes[at], run->together ? meet : NULL, run);
 }
 
-void platform_run(uint64_t mask, bool together, const struct probe_request *request, struct probe_outcome *outcomes)
+void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+		  struct probe_outcome *outcomes)
 {
 	struct run run = {
 		.mask = mask,
@@ -90,8 +91,8 @@ const char *platform_subject_name(void)
 	return subject ? subject->name : "none";
 }
 
-int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu, unsigned int count,
-		     char *buffer, size_t size)
+int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
+		     unsigned int count, char *buffer, size_t size)
 {
 	if (!subject) {
 		os_snprintf(buffer, size, "there is no subject in this image");

@@ -63,7 +63,8 @@ static void wait_for(const unsigned int *counter, unsigned int value)
 
 static void finish(void)
 {
-	if (!__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST) && __atomic_load_n(&boot_cpu_sleeps, __ATOMIC_SEQ_CST))
+	if (!__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST) &&
+	    __atomic_load_n(&boot_cpu_sleeps, __ATOMIC_SEQ_CST))
 		wake(cpu_blocks[0]);
 }
 
@@ -175,7 +176,8 @@ static void start_others(void)
 {
 	unsigned int attempt;
 
-	__builtin_memcpy((void *)TRAMPOLINE, trampoline_start, (size_t)(trampoline_end - trampoline_start));
+	__builtin_memcpy((void *)TRAMPOLINE, trampoline_start,
+			 (size_t)(trampoline_end - trampoline_start));
 	running = cpu_count - 1;
 	for (unsigned int i = 1; i < cpu_count; i++)
 		apic_send(cpu_blocks[i]->apic_id, APIC_INIT);

@@ -19,7 +19,8 @@
 #define USER_SLOTS (SLOTS + LARGE_PAGE)
 #define SLOT_PAGES 5
 
-_Static_assert(OS_MAX_CPUS * SLOT_STRIDE == LARGE_PAGE, "the slots of all CPUs need exactly one page table");
+_Static_assert(OS_MAX_CPUS *SLOT_STRIDE == LARGE_PAGE,
+	       "the slots of all CPUs need exactly one page table");
 
 #define MULTIBOOT_HAS_MEMORY 0x1
 #define MULTIBOOT_HAS_MAP 0x40
@@ -53,7 +54,8 @@ static uint64_t end_of_memory(const struct multiboot *boot)
 		while (at + sizeof(struct multiboot_range) <= stop) {
 			const struct multiboot_range *range = (const void *)at;
 
-			if (range->type == 1 && range->base <= MIB && range->base + range->length > end)
+			if (range->type == 1 && range->base <= MIB &&
+			    range->base + range->length > end)
 				end = range->base + range->length;
 			at += range->size + sizeof(range->size);
 		}
@@ -90,7 +92,8 @@ static void mark(size_t page, size_t count, bool take)
 {
 	for (size_t i = page; i < page + count; i++) {
 		if (taken(i) == take)
-			panic("page %lx is %s", first_page + i * PAGE, take ? "given out twice" : "freed twice");
+			panic("page %lx is %s", first_page + i * PAGE,
+			      take ? "given out twice" : "freed twice");
 		map[i / 64] ^= 1ull << i % 64;
 	}
 	free_pages += take ? -count : count;
@@ -144,7 +147,8 @@ uint64_t memory_slot(unsigned int cpl)
 	return cpl == 3 ? USER_SLOTS : SLOTS;
 }
 
-static void map_slot_page(uint64_t *tables[2], unsigned int cpu, uint64_t offset, const void *page, uint64_t rights)
+static void map_slot_page(uint64_t *tables[2], unsigned int cpu, uint64_t offset, const void *page,
+			  uint64_t rights)
 {
 	size_t index = (cpu * SLOT_STRIDE + offset) / PAGE;
 
@@ -171,7 +175,8 @@ void memory_map_slots(unsigned int count)
 		map_slot_page(tables, cpu, SLOT_CODE, pages, PTE_PRESENT);
 		map_slot_page(tables, cpu, SLOT_CODE + PAGE, pages + PAGE, PTE_PRESENT);
 		map_slot_page(tables, cpu, SLOT_SCRATCH, probe->scratch, PTE_PRESENT | PTE_WRITE);
-		map_slot_page(tables, cpu, SLOT_SCRATCH + PAGE, probe->scratch + PAGE, PTE_PRESENT | PTE_WRITE);
+		map_slot_page(tables, cpu, SLOT_SCRATCH + PAGE, probe->scratch + PAGE,
+			      PTE_PRESENT | PTE_WRITE);
 		map_slot_page(tables, cpu, SLOT_STACK, probe->stack, PTE_PRESENT | PTE_WRITE);
 		pages += SLOT_PAGES * PAGE;
 	}

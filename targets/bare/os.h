@@ -37,7 +37,8 @@ void os_write(const char *text, size_t length);
 
 /* Formats %s %c %d %u %x %lu %lx %p, with width and zero padding; to the console as one line. */
 __attribute__((format(printf, 1, 2))) void os_print(const char *format, ...);
-__attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size, const char *format, ...);
+__attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size, const char *format,
+						      ...);
 
 /*
  * The end, from whatever state and with whatever page tables: the report as a

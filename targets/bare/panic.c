@@ -110,8 +110,8 @@ static void print_stack(uint64_t rsp)
 	for (unsigned int i = 0; i < STACK_WORDS; i += 4) {
 		const uint64_t *word = (const uint64_t *)rsp + i;
 
-		os_print("panic: stack %016lx: %016lx %016lx %016lx %016lx", (uint64_t)word, word[0], word[1], word[2],
-			 word[3]);
+		os_print("panic: stack %016lx: %016lx %016lx %016lx %016lx", (uint64_t)word,
+			 word[0], word[1], word[2], word[3]);
 	}
 }
 
@@ -121,13 +121,19 @@ void panic_at(const struct probe_frame *frame)
 
 	begin();
 	send_event(frame, NULL);
-	os_print("panic: vector %u rip %016lx error %lx cpu %u cs %lx rflags %lx", (unsigned int)(frame->vector & 0xff),
-		 frame->rip, frame->error, os_this_cpu(), frame->cs, frame->rflags);
-	os_print("panic: cr2 %016lx cr3 %lx cr4 %lx", x86_read_cr2(), x86_read_cr3(), x86_read_cr4());
-	os_print("panic: rax %016lx rcx %016lx rdx %016lx rbx %016lx", gpr[0], gpr[1], gpr[2], gpr[3]);
-	os_print("panic: rsp %016lx rbp %016lx rsi %016lx rdi %016lx", frame->rsp, gpr[5], gpr[6], gpr[7]);
-	os_print("panic: r8  %016lx r9  %016lx r10 %016lx r11 %016lx", gpr[8], gpr[9], gpr[10], gpr[11]);
-	os_print("panic: r12 %016lx r13 %016lx r14 %016lx r15 %016lx", gpr[12], gpr[13], gpr[14], gpr[15]);
+	os_print("panic: vector %u rip %016lx error %lx cpu %u cs %lx rflags %lx",
+		 (unsigned int)(frame->vector & 0xff), frame->rip, frame->error, os_this_cpu(),
+		 frame->cs, frame->rflags);
+	os_print("panic: cr2 %016lx cr3 %lx cr4 %lx", x86_read_cr2(), x86_read_cr3(),
+		 x86_read_cr4());
+	os_print("panic: rax %016lx rcx %016lx rdx %016lx rbx %016lx", gpr[0], gpr[1], gpr[2],
+		 gpr[3]);
+	os_print("panic: rsp %016lx rbp %016lx rsi %016lx rdi %016lx", frame->rsp, gpr[5], gpr[6],
+		 gpr[7]);
+	os_print("panic: r8  %016lx r9  %016lx r10 %016lx r11 %016lx", gpr[8], gpr[9], gpr[10],
+		 gpr[11]);
+	os_print("panic: r12 %016lx r13 %016lx r14 %016lx r15 %016lx", gpr[12], gpr[13], gpr[14],
+		 gpr[15]);
 	print_stack(frame->rsp);
 	end();
 }

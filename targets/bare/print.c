@@ -18,7 +18,8 @@ static void put(struct output *out, char c)
 	out->length++;
 }
 
-static void put_number(struct output *out, uint64_t number, unsigned int base, bool negative, char pad, int width)
+static void put_number(struct output *out, uint64_t number, unsigned int base, bool negative,
+		       char pad, int width)
 {
 	char digits[20];
 	int count = 0;
@@ -68,21 +69,25 @@ int print_format(char *buffer, size_t size, const char *format, va_list argument
 
 		switch (*p) {
 		case 'd': {
-			int64_t number = longs ? va_arg(arguments, int64_t) : va_arg(arguments, int);
+			int64_t number = longs ? va_arg(arguments, int64_t)
+					       : va_arg(arguments, int);
 
-			put_number(&out, number < 0 ? -(uint64_t)number : (uint64_t)number, 10, number < 0, pad, width);
+			put_number(&out, number < 0 ? -(uint64_t)number : (uint64_t)number, 10,
+				   number < 0, pad, width);
 			break;
 		}
 		case 'u':
 		case 'x': {
-			uint64_t number = longs ? va_arg(arguments, uint64_t) : va_arg(arguments, unsigned int);
+			uint64_t number = longs ? va_arg(arguments, uint64_t)
+						: va_arg(arguments, unsigned int);
 
 			put_number(&out, number, *p == 'x' ? 16 : 10, false, pad, width);
 			break;
 		}
 		case 'p':
 			put_string(&out, "0x", 0);
-			put_number(&out, (uint64_t)va_arg(arguments, void *), 16, false, pad, width);
+			put_number(&out, (uint64_t)va_arg(arguments, void *), 16, false, pad,
+				   width);
 			break;
 		case 's':
 			put_string(&out, va_arg(arguments, const char *), width);

@@ -39,7 +39,10 @@ void *memset(void *to, int value, size_t size)
 	size_t words = size / 8;
 
 	size %= 8;
-	asm volatile("rep stosq" : "+D"(to), "+c"(words) : "a"((unsigned char)value * 0x0101010101010101ull) : "memory");
+	asm volatile("rep stosq"
+		     : "+D"(to), "+c"(words)
+		     : "a"((unsigned char)value * 0x0101010101010101ull)
+		     : "memory");
 	asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(value) : "memory");
 	return result;
 }

@@ -50,8 +50,8 @@ void traps_init(void)
 		/* INT3 and INTO are instructions of programs. */
 		uint64_t type = GATE_INTERRUPT | (vector == 3 || vector == 4 ? GATE_DPL3 : 0);
 
-		idt[vector][0] = (stub & 0xffff) | PROBE_KERNEL_CS << 16 | (type | ist_of(vector)) << 32 |
-				 (stub >> 16 & 0xffff) << 48;
+		idt[vector][0] = (stub & 0xffff) | PROBE_KERNEL_CS << 16 |
+				 (type | ist_of(vector)) << 32 | (stub >> 16 & 0xffff) << 48;
 		idt[vector][1] = stub >> 32;
 	}
 }
@@ -68,7 +68,8 @@ static void init_descriptors(struct cpu *cpu)
 	};
 
 	__builtin_memcpy(cpu->gdt, segments, sizeof(segments));
-	cpu->gdt[8] = (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+	cpu->gdt[8] = (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
+		      (tss >> 24 & 0xff) << 56;
 	cpu->gdt[9] = tss >> 32;
 	cpu->tss.rsp[0] = block + CPU_INTERRUPT_STACK;
 	cpu->tss.ist[IST_EXCEPTION - 1] = block + CPU_EXCEPTION_STACK;
