@@ -32,6 +32,17 @@ static void answer_on_this_cpu(void *argument)
 	}
 }
 
+u64 veneer_time_hypercall(void)
+{
+	u64 more[2], start;
+
+	if (!veneer_backend())
+		return 0;
+	start = read_tsc();
+	veneer_backend()->hypercall(HYPERCALL_PROVE, 0, more);
+	return read_tsc() - start;
+}
+
 bool veneer_read_counts(unsigned int cpu, u64 counts[EXIT_REASONS])
 {
 	struct question question = { .counts = counts };

@@ -24,6 +24,8 @@ static inline void record_exit(struct vcpu *vcpu, enum exit_reason reason, u32 c
 {
 	struct trace_entry *entry = &vcpu->trace[++vcpu->exits % TRACE_ENTRIES];
 
+	/* Keep gcc from computing the address anew for every member. */
+	asm("" : "+r"(entry));
 	vcpu->counts[reason]++;
 	entry->rip = rip;
 	entry->code = code;

@@ -25,6 +25,9 @@ extern unsigned int vcpu_count;
 /* NULL while Veneer is not loaded. */
 const struct backend *veneer_backend(void);
 
+/* What a control hypercall on this CPU takes, in TSC ticks, from the stub and back; 0 while Veneer is not loaded. */
+u64 veneer_time_hypercall(void);
+
 /* Exit counters of a CPU; false if it is not in guest mode. */
 bool veneer_read_counts(unsigned int cpu, u64 counts[EXIT_REASONS]);
 

@@ -43,10 +43,10 @@ static int query(char *buffer, size_t size)
 
 	os_snprintf(
 		buffer, size,
-		" loaded=%d name=veneer version=%d.%d.%d cpus=%u backend=%s nested=hidden free-pages=%lu",
+		" loaded=%d name=veneer version=%d.%d.%d cpus=%u backend=%s nested=hidden free-pages=%lu hypercall-ticks=%lu",
 		backend != NULL, VENEER_VERSION >> 16, VENEER_VERSION >> 8 & 0xff,
 		VENEER_VERSION & 0xff, veneer_count_cpus(), backend ? backend->name : "none",
-		(unsigned long)os_count_free_pages());
+		(unsigned long)os_count_free_pages(), (unsigned long)veneer_time_hypercall());
 	return 0;
 }
 

@@ -160,12 +160,18 @@ class QemuDriver(EmulatorDriver):
             raise InfrastructureError(_too_old(self._qemu.binary, version))
         return info
 
+    def _accelerator(self) -> str:
+        if self._accel != "tcg":
+            return self._accel
+        # -icount, which makes the TSC count instructions, takes one thread for all CPUs.
+        return "tcg,thread=single" if "-icount" in self._qemu.arguments else "tcg,thread=multi"
+
     def _command(self, directory: Path) -> list[str]:
         return [
             self._qemu.binary,
             *("-name", self.name, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-machine", self._qemu.machine),
-            *("-accel", "tcg,thread=multi" if self._accel == "tcg" else self._accel),
+            *("-accel", self._accelerator()),
             *(
                 "-cpu",
                 cpu_model(self.settings, self._accel),

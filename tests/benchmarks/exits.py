@@ -1,0 +1,108 @@
+"""Instructions that an exit costs: the TSC of QEMU under -icount and of Bochs with one CPU counts instructions.
+
+A probe reads the TSC, executes the instruction, and reads it again; the figure is the difference between
+the loaded and the native phase, so it is what happens from the exit to the entry, both of them included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from machines import ROOT, settings_of
+
+from touchstone.drivers.build import build_bare
+from touchstone.drivers.registry import make_driver
+from touchstone.machine.driver import Driver
+from touchstone.machine.probe import ProbeRequest
+from touchstone.machine.settings import TargetSettings
+from touchstone.suite.assemble import Assembler
+from touchstone.suite.model import Body, Source
+
+READ = "rdtsc; shl rdx, 32; or rax, rdx; mov {to}, rax"
+EXITS = {
+    "CPUID, leaf 0": ("xor eax, eax; xor ecx, ecx", "cpuid"),
+    "CPUID, leaf 1": ("mov eax, 1; xor ecx, ecx", "cpuid"),
+    "CPUID, leaf 0x40000000": ("mov eax, 0x40000000; xor ecx, ecx", "cpuid"),
+    "RDMSR of a guarded MSR": ("mov ecx, GUARDED", "rdmsr"),
+    "WRMSR of a guarded MSR": ("mov ecx, GUARDED; rdmsr", "wrmsr"),
+    "XSETBV": ("xor ecx, ecx; xgetbv", "xsetbv"),
+    "MOV to CR0 that clears NE": ("mov rax, cr0; and eax, ~0x20", "mov cr0, rax"),
+}
+HYPERCALL = "hypercall (control, from the stub and back)"
+GUARDED = {"amd": "0xc0000080", "intel": "0x3a"}
+"""EFER, and IA32_FEATURE_CONTROL, whose WRMSR is #GP."""
+
+
+def measured(name: str, vendor: str) -> tuple[str, str]:
+    """Preparation and instruction, with an MSR that exits on this vendor's machine."""
+    prepare, instruction = EXITS[name]
+    return prepare.replace("GUARDED", GUARDED[vendor]), instruction
+
+
+def probe(prepare: str, instruction: str) -> ProbeRequest:
+    """A probe that leaves the TSC's values in R8 and R9."""
+    lines = [prepare, "mov r10, rax; mov r11, rdx", READ.format(to="r8"), "mov rax, r10; mov rdx, r11"]
+    lines += [instruction, READ.format(to="r9")]
+    text = tuple(part.strip() for line in lines for part in line.split(";"))
+    body = Body(text, tuple(Source(Path("exits.py"), 1, 1) for _ in text))
+    assembled = Assembler().assemble([body])
+    if assembled.problems:
+        raise SystemExit("\n".join(str(problem) for problem in assembled.problems[body]))
+    return ProbeRequest(code=assembled.codes[body].data)
+
+
+def cost(driver: Driver, request: ProbeRequest) -> int:
+    """Ticks between the two readings. The first run fills what Veneer remembers of the way to the code."""
+    driver.run(request)
+    result = driver.run(request)[0]
+    if result.vector is not None:
+        return -1
+    return result.registers["r9"] - result.registers["r8"]
+
+
+def one_cpu(name: str) -> TargetSettings:
+    """The target with one CPU, and with a TSC that counts instructions."""
+    settings = settings_of(name)
+    options = dict(settings.options)
+    if settings.driver == "qemu":
+        options["arguments"] = ["-icount", "shift=0"]
+    return dataclasses.replace(settings, cpus=1, options=options)
+
+
+def main() -> None:
+    """Print one table row per kind of exit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", default=["qemu-amd", "bochs-amd", "bochs-intel"])
+    arguments = parser.parse_args()
+    image = build_bare(ROOT / "hypervisor", print)
+    table: dict[str, list[str]] = {name: [] for name in (*EXITS, HYPERCALL)}
+    for target in arguments.targets:
+        settings = one_cpu(target)
+        with tempfile.TemporaryDirectory() as logs:
+            driver = make_driver(settings, image, Path(logs))
+            try:
+                driver.start(lambda _: None)
+                requests = {name: probe(*measured(name, settings.vendor)) for name in EXITS}
+                native = {name: cost(driver, request) for name, request in requests.items()}
+                driver.load()
+                for name, request in requests.items():
+                    before = driver.exits(0)
+                    ticks = cost(driver, request)
+                    exited = {key: value - before[key] for key, value in driver.exits(0).items() if value != before[key]}
+                    shown = f"{ticks - native[name]}" if ticks >= 0 <= native[name] else "faults"
+                    table[name].append(shown if exited else f"{shown} (no exit)")
+                # From inside: the door is closed to probes. The stub's own eleven instructions are in it.
+                table[HYPERCALL].append(driver.query().get("hypercall-ticks", "?"))
+            finally:
+                driver.stop()
+    print("| exit | " + " | ".join(arguments.targets) + " |")
+    print("|---" * (len(arguments.targets) + 1) + "|")
+    for name, row in table.items():
+        print(f"| {name} | " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
