@@ -77,43 +77,54 @@ void memory_free_all(void)
 int page_table_init(struct page_table *table, u64 table_bits, u64 present_bits)
 {
 	table->root = memory_alloc(1);
+	table->levels = 4;
 	table->table_bits = table_bits;
 	table->present_bits = present_bits;
 	return table->root ? 0 : -ENOMEM;
 }
 
-static int map_one(struct page_table *table, u64 address, u64 physical, u64 leaf_size,
-		   u64 leaf_bits)
+/* The entry for a leaf at an address, with the tables above it; NULL: no memory. */
+static u64 *find_leaf(struct page_table *table, u64 address, u64 leaf_size)
 {
 	u64 *entries = table->root;
-	unsigned int shift = 39;
-	u64 *entry;
+	unsigned int shift = 3 + 9 * table->levels;
 
 	for (;; shift -= 9) {
-		entry = &entries[address >> shift & (ENTRIES - 1)];
+		u64 *entry = &entries[address >> shift & (ENTRIES - 1)];
+
 		if (1ull << shift == leaf_size)
-			break;
+			return entry;
 		if (!(*entry & table->present_bits)) {
 			void *child = memory_alloc(1);
 
 			if (!child)
-				return -ENOMEM;
+				return NULL;
 			*entry = host_physical(child) | table->table_bits;
 		}
 		entries = host_virtual(*entry & ADDRESS_MASK);
 	}
-	*entry = physical | leaf_bits | (leaf_size > KIB4 ? LARGE : 0);
-	return 0;
 }
 
 int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
 		   u64 leaf_bits)
 {
-	int error = 0;
+	const u64 in_table = leaf_size * ENTRIES - 1;
+	u64 offset = 0;
 
-	for (u64 offset = 0; offset < size && !error; offset += leaf_size)
-		error = map_one(table, address + offset, physical + offset, leaf_size, leaf_bits);
-	return error;
+	if (leaf_size > KIB4)
+		leaf_bits |= LARGE;
+	while (offset < size) {
+		u64 *entry = find_leaf(table, address + offset, leaf_size);
+
+		if (!entry)
+			return -ENOMEM;
+		/* On to the end of this table: without 1-GiB pages there is a million of them. */
+		do {
+			*entry++ = (physical + offset) | leaf_bits;
+			offset += leaf_size;
+		} while (offset < size && (address + offset) & in_table);
+	}
+	return 0;
 }
 
 static int map_allocations(struct page_table *table)
@@ -143,12 +154,13 @@ static int map_image(struct page_table *table)
 	const char *start, *end;
 	int error = 0;
 
-	host_image(&start, &end);
-	start = (const char *)((u64)start & ~(PAGE_BYTES - 1));
-	/* Page by page: an image need not be contiguous in physical memory. */
-	for (; start < end && !error; start += PAGE_BYTES)
-		error = page_table_map(table, (u64)start, host_physical(start), PAGE_BYTES, KIB4,
-				       PRESENT | WRITABLE);
+	for (unsigned int part = 0; host_image(part, &start, &end); part++) {
+		start = (const char *)((u64)start & ~(PAGE_BYTES - 1));
+		/* Page by page: an image need not be contiguous in physical memory. */
+		for (; start < end && !error; start += PAGE_BYTES)
+			error = page_table_map(table, (u64)start, host_physical(start), PAGE_BYTES,
+					       KIB4, PRESENT | WRITABLE);
+	}
 	return error;
 }
 
@@ -168,18 +180,13 @@ static int map_physical_memory(struct page_table *table)
 u64 build_host_page_table(bool five_levels)
 {
 	struct page_table table;
-	u64 *top;
 
 	if (page_table_init(&table, PRESENT | WRITABLE, PRESENT))
 		return 0;
+	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): what the OS has, host mode has. */
+	if (five_levels)
+		table.levels = 5;
 	if (map_allocations(&table) || map_image(&table) || map_physical_memory(&table))
 		return 0;
-	if (!five_levels)
-		return host_physical(table.root);
-	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): one more level, the same tables in both halves. */
-	top = memory_alloc(1);
-	if (!top)
-		return 0;
-	top[0] = top[ENTRIES - 1] = host_physical(table.root) | PRESENT | WRITABLE;
-	return host_physical(top);
+	return host_physical(table.root);
 }
