@@ -138,6 +138,11 @@ class TargetSession:
             if self.subject.title not in doing[0]:
                 raise Infrastructure(f"{doing[0]}: {error.error}") from error
             raise error.finding(f"the target did not survive {doing[0]}: {error.autopsy.reason}") from error
+        except (
+            Exception
+        ) as error:  # a mistake of a driver's: shown with its traceback, and not a hundred times
+            self._strike(phase, f"{doing[0]}: {type(error).__name__}: {error}", final=not started)
+            raise
         self._strikes[phase] = 0
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
