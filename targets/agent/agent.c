@@ -191,7 +191,7 @@ static bool do_run(void)
 
 		if (!(probe.cpus & bit))
 			continue;
-		/* One after the other, answered at once: if this one ends the machine, the ones before it are told. */
+		/* One after the other, answered at once: if this one ends the machine, those are told. */
 		if (!probe.once)
 			platform_run(bit, false, &probe, &outcomes[n]);
 		answer_outcome(cpu, of, &outcomes[n++]);

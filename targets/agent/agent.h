@@ -19,7 +19,10 @@ void agent_ready(void);
 /* Take a byte from the controller; carries out and answers the request that it completes. */
 void agent_take(char byte);
 
-/* Fill the error with a code and a text made of up to three parts (NULL: none). Returns false, for tail calls. */
+/*
+ * Fill the error with a code and a text made of up to three parts (NULL: none). Returns
+ * false, for tail calls.
+ */
 bool agent_refuse(struct agent_error *error, const char *code, const char *first,
 		  const char *second, const char *third);
 

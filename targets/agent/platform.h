@@ -15,7 +15,10 @@ unsigned int platform_cpus(void);
 /* Address of CPU 0's slot as CPL 0 or 3 sees it; neighbours are SLOT_STRIDE apart. */
 uint64_t platform_slot(unsigned int cpl);
 
-/* Send a complete line; at column 0, so behind an LF if something else is on the console's last line. */
+/*
+ * Send a complete line; at column 0, so behind an LF if something else is on the console's
+ * last line.
+ */
 void platform_send(const char *line, size_t length);
 
 /*

@@ -274,8 +274,8 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
 
 	/*
-	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6), but QEMU's TCG carries them out,
-	 * or hangs: not even tried.
+	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6), but QEMU's TCG carries
+	 * them out, or hangs: not even tried.
 	 */
 	if ((request->cr0.clear & (CR0_PE | CR0_PG)) || (request->cr4.clear & CR4_PAE) ||
 	    (request->efer.clear & EFER_LME) || (request->cr4.set & CR4_RESERVED))
@@ -438,7 +438,10 @@ enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *fr
 		context->end = *frame;
 		return PROBE_TRAP_END;
 	}
-	/* Our own access to a debug register under the probe's DR7.GD, which this #DB has cleared (SDM 3B 17.2.3). */
+	/*
+	 * Our own access to a debug register under the probe's DR7.GD, which this #DB has
+	 * cleared (SDM 3B 17.2.3).
+	 */
 	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
 		probe_try_dr6(read_dr(6) & ~DR6_BD);
 		return PROBE_TRAP_RESUME;

@@ -154,7 +154,7 @@ struct probe_context {
 	bool entry_fault;
 	uint64_t cr2, dr6;
 	struct probe_frame end;
-	/* Where this CPU's slot is: as the agent writes it, and as the two privilege levels see it. */
+	/* Where this CPU's slot is: as the agent writes it, and as either privilege sees it. */
 	uint8_t *code, *scratch, *stack;
 	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */

@@ -47,8 +47,8 @@ __attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size,
 __attribute__((noreturn)) void os_panic(const char *report);
 
 /*
- * A pair in section .os_fixups: an exception at `instruction` continues at `target` (registers as they
- * were). Holds while this OS's IDT is in place; an exception elsewhere is a panic.
+ * A pair in section .os_fixups: an exception at `instruction` continues at `target` (registers
+ * as they were). Holds while this OS's IDT is in place; an exception elsewhere is a panic.
  */
 struct os_fixup {
 	uint64_t instruction;

@@ -34,7 +34,8 @@ void platform_send(const char *line, size_t length)
  * A request whose first code byte is 0x0f ends in #UD, one with 0xf4 is refused; any other is
  * done. R8 to R15 come back changed if their start value was given as a number.
  */
-void platform_run(uint64_t mask, bool together, const struct probe_request *request, struct probe_outcome *outcomes)
+void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+		  struct probe_outcome *outcomes)
 {
 	(void)together;
 	for (uint64_t rest = mask; rest; rest &= rest - 1) {
@@ -50,7 +51,8 @@ void platform_run(uint64_t mask, bool together, const struct probe_request *requ
 				outcome->gpr[i] = request->gpr[i].number;
 		for (uint32_t i = 0; i < request->memory_count; i++)
 			if (request->memory[i].offset < sizeof(outcome->read))
-				memcpy(outcome->read + request->memory[i].offset, request->data + request->memory[i].data, 1);
+				memcpy(outcome->read + request->memory[i].offset,
+				       request->data + request->memory[i].data, 1);
 		if (request->code[0] == 0xf4) {
 			outcome->refused = true;
 			strcpy(outcome->why, "cr4=1 faults");
@@ -73,8 +75,8 @@ const char *platform_subject_name(void)
 	return "test-subject";
 }
 
-int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu, unsigned int count,
-		     char *buffer, size_t size)
+int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
+		     unsigned int count, char *buffer, size_t size)
 {
 	switch (verb) {
 	case SUBJECT_LOAD:

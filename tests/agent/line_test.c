@@ -103,11 +103,15 @@ static void test_parse_fields(void)
 	char line[64];
 
 	parse("@1 0badcafe 7 run code=90 on=f mem=0:00 mem=8:ff t= #-", &request);
-	check(!strcmp(request.nonce, "0badcafe") && request.id == 7 && !strcmp(request.verb, "run"), "fields", "head");
+	check(!strcmp(request.nonce, "0badcafe") && request.id == 7 && !strcmp(request.verb, "run"),
+	      "fields", "head");
 	check(request.pairs == 5, "fields", "number of pairs");
-	check(!strcmp(request.pair[0].key, "code") && !strcmp(request.pair[0].value, "90"), "fields", "first");
-	check(!strcmp(request.pair[3].key, "mem") && !strcmp(request.pair[3].value, "8:ff"), "fields", "repeated");
-	check(!strcmp(request.pair[4].key, "t") && !*request.pair[4].value, "fields", "empty value");
+	check(!strcmp(request.pair[0].key, "code") && !strcmp(request.pair[0].value, "90"),
+	      "fields", "first");
+	check(!strcmp(request.pair[3].key, "mem") && !strcmp(request.pair[3].value, "8:ff"),
+	      "fields", "repeated");
+	check(!strcmp(request.pair[4].key, "t") && !*request.pair[4].value, "fields",
+	      "empty value");
 
 	/* With its checksum, and with one bit of it wrong. */
 	uint16_t crc = line_crc("@1 - 3 x a=1", 12);
@@ -129,7 +133,8 @@ static void test_parse_many_pairs(void)
 	size_t length = strlen(line);
 
 	strcpy(line + length, " #-");
-	check(parse(line, &request) == LINE_OK && request.pairs == LINE_MAX_PAIRS, "pairs", "as many as there may be");
+	check(parse(line, &request) == LINE_OK && request.pairs == LINE_MAX_PAIRS, "pairs",
+	      "as many as there may be");
 	strcpy(line + length, " k=v #-");
 	check(parse(line, &request) == LINE_SYNTAX, "pairs", "one too many");
 }
@@ -153,13 +158,16 @@ static void test_reader(void)
 
 	check(feed(reader, "@abc\n", 5) == LINE_OK && reader->complete == 4, "reader", "a line");
 	check(!strcmp(reader->text, "@abc"), "reader", "its text");
-	check(feed(reader, "@abc\r\n", 6) == LINE_OK && !strcmp(reader->text, "@abc"), "reader", "CR LF");
-	check(feed(reader, "@a\r\r\n", 5) == LINE_OK && !strcmp(reader->text, "@a\r"), "reader", "one CR is ignored");
+	check(feed(reader, "@abc\r\n", 6) == LINE_OK && !strcmp(reader->text, "@abc"), "reader",
+	      "CR LF");
+	check(feed(reader, "@a\r\r\n", 5) == LINE_OK && !strcmp(reader->text, "@a\r"), "reader",
+	      "one CR is ignored");
 	check(feed(reader, "log\n", 4) == LINE_NOTHING, "reader", "log text");
 	check(feed(reader, "\n", 1) == LINE_NOTHING, "reader", "an empty line");
 	check(feed(reader, "\r\n", 2) == LINE_NOTHING, "reader", "CR LF alone");
 	check(feed(reader, "x@1\n", 4) == LINE_NOTHING, "reader", "@ inside of log text");
-	check(feed(reader, "@\0b\n", 4) == LINE_OK && reader->complete == 3, "reader", "NUL in a line");
+	check(feed(reader, "@\0b\n", 4) == LINE_OK && reader->complete == 3, "reader",
+	      "NUL in a line");
 
 	memset(big, '@', LINE_MAX_REQUEST + 3);
 	big[LINE_MAX_REQUEST] = '\n';
@@ -176,7 +184,8 @@ static void test_reader(void)
 	for (int i = 0; i < 100000; i++)
 		line_take(reader, 'x');
 	check(feed(reader, "\n", 1) == LINE_NOTHING, "reader", "100000 bytes of log text");
-	check(feed(reader, "@ok\n", 4) == LINE_OK && !strcmp(reader->text, "@ok"), "reader", "the line after it");
+	check(feed(reader, "@ok\n", 4) == LINE_OK && !strcmp(reader->text, "@ok"), "reader",
+	      "the line after it");
 	free(big);
 	free(reader);
 }
@@ -188,17 +197,24 @@ static void test_numbers(void)
 
 	check(line_hex("0", &number) && number == 0, "hex", "0");
 	check(line_hex("ffffffffffffffff", &number) && number == UINT64_MAX, "hex", "the largest");
-	check(line_hex("0c0000000000000000", &number) == false, "hex", "more than 64 bits behind a zero");
-	check(line_hex("0c000000000000000", &number) && number == 0xc000000000000000, "hex", "17 digits, the first a zero");
+	check(line_hex("0c0000000000000000", &number) == false, "hex",
+	      "more than 64 bits behind a zero");
+	check(line_hex("0c000000000000000", &number) && number == 0xc000000000000000, "hex",
+	      "17 digits, the first a zero");
 	check(!line_hex("10000000000000000", &number), "hex", "65 bits");
-	check(!line_hex("", &number) && !line_hex("0x1", &number) && !line_hex("A", &number), "hex", "no number");
-	check(line_decimal("18446744073709551615", &number) && number == UINT64_MAX, "decimal", "the largest");
-	check(!line_decimal("18446744073709551616", &number), "decimal", "one more");
-	check(!line_decimal("", &number) && !line_decimal("a", &number) && !line_decimal("+1", &number), "decimal",
+	check(!line_hex("", &number) && !line_hex("0x1", &number) && !line_hex("A", &number), "hex",
 	      "no number");
+	check(line_decimal("18446744073709551615", &number) && number == UINT64_MAX, "decimal",
+	      "the largest");
+	check(!line_decimal("18446744073709551616", &number), "decimal", "one more");
+	check(!line_decimal("", &number) && !line_decimal("a", &number) &&
+		      !line_decimal("+1", &number),
+	      "decimal", "no number");
 	check(line_bytes("00ff", 4, bytes) && bytes[0] == 0 && bytes[1] == 0xff, "bytes", "two");
 	check(line_bytes("", 0, bytes), "bytes", "none");
-	check(!line_bytes("0", 1, bytes) && !line_bytes("0g", 2, bytes) && !line_bytes("FF", 2, bytes), "bytes", "wrong");
+	check(!line_bytes("0", 1, bytes) && !line_bytes("0g", 2, bytes) &&
+		      !line_bytes("FF", 2, bytes),
+	      "bytes", "wrong");
 }
 
 static void test_writer(void)
@@ -219,10 +235,12 @@ static void test_writer(void)
 	line_add_printable(&writer, "a\n\x80~");
 
 	size_t length = line_finish(&writer);
-	const char *expected = "=1 - 0 ok h=0 H=ffffffffffffffff w=0e d=0 D=18446744073709551615 b=00ab text=a??~";
+	const char *expected =
+		"=1 - 0 ok h=0 H=ffffffffffffffff w=0e d=0 D=18446744073709551615 b=00ab text=a??~";
 	char whole[128];
 
-	snprintf(whole, sizeof(whole), "%s #%04x\n", expected, line_crc(expected, strlen(expected)));
+	snprintf(whole, sizeof(whole), "%s #%04x\n", expected,
+		 line_crc(expected, strlen(expected)));
 	check(length == strlen(whole) && !memcmp(buffer, whole, length), "writer", "everything");
 	check(!writer.overflow, "writer", "no overflow");
 
@@ -233,7 +251,8 @@ static void test_writer(void)
 		line_start(&writer, small, size);
 		line_add(&writer, "=1 0badcafe 12345 ok rip=0");
 		length = line_finish(&writer);
-		check(length <= size && small[length - 1] == '\n' && small[length - 6] == '#', "writer", "a small buffer");
+		check(length <= size && small[length - 1] == '\n' && small[length - 6] == '#',
+		      "writer", "a small buffer");
 		check(writer.overflow == (size < 33), "writer", "overflow is remembered");
 		free(small);
 	}
@@ -275,14 +294,19 @@ static void test_damaged_lines(void)
 
 		enum line_status status = line_parse(text, length, &request);
 
-		check(status == LINE_OK || status == LINE_NOTHING || status == LINE_SYNTAX || status == LINE_CHECKSUM ||
-			      status == LINE_VERSION, "damaged", "status");
+		check(status == LINE_OK || status == LINE_NOTHING || status == LINE_SYNTAX ||
+			      status == LINE_CHECKSUM || status == LINE_VERSION,
+		      "damaged", "status");
 		if (status == LINE_OK) {
 			accepted++;
-			check(request.verb > text && request.verb < text + length, "damaged", "verb inside");
+			check(request.verb > text && request.verb < text + length, "damaged",
+			      "verb inside");
 			for (unsigned int i = 0; i < request.pairs; i++)
-				check(request.pair[i].key > request.verb && request.pair[i].value > request.pair[i].key &&
-					      request.pair[i].value + strlen(request.pair[i].value) < text + length + 1,
+				check(request.pair[i].key > request.verb &&
+					      request.pair[i].value > request.pair[i].key &&
+					      request.pair[i].value +
+							      strlen(request.pair[i].value) <
+						      text + length + 1,
 				      "damaged", "pair inside");
 		}
 		free(text);
