@@ -5,6 +5,18 @@
  */
 #include "probe.h"
 
+#ifdef __KERNEL__
+/* Linux wants returns and places without ENDBR64 marked. */
+#include <linux/linkage.h>
+#include <linux/objtool.h>
+#else
+#define RET ret
+	.macro ANNOTATE_NOENDBR
+	.endm
+	.macro STACK_FRAME_NON_STANDARD function
+	.endm
+#endif
+
 	.text
 
 /* void probe_enter(struct probe_context *context): comes back when the probe is over. */
@@ -32,6 +44,7 @@ probe_enter:
 	 */
 	movl	$1, CONTEXT_ACTIVE(%rdi)
 probe_enter_start:
+	ANNOTATE_NOENDBR
 	/* Last of all, so that its breakpoints do not meet our own code. */
 	cmpl	$0, CONTEXT_SET_DR7(%rdi)
 	je	1f
@@ -54,7 +67,9 @@ probe_enter_start:
 	mov	CONTEXT_GPR + 7 * 8(%rdi), %rdi
 	iretq
 probe_enter_end:
+	ANNOTATE_NOENDBR
 	.size	probe_enter, . - probe_enter
+STACK_FRAME_NON_STANDARD probe_enter
 
 /*
  * One stub per vector. The stack is an IST stack, so the CPU has aligned it to 16 bytes and pushed
@@ -63,7 +78,9 @@ probe_enter_end:
  */
 	.globl	probe_stubs
 	.balign	PROBE_STUB_SIZE
+	.type	probe_stubs, @function
 probe_stubs:
+	ANNOTATE_NOENDBR
 	vector = 0
 	.rept	256
 	.balign	PROBE_STUB_SIZE
@@ -76,7 +93,10 @@ probe_stubs:
 	jmp	common
 	vector = vector + 1
 	.endr
+	.size	probe_stubs, . - probe_stubs
+STACK_FRAME_NON_STANDARD probe_stubs
 
+	.type	common, @function
 common:
 	cld
 	push	%r15
@@ -136,7 +156,9 @@ leave_to:
 	pop	%r12
 	pop	%rbp
 	pop	%rbx
-	ret
+	RET
+	.size	common, . - common
+STACK_FRAME_NON_STANDARD common
 
 /* int probe_try_NAME(...): 0, or -1 through probe_fixups if the instruction faults. */
 	.macro	try name, instruction:vararg
@@ -144,9 +166,10 @@ leave_to:
 	.type	probe_try_\name, @function
 probe_try_\name:
 try_\name:
+	ANNOTATE_NOENDBR
 	\instruction
 	xor	%eax, %eax
-	ret
+	RET
 	.size	probe_try_\name, . - probe_try_\name
 	.endm
 
@@ -169,20 +192,22 @@ probe_try_wrmsr:
 	mov	%rsi, %rdx
 	shr	$32, %rdx
 try_wrmsr:
+	ANNOTATE_NOENDBR
 	wrmsr
 	xor	%eax, %eax
-	ret
+	RET
 	.size	probe_try_wrmsr, . - probe_try_wrmsr
 
 	.type	probe_try_rdmsr, @function
 probe_try_rdmsr:
 	mov	%edi, %ecx
 try_rdmsr:
+	ANNOTATE_NOENDBR
 	rdmsr
 	mov	%eax, (%rsi)
 	mov	%edx, 4(%rsi)
 	xor	%eax, %eax
-	ret
+	RET
 	.size	probe_try_rdmsr, . - probe_try_rdmsr
 
 	.type	probe_try_xsetbv, @function
@@ -192,14 +217,18 @@ probe_try_xsetbv:
 	mov	%rdi, %rdx
 	shr	$32, %rdx
 try_xsetbv:
+	ANNOTATE_NOENDBR
 	xsetbv
 	xor	%eax, %eax
-	ret
+	RET
 	.size	probe_try_xsetbv, . - probe_try_xsetbv
 
+	.type	failed, @function
 failed:
+	ANNOTATE_NOENDBR
 	mov	$-1, %eax
-	ret
+	RET
+	.size	failed, . - failed
 
 	.section .rodata
 	.balign	8

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* The CPUs that one open agent uses, and running a probe on them. */
+#ifndef AGENT_LINUX_CPUS_H
+#define AGENT_LINUX_CPUS_H
+
+#include "abi.h"
+#include "space.h"
+
+struct cpus {
+	struct space space;
+	unsigned int count;
+	struct isolated_cpu *cpu[64];
+};
+
+/* Everything for every CPU that is online now; 0, -ENOMEM, or -EOVERFLOW for more than 64 of them. */
+int cpus_create(struct cpus *cpus);
+void cpus_destroy(struct cpus *cpus);
+
+/* Fill an outcome per CPU of the mask, lowest first. 0, or -ENXIO if one of them has gone offline. */
+int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_request *request,
+	     struct probe_outcome *outcomes);
+
+#endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+#include <linux/kernel.h>
+#include <asm/processor-flags.h>
+
+#include "request.h"
+
+/* As the agent's program lets them through: no IF, no VM, no reserved bit. */
+#define RFLAGS_ALLOWED 0x3d7dd7ull
+
+/* A byte from outside is no bool before somebody has looked. */
+static bool is_bool(const bool *field)
+{
+	return *(const volatile u8 *)field <= 1;
+}
+
+static bool fits(u64 offset, u64 size, u64 limit)
+{
+	return offset <= limit && size <= limit - offset;
+}
+
+static bool values_valid(const struct probe_value *values, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (values[i].base > PROBE_STACK)
+			return false;
+	return true;
+}
+
+bool request_valid(const struct probe_request *request)
+{
+	u32 i;
+
+	if (request->cpl != 0 && request->cpl != 3)
+		return false;
+	if (!is_bool(&request->once) || !is_bool(&request->seeded))
+		return false;
+	if (request->rflags & ~RFLAGS_ALLOWED)
+		return false;
+	if (!values_valid(request->gpr, ARRAY_SIZE(request->gpr)) ||
+	    !values_valid(request->dr, ARRAY_SIZE(request->dr)))
+		return false;
+	if (request->dr_given & (1 << 4 | 1 << 5))
+		return false;
+	if (request->keep_count > PROBE_KEEP_MAX)
+		return false;
+	if (!request->code_size || request->code_size > PROBE_CODE_MAX ||
+	    !fits(request->at, request->code_size, SLOT_CODE_SIZE))
+		return false;
+	if (request->memory_count > PROBE_MEM_MAX)
+		return false;
+	for (i = 0; i < request->memory_count; i++)
+		if (!fits(request->memory[i].offset, request->memory[i].size, SLOT_SCRATCH_SIZE) ||
+		    !fits(request->memory[i].data, request->memory[i].size, PROBE_DATA_MAX))
+			return false;
+	return request->read_size <= PROBE_READ_MAX &&
+	       fits(request->read_offset, request->read_size, SLOT_SCRATCH_SIZE);
+}

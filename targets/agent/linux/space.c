@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+#include <linux/gfp.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+
+#include "space.h"
+
+#define ENTRIES 512
+#define SLOT_PAGES 5
+#define READABLE (_PAGE_PRESENT | _PAGE_ACCESSED)
+#define WRITABLE (READABLE | _PAGE_RW | _PAGE_DIRTY)
+/* Tables grant everything: what is allowed is said by the last level. */
+#define TABLE (READABLE | _PAGE_RW | _PAGE_USER)
+
+enum {
+	SUPERVISOR_PAGES,
+	USER_PAGES,
+	DIRECTORY,
+	DIRECTORY_POINTERS,
+	LEVEL_4
+};
+
+static u64 entry(const void *table, u64 rights)
+{
+	return __sme_set(__pa(table)) | rights;
+}
+
+static u64 index_at(unsigned int level, u64 address)
+{
+	return address >> (PAGE_SHIFT + 9 * level) & (ENTRIES - 1);
+}
+
+int space_create(struct space *space)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(space->tables); i++) {
+		space->tables[i] = (u64 *)get_zeroed_page(GFP_KERNEL);
+		if (!space->tables[i]) {
+			space_destroy(space);
+			return -ENOMEM;
+		}
+	}
+	space->tables[DIRECTORY][index_at(1, SLOTS)] =
+		entry(space->tables[SUPERVISOR_PAGES], TABLE);
+	space->tables[DIRECTORY][index_at(1, USER_SLOTS)] = entry(space->tables[USER_PAGES], TABLE);
+	space->tables[DIRECTORY_POINTERS][index_at(2, SLOTS)] =
+		entry(space->tables[DIRECTORY], TABLE);
+	space->tables[LEVEL_4][0] = entry(space->tables[DIRECTORY_POINTERS], TABLE);
+	return 0;
+}
+
+void space_destroy(struct space *space)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(space->tables); i++) {
+		free_page((unsigned long)space->tables[i]);
+		space->tables[i] = NULL;
+	}
+}
+
+static void map_page(struct space *space, u64 offset, const void *page, u64 rights)
+{
+	u64 index = offset >> PAGE_SHIFT;
+
+	space->tables[SUPERVISOR_PAGES][index] = entry(page, rights);
+	space->tables[USER_PAGES][index] = entry(page, rights | _PAGE_USER);
+}
+
+int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int index)
+{
+	static const struct {
+		u32 offset;
+		u64 rights;
+	} layout[SLOT_PAGES] = {
+		{ SLOT_CODE, READABLE },    { SLOT_CODE + PAGE_SIZE, READABLE },
+		{ SLOT_SCRATCH, WRITABLE }, { SLOT_SCRATCH + PAGE_SIZE, WRITABLE },
+		{ SLOT_STACK, WRITABLE },
+	};
+	unsigned int first = index * SLOT_STRIDE, i;
+	u8 *pages;
+
+	cpu->root = (u64 *)get_zeroed_page(GFP_KERNEL);
+	cpu->pages = alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(SLOT_PAGES * PAGE_SIZE));
+	if (!cpu->root || !cpu->pages) {
+		space_remove_cpu(cpu);
+		return -ENOMEM;
+	}
+	pages = page_address(cpu->pages);
+	cpu->probe.code = pages;
+	cpu->probe.scratch = pages + SLOT_CODE_SIZE;
+	cpu->probe.stack = pages + SLOT_CODE_SIZE + SLOT_SCRATCH_SIZE;
+	cpu->probe.slot[0] = SLOTS + first;
+	cpu->probe.slot[1] = USER_SLOTS + first;
+	cpu->probe.dirty_to = SLOT_CODE_SIZE;
+	for (i = 0; i < SLOT_PAGES; i++)
+		map_page(space, first + layout[i].offset, pages + i * PAGE_SIZE, layout[i].rights);
+	/* With five levels, the root leads to the fourth; with four, it is the fourth. */
+	cpu->root[0] = boot_cpu_has(X86_FEATURE_LA57) && (__read_cr4() & X86_CR4_LA57)
+			       ? entry(space->tables[LEVEL_4], TABLE)
+			       : space->tables[LEVEL_4][0];
+	return 0;
+}
+
+void space_remove_cpu(struct isolated_cpu *cpu)
+{
+	free_page((unsigned long)cpu->root);
+	cpu->root = NULL;
+	if (cpu->pages)
+		__free_pages(cpu->pages, get_order(SLOT_PAGES * PAGE_SIZE));
+	cpu->pages = NULL;
+}

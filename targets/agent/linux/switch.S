@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+#include <linux/linkage.h>
+#include <linux/objtool.h>
+
+#include "isolation.h"
+
+	.text
+
+/* void isolation_machine_check(void): as if it came now. Linux finds it in the banks. */
+	.globl	isolation_machine_check
+	.type	isolation_machine_check, @function
+isolation_machine_check:
+	int	$18
+	RET
+	.size	isolation_machine_check, . - isolation_machine_check
+
+/* Where SYSCALL and SYSENTER of a probe end: with #UD. */
+	.globl	isolation_system_call
+	.type	isolation_system_call, @function
+isolation_system_call:
+	ANNOTATE_NOENDBR
+	ud2
+	.size	isolation_system_call, . - isolation_system_call
+STACK_FRAME_NON_STANDARD isolation_system_call

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* touchstone-agent: the protocol on standard input and output, the probes through /dev/touchstone-agent. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../agent.h"
+#include "../platform.h"
+#include "abi.h"
+
+#define DEVICE_PATH "/dev/" TOUCHSTONE_DEVICE
+
+const char platform_os[] = "linux";
+
+static int device;
+static struct touchstone_info info = { .abi = TOUCHSTONE_ABI };
+
+__attribute__((noreturn)) static void give_up(const char *what)
+{
+	fprintf(stderr, "touchstone-agent: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+unsigned int platform_cpus(void)
+{
+	return info.cpus;
+}
+
+uint64_t platform_slot(unsigned int cpl)
+{
+	return info.slot[cpl == 3];
+}
+
+void platform_send(const char *line, size_t length)
+{
+	while (length) {
+		ssize_t sent = write(STDOUT_FILENO, line, length);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			give_up("standard output");
+		line += sent;
+		length -= (size_t)sent;
+	}
+}
+
+void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+		  struct probe_outcome *outcomes)
+{
+	const struct touchstone_run run = {
+		.cpus = mask,
+		.request = (uintptr_t)request,
+		.outcomes = (uintptr_t)outcomes,
+		.request_size = sizeof(*request),
+		.outcome_size = sizeof(*outcomes),
+		.together = together,
+	};
+	int result;
+
+	do
+		result = ioctl(device, TOUCHSTONE_RUN, &run);
+	while (result < 0 && errno == EINTR);
+	for (unsigned int i = 0; result < 0 && i < probe_count_cpus(mask); i++) {
+		outcomes[i].refused = true;
+		snprintf(outcomes[i].why, sizeof(outcomes[i].why), DEVICE_PATH ": %s",
+			 strerror(errno));
+	}
+}
+
+/* The column of CPU `number` in the row of NMIs. CPUs that are offline have none. */
+static uint64_t find_nmis(FILE *table, unsigned int number)
+{
+	char *row = NULL, *cell;
+	size_t size = 0;
+	int column = -1;
+	uint64_t count = 0;
+
+	if (getline(&row, &size, table) > 0) {
+		int at = 0;
+
+		for (cell = strtok(row, " \n"); cell; cell = strtok(NULL, " \n"), at++)
+			if (!strncmp(cell, "CPU", 3) && strtoul(cell + 3, NULL, 10) == number)
+				column = at;
+	}
+	while (column >= 0 && getline(&row, &size, table) > 0) {
+		cell = strtok(row, " \n");
+		if (!cell || strcmp(cell, "NMI:"))
+			continue;
+		for (int at = 0; cell && at <= column; at++)
+			cell = strtok(NULL, " \n");
+		count = cell ? strtoull(cell, NULL, 10) : 0;
+		break;
+	}
+	free(row);
+	return count;
+}
+
+uint64_t platform_nmis(unsigned int cpu)
+{
+	FILE *table = fopen("/proc/interrupts", "re");
+	uint64_t count;
+
+	if (!table)
+		give_up("/proc/interrupts");
+	count = find_nmis(table, info.number[cpu]);
+	fclose(table);
+	return count;
+}
+
+/* Nobody in Linux would expect it. */
+int platform_nmi(unsigned int cpu)
+{
+	(void)cpu;
+	return -EOPNOTSUPP;
+}
+
+const char *platform_subject_name(void)
+{
+	return "none";
+}
+
+int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
+		     unsigned int count, char *buffer, size_t size)
+{
+	(void)verb, (void)option, (void)cpu, (void)count;
+	snprintf(buffer, size,
+		 "on Linux, the subject is not the agent's: whoever started it loads it");
+	return -ENODEV;
+}
+
+int main(void)
+{
+	char bytes[4096];
+	ssize_t got;
+
+	device = open(DEVICE_PATH, O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		give_up(DEVICE_PATH);
+	if (ioctl(device, TOUCHSTONE_INFO, &info)) {
+		if (errno == EPROTO) {
+			fprintf(stderr,
+				"touchstone-agent: the module speaks ABI %u, this program %u\n",
+				info.abi, TOUCHSTONE_ABI);
+			return 1;
+		}
+		give_up(DEVICE_PATH);
+	}
+	agent_ready();
+	while ((got = read(STDIN_FILENO, bytes, sizeof(bytes))) > 0 || (got < 0 && errno == EINTR))
+		for (ssize_t i = 0; i < got; i++)
+			agent_take(bytes[i]);
+	if (got < 0)
+		give_up("standard input");
+	return 0;
+}
