@@ -1,0 +1,143 @@
+"""What can go wrong on one CPU while VMX is taken: one error with the reason, all CPUs as before, and the next try works.
+
+Each case is a copy of Veneer in which one CPU of three meets one fault, the first time only.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from touchstone.drivers.build import build_bare
+from touchstone.drivers.registry import make_driver
+from touchstone.machine.driver import AgentRefused, Driver
+from touchstone.machine.probe import ProbeRequest
+from touchstone.machine.settings import TargetSettings
+
+HYPERVISOR = Path(__file__).parents[2] / "hypervisor"
+CPUS = (0, 1, 2)
+ONCE_ON_CPU_1 = "static int met; if (host_this_cpu() == 1 && !met++)"
+# mov rax, cr0; mov rbx, cr3; mov rcx, cr4; sgdt [rsp]; mov rdx, [rsp]; sidt [rsp]; mov rsi, [rsp]; str edi; pushfq; pop r8
+STATE = bytes.fromhex("0f20c0 0f20db 0f20e1 0f010424 488b1424 0f010c24 488b3424 0f00cf 9c 4158")
+SHOWN = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8")
+SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL = 0x176, 0x277, 0xC0000080, 0x3A
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault, and what the refusal must say of it."""
+
+    file: str
+    find: str
+    replace: str
+    code: str
+    says: str
+
+
+def before_launch(statement: str, says: str) -> Case:
+    """The statement is executed when the VMCS has been filled."""
+    find = "	result = vmx_launch(vcpu);\n"
+    return Case("vmx/setup.c", find, f"	{ONCE_ON_CPU_1} {statement}\n{find}", "EIO", says)
+
+
+def before_vmxon(statement: str, says: str) -> Case:
+    """The statement is executed when VMXON is all that is left."""
+    find = "	if (vmxon_safe(&physical))\n"
+    return Case("vmx/setup.c", find, f"	{ONCE_ON_CPU_1} {statement}\n{find}", "EIO", says)
+
+
+ENTRY = "VM entry failed; the value is the exit reason; CPU 1, value 80000021"
+LAUNCH = "VMLAUNCH failed; the value is the VM-instruction error; CPU 1, value"
+CASES = {
+    "guest RFLAGS": before_launch("vmcs_write(VMCS_GUEST_RFLAGS, 0);", f"{ENTRY} rflags=0"),
+    "guest CS": before_launch("vmcs_write(GUEST_ACCESS_RIGHTS(SEGMENT_CS), 0x93);", f"{ENTRY} cs=93"),
+    "guest TR": before_launch("vmcs_write(GUEST_ACCESS_RIGHTS(SEGMENT_TR), 0x89);", f"{ENTRY} tr=89"),
+    "guest CR3": before_launch("vmcs_write(VMCS_GUEST_CR3, 1ull << 60);", f"{ENTRY} cr3=1000000000000000"),
+    "guest CR4": before_launch("vmcs_write(VMCS_GUEST_CR4, CR4_PAE);", f"{ENTRY} cr4=20"),
+    "link pointer": before_launch("vmcs_write(VMCS_LINK_POINTER, 1);", "link-pointer=1"),
+    "host CR4": before_launch("vmcs_write(VMCS_HOST_CR4, 0);", f"{LAUNCH} 8 host-cr4=0"),
+    "host CS": before_launch("vmcs_write(HOST_CS_SELECTOR, 3);", f"{LAUNCH} 8 host-cs=3"),
+    "controls": before_launch("vmcs_write(VMCS_PIN_CONTROLS, 0);", f"{LAUNCH} 7 pin=0"),
+    "EPT pointer": before_launch("vmcs_write(VMCS_EPT_POINTER, 1);", f"{LAUNCH} 7 ept-pointer=1"),
+    "field": Case(
+        "vmx/setup.c",
+        "	if (vmx->refused_field)\n",
+        f"	{ONCE_ON_CPU_1} vmx_set(vmx, 0x7ffe, 0);\n	if (vmx->refused_field)\n",
+        "EIO",
+        "VMWRITE failed; the value is the encoding of the field; CPU 1, value 7ffe",
+    ),
+    "VMXON faults": before_vmxon("write_cr0(read_cr0() & ~CR0_NE);", "VMXON failed; CPU 1"),
+    "VMXON fails": before_vmxon("*(u32 *)vmx->vmxon_region = 0;", "VMXON failed; CPU 1"),
+    "firmware forgot a CPU": Case(
+        "vmx/capabilities.c",
+        "	feature_control = read_msr(MSR_FEATURE_CONTROL);\n",
+        "	feature_control = read_msr(MSR_FEATURE_CONTROL);\n"
+        f"	{ONCE_ON_CPU_1} feature_control = FEATURE_CONTROL_LOCKED;\n",
+        "EPERM",
+        "firmware has switched VMX off and locked the switch (IA32_FEATURE_CONTROL); CPU 1, value 1",
+    ),
+    "a CPU without EPT": Case(
+        "vmx/capabilities.c",
+        "	if (needed & ~found)\n",
+        f"	{ONCE_ON_CPU_1} found = 0;\n	if (needed & ~found)\n",
+        "ENODEV",
+        "EPT lacks 4 levels, WB, 2-MiB pages or INVEPT of all contexts (IA32_VMX_EPT_VPID_CAP); CPU 1",
+    ),
+}
+
+
+def broken_copy(case: Case, directory: Path) -> Path:
+    subject = directory / "veneer"
+    shutil.copytree(HYPERVISOR, subject)
+    path = subject / case.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(case.find) == 1, f"{case.file} has changed: {case.find!r}"
+    text = text.replace(case.find, case.replace)
+    path.write_text('#include "../core/host.h"\n' + text, encoding="utf-8")
+    return subject
+
+
+def state(driver: Driver) -> list[dict[str, int]]:
+    results = driver.run(ProbeRequest(code=STATE, cpus=CPUS))
+    assert all(result.vector is None for result in results)
+    return [{name: result.registers[name] for name in SHOWN} for result in results]
+
+
+def msrs(driver: Driver) -> list[list[int]]:
+    code = bytes.fromhex("".join(f"b9{msr.to_bytes(4, 'little').hex()}0f3250" for msr in MSRS))
+    pops = bytes.fromhex("4158 4159 415a 415b")
+    results = driver.run(ProbeRequest(code=code + pops, cpus=CPUS))
+    assert all(result.vector is None for result in results)
+    return [[result.registers[name] for name in ("r8", "r9", "r10", "r11")] for result in results]
+
+
+MSRS = (SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL)
+
+
+@pytest.mark.skipif(
+    shutil.which("bochs") is None, reason="apt-get install bochs bochs-term bochsbios vgabios"
+)
+@pytest.mark.parametrize("name", CASES)
+def test_refused_and_rolled_back(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    image = build_bare(broken_copy(case, tmp_path), directory=tmp_path / "build")
+    settings = TargetSettings("refusal", "bochs", "intel", len(CPUS), 64, "corei7_skylake_x")
+    driver = make_driver(settings, image, tmp_path)
+    try:
+        driver.start(lambda _: None)
+        before, msrs_before = state(driver), msrs(driver)
+        with pytest.raises(AgentRefused) as refusal:
+            driver.load()
+        assert refusal.value.code == case.code
+        assert case.says in refusal.value.text
+        assert state(driver) == before
+        assert msrs(driver) == msrs_before
+        assert driver.query()["cpus"] == "0"
+        driver.load()
+        assert driver.query()["cpus"] == str(len(CPUS))
+        driver.unload()
+        assert state(driver) == before
+        assert msrs(driver) == msrs_before
+    finally:
+        driver.stop()
