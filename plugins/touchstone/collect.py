@@ -82,8 +82,15 @@ class CheckItem(pytest.Function):
         check = place.check
         # Not an argument of the constructor: pytest 9.2 would take the target out of the node id.
         self.originalname = check.id
+        whole = getattr(self.parent, "id", None)
+        self._structured = None if whole is None else whole.child(check.id).with_params(place.target.name)
         self.stash[CHECK] = place
         mark_item(self, check, skip)
+
+    @property
+    def id(self) -> Any:
+        """The node id as pytest 9.2 takes it apart, so that ``--lf`` and ``--sw`` know it again."""
+        return self._structured if self._structured is not None else super().id
 
     def runtest(self) -> None:
         """Judge the check."""

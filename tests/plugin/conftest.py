@@ -67,7 +67,14 @@ class Project:
         self, *arguments: str, target: str | None = "fake-amd", process: bool = False
     ) -> pytest.RunResult:
         """Run pytest, in a process of its own where that matters."""
-        words = ["-p", "fake_target", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", *arguments]
+        words = [
+            "-p",
+            "fake_target",
+            "-p",
+            "no:hypothesispytest",
+            *([] if "cacheprovider" in arguments else ["-p", "no:cacheprovider"]),
+            *arguments,
+        ]
         if not self._installed():
             words = ["-p", "touchstone.plugin", *words]
         if target is not None:

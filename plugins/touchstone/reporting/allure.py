@@ -276,7 +276,7 @@ def _probe_text(run: CaseRun) -> Iterator[str]:
     tables = run.judgement.tables
     shown = [table for table in tables if table.cpu in wrong] or list(tables[:1])
     for table in shown:
-        yield from table_lines(run, table, everything=True)
+        yield from table_lines(run, table, everything=bool(wrong))
     if len(tables) > len(shown):
         yield f"    ({len(tables) - len(shown)} other CPUs: all as expected)"
 
