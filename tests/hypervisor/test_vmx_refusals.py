@@ -1,4 +1,4 @@
-"""What can go wrong on one CPU while VMX is taken: one error with the reason, all CPUs as before, and the next try works.
+"""What can go wrong on one CPU while VMX is taken: one error, all CPUs as before, and the next try works.
 
 Each case is a copy of Veneer in which one CPU of three meets one fault, the first time only.
 """
@@ -18,7 +18,8 @@ from touchstone.machine.settings import TargetSettings
 HYPERVISOR = Path(__file__).parents[2] / "hypervisor"
 CPUS = (0, 1, 2)
 ONCE_ON_CPU_1 = "static int met; if (host_this_cpu() == 1 && !met++)"
-# mov rax, cr0; mov rbx, cr3; mov rcx, cr4; sgdt [rsp]; mov rdx, [rsp]; sidt [rsp]; mov rsi, [rsp]; str edi; pushfq; pop r8
+# mov rax, cr0; mov rbx, cr3; mov rcx, cr4; sgdt [rsp]; mov rdx, [rsp]; sidt [rsp]; mov rsi, [rsp];
+# str edi; pushfq; pop r8
 STATE = bytes.fromhex("0f20c0 0f20db 0f20e1 0f010424 488b1424 0f010c24 488b3424 0f00cf 9c 4158")
 SHOWN = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8")
 SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL = 0x176, 0x277, 0xC0000080, 0x3A
