@@ -6,19 +6,10 @@
 #ifndef VENEER_BACKEND_H
 #define VENEER_BACKEND_H
 
+#include "refusal.h"
 #include "x86.h"
 
 struct vcpu;
-
-/* Why a CPU cannot be virtualised: a negative errno and a sentence. */
-struct refusal {
-	int error;
-	unsigned int cpu;
-	const char *reason;
-	u64 detail;
-	/* More of it, if there is more than one number: " name=value ..." */
-	char evidence[160];
-};
 
 /* Guest state that the core reads or writes by name; RIP and RFLAGS are in struct vcpu. */
 enum guest_field {

@@ -2,12 +2,15 @@
 /* Counters and trace of a loaded Veneer, read through hypercalls on the CPU itself. */
 #include "host.h"
 #include "hypercall.h"
+#include "vcpu.h"
 #include "veneer.h"
 
 struct question {
 	u64 *counts;
 	struct trace_entry *entries;
 	unsigned int wanted, found;
+	/* The CPU was running, and in guest mode. */
+	bool answered;
 };
 
 static void answer_on_this_cpu(void *argument)
@@ -16,6 +19,9 @@ static void answer_on_this_cpu(void *argument)
 	const struct backend *backend = veneer_backend();
 	u64 more[2];
 
+	if (!vcpus[host_this_cpu()]->in_guest_mode)
+		return;
+	question->answered = true;
 	for (unsigned int reason = 0; question->counts && reason < EXIT_REASONS; reason++)
 		question->counts[reason] = backend->hypercall(HYPERCALL_COUNT, reason, more);
 	for (unsigned int back = 0; back < question->wanted; back++) {
@@ -43,14 +49,14 @@ u64 veneer_time_hypercall(void)
 	return read_tsc() - start;
 }
 
-bool veneer_read_counts(unsigned int cpu, u64 counts[EXIT_REASONS])
+bool veneer_read_counts(unsigned int cpu, u64 *counts)
 {
 	struct question question = { .counts = counts };
 
 	if (!veneer_backend() || cpu >= host_cpus())
 		return false;
 	host_on_cpu(cpu, answer_on_this_cpu, &question);
-	return true;
+	return question.answered;
 }
 
 unsigned int veneer_read_trace(unsigned int cpu, struct trace_entry *entries, unsigned int count)

@@ -13,6 +13,8 @@ fault_entries:
 	.set vector, 0
 	.rept 256
 	.balign 16
+	/* The OS may have indirect branch tracking on while Veneer catches faults (SDM 1 18.3). */
+	endbr64
 	/* #DF, #TS to #PF, #AC, #CP, #VC, #SX push an error code (SDM 3A table 6-1, APM2 table 8-1). */
 	.if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
 	push 0

@@ -17,19 +17,23 @@ u64 host_physical(const void *address);
 /* The other way round, for what host_alloc() gave. */
 void *host_virtual(u64 physical);
 
-/* Veneer's own code and data, to be mapped into its page tables: [start, end). */
-void host_image(const char **start, const char **end);
+/*
+ * Veneer's own code and data, to be mapped into its page tables: [start, end)
+ * of one part of it; false if there are no more parts. Called in host mode too.
+ */
+bool host_image(unsigned int part, const char **start, const char **end);
 
-/* CPUs to be virtualised, numbered from 0 without gaps. */
+/* CPUs that may be virtualised, numbered from 0 without gaps, and how many of them are running now. */
 unsigned int host_cpus(void);
+unsigned int host_running_cpus(void);
 unsigned int host_this_cpu(void);
 
 /*
- * Run function(argument) on all of them at the same time, interrupts off, and
+ * Run function(argument) on all running ones at the same time, interrupts off, and
  * return when all have. The copies wait for each other inside of it.
  */
 void host_on_each_cpu(void (*function)(void *), void *argument);
-/* The same on one of them. */
+/* The same on one of them; nothing happens if it is not running. */
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
 
 /* A line for whoever loaded us; never called from an exit. */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * u64 hypercall_*(u64 operation, u64 argument, u64 more[2]): operation in RAX,
- * argument in RDI; the answer comes in RAX, RDX and RCX.
+ * argument in RDI; the answer comes in RAX, RDX and RCX. They are called through
+ * a pointer, in an OS that may have indirect branch tracking on: ENDBR64.
  */
 	.intel_syntax noprefix
 	.text
 
 	.globl hypercall_svm, hypercall_svm_address
 hypercall_svm:
+	endbr64
 	mov rax, rdi
 	mov rdi, rsi
 	mov rsi, rdx
@@ -17,6 +19,7 @@ hypercall_svm_address:
 
 	.globl hypercall_vmx, hypercall_vmx_address
 hypercall_vmx:
+	endbr64
 	mov rax, rdi
 	mov rdi, rsi
 	mov rsi, rdx

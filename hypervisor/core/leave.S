@@ -19,7 +19,9 @@ resume_context:
 	mov cr3, rcx
 	/* The host stack is gone from here until RSP is the guest's. */
 	mov rsp, [rdi + CONTEXT_REGS + 8 * 4]
+	/* CR4.CET comes last: CR0.WP cannot be cleared while it is set (SDM 3A 2.5). */
 	mov rcx, [rdi + CONTEXT_CR4]
+	btr rcx, 23
 	mov cr4, rcx
 	mov cr3, rax
 	/*
@@ -44,8 +46,9 @@ resume_context:
 	and byte ptr [rcx + rax + 5], ~2
 	ltr ax
 1:
-	lidt [rdi + CONTEXT_IDTR]
 	mov cr0, rdx
+	mov rcx, [rdi + CONTEXT_CR4]
+	mov cr4, rcx
 	lldt word ptr [rdi + CONTEXT_LDTR]
 	mov ds, word ptr [rdi + CONTEXT_DS]
 	mov es, word ptr [rdi + CONTEXT_ES]
@@ -59,6 +62,8 @@ resume_context:
 	mov eax, [rdi + CONTEXT_GS_BASE]
 	mov edx, [rdi + CONTEXT_GS_BASE + 4]
 	wrmsr
+	/* An OS looks at GS.base to tell where an NMI has hit: it gets none before that is its own again. */
+	lidt [rdi + CONTEXT_IDTR]
 
 	/* STGI is an SVM instruction: it needs EFER.SVME, so it comes first (APM2 15.17). */
 	cmp byte ptr [rdi + CONTEXT_STGI], 0

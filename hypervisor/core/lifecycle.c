@@ -216,7 +216,7 @@ static void free_all(void)
 int veneer_load(struct refusal *refusal)
 {
 	const struct backend *backend = find_backend();
-	struct broadcast broadcast = { .cpus = host_cpus() };
+	struct broadcast broadcast = { .cpus = host_running_cpus() };
 	int error;
 
 	*refusal = (struct refusal){ 0 };
@@ -269,6 +269,28 @@ int veneer_unload(struct refusal *refusal)
 	loaded_backend = NULL;
 	free_all();
 	return 0;
+}
+
+int veneer_enter_this_cpu(struct refusal *refusal)
+{
+	struct vcpu *vcpu = vcpus[host_this_cpu()];
+	int error;
+
+	*refusal = (struct refusal){ 0 };
+	error = enable_on_this_cpu(vcpu, refusal);
+	if (!error) {
+		error = vcpu->backend->enter(vcpu, refusal);
+		if (error)
+			disable_on_this_cpu(vcpu);
+	}
+	refusal->cpu = vcpu->cpu;
+	vcpu->in_guest_mode = !error;
+	return error;
+}
+
+void veneer_leave_this_cpu(void)
+{
+	unload_on_this_cpu(NULL);
 }
 
 unsigned int veneer_count_cpus(void)

@@ -26,6 +26,8 @@ void memory_free_all(void);
  */
 struct page_table {
 	u64 *root;
+	/* 4, unless it is set to 5 before anything is mapped. */
+	unsigned int levels;
 	/* Bits of an entry that points to a table. */
 	u64 table_bits;
 	/* Mask of the bits that make an entry present. */

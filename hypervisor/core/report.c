@@ -6,21 +6,30 @@
 #define REPORTED_EXITS 8
 #define REPORTED_FRAMES 12
 
+static bool is_own_address(u64 address)
+{
+	const char *start, *end;
+
+	for (unsigned int part = 0; host_image(part, &start, &end); part++) {
+		if (address >= (u64)start && address < (u64)end)
+			return true;
+	}
+	return false;
+}
+
 /* Whatever on the stack looks like an address of ours; symbols are put to it by whoever reads the report. */
 static void add_stack(struct text *text, u64 rsp)
 {
 	const struct vcpu *vcpu = vcpu_of_stack(rsp);
-	const char *start, *end;
 	unsigned int found = 0;
 
 	if (!vcpu)
 		return;
-	host_image(&start, &end);
 	text_add(text, " stack=");
 	for (u64 at = (rsp + 7) & ~7ull; at < (u64)vcpu && found < REPORTED_FRAMES; at += 8) {
 		u64 value = *(const u64 *)at;
 
-		if (value < (u64)start || value >= (u64)end)
+		if (!is_own_address(value))
 			continue;
 		if (found++)
 			text_add(text, ",");

@@ -81,6 +81,9 @@ static int allocate_shared(void)
 	msrpm_physical = host_physical(msrpm);
 
 	error = page_table_init(&nested, NESTED_TABLE_BITS, 1);
+	/* Nested tables are walked with the paging mode of host mode (APM2 15.25.3). */
+	if (has_five_level_paging())
+		nested.levels = 5;
 	/* The whole physical address space, devices included; memory types stay those of the guest's PAT and the MTRRs. */
 	if (!error)
 		error = page_table_map(&nested, 0, 0, 1ull << (bits > 48 ? 48 : bits),

@@ -128,6 +128,7 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 	revision = read_msr(MSR_VMX_BASIC) & BASIC_REVISION;
 	*(u32 *)vmx->vmxon_region = revision;
 	*(u32 *)vmx->vmcs = revision;
+	vmx->launched = false;
 	vmx->has_debugctl = read_msr_safe(MSR_DEBUGCTL, &vmx->old_debugctl);
 	if (vmxon_safe(&physical))
 		return 0;

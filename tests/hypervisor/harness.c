@@ -46,15 +46,21 @@ void *host_virtual(u64 physical)
 	return (void *)physical;
 }
 
-void host_image(const char **start, const char **end)
+bool host_image(unsigned int part, const char **start, const char **end)
 {
 	static char image[2 * PAGE_BYTES] __attribute__((aligned(4096)));
 
 	*start = image;
 	*end = image + sizeof(image);
+	return part == 0;
 }
 
 unsigned int host_cpus(void)
+{
+	return FAKE_CPUS;
+}
+
+unsigned int host_running_cpus(void)
 {
 	return FAKE_CPUS;
 }

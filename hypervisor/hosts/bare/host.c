@@ -24,13 +24,19 @@ void *host_virtual(u64 physical)
 	return (void *)physical;
 }
 
-void host_image(const char **start, const char **end)
+bool host_image(unsigned int part, const char **start, const char **end)
 {
 	*start = os_image_start;
 	*end = os_image_end;
+	return part == 0;
 }
 
 unsigned int host_cpus(void)
+{
+	return os_cpus();
+}
+
+unsigned int host_running_cpus(void)
 {
 	return os_cpus();
 }

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: MIT
 /* The subject verbs of the agent's protocol, answered by Veneer. */
-#include "core/policy.h"
-#include "core/text.h"
-#include "core/veneer.h"
+#include "core/answers.h"
+#include "core/vcpu.h"
 
 #include "os.h"
 #include "subject.h"
 
-#define TRACE_MOST 48
-
 static int explain(const struct refusal *refusal, char *why, size_t size)
 {
 	if (refusal->error)
-		os_snprintf(why, size, "%s; CPU %u, value %lx%s", refusal->reason, refusal->cpu,
-			    (unsigned long)refusal->detail, refusal->evidence);
+		veneer_explain(refusal, why, size);
 	return refusal->error;
 }
 
@@ -39,53 +35,7 @@ static int unload(char *why, size_t size)
 
 static int query(char *buffer, size_t size)
 {
-	const struct backend *backend = veneer_backend();
-
-	os_snprintf(
-		buffer, size,
-		" loaded=%d name=veneer version=%d.%d.%d cpus=%u backend=%s nested=hidden free-pages=%lu hypercall-ticks=%lu",
-		backend != NULL, VENEER_VERSION >> 16, VENEER_VERSION >> 8 & 0xff,
-		VENEER_VERSION & 0xff, veneer_count_cpus(), backend ? backend->name : "none",
-		(unsigned long)os_count_free_pages(), (unsigned long)veneer_time_hypercall());
-	return 0;
-}
-
-static int exits(unsigned int cpu, char *buffer, size_t size)
-{
-	struct text text = { .buffer = buffer, .size = size };
-	u64 counts[EXIT_REASONS];
-
-	if (!veneer_read_counts(cpu, counts))
-		return -EINVAL;
-	for (unsigned int reason = 0; reason < EXIT_REASONS; reason++) {
-		text_add(&text, " ");
-		text_add(&text, exit_names[reason]);
-		text_add(&text, "=");
-		text_add_decimal(&text, counts[reason]);
-	}
-	return 0;
-}
-
-static int trace(unsigned int cpu, unsigned int count, char *buffer, size_t size)
-{
-	struct trace_entry entries[TRACE_MOST];
-	struct text text = { .buffer = buffer, .size = size };
-	unsigned int found;
-
-	if (!veneer_backend())
-		return -EINVAL;
-	found = veneer_read_trace(cpu, entries, count < TRACE_MOST ? count : TRACE_MOST);
-	text_add(&text, " exits=");
-	while (found--) {
-		text_add_hex(&text, entries[found].code);
-		text_add(&text, ":");
-		text_add_hex(&text, entries[found].rip);
-		text_add(&text, ":");
-		text_add_hex(&text, entries[found].eax | (u64)entries[found].ecx << 32);
-		if (found)
-			text_add(&text, ",");
-	}
-	return 0;
+	return veneer_query(os_count_free_pages(), buffer, size);
 }
 
 const struct subject_trace subject_trace = {
@@ -103,8 +53,8 @@ static const struct subject_ops veneer = {
 	.load = load,
 	.unload = unload,
 	.query = query,
-	.exits = exits,
-	.trace = trace,
+	.exits = veneer_exits,
+	.trace = veneer_trace,
 };
 
 const struct subject_ops *const subject = &veneer;

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VENEER_REFUSAL_H
+#define VENEER_REFUSAL_H
+
+#include "types.h"
+
+/* Why a CPU cannot be virtualised: a negative errno and a sentence. */
+struct refusal {
+	int error;
+	unsigned int cpu;
+	const char *reason;
+	u64 detail;
+	/* More of it, if there is more than one number: " name=value ..." */
+	char evidence[160];
+};
+
+#endif
