@@ -157,6 +157,11 @@ void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size)
 		text_add(&text, " (no VMCS)");
 		return;
 	}
+	/* A refused entry: what the processor does not like is more than what it says. */
+	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
+		vmx_find_broken_rules(vcpu, line, size);
+		return;
+	}
 	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
 	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
 	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));

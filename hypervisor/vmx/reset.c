@@ -65,4 +65,6 @@ void vmx_start(struct vcpu *vcpu)
 	(void)vcpu;
 	reset_segment(SEGMENT_CS, vector << 8, vector << 12, RIGHTS_CODE);
 	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
+	/* A CPU that waits for SIPI blocks everything, and Bochs says so in a way that it would refuse. */
+	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 }
