@@ -31,6 +31,13 @@ void host_fault(struct fault_frame *frame)
 		note_nmi_in_host_mode();
 		return;
 	}
+	/*
+	 * Host mode has TF clear and no breakpoints (#VMEXIT and VM exits see to
+	 * both): this is a step of the guest's that was pending when it exited,
+	 * as Bochs 2.7 delivers it. The guest gets its own by complete_instruction().
+	 */
+	if (frame->vector == VECTOR_DB)
+		return;
 	if (frame->vector == VECTOR_GP) {
 		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
 			if (frame->rip == (u64)expected_faults[i]) {

@@ -53,5 +53,8 @@ void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code)
 			error_code = 0;
 		}
 	}
+	/* A fault saves RFLAGS with RF set (SDM 3B 18.3.1.1, APM2 13.1.4); an injected one saves them as they are. */
+	if (vector != VECTOR_DF)
+		vcpu->rflags |= RFLAGS_RF;
 	vcpu->backend->inject(vcpu, vector, error_code);
 }

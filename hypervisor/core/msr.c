@@ -45,11 +45,18 @@ static bool read_for_guest(struct vcpu *vcpu, u32 msr, u64 *value)
 		*value = vcpu->backend->read(vcpu, GUEST_EFER) & ~EFER_SVME;
 		return true;
 	}
+	/*
+	 * Firmware has switched it off and locked the switch: the story that CPUID
+	 * tells as well. Bochs 2.7 has SVM but no VM_CR.
+	 */
+	if (is_amd(vcpu) && msr == MSR_VM_CR) {
+		if (!read_msr_safe(msr, value))
+			*value = 0;
+		*value |= VM_CR_LOCK | VM_CR_SVMDIS;
+		return true;
+	}
 	if (!read_msr_safe(msr, value))
 		return false;
-	/* Firmware has switched it off and locked the switch: the story that CPUID tells as well. */
-	if (is_amd(vcpu) && msr == MSR_VM_CR)
-		*value |= VM_CR_LOCK | VM_CR_SVMDIS;
 	if (!is_amd(vcpu) && msr == MSR_FEATURE_CONTROL)
 		*value = (*value | FEATURE_CONTROL_LOCKED) &
 			 ~(FEATURE_CONTROL_VMX | FEATURE_CONTROL_VMX_IN_SMX);

@@ -120,10 +120,14 @@ static void svm_end_shadow(struct vcpu *vcpu)
 static void svm_single_step(struct vcpu *vcpu)
 {
 	struct vmcb *vmcb = vcpu->vmcb;
+	u64 debugctl;
 
 	vmcb->interrupt_shadow = 0;
-	/* With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own: LBR virtualization is off. */
-	if (read_msr(MSR_DEBUGCTL) & DEBUGCTL_BTF)
+	/*
+	 * With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own, as
+	 * LBR virtualization is off; Bochs 2.7 has none.
+	 */
+	if (read_msr_safe(MSR_DEBUGCTL, &debugctl) && debugctl & DEBUGCTL_BTF)
 		return;
 	vmcb->dr6 |= DR6_SINGLE_STEP;
 	svm_inject(vcpu, VECTOR_DB, 0);

@@ -60,6 +60,7 @@ void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u32 event = EVENT_VALID | vector;
 
+	(void)vcpu;
 	event |= vector == VECTOR_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXCEPTION;
 	/* There are no error codes in real mode. */
 	if ((vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF)) &&
@@ -67,9 +68,6 @@ void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 		event |= EVENT_ERROR_CODE;
 		vmcs_write(VMCS_ENTRY_ERROR_CODE, error_code);
 	}
-	/* A fault saves RFLAGS with RF set (SDM 3B 18.3.1.1); an injected one saves them as they are (SDM 3C 27.6.1.1). */
-	if (vector != VECTOR_NMI && vector != VECTOR_DF)
-		vcpu->rflags |= RFLAGS_RF;
 	vmcs_write(VMCS_ENTRY_EVENT, event);
 }
 
