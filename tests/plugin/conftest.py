@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,7 @@ class Project:
             *([] if "cacheprovider" in arguments else ["-p", "no:cacheprovider"]),
             *arguments,
         ]
-        if not self._installed():
-            words = ["-p", "touchstone.plugin", *words]
+        words = [*plugin_option(), *words]
         if target is not None:
             words.append(f"--target={target}")
         if process:
@@ -93,11 +93,11 @@ class Project:
         path = self.path / "journal"
         return path.read_text().splitlines() if path.exists() else []
 
-    @staticmethod
-    def _installed() -> bool:
-        from importlib.metadata import entry_points
 
-        return any(point.name == "touchstone" for point in entry_points(group="pytest11"))
+def plugin_option() -> list[str]:
+    """What makes pytest load the plugin where it is not installed."""
+    installed = any(point.name == "touchstone" for point in entry_points(group="pytest11"))
+    return [] if installed else ["-p", "touchstone.plugin"]
 
 
 @pytest.fixture

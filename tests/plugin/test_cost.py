@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import plugin_option
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "touchstone"
 HEAVY = (
@@ -29,8 +30,7 @@ class Spy:
     def pytest_unconfigure(self, config):
         print("LOADED", " ".join(sorted(sys.modules)))
 
-words = ["-q", "-p", "touchstone.plugin", "-p", "no:hypothesispytest"]
-sys.exit(pytest.main(words, plugins=[Spy()]))
+sys.exit(pytest.main(["-q", "-p", "no:hypothesispytest", *sys.argv[1:]], plugins=[Spy()]))
 """
 
 
@@ -39,7 +39,11 @@ def test_unrelated_run_imports_nothing(pytester: pytest.Pytester, monkeypatch: p
     pytester.makepyfile(test_plain="def test_plain(): pass\n")
     pytester.makefile(".yaml", notes="a: 1\n")
     done = subprocess.run(
-        [sys.executable, "-c", UNRELATED], capture_output=True, text=True, cwd=pytester.path, check=True
+        [sys.executable, "-c", UNRELATED, *plugin_option()],
+        capture_output=True,
+        text=True,
+        cwd=pytester.path,
+        check=True,
     )
     loaded = next(line for line in done.stdout.splitlines() if line.startswith("LOADED")).split()[1:]
     assert "touchstone.plugin" in loaded
