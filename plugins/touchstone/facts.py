@@ -97,11 +97,15 @@ def _listed(bits: int, names: dict[int, str]) -> str:
 
 
 def static_facts(target: Target, subject: Subject) -> dict[str, str | int | bool]:
-    """What the inventory and the subject's file say, for ``requires``; nothing is contacted."""
+    """What the inventory and the subject's file say, for ``requires``; nothing is contacted.
+
+    The OS of a driver that is not known here is found out when the target is reached.
+    """
     settings = target.settings
+    os = {"qemu": "bare", "bochs": "bare", "ssh": "linux"}.get(settings.driver)
     return {
         "vendor": settings.vendor,
-        "os": "linux" if settings.driver == "ssh" else "bare",
+        **({"os": os} if os else {}),
         "cpus": settings.cpus,
         "target": target.name,
         "driver": settings.driver,

@@ -218,6 +218,8 @@ class TargetSession:
                     PROBE_TIMEOUT,
                 )
             self.known |= cpuid_facts(self.facts)
+            if self.info is not None:
+                self.known |= {"os": self.info.os, "cpus": self.info.cpus}
         if phase == "native":
             return
         if self.phase == "native":

@@ -109,16 +109,20 @@ def test_unsupported_names_the_number_that_missed(project: Project) -> None:
         check("many", "nop", "{rax: 0}", requires="cpus >= 4")
         + check("other", "nop", "{rax: 0}", requires="vendor == intel")
         + check("measured", "nop", "{rax: 0}", requires="cpuid.smx")
-        + check("present", "nop", "{rax: 0}", requires="cpuid.svm and subject.nested == hidden")
+        + check("os", "nop", "{rax: 0}", requires="os == linux")
+        + check(
+            "present", "nop", "{rax: 0}", requires="cpuid.svm and subject.nested == hidden and os == bare"
+        )
     )
     result = project.run("-v", "-rs")
-    result.assert_outcomes(skipped=3, passed=1)
+    result.assert_outcomes(skipped=4, passed=1)
     result.stdout.fnmatch_lines_random(
         [
             "SKIPPED [[]1[]] suite.yaml*: needs cpus >= 4, fake-amd has 2",
             "SKIPPED [[]1[]] suite.yaml*: needs vendor == intel, fake-amd has amd",
             "SKIPPED [[]1[]] suite.yaml:15: needs cpuid.smx, fake-amd has 0",
-            "exits  1 conformant, 3 unsupported*",
+            "SKIPPED [[]1[]] suite.yaml:20: needs os == linux, fake-amd has bare",
+            "exits  1 conformant, 4 unsupported*",
         ]
     )
 
