@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_c_files_say_their_licence():
     assert sources
     without = [path for path in sources if "SPDX-License-Identifier: MIT" not in path.read_text()[:200]]
     assert [str(path.relative_to(ROOT)) for path in without] == []
+
+
+def test_no_two_test_modules_share_a_name():
+    names = Counter(path.name for path in tracked("tests/**/test_*.py", "conformance/**/test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_ci_runs_the_readme_s_commands():
