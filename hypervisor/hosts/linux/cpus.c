@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include "linux.h"
+
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+#include <linux/smp.h>
+#include <linux/stop_machine.h>
+
+#include "core/host.h"
+
+static DEFINE_PER_CPU(int, veneer_number) = -1;
+static unsigned int present;
+
+/* Called while CPUs neither come nor go. Those that are present but not running have a place, so that they can come. */
+void cpus_number(void)
+{
+	unsigned int cpu;
+
+	present = 0;
+	for_each_possible_cpu(cpu) per_cpu(veneer_number, cpu) = cpu_present(cpu) ? (int)present++
+										  : -1;
+}
+
+int cpus_find(unsigned int linux_cpu)
+{
+	return cpu_possible(linux_cpu) ? per_cpu(veneer_number, linux_cpu) : -1;
+}
+
+unsigned int cpus_linux_number(unsigned int number)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+	{
+		if (per_cpu(veneer_number, cpu) == (int)number)
+			return cpu;
+	}
+	return nr_cpu_ids;
+}
+
+unsigned int host_cpus(void)
+{
+	return present;
+}
+
+unsigned int host_running_cpus(void)
+{
+	return num_online_cpus();
+}
+
+unsigned int host_this_cpu(void)
+{
+	return raw_cpu_read(veneer_number);
+}
+
+struct job {
+	void (*function)(void *argument);
+	void *argument;
+};
+
+static int run_job(void *data)
+{
+	const struct job *job = data;
+
+	job->function(job->argument);
+	return 0;
+}
+
+/*
+ * The copies wait for each other with interrupts off. With a mere IPI one
+ * CPU could wait here while it holds a spinlock for which another one spins that
+ * has interrupts off, and never comes. stop_machine() runs them in a kernel thread
+ * on each CPU, where no spinlock is held, after all have switched interrupts off.
+ */
+void host_on_each_cpu(void (*function)(void *), void *argument)
+{
+	struct job job = { .function = function, .argument = argument };
+
+	stop_machine(run_job, &job, cpu_online_mask);
+}
+
+void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
+{
+	unsigned int linux_cpu = cpus_linux_number(cpu);
+
+	if (linux_cpu < nr_cpu_ids)
+		smp_call_function_single(linux_cpu, function, argument, 1);
+}
+
+void host_log(const char *line)
+{
+	pr_info("%s\n", line);
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+/* Where the module loader has put Veneer's own sections; part of the core, since crash reports ask in host mode. */
+#include "core/host.h"
+
+/* core.lds */
+extern const char veneer_text_start[], veneer_text_end[], veneer_rodata_start[],
+	veneer_rodata_end[], veneer_data_start[], veneer_data_end[];
+
+bool host_image(unsigned int part, const char **start, const char **end)
+{
+	static const char *const parts[][2] = {
+		{ veneer_text_start, veneer_text_end },
+		{ veneer_rodata_start, veneer_rodata_end },
+		{ veneer_data_start, veneer_data_end },
+	};
+
+	if (part >= COUNT_OF(parts))
+		return false;
+	*start = parts[part][0];
+	*end = parts[part][1];
+	return true;
+}
