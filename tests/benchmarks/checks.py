@@ -66,7 +66,9 @@ def main() -> None:
             seconds, printed = run(many, target, *allure)
             assert re.search(rf"{arguments.checks} passed", printed), printed
             checks.append((seconds - base) / (arguments.checks - 1))
-    print(f"collection of {arguments.checks} checks: median {statistics.median(collect):.3f} s, min {min(collect):.3f} s")
+    print(
+        f"collection of {arguments.checks} checks: median {statistics.median(collect):.3f} s, min {min(collect):.3f} s"
+    )
     print(
         f"a check on {arguments.target}, native run and Allure included: "
         f"median {statistics.median(checks) * 1e3:.2f} ms, min {min(checks) * 1e3:.2f} ms"

@@ -74,7 +74,9 @@ def one_cpu(name: str) -> TargetSettings:
 
 def main() -> None:
     """Print one table row per kind of exit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("targets", nargs="*", default=["qemu-amd", "bochs-amd", "bochs-intel"])
     arguments = parser.parse_args()
     image = build_bare(ROOT / "hypervisor", print)
@@ -91,7 +93,11 @@ def main() -> None:
                 for name, request in requests.items():
                     before = driver.exits(0)
                     ticks = cost(driver, request)
-                    exited = {key: value - before[key] for key, value in driver.exits(0).items() if value != before[key]}
+                    exited = {
+                        key: value - before[key]
+                        for key, value in driver.exits(0).items()
+                        if value != before[key]
+                    }
                     shown = f"{ticks - native[name]}" if ticks >= 0 <= native[name] else "faults"
                     table[name].append(shown if exited else f"{shown} (no exit)")
                 # From inside: the door is closed to probes. The stub's own eleven instructions are in it.
