@@ -126,7 +126,14 @@ class Runtime:
             report.sections += sections(item, place.record)
         check = place.check
         mark = Mark(
-            verdict, check.id, place.target.name, check.area, check.level, check.phase, self.run.subject.name
+            verdict=verdict,
+            check=check.id,
+            target=place.target.name,
+            area=check.area,
+            level=check.level,
+            phase=check.phase,
+            subject=self.run.subject.name,
+            claims="yes" if check.claims else "no",
         )
         item.user_properties += properties_of(mark)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)

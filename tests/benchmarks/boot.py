@@ -17,9 +17,7 @@ from touchstone.drivers.registry import make_driver
 def main() -> None:
     """Start targets several times, and print minimum, median and maximum."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "targets", nargs="*", default=["qemu-amd", "bochs-intel"], help="names in the inventory"
-    )
+    parser.add_argument("targets", nargs="*", default=["qemu-amd", "bochs-intel"], help="of the inventory")
     parser.add_argument("-n", type=int, default=11, help="starts of each (default %(default)s)")
     arguments = parser.parse_args()
     image = build_bare(ROOT / "hypervisor", print)

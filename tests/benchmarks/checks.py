@@ -16,7 +16,7 @@ from machines import ROOT
 CHECK = """\
   - id: exits.generated.number-{number}
     title: CPUID leaf {leaf} is what the bare machine says
-    cite: {{doc: intel-sdm, title: "CPUID—CPU Identification", says: "CPUID returns processor identification."}}
+    cite: {{doc: intel-sdm, title: "CPUID—CPU Identification", says: "Returns processor identification."}}
     each: {{cpl: [{cpl}]}}
     given: {{gprs: random, rax: {leaf}, rcx: 0}}
     run: cpuid
@@ -67,7 +67,8 @@ def main() -> None:
             assert re.search(rf"{arguments.checks} passed", printed), printed
             checks.append((seconds - base) / (arguments.checks - 1))
     print(
-        f"collection of {arguments.checks} checks: median {statistics.median(collect):.3f} s, min {min(collect):.3f} s"
+        f"collection of {arguments.checks} checks: "
+        f"median {statistics.median(collect):.3f} s, min {min(collect):.3f} s"
     )
     print(
         f"a check on {arguments.target}, native run and Allure included: "

@@ -1,4 +1,4 @@
-"""Instructions that an exit costs: the TSC of QEMU under -icount and of Bochs with one CPU counts instructions.
+"""Instructions that an exit costs: the TSC of QEMU under -icount, and of Bochs with one CPU, counts them.
 
 A probe reads the TSC, executes the instruction, and reads it again; the figure is the difference between
 the loaded and the native phase, so it is what happens from the exit to the entry, both of them included.

@@ -1,4 +1,4 @@
-"""Every check that claims to see something has to have seen it: Veneer is broken by hand, and must be caught."""
+"""A check that claims to see something has to have seen it: Veneer is broken by hand, and must be caught."""
 
 import fnmatch
 import re

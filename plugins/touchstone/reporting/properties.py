@@ -24,6 +24,8 @@ class Mark:
     level: str
     phase: str
     subject: str
+    claims: str = "?"
+    """``yes``: it claims that a hypervisor is there, so the bare machine must fail it; ``no``, or unknown."""
 
 
 def properties_of(mark: Mark) -> list[tuple[str, str]]:

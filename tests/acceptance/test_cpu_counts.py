@@ -1,0 +1,39 @@
+"""Veneer on machines of all sizes: set up, checked, torn down; and a hundred times in one boot."""
+
+from pathlib import Path
+
+import pytest
+from runs import ROOT, run_suites
+
+from touchstone.drivers.registry import make_driver
+from touchstone.machine.settings import TargetSettings
+
+SUITES = ("broadcast/signature.yaml", "broadcast/exits.yaml", "teardown/gone.yaml", "teardown/hardware.yaml")
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 16, 64])
+def test_every_size(cpus: int, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.toml"
+    inventory.write_text(
+        f'[targets.sized]\ndriver = "qemu"\nvendor = "amd"\ncpus = {cpus}\ntimeout-factor = 10\n',
+        encoding="utf-8",
+    )
+    suites = [f"conformance/{suite}" for suite in SUITES]
+    run = run_suites(tmp_path, *suites, "--target=sized", f"--touchstone-inventory={inventory}")
+    assert run.status == 0, run.printed
+    assert f"on {cpus} of {cpus} CPU" in run.printed
+    assert run.words() <= {"conformant", "unsupported"}
+
+
+def test_a_hundred_cycles_in_one_boot(tmp_path: Path) -> None:
+    driver = make_driver(TargetSettings("cycles", "qemu", "amd"), ROOT / "hypervisor", tmp_path)
+    try:
+        driver.start(lambda _: None)
+        free = driver.query()["free-pages"]
+        for _ in range(100):
+            driver.load()
+            assert driver.query()["cpus"] == "4"
+            driver.unload()
+        assert driver.query()["free-pages"] == free
+    finally:
+        driver.stop()
