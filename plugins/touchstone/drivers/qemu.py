@@ -115,18 +115,8 @@ class QemuDriver(EmulatorDriver):
 
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
         """Guest memory at a virtual address of a CPU; at a physical one where that translation fails."""
-        monitor = self._living_monitor()
         assert self._directory is not None
-        dump = self._directory.path / "memory"
-        where: dict[str, Any] = {"val": address, "size": length, "filename": str(dump)}
-        try:
-            try:
-                monitor.execute("memsave", cpu_index=cpu, **where)
-            except MonitorRefused:
-                monitor.execute("pmemsave", **where)
-            return dump.read_bytes()
-        finally:
-            dump.unlink(missing_ok=True)
+        return read_guest_memory(self._living_monitor(), self._directory.path, address, length, cpu)
 
     def _launch(self, progress: Progress) -> TargetInfo:
         try:
@@ -157,7 +147,7 @@ class QemuDriver(EmulatorDriver):
         monitor.established(self.boot_timeout)
         self.reach_seconds = time.monotonic() - began
         if (version := monitor.version()) < OLDEST:
-            raise InfrastructureError(_too_old(self._qemu.binary, version))
+            raise InfrastructureError(too_old(self._qemu.binary, version))
         return info
 
     def _accelerator(self) -> str:
@@ -208,7 +198,7 @@ class QemuDriver(EmulatorDriver):
             return
         name, data = event["event"], event.get("data", {})
         if name in ("SHUTDOWN", "RESET"):
-            death.give(_describe_reset(name, data))
+            death.give(describe_reset(name, data))
         elif name == "GUEST_PANICKED":
             death.give(f"guest panic (QEMU: GUEST_PANICKED, {data.get('action', '')})")
         elif name == "STOP":
@@ -251,11 +241,26 @@ class QemuDriver(EmulatorDriver):
 
     def _failure(self, error: TargetError) -> str:
         if not self._alive() and (version := installed_version(self._qemu.binary)) < OLDEST:
-            return _too_old(self._qemu.binary, version)
+            return too_old(self._qemu.binary, version)
         return super()._failure(error)
 
 
-def _describe_reset(name: str, data: Mapping[str, Any]) -> str:
+def read_guest_memory(monitor: Monitor, directory: Path, address: int, length: int, cpu: int) -> bytes:
+    """Guest memory at a virtual address of a CPU; at a physical one where that translation fails."""
+    dump = directory / "memory"
+    where: dict[str, Any] = {"val": address, "size": length, "filename": str(dump)}
+    try:
+        try:
+            monitor.execute("memsave", cpu_index=cpu, **where)
+        except MonitorRefused:
+            monitor.execute("pmemsave", **where)
+        return dump.read_bytes()
+    finally:
+        dump.unlink(missing_ok=True)
+
+
+def describe_reset(name: str, data: Mapping[str, Any]) -> str:
+    """What an event of QEMU (RESET, SHUTDOWN) says about the guest."""
     reason = data.get("reason", "unknown")
     what = {
         "guest-reset": "guest triple fault, or a reset that the guest asked for",
@@ -266,7 +271,8 @@ def _describe_reset(name: str, data: Mapping[str, Any]) -> str:
     return f"{what} (QEMU: {name}, {reason})"
 
 
-def _too_old(binary: str, version: tuple[int, int]) -> str:
+def too_old(binary: str, version: tuple[int, int]) -> str:
+    """The sentence for a QEMU that is older than OLDEST."""
     wanted, found = (".".join(map(str, numbers)) for numbers in (OLDEST, version))
     return f"{binary} is version {found}; {wanted} or newer is needed ({INSTALL})"
 

@@ -1,0 +1,457 @@
+"""A QEMU machine that runs a Linux of ours: switched on and off, restored, shot at and autopsied; no agent.
+
+Whoever wants in takes ``address()`` and comes over SSH, as to any box.
+"""
+
+from __future__ import annotations
+
+import select
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from touchstone.drivers.backtrace import backtrace, parse_registers
+from touchstone.drivers.base import DeathNotice, Progress
+from touchstone.drivers.linux_console import Console
+from touchstone.drivers.linux_image import LinuxImage
+from touchstone.drivers.linux_snapshot import Jobs, SnapshotStore
+from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory, private_directory
+from touchstone.drivers.qemu import (
+    INSTALL,
+    OLDEST,
+    OPTIONS,
+    QemuSettings,
+    cpu_model,
+    describe_reset,
+    installed_version,
+    read_guest_memory,
+    read_settings,
+    too_old,
+)
+from touchstone.drivers.qmp import Monitor
+from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.settings import TargetSettings
+from touchstone.machine.symbols import Symbols
+
+BOOT_TIMEOUT = 120.0
+"""Seconds from the start of the process to the line that says that sshd is there."""
+COMMAND_LINE = "console=ttyS0,115200 tsc=reliable panic=0 quiet printk.time=1"
+RESET_TIMEOUT = 10.0
+READY = b"!ready"
+
+
+@dataclass(frozen=True)
+class SshAddress:
+    """How to get into a box."""
+
+    host: str
+    port: int
+    user: str
+    key: Path
+    """Private key."""
+    host_key: str
+    """Fingerprint that its host key must have: ``SHA256:...``."""
+
+
+class LinuxMachine:
+    """One machine. Every method may raise InfrastructureError; TargetDied if it dies while waited for."""
+
+    def __init__(
+        self, settings: TargetSettings, provide_image: Callable[[Progress], LinuxImage], log_directory: Path
+    ) -> None:
+        """Starts nothing. The console goes to ``NAME.serial.log``; ``qemu`` is what QEMU's driver reads."""
+        self.name = settings.name
+        self.settings = settings
+        self._qemu = read_machine(settings)
+        self._provide_image = provide_image
+        self._image: LinuxImage | None = None
+        self._port = 0
+        self._directory: PrivateDirectory | None = None
+        self._process: EmulatorProcess | None = None
+        self._monitor: Monitor | None = None
+        self._jobs: Jobs | None = None
+        self._store: SnapshotStore | None = None
+        self._signal: socket.socket | None = None
+        self._death: DeathNotice | None = None
+        self._resets = Resets()
+        self._console: Console = Console(log_directory / f"{settings.name}.serial.log")
+        self.boot_seconds = 0.0
+        """From the start of the process, or of the restoring, to a reachable sshd."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of QEMU while there is one."""
+        return self._process.pid if self._process else None
+
+    @property
+    def image(self) -> LinuxImage:
+        """What it boots. InfrastructureError before the first start."""
+        if self._image is None:
+            raise InfrastructureError(f"{self.name} has not been started")
+        return self._image
+
+    def address(self) -> SshAddress:
+        """How to get in. It changes with ``start``, and not with ``restore`` or ``reset``."""
+        if not self._port:
+            raise InfrastructureError(f"{self.name} is not running: start it first")
+        return SshAddress("127.0.0.1", self._port, "root", self.image.key, self.image.host_key)
+
+    def start(self, progress: Progress) -> None:
+        """Switch it on, from the snapshot if there is one, and wait until sshd listens."""
+        if self._process is not None:
+            self.restore(progress)
+            return
+        self._image = self._provide_image(progress)
+        if shutil.which(self._qemu.binary) is None:
+            raise InfrastructureError(f"{self._qemu.binary} is missing ({INSTALL})")
+        check_memory(self.settings.memory_mib)
+        try:
+            self._launch(progress)
+        except TargetDied as died:
+            evidence = self._failure(died)
+            self.stop()
+            raise InfrastructureError(evidence) from died
+        except BaseException:
+            self.stop()
+            raise
+
+    def restore(self, progress: Progress) -> None:
+        """Bring it, in whatever state, to where it was after the boot. Connections of before are dead."""
+        if self._process is None or self._process.status() is not None or self._store is None:
+            self.stop()
+            self.start(progress)
+            return
+        began = time.monotonic()
+        assert self._death is not None
+        monitor, jobs = self._living()
+        if not self._store.filled:
+            self.reset(progress)
+            return
+        self._death.disarm()
+        self._store.restore(monitor, jobs)
+        self._death.arm()
+        self.boot_seconds = time.monotonic() - began
+
+    def reset(self, progress: Progress) -> None:
+        """Press its reset button, and wait until it has booted."""
+        monitor, _ = self._living()
+        assert self._death is not None
+        progress(f"resetting {self.name}")
+        began = time.monotonic()
+        self._death.disarm()
+        monitor.execute("stop")
+        self._drain_signal()
+        # While a reset from inside stops the machine, one from outside would too.
+        self.let_reboot(True)
+        self._resets.drain()
+        monitor.execute("system_reset")
+        self._resets.wait(RESET_TIMEOUT)
+        self._death.arm()
+        monitor.execute("cont")
+        self._wait_ready(began)
+        self.let_reboot(False)  # not before: SeaBIOS resets the machine once more
+
+    def power_off(self) -> None:
+        """Pull its plug. ``start`` switches it on again."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave nothing behind. Safe in any state, and to repeat."""
+        if self._death is not None:
+            self._death.disarm()
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        self._jobs = None
+        if self._signal is not None:
+            self._signal.close()
+            self._signal = None
+        if self._death is not None:
+            self._death.close()
+            self._death = None
+        self._store = None
+        self._port = 0
+        self._console.collect()
+        if self._directory is not None:
+            self._directory.remove()
+            self._directory = None
+
+    def inject_nmi(self) -> None:
+        """Pull the NMI line, which leads to every CPU that listens to it."""
+        self._living()[0].execute("inject-nmi")
+
+    def let_reboot(self, allowed: bool) -> None:
+        """Whether a reset from inside boots the machine again. If not, it stops, for an autopsy."""
+        self._living()[0].execute("set-action", reboot="reset" if allowed else "shutdown")
+
+    @property
+    def death_fd(self) -> int:
+        """Readable once the machine has died by itself: panic, power-off, reset that was not allowed."""
+        if self._death is None:
+            raise InfrastructureError(f"{self.name} is not running")
+        return self._death.fd
+
+    def death(self) -> str:
+        """What it died of, or nothing."""
+        if self._process is not None and self._process.status() is not None:
+            return f"QEMU {self._process.describe_end()}"
+        return self._death.reason if self._death else ""
+
+    @property
+    def process_fd(self) -> int:
+        """Readable once QEMU has ended."""
+        if self._process is None:
+            raise InfrastructureError(f"{self.name} is not running")
+        return self._process.pidfd
+
+    def console_mark(self) -> int:
+        """Position in the console's log, to ask later for what came after it."""
+        return self._console.mark()
+
+    def console_since(self, mark: int) -> str:
+        """The console since a mark."""
+        return self._console.since(mark)
+
+    def autopsy(self) -> Autopsy:
+        """Stop it and gather evidence. Does not raise, in whatever state the machine is."""
+        notes: list[str] = []
+        registers: dict[int, str] = {}
+        frames: dict[int, tuple[str, ...]] = {}
+        reason = self.death() or "the target was not running"
+        try:
+            if self._process is not None and self._process.status() is None:
+                if self._death is not None:
+                    self._death.disarm()
+                monitor, _ = self._living()
+                state = monitor.execute("query-status")["status"]
+                reason = f"{self.death() or 'the target is not known to have died'}; QEMU's state is {state}"
+                monitor.execute("stop")
+                for cpu in range(self.settings.cpus):
+                    registers[cpu] = monitor.human("info registers", cpu=cpu).strip()
+                    frames[cpu] = backtrace(parse_registers(registers[cpu]), self._reader(cpu), Symbols(None))
+            else:
+                notes.append("QEMU is gone: no registers, no backtrace")
+        except Exception as error:  # evidence must never cost the verdict that it is meant for
+            notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
+        return Autopsy(
+            reason=reason,
+            registers=registers,
+            backtraces=frames,
+            serial=self._console.tail(),
+            emulator_log=self._process.stderr() if self._process else "",
+            notes=tuple(notes),
+        )
+
+    def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
+        """Guest memory at a virtual address of a CPU; at a physical one where that translation fails."""
+        assert self._directory is not None
+        return read_guest_memory(self._living()[0], self._directory.path, address, length, cpu)
+
+    def _reader(self, cpu: int) -> Callable[[int, int], bytes]:
+        return lambda address, length: self.read_memory(address, length, cpu)
+
+    def _launch(self, progress: Progress) -> None:
+        directory = self._directory = private_directory()
+        death = self._death = DeathNotice()
+        monitor = self._monitor = Monitor(directory.path / "qmp", self._on_event, self.name)
+        jobs = self._jobs = Jobs(monitor)
+        command = self._command(directory.path)
+        store = self._store = SnapshotStore(
+            directory.path / "snapshot.qcow2",
+            self.image.directory,
+            [str(installed_version(self._qemu.binary)), *self._machine_words()],
+        )
+        store.fetch()
+        how = "from its snapshot" if store.filled else f"booting Linux {self.image.release}"
+        progress(f"starting {self.name}: {self._describe()}, {how}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(directory.path / "signal"))
+            listener.listen(1)
+            self._console.follow(directory.path / "console")
+            began = time.monotonic()
+            process = self._process = EmulatorProcess(command, stderr=directory.path / "stderr")
+            monitor.accept(lambda: None)
+            self._signal = self._accept(listener, process, began)
+        monitor.established(BOOT_TIMEOUT)
+        if (version := monitor.version()) < OLDEST:
+            raise InfrastructureError(too_old(self._qemu.binary, version))
+        store.attach(monitor, jobs)
+        self._port = self._forwarded_port(monitor)
+        if store.filled:
+            try:
+                store.restore(monitor, jobs)
+                death.arm()
+                self.boot_seconds = time.monotonic() - began
+                return
+            except InfrastructureError as error:
+                store.forget()
+                progress(f"{self.name}: its snapshot is of no use ({error}); booting")
+                self.stop()
+                self._launch(progress)
+                return
+        death.arm()
+        monitor.execute("cont")
+        self._wait_ready(began)
+        progress(f"{self.name}: keeping a snapshot for the next start")
+        death.disarm()
+        store.save(monitor, jobs)
+        death.arm()
+
+    def _machine_words(self) -> list[str]:
+        """The part of the command that a snapshot depends on."""
+        accel = self._qemu.accel
+        return [
+            *("-nodefaults", "-no-user-config", "-display", "none", "-machine", self._qemu.machine),
+            *(
+                "-accel",
+                "tcg,thread=multi" if accel == "tcg" else accel,
+                "-cpu",
+                cpu_model(self.settings, accel),
+            ),
+            *("-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
+            *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
+            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", COMMAND_LINE),
+            *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "pvpanic-pci"),
+            *self._qemu.arguments,
+        ]
+
+    def _command(self, directory: Path) -> list[str]:
+        return [
+            *(self._qemu.binary, "-name", self.name, "-S", *self._machine_words()),
+            # Nothing leaves the machine, and only this host reaches its port.
+            *("-netdev", "user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22"),
+            *("-action", "reboot=shutdown", "-action", "shutdown=pause", "-action", "panic=pause"),
+            *("-chardev", f"socket,id=qmp,path={directory}/qmp", "-mon", "chardev=qmp,mode=control"),
+            *("-chardev", f"file,id=console,path={directory}/console", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=signal,path={directory}/signal", "-serial", "chardev:signal"),
+        ]
+
+    def _describe(self) -> str:
+        return (
+            f"{self._qemu.accel}, {cpu_model(self.settings, self._qemu.accel)}, "
+            f"{self.settings.cpus} CPUs, {self.settings.memory_mib} MiB"
+        )
+
+    def _forwarded_port(self, monitor: Monitor) -> int:
+        """The port of this host that QEMU was given by the kernel."""
+        said = monitor.human("info usernet")
+        for line in said.splitlines():
+            fields = line.split()
+            if fields and fields[0].startswith("TCP[HOST_FORWARD]"):
+                return int(fields[3])
+        raise InfrastructureError(f"QEMU does not forward a port to {self.name}: {said.strip()}")
+
+    def _accept(self, listener: socket.socket, process: EmulatorProcess, began: float) -> socket.socket:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(process.pidfd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(self._left(began) * 1000)]
+        if listener.fileno() in ready:
+            connection = listener.accept()[0]
+            connection.setblocking(False)
+            return connection
+        if process.pidfd in ready:
+            raise TargetDied(f"QEMU {process.describe_end()}")
+        raise InfrastructureError("QEMU did not connect its serial port")
+
+    def _left(self, began: float) -> float:
+        return max(0.0, began + BOOT_TIMEOUT * self.settings.timeout_factor - time.monotonic())
+
+    def _wait_ready(self, began: float) -> None:
+        """Wait for the init's line on the second serial port, or for a death."""
+        assert self._signal is not None
+        assert self._process is not None
+        assert self._death is not None
+        poll = select.poll()
+        for fd in (self._signal.fileno(), self._process.pidfd, self._death.fd):
+            poll.register(fd, select.POLLIN)
+        said = b""
+        while READY not in said or not said.endswith(b"\n"):
+            ready = [fd for fd, _ in poll.poll(self._left(began) * 1000)]
+            if not ready:
+                raise InfrastructureError(
+                    f"{self.name}: sshd was not up after {BOOT_TIMEOUT * self.settings.timeout_factor:g} s; "
+                    f"end of its console:\n{self._console.tail(2000)}"
+                )
+            if self._signal.fileno() in ready:
+                said += self._signal.recv(4096)
+            elif self._process.pidfd in ready:
+                raise TargetDied(f"QEMU {self._process.describe_end()}")
+            else:
+                raise TargetDied(self._death.reason)
+        self.boot_seconds = time.monotonic() - began
+
+    def _drain_signal(self) -> None:
+        assert self._signal is not None
+        try:
+            while self._signal.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _living(self) -> tuple[Monitor, Jobs]:
+        if self._monitor is None or self._jobs is None or self._process is None:
+            raise InfrastructureError(f"{self.name} is not running: start it first")
+        if self._process.status() is not None:
+            raise InfrastructureError(f"QEMU of {self.name} {self._process.describe_end()}")
+        return self._monitor, self._jobs
+
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        """In the loop's thread."""
+        if self._jobs is not None:
+            self._jobs.on_event(dict(event))
+        name, data = event["event"], event.get("data", {})
+        if name == "RESET":
+            self._resets.happened.put(describe_reset(name, data))
+        if self._death is None:
+            return
+        if name == "SHUTDOWN":
+            self._death.give(describe_reset(name, data))
+        elif name == "GUEST_PANICKED":
+            self._death.give(f"the target's Linux panicked (QEMU: GUEST_PANICKED, {data.get('action', '')})")
+
+    def _failure(self, died: TargetDied) -> str:
+        parts = [f"{self.name} did not start: {died}"]
+        if self._process is not None:
+            if said := self._process.stderr():
+                parts.append(f"QEMU said:\n{said}")
+            parts.append("command: " + " ".join(self._process.command))
+        if console := self._console.tail(2000):
+            parts.append(f"end of its console:\n{console}")
+        return "\n".join(parts)
+
+
+class Resets:
+    """The resets that QEMU tells of, to be waited for."""
+
+    def __init__(self) -> None:
+        self.happened: SimpleQueue[str] = SimpleQueue()
+
+    def drain(self) -> None:
+        """Forget the ones so far."""
+        while not self.happened.empty():
+            self.happened.get_nowait()
+
+    def wait(self, timeout: float) -> None:
+        """InfrastructureError unless there is one within ``timeout`` seconds."""
+        try:
+            self.happened.get(timeout=timeout)
+        except Empty:
+            raise InfrastructureError(f"QEMU did not reset the machine within {timeout:g} s") from None
+
+
+def read_machine(settings: TargetSettings) -> QemuSettings:
+    """QEMU's settings for a Linux machine: those of the target's options that QEMU's driver knows.
+
+    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
+    """
+    options = {key: value for key, value in settings.options.items() if key.replace("-", "_") in OPTIONS}
+    return read_settings(replace(settings, options=options))
