@@ -41,8 +41,8 @@ static int enter(unsigned int cpu)
 	struct refusal *refusal = this_cpu_ptr(&refused);
 
 	refusal->error = 0;
-	if (veneer_backend())
-		veneer_enter_this_cpu(refusal);
+	if (veneer_backend() && !veneer_enter_this_cpu(refusal))
+		kvm_hide_features_of(cpu);
 	return 0;
 }
 

@@ -5,12 +5,23 @@
  * is still there: a kvm_amd from before Veneer would run into #GP and #UD. So
  * Veneer takes the place of /dev/kvm while it is loaded: it gets it only if there is
  * no KVM, and nobody gets a virtual machine until it has left.
+ *
+ * A KVM that is loaded meanwhile looks at the features that the kernel found when
+ * it started. They are made to say what CPUID says now, so that it turns away
+ * before it touches an MSR; /proc/cpuinfo tells the same.
  */
 #include "linux.h"
 
+#include <linux/bitops.h>
+#include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+
+#include <asm/processor.h>
+
+static const unsigned int features[] = { X86_FEATURE_SVM, X86_FEATURE_VMX };
+static bool hidden[ARRAY_SIZE(features)];
 
 static int refuse_open(struct inode *inode, struct file *file)
 {
@@ -28,6 +39,47 @@ static struct miscdevice place = {
 	.fops = &operations,
 	.mode = 0600,
 };
+
+static void set_feature(struct cpuinfo_x86 *info, unsigned int feature, bool there)
+{
+	unsigned long *bits = (unsigned long *)info->x86_capability;
+
+	if (there)
+		set_bit(feature, bits);
+	else
+		clear_bit(feature, bits);
+}
+
+static void set_features(struct cpuinfo_x86 *info, bool there)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		if (hidden[i])
+			set_feature(info, features[i], there);
+	}
+}
+
+void kvm_hide_features_of(unsigned int cpu)
+{
+	set_features(&cpu_data(cpu), false);
+}
+
+void kvm_hide_features(void)
+{
+	unsigned int cpu;
+
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		hidden[i] = boot_cpu_has(features[i]);
+	set_features(&boot_cpu_data, false);
+	for_each_present_cpu(cpu) kvm_hide_features_of(cpu);
+}
+
+void kvm_show_features(void)
+{
+	unsigned int cpu;
+
+	set_features(&boot_cpu_data, true);
+	for_each_present_cpu(cpu) set_features(&cpu_data(cpu), true);
+}
 
 int kvm_keep_out(void)
 {

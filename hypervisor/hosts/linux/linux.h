@@ -39,6 +39,10 @@ long memory_pages(void);
 /* kvm.c: keep KVM out; -EBUSY: it is there. */
 int kvm_keep_out(void);
 void kvm_let_in(void);
+/* The kernel's record of the CPUs' features, as CPUID has them with Veneer and without it; and of a CPU that has come. */
+void kvm_hide_features(void);
+void kvm_hide_features_of(unsigned int cpu);
+void kvm_show_features(void);
 
 /* control.c, hotplug.c, power.c */
 int control_start(void);

@@ -65,6 +65,8 @@ static int load_locked(char *why)
 	cpu_hotplug_disable();
 	cpus_number();
 	error = veneer_load(&refusal);
+	if (!error)
+		kvm_hide_features();
 	cpu_hotplug_enable();
 	if (error) {
 		kvm_let_in();
@@ -85,6 +87,8 @@ static int unload_locked(char *why)
 	why[0] = '\0';
 	cpu_hotplug_disable();
 	error = veneer_unload(&refusal);
+	if (!error)
+		kvm_show_features();
 	cpu_hotplug_enable();
 	if (error) {
 		strscpy(why, refusal.reason, ANSWER_BYTES);

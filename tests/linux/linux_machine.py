@@ -1,0 +1,125 @@
+"""A stock Debian kernel, its own modules and one program of ours, in QEMU or Bochs."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+HOST = ROOT / "hypervisor" / "hosts" / "linux"
+BUILD = ROOT / "build"
+CACHE = BUILD / "downloads" / "kernels"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Debian's packages of one kernel: headers that are installed, and the image, unpacked below ``root``."""
+
+    release: str
+    headers: Path
+    root: Path
+
+    @property
+    def image(self) -> Path:
+        """What a boot loader loads."""
+        return self.root / "boot" / f"vmlinuz-{self.release}"
+
+    def with_dependencies(self, module: str) -> list[Path]:
+        """A module's file behind those that it needs."""
+        return list(dict.fromkeys(self._walk(module)))
+
+    def _walk(self, module: str) -> Iterator[Path]:
+        modules = (self.root / "lib/modules" / self.release / "kernel").rglob("*.ko")
+        found = next(path for path in modules if path.stem.replace("-", "_") == module)
+        names = subprocess.run(
+            ["modinfo", "-F", "depends", str(found)], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in filter(None, names.split(",")):
+            yield from self._walk(name)
+        yield found
+
+
+def kernels() -> list[str]:
+    """Releases whose headers are installed, of Debian's plain amd64 flavour."""
+    prefix = "linux-headers-"
+    found = (path.name.removeprefix(prefix) for path in Path("/usr/src").glob(f"{prefix}*-amd64"))
+    return sorted(name for name in found if not name.endswith(("-cloud-amd64", "-rt-amd64")))
+
+
+def get_kernel(release: str) -> Kernel:
+    """Fetch and unpack the image's package, once. Skips the test where that cannot be."""
+    kernel = Kernel(release, Path(f"/usr/src/linux-headers-{release}"), CACHE / release)
+    if kernel.image.is_file():
+        return kernel
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for needed in ("apt-get", "dpkg-deb", "modinfo"):
+        if not shutil.which(needed):
+            pytest.skip(f"no {needed} here, to get Debian's kernel with")
+    package = f"linux-image-{release}"
+    command = ["apt-get", "-qq", "download", package]
+    fetched = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, check=False)
+    archives = sorted(CACHE.glob(f"{package}_*.deb"))
+    if fetched.returncode or not archives:
+        pytest.skip(f"apt-get download {package}: {fetched.stderr.strip()}")
+    unpacked = CACHE / f"{release}.new"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    subprocess.run(["dpkg-deb", "-x", str(archives[-1]), str(unpacked)], check=True)
+    for module in unpacked.rglob("*.ko.xz"):
+        subprocess.run(["xz", "-d", str(module)], check=True)
+    unpacked.rename(kernel.root)
+    archives[-1].unlink()
+    return kernel
+
+
+def build_module(kernel: Kernel) -> tuple[Path, str]:
+    """veneer.ko for a kernel, and everything that the build said."""
+    command = ["make", "--no-print-directory", "-C", str(HOST), f"KDIR={kernel.headers}", f"BUILD={BUILD}"]
+    built = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert built.returncode == 0, built.stdout
+    return BUILD / f"linux-{kernel.release}" / "veneer.ko", built.stdout
+
+
+def build_init(directory: Path) -> Path:
+    """The program that tests the module."""
+    program = directory / "init"
+    sources = [str(path) for path in sorted(HERE.glob("*.c"))]
+    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", str(program)]
+    built = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def _entry(number: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    """One file of a cpio archive in the "newc" format, which the kernel unpacks (its buffer-format.rst)."""
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+    header = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
+    return header + b"\0" * (-len(header) % 4) + data + b"\0" * (-len(data) % 4)
+
+
+def initramfs(init: Path, module: Path, kvm: list[Path]) -> bytes:
+    """The only file system of the machine, uncompressed."""
+    directories = ("dev", "proc", "sys", "modules", "modules/kvm")
+    files = {"init": init, "modules/veneer.ko": module}
+    files |= {f"modules/kvm/{index}.ko": path for index, path in enumerate(kvm)}
+    parts = [_entry(index, name, stat.S_IFDIR | 0o755) for index, name in enumerate(directories, 1)]
+    parts.append(_entry(100, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)))
+    for index, (name, path) in enumerate(files.items(), 200):
+        parts.append(_entry(index, name, stat.S_IFREG | 0o755, path.read_bytes()))
+    parts.append(_entry(0, "TRAILER!!!", 0))
+    return b"".join(parts)
+
+
+def strip(module: Path, directory: Path) -> Path:
+    """A copy without debugging information, so that the machine needs less memory and time to start."""
+    stripped = directory / "veneer.ko"
+    subprocess.run(["strip", "--strip-debug", "-o", str(stripped), str(module)], check=True)
+    return stripped

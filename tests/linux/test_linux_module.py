@@ -1,0 +1,104 @@
+"""veneer.ko in stock Debian kernels: it builds without a warning, and a busy Linux does not notice it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import linux_machine
+
+TESTS = (
+    "insert",
+    "kvm-first",
+    "bad-requests",
+    "only-root",
+    "load",
+    "kvm-while-loaded",
+    "cycles",
+    "memory",
+    "hotplug",
+    "remove-while-loaded",
+    "suspend",
+    "reboot-while-loaded",
+)
+TIMEOUT = 240.0
+"""Seconds; on an idle machine with two cores it takes about 30."""
+
+RELEASES = linux_machine.kernels() or [
+    pytest.param("none", marks=pytest.mark.skip("no kernel headers here: apt-get install linux-headers-amd64"))
+]
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def kernel(request: pytest.FixtureRequest) -> linux_machine.Kernel:
+    return linux_machine.get_kernel(request.param)
+
+
+def test_module_builds_without_a_warning(kernel: linux_machine.Kernel) -> None:
+    shutil.rmtree(linux_machine.BUILD / f"linux-{kernel.release}", ignore_errors=True)
+    module, said = linux_machine.build_module(kernel)
+    assert module.is_file()
+    assert not re.search(r"warning|objtool|modpost:|skipping", said, re.IGNORECASE), said
+    _, said = linux_machine.build_module(kernel)
+    assert said == "", "there was nothing to do"
+
+
+def test_module_sections_are_pages_of_their_own(kernel: linux_machine.Kernel) -> None:
+    module, _ = linux_machine.build_module(kernel)
+    command = ["readelf", "--wide", "--sections", str(module)]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in (r"\.noinstr\.text", r"\.veneer\.rodata", r"\.veneer\.data"):
+        found = re.search(rf"{name} +(?:PROGBITS|NOBITS) +\w+ \w+ (\w+) .* (\d+)$", table, re.MULTILINE)
+        assert found, table
+        assert int(found[1], 16) % 4096 == 0
+        assert found[2] == "4096"
+    # The kernel patches what these sections point to, and host mode is not to be patched.
+    command = ["readelf", "--wide", "--relocs", str(module)]
+    relocations = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for block in relocations.split("Relocation section '")[1:]:
+        if re.match(r"\.rela\.?(\w+_sites|altinstructions|smp_locks|ibt_endbr_seal|__\w+)'", block):
+            assert ".noinstr.text" not in block
+
+
+def run_qemu(kernel: linux_machine.Kernel, tmp_path: Path, cpu: str, cpus: int, append: str = "") -> str:
+    if not shutil.which("qemu-system-x86_64"):
+        pytest.skip("no qemu-system-x86_64 here")
+    module, _ = linux_machine.build_module(kernel)
+    init = linux_machine.build_init(tmp_path)
+    kvm = kernel.with_dependencies("kvm_amd")
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(linux_machine.initramfs(init, linux_machine.strip(module, tmp_path), kvm))
+    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", str(cpus), "-m", "512"]
+    command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
+    command += ["-kernel", str(kernel.image), "-initrd", str(initrd), "-append"]
+    command += [f"console=ttyS0 tsc=reliable quiet panic=-1 suspend.pm_test_delay=0 {append}"]
+    try:
+        run = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"not done after {TIMEOUT:.0f} s:\n{(late.stdout or b'').decode(errors='replace')}")
+    return run.stdout + run.stderr
+
+
+def expect_all(output: str) -> None:
+    for test in TESTS:
+        assert re.search(rf"^ok {test}\r?$", output, re.MULTILINE), output
+    # The last one is seen in what follows it: Veneer left before the machine went down.
+    assert "veneer: unloaded" in output.split("ok reboot-while-loaded")[1], output
+
+
+def test_busy_linux_does_not_notice(kernel: linux_machine.Kernel, tmp_path: Path) -> None:
+    expect_all(run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4))
+
+
+def test_five_level_paging(tmp_path: Path) -> None:
+    """The direct map is where four levels do not reach, and nested tables have five levels as well."""
+    if RELEASES[-1] not in linux_machine.kernels():
+        pytest.skip("no kernel headers here: apt-get install linux-headers-amd64")
+    kernel = linux_machine.get_kernel(linux_machine.kernels()[-1])
+    expect_all(run_qemu(kernel, tmp_path, "EPYC,+svm,+npt,+la57", 2, "cycles=10"))
