@@ -117,9 +117,10 @@ def _make(command: list[str], progress: Callable[[str], None], name: str) -> Non
     if query.returncode == 0:
         return
     progress(f"building the bare image of {name}")
+    # Silent: a failure shows the compiler's words, not its command lines.
     # A session of its own: Ctrl-C reaches us alone, and we end make and its compilers.
     process = subprocess.Popen(
-        command,
+        [*command, "--silent"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
