@@ -118,17 +118,13 @@ def physical(probe):
     return walk
 
 
-# The sender (whose scratch area is rsi) sends r12 NMIs to every other CPU, one after the other; the others
-# run through CPUID, counting, until it says stop. A receiver that came round _PASSES times since the local
-# APIC took the NMI has taken it as well. Scratch area: 0 rounds, 8 APIC id, 12 ready, 16 stop.
+# The sender (whose scratch area is rsi) sends r12 NMIs to all other CPUs, one after the other; the others run
+# through CPUID, counting, until it says stop. A CPU that came round _PASSES times since the local APICs took
+# the NMI has taken it as well. Scratch area: 0 rounds, 8 ready, 16 stop, 0x100 how far the others have to get.
 _NMI_STORM = """
+    mov dword ptr [rdi + 8], 1
     cmp rdi, rsi
     je sender
-    mov eax, 1
-    cpuid
-    shr ebx, 24
-    mov [rdi + 8], ebx
-    mov dword ptr [rdi + 12], 1
     again: xor eax, eax
     cpuid
     inc qword ptr [rdi]
@@ -136,36 +132,48 @@ _NMI_STORM = """
     je again
     jmp over
     sender: mov r10, r15
-    mov r9, r13
-    each: cmp r10, rdi
-    je next
+    mov r9d, r13d
     ready: pause
-    cmp dword ptr [r10 + 12], 0
+    cmp dword ptr [r10 + 8], 0
     je ready
-    mov ebp, r12d
-    send: mov eax, [r10 + 8]
-    shl eax, 24
-    mov [r8 + 0x310], eax
-    mov dword ptr [r8 + 0x300], 0x4400
+    add r10, r14
+    dec r9d
+    jnz ready
+    send: mov dword ptr [r8 + 0x300], 0xc4400
     accepted: pause
     test dword ptr [r8 + 0x300], 0x1000
     jnz accepted
-    mov r11, [r10]
-    add r11, {passes}
+    mov r10, r15
+    mov r9d, r13d
+    lea r11, [rdi + 0x100]
+    mark: mov rax, [r10]
+    add rax, {passes}
+    mov [r11], rax
+    add r10, r14
+    add r11, 8
+    dec r9d
+    jnz mark
     xor eax, eax
     cpuid
+    mov r10, r15
+    mov r9d, r13d
+    lea r11, [rdi + 0x100]
+    wait: cmp r10, rdi
+    je next
+    mov rax, [r11]
     taken: pause
-    cmp [r10], r11
+    cmp [r10], rax
     jb taken
-    dec ebp
-    jnz send
     next: add r10, r14
+    add r11, 8
     dec r9d
-    jnz each
+    jnz wait
+    dec r12d
+    jnz send
     mov dword ptr [rdi + 16], 1
     over: nop
 """
-_PASSES = 24
+_PASSES = 16
 _LOCAL_APIC = 0xFEE00000
 
 
