@@ -120,7 +120,7 @@ def physical(probe):
 
 # The sender (whose scratch area is rsi) sends r12 NMIs to all other CPUs, one after the other; the others run
 # through CPUID, counting, until it says stop. A CPU that came round _PASSES times since the local APICs took
-# the NMI has taken it as well. Scratch area: 0 rounds, 8 ready, 16 stop, 0x100 how far the others have to get.
+# the NMI has taken it as well. Scratch area: 0 rounds, 8 ready, 16 stop, 0x100 how far the others must get.
 _NMI_STORM = """
     mov dword ptr [rdi + 8], 1
     cmp rdi, rsi
