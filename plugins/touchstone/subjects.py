@@ -10,6 +10,12 @@
 
     [deploy.bare]             # for targets that boot the bare OS: the directory that holds subject.mk
     directory = "."
+
+    [deploy.linux]            # for targets that run Linux: docs/adding-a-subject.md
+    sources = "."
+    build = "make KDIR={headers} BUILD={build}"
+    files = "veneer.ko"
+    load = "..."              # and other shell commands
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from touchstone.tomlfile import TomlError, TomlFile, describe, did_you_mean
 Claim = str | int | bool
 
 MAX_UNSIGNED = 2**64 - 1
+LINUX_NEEDS = ("sources", "build", "files", "present", "insert", "remove", "load", "unload", "query")
+LINUX_MAY_HAVE = ("exits", "trace")
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,8 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
         place = ("deploy", kind)
         table = file.table(value, place)
         options[kind] = {key: file.text(table, key, place) for key in table}
+        if kind == "linux":
+            _check_linux(file, table, place)
         if kind != "bare":
             continue
         file.known(table, place, ("directory",))
@@ -120,3 +130,13 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
             text = f"there is no subject.mk in {bare}, so it cannot be linked into the bare OS"
             file.error((*place, "directory"), text)
     return bare, options
+
+
+def _check_linux(file: TomlFile, table: Mapping[str, Any], place: tuple[str, ...]) -> None:
+    file.known(table, place, LINUX_NEEDS + LINUX_MAY_HAVE)
+    for key in LINUX_NEEDS:
+        if key not in table:
+            file.text(table, key, place)
+    sources = table.get("sources")
+    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+        file.error((*place, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
