@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boxes
+import paramiko
+import pytest
+
+from touchstone.drivers.linux_machine import LinuxMachine
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxMachine]:
+    """A box that has booted. Whoever spoils it restores it."""
+    machine = boxes.a_machine(tmp_path_factory.mktemp("logs"))
+    try:
+        machine.start(boxes.say)
+        yield machine
+    finally:
+        machine.stop()
+        assert machine.pid is None
+
+
+@pytest.fixture
+def box(machine: LinuxMachine) -> Iterator[paramiko.SSHClient]:
+    """A login on a box as it was after its boot."""
+    machine.restore(boxes.say)
+    with boxes.login(machine) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def built(machine: LinuxMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with the agent's module and program for the box's kernel."""
+    directory = tmp_path_factory.mktemp("agent")
+    boxes.build_agent(machine, directory)
+    return directory
+
+
+@pytest.fixture
+def agent_box(box: paramiko.SSHClient, built: Path) -> paramiko.SSHClient:
+    """A login on a box with the agent's module loaded, and its program in /tmp."""
+    boxes.put(box, built / "touchstone_agent.ko", built / "touchstone-agent")
+    boxes.run(box, "insmod /tmp/touchstone_agent.ko && dmesg -C")
+    return box
