@@ -1,0 +1,236 @@
+"""What is put on a box, how it is built for its kernel, and how it gets there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
+
+from touchstone.drivers.build import LOCK_TIMEOUT, repository_root
+from touchstone.machine.driver import InfrastructureError
+
+Progress = Callable[[str], None]
+COMMANDS = ("present", "insert", "remove", "load", "unload", "query", "exits", "trace")
+"""Shell commands that a subject's ``[deploy.linux]`` may name."""
+MODULES = Path("/lib/modules")
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """A subject, or the agent: sources, how to build files of them for a kernel, and commands for the box.
+
+    In ``build`` and ``files``, ``{release}`` is the kernel's release; in ``build``, ``{headers}`` is where
+    modules for it are built against and ``{build}`` an empty directory for what is built. In commands,
+    ``{directory}`` is where the files are on the box; ``load`` may have ``{option}``, ``exits`` ``{cpu}``,
+    ``trace`` ``{cpu}`` and ``{count}``.
+    """
+
+    name: str
+    title: str
+    sources: Path
+    build: str
+    """Shell command, run in a copy of ``sources``."""
+    files: tuple[str, ...]
+    """What it makes, relative to ``{build}``."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, name: str, **values: str) -> str:
+        """A command with its values. InfrastructureError if the subject names none."""
+        text = self.commands.get(name)
+        if text is None:
+            raise InfrastructureError(f"[deploy.linux] of {self.title} names no command {name!r}")
+        return substitute(text, values)
+
+    def file_names(self, release: str) -> list[str]:
+        """Names of the files, as they are called on the box."""
+        return [PurePosixPath(substitute(name, {"release": release})).name for name in self.files]
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """Put values for ``{key}``, quoted for the shell; other braces are the shell's."""
+    for key, value in values.items():
+        text = text.replace("{" + key + "}", shlex.quote(value))
+    return text
+
+
+def the_agent(root: Path | None = None) -> Deployable:
+    """The agent of this checkout."""
+    return Deployable(
+        name="agent",
+        title="the agent",
+        sources=(root or repository_root()) / "targets" / "agent",
+        build="make -C linux KDIR={headers} BUILD={build}",
+        files=("touchstone_agent.ko", "touchstone-agent"),
+        commands={
+            "present": "test -e /sys/module/touchstone_agent",
+            "insert": "insmod {directory}/touchstone_agent.ko",
+            "remove": "rmmod touchstone_agent",
+            "run": "exec {directory}/touchstone-agent",
+        },
+    )
+
+
+def a_subject(name: str, title: str, file: Path, table: Mapping[str, str]) -> Deployable:
+    """A subject as the ``[deploy.linux]`` of its file describes it."""
+    return Deployable(
+        name=name,
+        title=title,
+        sources=(file.parent / table["sources"]).resolve(),
+        build=table["build"],
+        files=tuple(table["files"].split()),
+        commands={key: value for key, value in table.items() if key in COMMANDS},
+    )
+
+
+def source_files(sources: Path) -> Iterator[Path]:
+    """The files of a source directory in a fixed order, without hidden and generated ones."""
+    for directory, names, files in os.walk(sources):
+        names[:] = sorted(name for name in names if not name.startswith((".", "__pycache__")))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield Path(directory) / name
+
+
+class Workshop:
+    """Builds for a kernel what is not in the cache already: ``build/linux/RELEASE/NAME-HASH/``."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+
+    def place(self, what: Deployable, release: str, version: str) -> Path:
+        """Where the files are, or would be, that fit these sources and this very kernel."""
+        digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
+        count = 0
+        for path in source_files(what.sources):
+            digest.update(f"{path.relative_to(what.sources)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            count += 1
+        if not count:
+            raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
+        return self._cache / release / f"{what.name}-{digest.hexdigest()[:16]}"
+
+    def provide(
+        self,
+        what: Deployable,
+        release: str,
+        version: str,
+        make: Callable[[Path], None],
+        progress: Progress,
+    ) -> list[Path]:
+        """The files: from the cache, or made now by ``make``, which fills an empty directory with them.
+
+        One maker at a time; the others take what it made.
+        """
+        place = self.place(what, release, version)
+        names = what.file_names(release)
+        found = [place / name for name in names]
+        if all(path.is_file() for path in found):
+            return found
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._cache / ".lock", progress):
+            if all(path.is_file() for path in found):
+                return found
+            new = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
+            try:
+                make(new)
+                for name in names:
+                    if not (new / name).is_file():
+                        raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
+                shutil.rmtree(place, ignore_errors=True)
+                new.rename(place)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+            _prune(place)
+        return found
+
+
+def headers_here(release: str) -> Path | None:
+    """Where this machine has what modules for a kernel are built against."""
+    path = MODULES / release / "build"
+    return path if (path / "Module.symvers").is_file() else None
+
+
+def build_here(what: Deployable, release: str, headers: Path, into: Path, progress: Progress) -> None:
+    """Build on this machine. InfrastructureError with the compiler's words."""
+    progress(f"building {what.title} for Linux {release}")
+    # In a directory of its own: the kernel's build writes next to sources, and takes no spaces in paths.
+    with tempfile.TemporaryDirectory(prefix="touchstone-build-", dir="/tmp") as name:
+        work = Path(name)
+        for path in source_files(what.sources):
+            copy = work / "src" / path.relative_to(what.sources)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        (work / "build").mkdir()
+        values = {"headers": str(headers), "build": str(work / "build"), "release": release}
+        _run(substitute(what.build, values), work / "src", f"{what.title} for Linux {release}")
+        for pattern in what.files:
+            made = work / "build" / substitute(pattern, {"release": release})
+            if made.is_file():
+                shutil.copy2(made, into / made.name)
+
+
+def _run(command: str, directory: Path, what: str) -> None:
+    # A session of its own: Ctrl-C reaches us alone, and we end make and its compilers.
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")},
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+        raise
+    if process.returncode:
+        raise InfrastructureError(f"building {what} failed:\n{command}\n{tail_of(output)}")
+
+
+def tail_of(output: bytes, most: int = 60) -> str:
+    """The end of what a build said."""
+    lines = output.decode("utf-8", "backslashreplace").strip().splitlines()
+    return "\n".join(lines if len(lines) <= most else ["...", *lines[-most:]])
+
+
+class _locked:
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._lock = FileLock(path)
+        self._progress = progress
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self._progress("waiting for another run that builds modules")
+            try:
+                self._lock.acquire(timeout=LOCK_TIMEOUT)
+            except Timeout:
+                raise InfrastructureError(
+                    f"another run has been building modules for {LOCK_TIMEOUT:g} s ({self._lock.lock_file})"
+                ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _prune(place: Path, keep: int = 3) -> None:
+    """Keep the last few builds of the same thing for the same kernel."""
+    name = place.name.rpartition("-")[0]
+    old = sorted(place.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+    for path in old[:-keep]:
+        if path != place:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,148 @@
+"""The lock on a box: one run at a time, from wherever it comes."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import select
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import paramiko
+
+from touchstone.drivers.ssh_link import LinkLost
+from touchstone.drivers.ssh_root import Root
+from touchstone.machine.driver import InfrastructureError, TargetHung
+
+LOCK = "/run/lock/touchstone"
+PATIENCE = 1800.0
+"""Seconds to wait for another run."""
+BEAT = 15.0
+"""Seconds between signs of life of the holder."""
+SILENCE = 90
+"""Seconds without one after which the box lets the lock go: the network went, and sshd has not noticed."""
+
+# The lock is on the file that descriptor 9 is, and goes with the last process that has it open: this shell.
+# It reads our signs of life from standard input, and ends at its end, which sshd brings about when the
+# connection is gone. A holder of this run that a lost connection left behind is ended, and not waited for.
+_SCRIPT = r"""
+lock=@LOCK@ who=@WHO@ token=@TOKEN@
+umask 022
+exec 9<>"$lock" || exit 73
+if ! flock -n 9; then
+    read -r held pid rest <"$lock"
+    if [ "$held" = "$token" ] && [ "$pid" -gt 1 ] 2>/dev/null; then
+        kill "$pid"
+    else
+        echo "busy $rest"
+    fi
+    flock -w @PATIENCE@ 9 || exit 75
+fi
+echo "$token $$ $who, since $(date -u '+%F %T') UTC" >"$lock"
+echo held
+while [ -n "$(timeout @SILENCE@ head -c 1 9>&-)" ]; do :; done
+: >"$lock"
+"""
+
+
+class BoxLock:
+    """Holds a box as long as its channel is open. Made once per run: a run knows its own lock again."""
+
+    def __init__(self, path: str = LOCK, patience: float = PATIENCE) -> None:
+        self._path = path
+        self._patience = patience
+        self._token = secrets.token_hex(8)
+        self._channel: paramiko.Channel | None = None
+        self._stop: threading.Event | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the holder on the box is still there, as far as is known."""
+        return self._channel is not None and not (self._channel.closed or self._channel.eof_received)
+
+    def acquire(self, root: Root, progress: Callable[[str], None]) -> None:
+        """Get the lock; say for whom we wait. InfrastructureError when it takes too long."""
+        self.release()
+        who = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+        script = _SCRIPT
+        for key, value in {
+            "LOCK": self._path,
+            "WHO": who,
+            "TOKEN": self._token,
+            "PATIENCE": f"{max(1, round(self._patience))}",
+            "SILENCE": f"{SILENCE}",
+        }.items():
+            script = script.replace(f"@{key}@", shlex.quote(value))
+        shown = root.link.address.shown
+        channel = root.link.session(root.wrap(script))
+        try:
+            holder = self._await(channel, shown, progress)
+        except BaseException:
+            channel.close()
+            raise
+        if holder:
+            progress(f"{shown} is free now")
+        self._channel = channel
+        stop = self._stop = threading.Event()
+        threading.Thread(target=_beat, args=(channel, stop), name="touchstone-lock", daemon=True).start()
+
+    def release(self) -> None:
+        """Let others have it. Safe to repeat."""
+        if self._stop is not None:
+            self._stop.set()
+            self._stop = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _await(self, channel: paramiko.Channel, shown: str, progress: Callable[[str], None]) -> str:
+        """Wait for the word ``held``; who had it until then."""
+        said, holder = b"", ""
+        deadline = time.monotonic() + 30.0
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLIN)
+        while True:
+            ended = channel.closed or channel.eof_received
+            while channel.recv_ready():
+                said += channel.recv(4096)
+            *lines, said = said.split(b"\n")
+            for line in lines:
+                text = line.decode("utf-8", "backslashreplace")
+                if text == "held":
+                    return holder
+                if text.startswith("busy"):
+                    holder = text.removeprefix("busy").strip() or "another run"
+                    progress(f"waiting for {shown}, which is held by {holder}")
+                    deadline = time.monotonic() + self._patience + 30.0
+            if ended:
+                self._refused(channel, shown, holder)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TargetHung(f"{shown} does not say whether it is free")
+            poll.poll(left * 1000)
+
+    def _refused(self, channel: paramiko.Channel, shown: str, holder: str) -> NoReturn:
+        channel.status_event.wait(5.0)
+        status = channel.exit_status
+        if status == 75:
+            raise InfrastructureError(
+                f"{shown} is held by {holder}, and did not become free in {self._patience:g} s"
+            )
+        if status < 0:
+            raise LinkLost(f"the connection to {shown} ended while its lock was asked for")
+        said = channel.recv_stderr(4096).decode("utf-8", "backslashreplace").strip()
+        raise InfrastructureError(f"{shown}: the lock {self._path} cannot be taken (status {status}): {said}")
+
+
+def _beat(channel: paramiko.Channel, stop: threading.Event) -> None:
+    """Tell the box from time to time that its holder lives."""
+    while not stop.wait(BEAT):
+        try:
+            channel.sendall(b".")
+        except OSError:
+            return

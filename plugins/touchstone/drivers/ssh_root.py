@@ -1,0 +1,101 @@
+"""Shell scripts as root on a box, and what there is to know about it before anything else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from touchstone.drivers.ssh_link import Completed, Link
+from touchstone.machine.driver import InfrastructureError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FACTS = r"""
+uid=; while read -r key _ effective _; do [ "$key" = Uid: ] && uid=$effective; done </proc/self/status
+echo "uid=$uid"
+echo "release=$(uname -r)"
+echo "version=$(cat /proc/version)"
+echo "boot=$(cat /proc/sys/kernel/random/boot_id)"
+echo "uptime=$(cat /proc/uptime)"
+"""
+
+
+@dataclass(frozen=True)
+class BoxFacts:
+    """What a box says of itself."""
+
+    release: str
+    """``uname -r``."""
+    version: str
+    """``/proc/version``: who built this very kernel, and when."""
+    boot_id: str
+    """Another one for every boot (random(4))."""
+    uptime: float
+    """Seconds since its boot."""
+    root: bool
+    """We are root there without asking."""
+
+
+def ask_facts(link: Link, timeout: float = 15.0) -> BoxFacts:
+    """Ask a box what it is. InfrastructureError if it is no Linux."""
+    answer = link.run(_FACTS, timeout=timeout)
+    said = dict(line.partition("=")[::2] for line in answer.text.splitlines())
+    try:
+        return BoxFacts(
+            said["release"],
+            said["version"],
+            said["boot"],
+            float(said["uptime"].split()[0]),
+            said["uid"] == "0",
+        )
+    except (KeyError, ValueError, IndexError):
+        raise InfrastructureError(
+            f"{link.address.shown} does not look like a Linux with a shell; it said:"
+            f" {answer.text or answer.complaint!r}"
+        ) from None
+
+
+class Root:
+    """Runs scripts as root over a link: as we are, or through ``sudo -n``."""
+
+    def __init__(self, link: Link, *, root: bool) -> None:
+        self.link = link
+        self.needs_sudo = not root
+
+    def check(self) -> None:
+        """InfrastructureError, with the way out, unless we can be root there."""
+        if not self.needs_sudo:
+            return
+        tried = self.link.run("sudo -n true", timeout=15.0)
+        if tried.status:
+            address = self.link.address
+            raise InfrastructureError(
+                f"modules need root on {address.host}, and {address.user} cannot be root without a password"
+                f" (sudo -n true: {tried.complaint}). Log in as root, or let sudo do it:"
+                f" '{address.user} ALL=(root) NOPASSWD: ALL' in /etc/sudoers.d/touchstone there"
+            )
+
+    def wrap(self, script: str) -> str:
+        """The script as a command for ``Link.session``."""
+        script = f"PATH={PATH}; export PATH\n{script}"
+        return f"exec sudo -n sh -c {shlex.quote(script)}" if self.needs_sudo else script
+
+    def run(
+        self,
+        script: str,
+        *,
+        stdin: bytes = b"",
+        timeout: float = 30.0,
+        on_output: Callable[[bytes], None] = lambda _: None,
+    ) -> Completed:
+        """Run a script to its end, as ``Link.run``."""
+        return self.link.run(self.wrap(script), stdin=stdin, timeout=timeout, on_output=on_output)
+
+    def do(self, script: str, what: str, *, timeout: float = 30.0) -> str:
+        """Run a script that must succeed; its output. InfrastructureError with what it said."""
+        done = self.run(script, timeout=timeout)
+        if done.status:
+            raise InfrastructureError(
+                f"{self.link.address.shown}: {what} failed (status {done.status}): {done.complaint}"
+            )
+        return done.text
