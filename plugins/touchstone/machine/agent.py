@@ -101,6 +101,16 @@ def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
     return {name: registers[name] for name in GPRS}
 
 
+def read_trace(text: str) -> list[str]:
+    """Exits as a subject tells them (``REASON:RIP:INFO,...``), readable: ``cpuid rip=0x100abc info=0x0``."""
+    lines = []
+    for entry in filter(None, text.split(",")):
+        reason, *numbers = entry.split(":")
+        words = [f"{what}=0x{number}" for what, number in zip(("rip", "info"), numbers, strict=False)]
+        lines.append(" ".join([reason, *words]))
+    return lines
+
+
 class AgentClient:
     """Speaks to one agent. Every byte that it reads goes to the log first.
 
@@ -191,15 +201,9 @@ class AgentClient:
         return {name: self._number_in(fields, name, "subject do=exits", 10) for name in fields}
 
     def trace(self, cpu: int, count: int) -> list[str]:
-        """The last exits of a CPU, newest last: ``cpuid rip=0x100abc info=0x0``."""
+        """The last exits of a CPU, newest last."""
         pairs = [("do", "trace"), ("cpu", str(cpu)), ("n", str(count))]
-        text = self._ask("subject", pairs, REPLY_TIMEOUT).fields.get("exits", "")
-        lines = []
-        for entry in filter(None, text.split(",")):
-            reason, *numbers = entry.split(":")
-            words = [f"{what}=0x{number}" for what, number in zip(("rip", "info"), numbers, strict=False)]
-            lines.append(" ".join([reason, *words]))
-        return lines
+        return read_trace(self._ask("subject", pairs, REPLY_TIMEOUT).fields.get("exits", ""))
 
     def forget(self) -> None:
         """The machine is being reset: whatever it began to say will not be finished, nothing of it counts."""

@@ -1,0 +1,509 @@
+"""A box with Linux, over SSH: the agent and the subject are put on it, used, and taken away again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from touchstone.drivers.base import AgentDriver, Progress
+from touchstone.drivers.ssh_boxes import Box
+from touchstone.drivers.ssh_channel import SshChannel
+from touchstone.drivers.ssh_console import Console, KernelLog, find_panic, read_kernel_log, read_pstore
+from touchstone.drivers.ssh_deploy import Deployable, Workshop, build_here, headers_here
+from touchstone.drivers.ssh_install import BASES, Installation, sweep
+from touchstone.drivers.ssh_link import Link, LinkLost, NoConnection
+from touchstone.drivers.ssh_lock import LOCK, PATIENCE, BoxLock
+from touchstone.drivers.ssh_root import BoxFacts, Root, ask_facts
+from touchstone.drivers.ssh_settings import BOOT_TIMEOUT
+from touchstone.drivers.ssh_shell import RootShell
+from touchstone.drivers.ssh_upload import build_there
+from touchstone.machine.agent import LOAD_TIMEOUT, REPLY_TIMEOUT, AgentClient, read_trace
+from touchstone.machine.driver import (
+    AgentRefused,
+    Autopsy,
+    InfrastructureError,
+    TargetDied,
+    TargetError,
+    TargetHung,
+    TargetInfo,
+)
+from touchstone.machine.settings import TargetSettings
+
+T = TypeVar("T")
+READY_TIMEOUT = 30.0
+"""Seconds from the start of the agent's program to its ``ready``."""
+KNOCK_TIMEOUT = 15.0
+"""Seconds in which a box whose connection ended is given the chance to answer again."""
+TOLD_EVERY = 10.0
+_ERROR = re.compile(r"error -(\d+) ?(.*)")
+_REBOOT = """
+echo 1 >/proc/sys/kernel/sysrq
+timeout 10 sync
+echo u >/proc/sysrq-trigger
+echo b >/proc/sysrq-trigger
+reboot -f
+"""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are, and how long to wait for them; tests have their own."""
+
+    lock: str = LOCK
+    bases: Sequence[str] = BASES
+    lock_timeout: float = PATIENCE
+    boot_timeout: float = BOOT_TIMEOUT
+
+
+class SshDriver(AgentDriver):
+    """One box. See ``touchstone.machine.driver.Driver`` for what the methods promise."""
+
+    def __init__(
+        self,
+        settings: TargetSettings,
+        box: Box,
+        agent: Deployable,
+        subject: Deployable | None,
+        workshop: Workshop,
+        log_directory: Path,
+        places: Places | None = None,
+    ) -> None:
+        """Contacts nothing."""
+        super().__init__(settings, _no_image, log_directory)
+        self._box = box
+        self._agent = agent
+        self._subject = subject
+        self._workshop = workshop
+        self._places = places or Places()
+        self._link: Link | None = None
+        self._lock = BoxLock(self._places.lock, self._places.lock_timeout)
+        self._facts: BoxFacts | None = None
+        self._installation: Installation | None = None
+        self._channel: SshChannel | None = None
+        self._shell: RootShell | None = None
+        self._console: Console | None = None
+        self._kernel_log: Console | None = None
+        self._asked_at = 0
+        self._rebooted = False
+        """The box was seen in another boot than the one that we were in."""
+
+    # --- the life of a box in our hands
+
+    def start(self, progress: Progress) -> TargetInfo:
+        """See Driver."""
+        if self._link is not None:
+            return self.reset(progress)
+        try:
+            self._box.start(progress)
+            self._console = self._box.console()
+            self._link = Link(self._box.address(), self.settings.timeout_factor)
+            return self._settle(progress)
+        except TargetError as error:
+            text = self._failure(error)
+            self.stop()
+            raise InfrastructureError(text) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def reset(self, progress: Progress) -> TargetInfo:
+        """See Driver. A box that lives keeps its boot; one that died or hangs is reset."""
+        if self._link is None:
+            return self.start(progress)
+        try:
+            if isinstance(self._lost, TargetDied | TargetHung):
+                self._drop_agent()
+                self._revive(progress, self._link)
+            return self._settle(progress)
+        except TargetError as error:
+            self._lost = error
+            raise InfrastructureError(self._failure(error)) from error
+
+    def stop(self) -> None:
+        """See Driver. What cannot be taken back now is taken back by the next run."""
+        self._drop_agent()
+        link, self._link = self._link, None
+        try:
+            if link is not None and self._installation is not None and not self._box.disposable:
+                self._take_back(link)
+        finally:
+            self._installation = None
+            self._lock.release()
+            if link is not None:
+                link.close()
+            if self._console is not None:
+                self._collect()
+                self._console.close()
+                self._console = None
+            self._box.stop()
+            self._facts = None
+
+    # --- the subject
+
+    def load(self, option: str | None = None) -> None:
+        """See Driver."""
+
+        def do(subject: Deployable) -> None:
+            if option and "{option}" not in subject.commands.get("load", ""):
+                raise AgentRefused(
+                    "EINVAL", f"{subject.title} on Linux takes no option, {option!r} was given"
+                )
+            assert self._installation is not None
+            self._installation.insert(subject)
+            self._command("load", LOAD_TIMEOUT, option=option or "")
+
+        self._ask(lambda _: do(self._the_subject()))
+
+    def unload(self) -> None:
+        """See Driver."""
+        self._ask(lambda _: self._command("unload", LOAD_TIMEOUT))
+
+    def query(self) -> Mapping[str, str]:
+        """See Driver."""
+
+        def do(subject: Deployable) -> Mapping[str, str]:
+            assert self._installation is not None
+            if subject.name not in self._installation.inserted:
+                return {"loaded": "0", "name": subject.name}
+            return self._command("query", REPLY_TIMEOUT)
+
+        return self._ask(lambda _: do(self._the_subject()))
+
+    def exits(self, cpu: int) -> Mapping[str, int]:
+        """See Driver."""
+        said = self._ask(lambda _: self._command("exits", REPLY_TIMEOUT, cpu=str(cpu)))
+        try:
+            return {name: int(value) for name, value in said.items()}
+        except ValueError:
+            raise InfrastructureError(
+                f"the exit counters of CPU {cpu} are no numbers: {dict(said)}"
+            ) from None
+
+    def trace(self, cpu: int, count: int) -> list[str]:
+        """See Driver."""
+        said = self._ask(lambda _: self._command("trace", REPLY_TIMEOUT, cpu=str(cpu), count=str(count)))
+        return read_trace(said.get("exits", ""))
+
+    def inject_nmi(self) -> None:
+        """See Driver."""
+        self._ask(lambda _: self._box.inject_nmi())
+
+    # --- evidence
+
+    def serial_mark(self) -> int:
+        """See Driver."""
+        self._collect()
+        return self._log.mark()
+
+    def serial_since(self, mark: int) -> str:
+        """See Driver. The console, or the kernel log, and what the agent said between them."""
+        self._collect()
+        return self._log.since(mark)
+
+    def autopsy(self) -> Autopsy:
+        """See Driver."""
+        notes: list[str] = []
+        self._collect()
+        reason = str(self._lost or "the target is running")
+        try:
+            if (found := self._box.autopsy()) is not None:
+                return Autopsy(
+                    reason=f"{reason}; {found.reason}" if found.reason not in reason else reason,
+                    registers=found.registers,
+                    backtraces=found.backtraces,
+                    serial=self._log.tail(),
+                    emulator_log=found.emulator_log,
+                    notes=found.notes,
+                )
+            notes.append("a box cannot be stopped and looked into: no registers, no backtrace")
+            if self._rebooted and self._link is not None and self._facts is not None:
+                kept = read_pstore(self._root(self._link, self._facts))
+                notes.append(
+                    "what its kernel left in persistent memory (pstore) is at the end of the log"
+                    if kept
+                    else "its kernel left nothing in persistent memory (pstore)"
+                )
+                self._log.append(kept.encode())
+            if self._console is None:
+                notes.append("the inventory names no console: the log is the kernel's, as far as it got out")
+        except Exception as error:  # evidence must never cost the verdict that it is meant for
+            notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
+        return Autopsy(reason=reason, serial=self._log.tail(), notes=tuple(notes))
+
+    # --- requests
+
+    def _ask(self, request: Callable[[AgentClient], T]) -> T:
+        self._collect()
+        self._asked_at = self._log.mark()
+        if self._client is not None and self._lost is None and not self._lock.held and self._is_open():
+            self._lost = InfrastructureError(f"the lock on {self.name} was lost: another run may be using it")
+            raise self._lost
+        try:
+            return super()._ask(request)
+        except (TargetDied, TargetHung) as error:
+            self._lost = self._judge(error)
+            raise self._lost from error
+
+    def _is_open(self) -> bool:
+        return self._link is not None and self._link.alive
+
+    def _the_subject(self) -> Deployable:
+        if self._subject is None:
+            raise AgentRefused("ENODEV", "there is no hypervisor in this run")
+        return self._subject
+
+    def _command(self, name: str, timeout: float, **values: str) -> Mapping[str, str]:
+        """Run one of the subject's commands on the box, and read its answer: ``ok key=value ...``."""
+        subject = self._the_subject()
+        assert self._link is not None
+        assert self._facts is not None
+        assert self._installation is not None
+        if name not in subject.commands:
+            raise AgentRefused("ENOSYS", f"[deploy.linux] of {subject.title} names no command {name!r}")
+        script = self._installation.command(subject, name, **values)
+        if self._shell is None:
+            self._shell = RootShell(self._root(self._link, self._facts), self.settings.timeout_factor)
+        done = self._shell.run(script, timeout)
+        first = done.text.partition("\n")[0]
+        if refused := _ERROR.match(first):
+            code = errno.errorcode.get(int(refused[1]), refused[1])
+            raise AgentRefused(code, refused[2])
+        if done.status:
+            raise AgentRefused("EIO", f"{name}: status {done.status}: {done.complaint}")
+        return dict(word.partition("=")[::2] for word in first.split() if "=" in word)
+
+    def _judge(self, error: TargetDied | TargetHung) -> TargetError:
+        """Did the box die, does it hang, or was it only the way there?"""
+        assert self._link is not None
+        assert self._facts is not None
+        self._collect()
+        if death := self._box.death():
+            return TargetDied(death)
+        if panic := find_panic(self._log.since(self._asked_at)):
+            return TargetDied(f"the kernel of {self.name} is lost: {panic}")
+        status = self._channel.status(0.0) if self._channel else None
+        try:
+            now = self._knock(self._link, KNOCK_TIMEOUT)
+        except NoConnection as away:
+            if away.refused:
+                return InfrastructureError(
+                    f"{error}, and {away} Its kernel refuses connections, so it lives; sshd does not."
+                )
+            return TargetHung(f"{error}, and the box does not answer over SSH either: {away}")
+        except InfrastructureError as other:
+            return other
+        except TargetError as silent:
+            return TargetHung(f"{error}, and the box does not answer over SSH either: {silent}")
+        root = self._root(self._link, now)
+        if now.boot_id != self._facts.boot_id:
+            self._rebooted = True
+            panic = find_panic(read_pstore(root))
+            return TargetDied(f"{self.name} has rebooted" + (f": {panic}" if panic else ""))
+        if panic := find_panic(read_kernel_log(root, self._facts.uptime)):
+            return TargetDied(f"the kernel of {self.name} reported: {panic}")
+        if isinstance(error, TargetHung):
+            return TargetHung(f"{error}; the box itself answers over SSH")
+        if status is not None and self._channel is not None:
+            said = self._channel.complaint()
+            return InfrastructureError(f"the agent's program ended with status {status}: {said}".rstrip(": "))
+        return InfrastructureError(
+            f"the connection to {self.name} was lost; the box lives, in the same boot: the network, or sshd"
+        )
+
+    # --- the way there
+
+    def _root(self, link: Link, facts: BoxFacts) -> Root:
+        return Root(link, root=facts.root)
+
+    def _knock(self, link: Link, patience: float) -> BoxFacts:
+        """What the box says now, over this connection or a new one. NoConnection when the time is over."""
+        deadline = time.monotonic() + patience * self.settings.timeout_factor
+        if link.alive:
+            with contextlib.suppress(TargetDied, TargetHung):
+                return ask_facts(link, 5.0)
+        pause = 0.1
+        while True:
+            try:
+                link.open()
+                return ask_facts(link, 10.0)
+            except (NoConnection, TargetDied, TargetHung):
+                if time.monotonic() + pause >= deadline:
+                    raise
+            time.sleep(pause)  # nothing tells us when sshd will listen
+            pause = min(pause * 1.5, 2.0)
+
+    def _settle(self, progress: Progress) -> TargetInfo:
+        """From a box that is on to an agent that answers."""
+        link = self._link
+        assert link is not None
+        self._drop_agent()
+        self._lost = None
+        before, self._facts = self._facts, None
+        if not link.alive:
+            progress(f"connecting to {link.address.shown}")
+            link.open()
+        facts = ask_facts(link)
+        root = self._root(link, facts)
+        root.check()
+        if before is not None and before.boot_id != facts.boot_id:
+            self._installation = None
+        if not self._lock.held:
+            self._lock.acquire(root, progress)
+            self._forget_lost_directory(link)
+        parts = [self._agent, *([self._subject] if self._subject else [])]
+        if self._installation is None:
+            sweep(root, progress, self._places.bases)
+            self._installation = Installation.make(root, parts, progress, self._places.bases)
+        else:
+            self._installation.undo()
+        self._facts = facts
+        self._rebooted = False
+        for part in parts:
+            self._installation.put(self._provide(part, facts, progress))
+        if self._console is None and not self._box.disposable:
+            self._kernel_log = KernelLog(root)
+        self._installation.insert(self._agent)
+        progress(f"starting the agent on {link.address.host}")
+        self._channel = SshChannel(link.session(root.wrap(self._installation.agent(self._agent))))
+        if (fd := self._box.death_fd()) is not None:
+            self._channel.watch(fd, self._on_death)
+        self._client = AgentClient(self._channel, self._log, self.settings.timeout_factor)
+        return self._greet(self._client, READY_TIMEOUT)
+
+    def _greet(self, client: AgentClient, timeout: float) -> TargetInfo:
+        client.wait_ready(timeout * self.settings.timeout_factor)
+        info = client.hello()
+        for what, said, found in (
+            ("vendor", self.settings.vendor, info.vendor),
+            ("cpus", self.settings.cpus, info.cpus),
+        ):
+            if said != found:
+                raise InfrastructureError(
+                    f"the inventory says {what} = {said} of {self.name}, but it has {found}"
+                )
+        return info
+
+    def _forget_lost_directory(self, link: Link) -> None:
+        """While nobody held the lock, another run may have taken our directory for a dead run's."""
+        if self._installation is None:
+            return
+        if link.run(f"test -f {self._installation.directory}/undo").status:
+            self._installation = None
+
+    def _provide(self, part: Deployable, facts: BoxFacts, progress: Progress) -> list[Path]:
+        def make(into: Path) -> None:
+            headers = self._box.headers(facts.release, progress) or headers_here(facts.release)
+            if headers is not None:
+                build_here(part, facts.release, headers, into, progress)
+            else:
+                assert self._link is not None
+                assert self._installation is not None
+                directory = self._installation.directory
+                build_there(self._link, part, facts.release, directory, into, progress)
+
+        return self._workshop.provide(part, facts.release, facts.version, make, progress)
+
+    def _revive(self, progress: Progress, link: Link) -> None:
+        """Bring a box back that died or hangs: into a new boot, or to its snapshot."""
+        before = self._facts
+        if self._box.bring_back(progress):
+            link.close()
+            if self._box.disposable:
+                self._facts, self._installation = None, None
+                return
+        elif not self._rebooted:
+            self._reboot(link, progress)
+        if before is not None:
+            self._await_boot(link, before.boot_id, progress)
+
+    def _reboot(self, link: Link, progress: Progress) -> None:
+        """Ask it to reboot, if it still listens. It does not go down in order: something in it is broken."""
+        try:
+            now = self._knock(link, 2.0)
+            if self._facts is not None and now.boot_id != self._facts.boot_id:
+                return
+            progress(f"rebooting {self.name}")
+            link.session(self._root(link, now).wrap(_REBOOT))
+        except (NoConnection, TargetDied, TargetHung):
+            progress(f"{self.name} has no power control, and does not answer: waiting for it")
+
+    def _await_boot(self, link: Link, before: str, progress: Progress) -> None:
+        began = told = time.monotonic()
+        deadline = began + self._places.boot_timeout * self.settings.timeout_factor
+        progress(f"waiting for {self.name} to boot")
+        while True:
+            with contextlib.suppress(NoConnection, TargetDied, TargetHung):
+                if self._knock(link, 1.0).boot_id != before:
+                    return
+                link.close()  # it is still going down
+            now = time.monotonic()
+            if now > deadline:
+                raise InfrastructureError(
+                    f"{self.name} did not come back in {now - began:.0f} s: reset it by hand, and give its"
+                    " entry of the inventory a power control (power-reset, ipmi or qmp)"
+                )
+            if now - told >= TOLD_EVERY:
+                told = now
+                progress(f"waiting for {self.name} to boot ({now - began:.0f} s)")
+            time.sleep(0.2)  # nothing tells us when sshd will listen
+
+    def _take_back(self, link: Link) -> None:
+        """Restore the box to what we found. The log says what went wrong: we are on our way out."""
+        assert self._installation is not None
+        try:
+            if not link.alive:
+                link.open()
+            now = ask_facts(link)
+            root = self._root(link, now)
+            if not self._lock.held:
+                self._lock.acquire(root, lambda _: None)
+                self._forget_lost_directory(link)
+            if self._installation is not None:
+                self._installation.remove()
+        except TargetError as error:
+            text = f"{self.name} keeps what this run put there until the next run: {error}"
+            self._log.append(f"\n{text}\n".encode())
+
+    def _drop_agent(self) -> None:
+        self._client = None
+        self._collect()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+        if self._kernel_log is not None:
+            self._kernel_log.close()
+            self._kernel_log = None
+
+    def _collect(self) -> None:
+        for source in (self._console, self._kernel_log):
+            if source is not None and (data := source.collect()):
+                self._log.append(data)
+
+    def _on_death(self) -> None:
+        raise TargetDied(self._box.death())
+
+    def _failure(self, error: TargetError) -> str:
+        said = self._channel.complaint() if self._channel else ""
+        self._collect()
+        parts = [str(error)]
+        if said:
+            parts.append(f"the agent's program said: {said}")
+        if isinstance(error, TargetDied | TargetHung) and (tail := self._log.tail(2000)):
+            parts.append(f"end of the log:\n{tail}")
+        return "\n".join(parts)
+
+
+def _no_image(progress: Progress) -> NoReturn:
+    raise InfrastructureError("a box boots its own Linux, no image of ours")
+
+
+__all__ = ["LinkLost", "Places", "SshDriver"]

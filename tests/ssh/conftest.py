@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lab import Lab
+from sshd import Sshd, find_sshd, why_no_namespaces
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Skip, with the reason, where no box of our own can be had."""
+    found = find_sshd()
+    if isinstance(found, str):
+        pytest.skip(found)
+    if why := why_no_namespaces():
+        pytest.skip(why)
+
+
+@pytest.fixture
+def box(possible: None, tmp_path: Path) -> Iterator[Sshd]:
+    """A box that runs."""
+    box = Sshd(tmp_path / "box")
+    box.start()
+    yield box
+    box.stop()
+
+
+@pytest.fixture
+def lab(box: Sshd, tmp_path: Path) -> Iterator[Lab]:
+    """A box, and drivers for it."""
+    lab = Lab(box, tmp_path)
+    yield lab
+    lab.close()
+
+
+__all__ = ["replace"]

@@ -1,0 +1,217 @@
+"""OpenSSH's own sshd as a box of ours: in namespaces of its own, with its own /run, boot id and dmesg."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import paramiko
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")
+_START = r"""
+set -e
+mount -t proc proc /proc
+mount --bind "$1/run" /run
+mount --bind "$1/sbin" /usr/local/sbin
+mount --bind "$1/passwd" /etc/passwd
+mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
+mount -t tmpfs -o size=96k,mode=755 tmpfs "$1/small"
+"$2" -D -e -f "$1/sshd_config" &
+exec sleep infinity
+"""
+_CONFIG = """
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {home}/host_key
+AuthorizedKeysFile {home}/authorized_keys
+StrictModes no
+PidFile none
+UsePAM no
+UseDNS no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+MaxStartups 100
+MaxSessions 100
+Subsystem sftp internal-sftp
+"""
+
+
+def find_sshd() -> tuple[Path, Path | None] | str:
+    """sshd and where its libraries are, or why there is none. Debian's package is unpacked, not installed."""
+    installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    if installed:
+        return Path(installed), None
+    root = REPOSITORY / "build" / "downloads" / "openssh"
+    sshd, libraries = root / "usr/sbin/sshd", root / "usr/lib/x86_64-linux-gnu"
+    if not sshd.is_file():
+        if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+            return "no sshd (install openssh-server)"
+        new = root.with_name(f"openssh.{os.getpid()}")
+        new.mkdir(parents=True)
+        fetched = subprocess.run(
+            ["apt-get", "download", *PACKAGES], cwd=new, capture_output=True, check=False
+        )
+        if fetched.returncode:
+            shutil.rmtree(new)
+            return f"no sshd, and none to be had: {fetched.stderr.decode().strip()}"
+        for package in new.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(new)], check=True)
+            package.unlink()
+        try:
+            new.rename(root)
+        except OSError:  # another run was faster
+            shutil.rmtree(new)
+    return sshd, libraries
+
+
+def why_no_namespaces() -> str:
+    """Why a private /run, /proc and tmpfs cannot be had, or nothing."""
+    if os.geteuid() != 0:
+        return "a box of its own needs root, for mount namespaces"
+    tried = subprocess.run(
+        ["unshare", "-m", "-p", "-f", "--kill-child", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        check=False,
+    )
+    return f"unshare: {tried.stderr.decode().strip()}" if tried.returncode else ""
+
+
+class Sshd:
+    """One box. ``run`` and ``small`` are its /run and a file system of 96 KiB, seen from here."""
+
+    def __init__(self, home: Path) -> None:
+        found = find_sshd()
+        assert not isinstance(found, str), found
+        self.program, self._libraries = found
+        self.home = home
+        self.port = _free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.run = home / "run"
+        self.small = home / "small"
+        self.modules = home / "modules"
+        for directory in (self.run / "sshd", self.run / "lock", home / "sbin", self.small, self.modules):
+            directory.mkdir(parents=True)
+        self.run.chmod(0o755)
+        (home / "root").mkdir()
+        (home / "passwd").write_text(
+            f"root:x:0:0:root:{home}/root:/bin/sh\n"
+            f"visitor:x:{os.getuid() + 4711}:65534::{home}/root:/bin/sh\n"
+            "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+        )
+        (home / "kmsg").touch()
+        self.set_boot_id("00000000-0000-4000-8000-000000000001")
+        self.tool("dmesg", f'[ "$1" ] && exec tail -n +1 -f {home}/kmsg\nexec cat {home}/kmsg\n')
+        self.key = home / "id"
+        key = make_key(self.key)
+        (home / "authorized_keys").write_text(f"{key.get_name()} {key.get_base64()}\n")
+        self.host_key = make_key(home / "host_key")
+        (home / "sshd_config").write_text(_CONFIG.format(port=self.port, home=home))
+
+    def tool(self, name: str, script: str) -> None:
+        """Put a program of our own in front of the box's."""
+        path = self.home / "sbin" / name
+        path.write_text(f"#!/bin/sh\n{script}")
+        path.chmod(0o755)
+
+    def set_boot_id(self, text: str) -> None:
+        """It has "rebooted"."""
+        (self.home / "boot_id").write_text(f"{text}\n")
+
+    def new_host_key(self) -> None:
+        """It has been "installed anew"."""
+        self.host_key = make_key(self.home / "host_key")
+
+    def start(self) -> None:
+        # --kill-child: all that runs in the box ends with it.
+        box = ["unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", _START, "sh"]
+        self.process = self._spawn([*box, self.home, self.program])
+        self._await()
+
+    def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
+        environment = dict(os.environ)
+        if self._libraries is not None:
+            environment["LD_LIBRARY_PATH"] = str(self._libraries)
+        with (self.home / "sshd.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def _await(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 5).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, (self.home / "sshd.log").read_text()
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Pull its plug: everything that runs in it is killed."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def kill_sshd(self) -> None:
+        """Kill every sshd. The box lives on, and what was started from their sessions."""
+        for pid in self.processes():
+            if Path(os.readlink(f"/proc/{pid}/exe")).name == "sshd":
+                os.kill(pid, signal.SIGKILL)
+
+    def start_sshd(self) -> None:
+        """Start sshd again in the box that lives."""
+        init = self.processes()[0]
+        self._spawn(
+            ["nsenter", "-t", str(init), "-m", "-p", self.program, "-e", "-f", self.home / "sshd_config"]
+        )
+        self._await()
+
+    def processes(self) -> list[int]:
+        """Process ids, as seen from here, of all that runs in the box."""
+        assert self.process is not None
+        found, waiting = [], [self.process.pid]
+        while waiting:
+            pid = waiting.pop()
+            children = [
+                int(p.name)
+                for p in Path("/proc").iterdir()
+                if p.name.isdigit() and _parent(int(p.name)) == pid
+            ]
+            found += children
+            waiting += children
+        return found
+
+
+def make_key(path: Path) -> paramiko.PKey:
+    """A new key pair in a file."""
+    path.unlink(missing_ok=True)
+    key = paramiko.ECDSAKey.generate()
+    key.write_private_key_file(str(path))
+    path.chmod(0o600)
+    return key
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return -1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
