@@ -210,9 +210,11 @@ class Prober:
             registers: Start values: numbers, or Operand addresses.
         """
         __tracebackhide__ = True
-        caller = inspect.stack()[1]
+        here = inspect.currentframe()  # inspect.stack() would look for the source of every frame there is
+        assert here is not None
+        assert here.f_back is not None
         lines = tuple(line for line in text.splitlines() if line.strip())
-        place = Source(Path(caller.filename), caller.lineno, 1)
+        place = Source(Path(here.f_back.f_code.co_filename), here.f_back.f_lineno, 1)
         code = self._run.plan.assemble(Body(lines, (place,) * len(lines)))
         request = ProbeRequest(
             code=code.data,
