@@ -41,7 +41,7 @@ esac
 """
 
 TOOLS = (
-    "awk basename bash bochs cat cp cut dirname flock env grep id ld ln make mkdir mv nproc printf "
+    "awk basename bash bochs cat cp cut dirname flock env grep ld ln make mkdir mv nproc printf "
     "qemu-system-x86_64 rm rmdir sh sha256sum sleep touch tr true"
 )
 
@@ -70,8 +70,13 @@ class Checkout:
         self._script(base / "python3", PYTHON)
 
     def _script(self, path: Path, text: str) -> None:
+        path.unlink(missing_ok=True)  # never write through a link into the system's own directories
         path.write_text(text)
         path.chmod(0o755)
+
+    def become(self, uid: int) -> None:
+        """From here on, ``id -u`` says this."""
+        self._script(self.bin / "id", f"#!/bin/sh\necho {uid}\n")
 
     def without_gcc(self) -> None:
         """From here on there is no gcc, and an apt-get that can install it once it has package lists."""
@@ -80,7 +85,7 @@ class Checkout:
             (self.bin / tool).symlink_to(shutil.which(tool) or pytest.fail(f"{tool} is missing here"))
         for name in ("apt-get", "apt-cache", "dpkg"):
             self._script(self.bin / name, APT)
-        self._script(self.bin / "id", "#!/bin/sh\necho 0\n")
+        self.become(0)
         self.env["PATH"] = str(self.bin)
 
     def command(self, *arguments: str) -> list[str]:
@@ -253,7 +258,7 @@ def test_package_lists_that_are_there_are_not_fetched_again(checkout):
 
 def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout):
     checkout.without_gcc()
-    (checkout.bin / "id").write_text("#!/bin/sh\necho 1000\n")
+    checkout.become(1000)
     done = checkout.run("true")
     assert done.returncode == 1
     assert "have root run 'apt-get install --no-install-recommends gcc'" in done.stderr
@@ -261,7 +266,7 @@ def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout):
 
 def test_emulators_can_be_done_without(checkout):
     checkout.without_gcc()
-    (checkout.bin / "id").write_text("#!/bin/sh\necho 1000\n")
+    checkout.become(1000)
     (checkout.bin / "gcc").symlink_to(checkout.env["REAL_GCC"])
     (checkout.bin / "qemu-system-x86_64").unlink()
     done = checkout.run("true")
