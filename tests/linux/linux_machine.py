@@ -81,9 +81,7 @@ def get_kernel(release: str) -> Kernel:
 def build_module(kernel: Kernel) -> tuple[Path, str]:
     """veneer.ko for a kernel, and everything that the build said."""
     command = ["make", "--no-print-directory", "-C", str(HOST), f"KDIR={kernel.headers}", f"BUILD={BUILD}"]
-    built = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    built = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert built.returncode == 0, built.stdout
     return BUILD / f"linux-{kernel.release}" / "veneer.ko", built.stdout
 

@@ -201,19 +201,27 @@ static void test_kvm_first(void)
 	remove_kvm();
 }
 
-/* What /proc/cpuinfo says of every CPU, as often as there are CPUs. */
-static int count_virtualization_flags(void)
+/* How many CPUs have a feature, by /proc/cpuinfo. */
+static int count_cpu_flag(const char *flag)
 {
 	char line[8192];
 	int found = 0;
 	FILE *file = fopen("/proc/cpuinfo", "r");
 
 	CHECK(file);
-	while (fgets(line, sizeof(line), file))
-		found += !strncmp(line, "flags", 5) &&
-			 (strstr(line, " svm ") || strstr(line, " vmx "));
+	while (fgets(line, sizeof(line), file)) {
+		if (strncmp(line, "flags", 5))
+			continue;
+		for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n"))
+			found += !strcmp(word, flag);
+	}
 	fclose(file);
 	return found;
+}
+
+static int count_virtualization_flags(void)
+{
+	return count_cpu_flag("svm") + count_cpu_flag("vmx");
 }
 
 static void test_bad_requests(void)
@@ -480,7 +488,8 @@ int main(int argc, char **argv)
 		cycles = atoi(getenv("cycles"));
 	(void)argc;
 	(void)argv;
-	printf("# %d CPUs\n", online_cpus());
+	printf("# %d CPUs, %d levels of page tables\n", online_cpus(),
+	       count_cpu_flag("la57") ? 5 : 4);
 	/* The load is there to be disturbed, not to disturb. */
 	CHECK(!setpriority(PRIO_PROCESS, 0, -20));
 	/* What happened before us is not Veneer's doing. */
