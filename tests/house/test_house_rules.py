@@ -91,7 +91,11 @@ def test_the_readme_s_files_exist():
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("path", tracked("bootstrap", ".ci/run", "docs/nightly/run", "*.sh"), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    tracked("bootstrap", ".ci/run", "docs/nightly/run", "*.sh"),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_scripts_can_be_run(path):
     assert path.stat().st_mode & 0o111
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
