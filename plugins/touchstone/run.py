@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -23,6 +24,9 @@ from touchstone.session import TargetSession
 from touchstone.subjects import Subject, find_subject
 from touchstone.suite.model import Check
 from touchstone.tomlfile import TomlError
+
+if TYPE_CHECKING:
+    from touchstone.drivers.ssh_deploy import Deployable
 
 
 class Run:
@@ -189,8 +193,24 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
     reason = registry.unavailable(settings)
     if reason:
         raise Unavailable(f"this host cannot run {settings.name}: {reason}")
+    if settings.driver == "ssh":
+        part = _for_linux(subject, settings)
+        return registry.make_box_driver(settings, part, log_directory(config.rootpath))
     if not subject.absent and subject.bare is None:
         raise InfrastructureError(
             f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
         )
     return registry.make_driver(settings, subject.bare, log_directory(config.rootpath))
+
+
+def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
+    """How a subject gets into a running Linux. InfrastructureError if its file does not say."""
+    from touchstone.drivers.ssh_deploy import a_subject  # noqa: PLC0415
+
+    if subject.absent:
+        return None
+    if subject.path is None or "linux" not in subject.options:
+        raise InfrastructureError(
+            f"{subject.path} has no [deploy.linux], so {subject.title} cannot be put on {settings.name}"
+        )
+    return a_subject(subject.name, subject.title, subject.path, subject.options["linux"])

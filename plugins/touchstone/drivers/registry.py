@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from touchstone.drivers.base import ImageProvider
-from touchstone.drivers.build import BareImage, build_bare
+from touchstone.drivers.build import BareImage, build_bare, repository_root
 from touchstone.machine.driver import Driver
 from touchstone.machine.settings import SettingsError, TargetSettings
 
-DRIVERS = ("bochs", "qemu")
+if TYPE_CHECKING:
+    from touchstone.drivers.ssh_deploy import Deployable
+
+DRIVERS = ("bochs", "qemu", "ssh")
 """Names of the drivers, as the inventory writes them."""
 
 
@@ -28,6 +32,14 @@ def validate(settings: TargetSettings) -> None:
         from touchstone.drivers import bochs  # noqa: PLC0415
 
         bochs.read_settings(settings)
+    elif settings.driver == "ssh" and is_virtual(settings):
+        from touchstone.drivers import ssh_virtual  # noqa: PLC0415
+
+        ssh_virtual.read_settings(settings)
+    elif settings.driver == "ssh":
+        from touchstone.drivers import ssh_settings  # noqa: PLC0415
+
+        ssh_settings.read_settings(settings)
     else:
         raise SettingsError("driver", f"{settings.driver!r} is none of {', '.join(DRIVERS)}")
 
@@ -47,6 +59,33 @@ def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_
     from touchstone.drivers.bochs import BochsDriver  # noqa: PLC0415
 
     return BochsDriver(settings, provide, log_directory)
+
+
+def make_box_driver(
+    settings: TargetSettings, subject: Deployable | None, log_directory: Path, root: Path | None = None
+) -> Driver:
+    """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
+    from touchstone.drivers import ssh, ssh_boxes, ssh_deploy, ssh_settings  # noqa: PLC0415
+
+    validate(settings)
+    root = root or repository_root()
+    box: ssh_boxes.Box
+    places = ssh.Places()
+    if is_virtual(settings):
+        from touchstone.drivers import ssh_virtual  # noqa: PLC0415
+
+        box = ssh_virtual.VirtualBox(settings, log_directory)
+    else:
+        said = ssh_settings.read_settings(settings)
+        box = ssh_boxes.RackBox(said.address, said.power, said.console, said.headers)
+        places = ssh.Places(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
+    workshop = ssh_deploy.Workshop(root / "build" / "linux")
+    return ssh.SshDriver(settings, box, ssh_deploy.the_agent(root), subject, workshop, log_directory, places)
+
+
+def is_virtual(settings: TargetSettings) -> bool:
+    """Whether a box is one that we make and start ourselves."""
+    return "image" in settings.options
 
 
 def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lambda _: None) -> str:

@@ -21,7 +21,6 @@ from touchstone.drivers.ssh_link import Link, LinkLost, NoConnection
 from touchstone.drivers.ssh_lock import LOCK, PATIENCE, BoxLock
 from touchstone.drivers.ssh_root import BoxFacts, Root, ask_facts
 from touchstone.drivers.ssh_settings import BOOT_TIMEOUT
-from touchstone.drivers.ssh_shell import RootShell
 from touchstone.drivers.ssh_upload import build_there
 from touchstone.machine.agent import LOAD_TIMEOUT, REPLY_TIMEOUT, AgentClient, read_trace
 from touchstone.machine.driver import (
@@ -86,7 +85,7 @@ class SshDriver(AgentDriver):
         self._facts: BoxFacts | None = None
         self._installation: Installation | None = None
         self._channel: SshChannel | None = None
-        self._shell: RootShell | None = None
+        self._root: Root | None = None
         self._console: Console | None = None
         self._kernel_log: Console | None = None
         self._asked_at = 0
@@ -135,6 +134,9 @@ class SshDriver(AgentDriver):
         finally:
             self._installation = None
             self._lock.release()
+            if self._root is not None:
+                self._root.close()
+                self._root = None
             if link is not None:
                 link.close()
             if self._console is not None:
@@ -223,7 +225,7 @@ class SshDriver(AgentDriver):
                 )
             notes.append("a box cannot be stopped and looked into: no registers, no backtrace")
             if self._rebooted and self._link is not None and self._facts is not None:
-                kept = read_pstore(self._root(self._link, self._facts))
+                kept = read_pstore(self._root_on(self._link, self._facts))
                 notes.append(
                     "what its kernel left in persistent memory (pstore) is at the end of the log"
                     if kept
@@ -267,9 +269,7 @@ class SshDriver(AgentDriver):
         if name not in subject.commands:
             raise AgentRefused("ENOSYS", f"[deploy.linux] of {subject.title} names no command {name!r}")
         script = self._installation.command(subject, name, **values)
-        if self._shell is None:
-            self._shell = RootShell(self._root(self._link, self._facts), self.settings.timeout_factor)
-        done = self._shell.run(script, timeout)
+        done = self._root_on(self._link, self._facts).run(script, timeout=timeout)
         first = done.text.partition("\n")[0]
         if refused := _ERROR.match(first):
             code = errno.errorcode.get(int(refused[1]), refused[1])
@@ -300,7 +300,7 @@ class SshDriver(AgentDriver):
             return other
         except TargetError as silent:
             return TargetHung(f"{error}, and the box does not answer over SSH either: {silent}")
-        root = self._root(self._link, now)
+        root = self._root_on(self._link, now)
         if now.boot_id != self._facts.boot_id:
             self._rebooted = True
             panic = find_panic(read_pstore(root))
@@ -318,8 +318,10 @@ class SshDriver(AgentDriver):
 
     # --- the way there
 
-    def _root(self, link: Link, facts: BoxFacts) -> Root:
-        return Root(link, root=facts.root)
+    def _root_on(self, link: Link, facts: BoxFacts) -> Root:
+        if self._root is None or self._root.link is not link:
+            self._root = Root(link, root=facts.root)
+        return self._root
 
     def _knock(self, link: Link, patience: float) -> BoxFacts:
         """What the box says now, over this connection or a new one. NoConnection when the time is over."""
@@ -349,7 +351,7 @@ class SshDriver(AgentDriver):
             progress(f"connecting to {link.address.shown}")
             link.open()
         facts = ask_facts(link)
-        root = self._root(link, facts)
+        root = self._root_on(link, facts)
         root.check()
         if before is not None and before.boot_id != facts.boot_id:
             self._installation = None
@@ -429,7 +431,7 @@ class SshDriver(AgentDriver):
             if self._facts is not None and now.boot_id != self._facts.boot_id:
                 return
             progress(f"rebooting {self.name}")
-            link.session(self._root(link, now).wrap(_REBOOT))
+            link.session(self._root_on(link, now).wrap(_REBOOT))
         except (NoConnection, TargetDied, TargetHung):
             progress(f"{self.name} has no power control, and does not answer: waiting for it")
 
@@ -460,7 +462,7 @@ class SshDriver(AgentDriver):
             if not link.alive:
                 link.open()
             now = ask_facts(link)
-            root = self._root(link, now)
+            root = self._root_on(link, now)
             if not self._lock.held:
                 self._lock.acquire(root, lambda _: None)
                 self._forget_lost_directory(link)
@@ -476,9 +478,6 @@ class SshDriver(AgentDriver):
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        if self._shell is not None:
-            self._shell.close()
-            self._shell = None
         if self._kernel_log is not None:
             self._kernel_log.close()
             self._kernel_log = None

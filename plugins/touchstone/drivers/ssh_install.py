@@ -92,7 +92,7 @@ class Installation:
         self._root = root
         self.directory = directory
         self._parts = parts
-        self._uploader = Uploader(root.link, directory, progress)
+        self._uploader = Uploader(root, directory, progress)
         self.inserted: set[str] = set()
 
     @classmethod
@@ -107,7 +107,7 @@ class Installation:
                     f" take it out first: {part.command('remove')}"
                 )
         shown = root.link.address.shown
-        made = root.link.run(
+        made = root.run_as_user(
             _fill(_MAKE, {"BASES": " ".join(map(shlex.quote, bases)), "NAME": NAME}), timeout=15.0
         )
         if made.status:
@@ -118,11 +118,11 @@ class Installation:
         self = cls(root, made.text, parts, progress)
         script = _fill(_UNDO_HEAD, {"PATH": PATH}) + "".join(map(self._undo_one, reversed(parts)))
         there = shlex.quote(f"{self.directory}/{UNDO}")
-        written = root.link.run(
+        written = root.run_as_user(
             f"cat >{there}.new && mv {there}.new {there}", stdin=f"{script}exit $status\n".encode()
         )
         if written.status:
-            root.link.run(f"rm -rf {shlex.quote(self.directory)}")
+            root.run(f"rm -rf {shlex.quote(self.directory)}")
             raise InfrastructureError(f"{shown}: {self.directory} cannot be written to: {written.complaint}")
         return self
 

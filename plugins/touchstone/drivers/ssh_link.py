@@ -7,7 +7,6 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -67,9 +66,9 @@ class Link:
     """A connection with as many channels as are asked for. Not opened yet; ``open`` and ``close`` at will."""
 
     def __init__(self, address: Address, factor: float = 1.0) -> None:
-        """``factor`` stretches every timeout."""
         self.address = address.resolved()
-        self._factor = factor
+        self.factor = factor
+        """Stretches every timeout."""
         self._client: paramiko.SSHClient | None = None
         self._jumps: list[paramiko.SSHClient] = []
 
@@ -113,8 +112,8 @@ class Link:
     def session(self, command: str) -> paramiko.Channel:
         """Start a command on a channel of its own, without a terminal. LinkLost, TargetHung."""
         try:
-            channel = self.transport.open_session(timeout=CONNECT_TIMEOUT * self._factor)
-            channel.settimeout(CONNECT_TIMEOUT * self._factor)
+            channel = self.transport.open_session(timeout=CONNECT_TIMEOUT * self.factor)
+            channel.settimeout(CONNECT_TIMEOUT * self.factor)
             channel.exec_command(command)
         except TimeoutError:
             raise TargetHung(f"sshd of {self.address.shown} does not answer") from None
@@ -127,16 +126,9 @@ class Link:
             raise LinkLost(f"the connection to {self.address.shown} ended: {error}") from None
         return channel
 
-    def run(
-        self,
-        command: str,
-        *,
-        stdin: bytes = b"",
-        timeout: float = 30.0,
-        on_output: Callable[[bytes], None] = lambda _: None,
-    ) -> Completed:
+    def run(self, command: str, *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
         """Run a command to its end. TargetHung after ``timeout`` seconds (stretched), LinkLost."""
-        deadline = time.monotonic() + timeout * self._factor
+        deadline = time.monotonic() + timeout * self.factor
         channel = self.session(command)
         out, err = bytearray(), bytearray()
         poll = select.poll()
@@ -148,9 +140,7 @@ class Link:
                 # the other is full.
                 got, ended = False, channel.closed or channel.eof_received
                 while channel.recv_ready():
-                    data = channel.recv(READ_SIZE)
-                    on_output(data)
-                    out += data
+                    out += channel.recv(READ_SIZE)
                     got = True
                 while channel.recv_stderr_ready():
                     err += channel.recv_stderr(READ_SIZE)
@@ -169,7 +159,7 @@ class Link:
         except TimeoutError:
             tail = bytes(out[-300:] + err[-300:]).decode("utf-8", "backslashreplace")
             raise TargetHung(
-                f"{command!r} took more than {timeout * self._factor:g} s on {self.address.shown}"
+                f"{command!r} took more than {timeout * self.factor:g} s on {self.address.shown}"
                 + (f"; the last it said: {tail!r}" if tail else "")
             ) from None
         except OSError as error:
@@ -195,7 +185,7 @@ class Link:
         assert client is not None
         channel = client.get_channel()
         assert channel is not None
-        channel.settimeout(60.0 * self._factor)
+        channel.settimeout(60.0 * self.factor)
         return client
 
     def _feed(self, channel: paramiko.Channel, stdin: bytes, deadline: float) -> None:
@@ -219,7 +209,7 @@ class Link:
         return transport is not None and transport.is_active()
 
     def _connect(self, address: Address, through: paramiko.Transport | None) -> paramiko.SSHClient:
-        timeout = CONNECT_TIMEOUT * self._factor
+        timeout = CONNECT_TIMEOUT * self.factor
         keys = HostKeys(address)
         password = address.password()
         for key in address.keys:

@@ -33,6 +33,7 @@ SILENCE = 90
 _SCRIPT = r"""
 lock=@LOCK@ who=@WHO@ token=@TOKEN@
 umask 022
+[ -d "${lock%/*}" ] || mkdir -p "${lock%/*}"
 exec 9<>"$lock" || exit 73
 if ! flock -n 9; then
     read -r held pid rest <"$lock"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from touchstone.drivers.ssh_link import Completed, Link
+from touchstone.drivers.ssh_shell import LastingShell
 from touchstone.machine.driver import InfrastructureError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,6 +61,11 @@ class Root:
     def __init__(self, link: Link, *, root: bool) -> None:
         self.link = link
         self.needs_sudo = not root
+        self._shell = LastingShell(link, self.wrap("exec sh"))
+
+    def close(self) -> None:
+        """End its shell. Safe to repeat."""
+        self._shell.close()
 
     def check(self) -> None:
         """InfrastructureError, with the way out, unless we can be root there."""
@@ -80,16 +85,15 @@ class Root:
         script = f"PATH={PATH}; export PATH\n{script}"
         return f"exec sudo -n sh -c {shlex.quote(script)}" if self.needs_sudo else script
 
-    def run(
-        self,
-        script: str,
-        *,
-        stdin: bytes = b"",
-        timeout: float = 30.0,
-        on_output: Callable[[bytes], None] = lambda _: None,
-    ) -> Completed:
+    def run(self, script: str, *, timeout: float = 30.0) -> Completed:
         """Run a script to its end, as ``Link.run``."""
-        return self.link.run(self.wrap(script), stdin=stdin, timeout=timeout, on_output=on_output)
+        return self._shell.run(script, timeout)
+
+    def run_as_user(self, script: str, *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        """The same as whoever logged in: what SFTP is to write to belongs to the user."""
+        if self.needs_sudo or stdin:
+            return self.link.run(script, stdin=stdin, timeout=timeout)
+        return self.run(script, timeout=timeout)
 
     def do(self, script: str, what: str, *, timeout: float = 30.0) -> str:
         """Run a script that must succeed; its output. InfrastructureError with what it said."""

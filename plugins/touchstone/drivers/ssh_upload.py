@@ -15,6 +15,7 @@ import paramiko
 
 from touchstone.drivers.ssh_deploy import Deployable, source_files, substitute, tail_of
 from touchstone.drivers.ssh_link import Link, LinkLost
+from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
 Progress = Callable[[str], None]
@@ -27,8 +28,9 @@ PART = ".part"
 class Uploader:
     """Puts files into one directory of a box."""
 
-    def __init__(self, link: Link, directory: str, progress: Progress) -> None:
-        self._link = link
+    def __init__(self, root: Root, directory: str, progress: Progress) -> None:
+        self._root = root
+        self._link = root.link
         self._directory = directory
         self._progress = progress
         self.sent: list[str] = []
@@ -83,7 +85,7 @@ class Uploader:
 
     def _sums(self, names: list[str]) -> dict[str, str]:
         quoted = " ".join(shlex.quote(name) for name in names)
-        done = self._link.run(f"cd {shlex.quote(self._directory)} && sha256sum -- {quoted} 2>/dev/null")
+        done = self._root.run(f"cd {shlex.quote(self._directory)} && sha256sum -- {quoted} 2>/dev/null")
         sums = {}
         for line in done.text.splitlines():
             digest, _, name = line.partition(" ")
@@ -96,8 +98,8 @@ class Uploader:
         text = f"{name} ({_amount(size)}) could not be put into {self._directory} of {shown}"
         with contextlib.suppress(Exception):
             where = shlex.quote(self._directory)
-            self._link.run(f"rm -f {where}/{shlex.quote(name + PART)}", timeout=10.0)
-            said = self._link.run(f"df -Pk {where} | tail -n 1", timeout=10.0).text.split()
+            self._root.run(f"rm -f {where}/{shlex.quote(name + PART)}", timeout=10.0)
+            said = self._root.run(f"df -Pk {where} | tail -n 1", timeout=10.0).text.split()
             if len(said) >= 6 and int(said[3]) * 1024 < size + 4096:
                 free = _amount(int(said[3]) * 1024)
                 return f"{text}: its disk is full ({free} free on {said[5]})"

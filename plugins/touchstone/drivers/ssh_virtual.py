@@ -1,0 +1,116 @@
+"""A virtual box: a QEMU machine with a Linux of ours, which is entered over SSH like any other box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
+from touchstone.drivers.linux_machine import LinuxMachine, read_machine
+from touchstone.drivers.linux_recipe import names
+from touchstone.drivers.qemu import OPTIONS as QEMU_OPTIONS
+from touchstone.drivers.ssh_address import Address
+from touchstone.drivers.ssh_console import Console
+from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+Progress = Callable[[str], None]
+OPTIONS: Mapping[str, type] = {"image": str, **QEMU_OPTIONS}
+"""``image``: a recipe in targets/images. The others are those of QEMU's driver."""
+
+
+def read_settings(settings: TargetSettings) -> str:
+    """The image of a virtual box. SettingsError for what it cannot be."""
+    options = {key.replace("-", "_"): value for key, value in settings.options.items()}
+    for key in options:
+        if key not in OPTIONS:
+            raise SettingsError(key, f"a virtual box has no such option; it has {', '.join(sorted(OPTIONS))}")
+    image = options["image"]
+    if not isinstance(image, str) or image not in names():
+        raise SettingsError("image", f"{image!r} is none of {', '.join(names())} in targets/images")
+    read_machine(settings)
+    return image
+
+
+class VirtualBox:
+    """One that we start, and throw away afterwards. See ``Box``."""
+
+    disposable = True
+
+    def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
+        """Starts nothing. QEMU's console has a log of its own; the driver takes over what is in it."""
+        image = read_settings(settings)
+        self._machine = LinuxMachine(
+            settings, lambda progress: build_image(image, progress), log_directory / "console"
+        )
+        self._image: LinuxImage | None = None
+
+    def start(self, progress: Progress) -> None:
+        """See Box."""
+        self._machine.start(progress)
+
+    def stop(self) -> None:
+        """See Box."""
+        self._machine.stop()
+
+    def address(self) -> Address:
+        """See Box."""
+        found = self._machine.address()
+        return Address(
+            found.host,
+            found.port,
+            found.user,
+            keys=(found.key,),
+            fingerprints=(found.host_key,),
+            config=None,
+        )
+
+    def bring_back(self, progress: Progress) -> bool:
+        """See Box. To where it was after its boot."""
+        try:
+            self._machine.restore(progress)
+        except TargetDied as died:
+            raise InfrastructureError(f"it did not come back: {died}") from died
+        return True
+
+    def headers(self, release: str, progress: Progress) -> Path | None:
+        """See Box."""
+        return kernel_headers(self._machine.image, progress)
+
+    def console(self) -> Console | None:
+        """See Box."""
+        return _MachineConsole(self._machine)
+
+    def death(self) -> str:
+        """See Box."""
+        return self._machine.death()
+
+    def death_fd(self) -> int | None:
+        """See Box."""
+        return self._machine.death_fd
+
+    def inject_nmi(self) -> None:
+        """See Box."""
+        self._machine.inject_nmi()
+
+    def autopsy(self) -> Autopsy | None:
+        """See Box."""
+        found = self._machine.autopsy()
+        return replace(found, serial="")
+
+
+class _MachineConsole:
+    def __init__(self, machine: LinuxMachine) -> None:
+        self._machine = machine
+        self._mark = machine.console_mark()
+
+    def collect(self) -> bytes:
+        mark = self._machine.console_mark()
+        if mark == self._mark:
+            return b""
+        text, self._mark = self._machine.console_since(self._mark), mark
+        return text.encode()
+
+    def close(self) -> None:
+        """The machine's own."""
