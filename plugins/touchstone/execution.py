@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from touchstone.items import CheckOnTarget
 from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.oracle import Planned
 from touchstone.outcomes import CaseRun, CheckRecord, Deviation, Infrastructure
 from touchstone.session import Autopsied, TargetSession
@@ -64,38 +66,65 @@ def judge_check(run: Run, place: CheckOnTarget) -> None:
     if not planned:
         raise pytest.skip.Exception("none of its cases applies to this target")
     mark = session.driver.serial_mark()
-    refused: list[str] = []
-    for one in planned:
-        if one.needed and not one.measured and session.phase == "native":
-            session.measure(one)
-        _judge_case(session, record, one, refused)
+    if session.phase == "native":
+        session.measure(one for one in planned if one.needed and not one.measured)
+    possible = [one for one in planned if one.refused is None]
+    ready = list(takewhile(lambda one: _no_oracle(one) is None, possible))
+    requests = [probe_request(record.check, one.case, one.code, session.cpus) for one in ready]
+    counting = session.phase == "loaded" and not session.subject.absent
+    if counting and any(one.case.expect.exits for one in ready):
+        outcomes = None
+    else:
+        outcomes = session.run_many(requests)
+    for one, request in zip(ready, requests, strict=True):
+        _judge_case(session, record, one, request, outcomes)
+    if len(ready) < len(possible):
+        raise Infrastructure(_no_oracle(possible[len(ready)]))
     wrong = [case for case in record.runs if case.differences]
     if wrong:
         cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
         session.evidence(record, list(cpus)[:SHOWN_CPUS], mark)
         raise Deviation(summary(record))
-    if len(refused) == len(planned):
-        raise pytest.skip.Exception(refused[0])
+    if not possible:
+        raise pytest.skip.Exception(
+            f"{session.target.name} has no such state to start from: {planned[0].refused}"
+        )
 
 
-def _judge_case(session: TargetSession, record: CheckRecord, one: Planned, refused: list[str]) -> None:
-    """Run one case and keep what came of it. A target that did not survive ends the check."""
-    assert session.info is not None
-    request = probe_request(record.check, one.case, one.code, session.cpus)
-    case = CaseRun(one.case.label, one.code.data, request, one.case, oracle=one.answers, start=time.time())
+def _no_oracle(one: Planned) -> str | None:
+    """Why a case cannot be judged."""
     if one.failed is not None:
-        raise Infrastructure(f"it has no oracle: {one.failed}")
-    if one.refused is not None:
-        refused.append(f"{session.target.name} has no such state to start from: {one.refused}")
-        return
+        return f"it has no oracle: {one.failed}"
     if one.needed and not one.measured:
-        raise Infrastructure("its oracle was not measured before the subject was loaded")
+        return "its oracle was not measured before the subject was loaded"
+    return None
+
+
+def _judge_case(
+    session: TargetSession,
+    record: CheckRecord,
+    one: Planned,
+    request: ProbeRequest,
+    outcomes: Iterator[list[ProbeResult] | AgentRefused] | None,
+) -> None:
+    """Take the outcome of one case, or run it between two readings of the exit counters, and judge it.
+
+    A target that did not survive ends the check.
+    """
+    case = CaseRun(one.case.label, one.code.data, request, one.case, oracle=one.answers, start=time.time())
     record.runs.append(case)
+    before: Mapping[int, Mapping[str, int]] = {}
+    after: Mapping[int, Mapping[str, int]] = {}
     try:
-        counting = bool(one.case.expect.exits) and session.phase == "loaded" and not session.subject.absent
-        before = _exits(session, request.cpus) if counting else {}
-        case.results = session.run(request)
-        after = _exits(session, request.cpus) if counting else {}
+        if outcomes is None:
+            before = _exits(session, request.cpus)
+            case.results = session.run(request)
+            after = _exits(session, request.cpus)
+        else:
+            outcome = next(outcomes)
+            if isinstance(outcome, AgentRefused):
+                raise outcome
+            case.results = outcome
     except AgentRefused as error:
         case.refused = str(error)
         raise Deviation(
@@ -120,7 +149,7 @@ def _judge_case(session: TargetSession, record: CheckRecord, one: Planned, refus
         one.code,
         case.results,
         case.oracle,
-        case.exits if counting else None,
+        None if outcomes is not None else case.exits,
         session.subject.claims,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -150,6 +150,14 @@ class TargetSession:
         with self.watched():
             return self.driver.run(probe)
 
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """Run probes one after the other: the results of each, or why the agent refused it."""
+        outcomes = self.driver.run_many(probes)
+        for _ in probes:
+            with self.watched():
+                outcome = next(outcomes)
+            yield outcome
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Within it, a target that dies or hangs is autopsied at once, and counts as not reached then."""
@@ -257,21 +265,29 @@ class TargetSession:
             and not one.measured
             and evaluate_all((*one.check.requires, *one.case.requires), self.known).result is not False
         ]
-        for number, one in enumerate(pending, start=1):
-            if number == 1 or number % 50 == 0:
-                self.progress(f"measuring the bare machine's answers: {number} of {len(pending)}")
-            self.measure(one)
+        self.measure(pending)
 
-    def measure(self, one: Planned) -> None:
-        """Measure one oracle, on the bare machine. InfrastructureError when the target does not come back."""
-        try:
-            one.answers = self.run(probe_request(one.check, one.case, one.code, self.cpus))
-        except AgentRefused as error:
-            one.refused = str(error)
-        except Autopsied as error:
-            one.failed = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
-            self.info = self.driver.reset(self.progress)
-            self.phase = "native"
+    def measure(self, cases: Iterable[Planned]) -> None:
+        """Measure oracles, on the bare machine. InfrastructureError when the target does not come back."""
+        left = deque(cases)
+        total = len(left)
+        while left:
+            requests = [probe_request(one.check, one.case, one.code, self.cpus) for one in left]
+            try:
+                for outcome in self.run_many(requests):
+                    if (total - len(left)) % 50 == 0:
+                        self.progress(f"measuring the bare machine's answers: {total - len(left)} of {total}")
+                    one = left.popleft()
+                    if isinstance(outcome, AgentRefused):
+                        one.refused = str(outcome)
+                    else:
+                        one.answers = outcome
+            except Autopsied as error:
+                left.popleft().failed = (
+                    f"its probe does not survive on the bare machine: {error.autopsy.reason}"
+                )
+                self.info = self.driver.reset(self.progress)
+                self.phase = "native"
 
     def _strike(self, phase: Phase, text: str, *, final: bool = False) -> None:
         self.phase = None

@@ -7,7 +7,7 @@ from fake_agent import FakeAgent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from touchstone.machine.agent import AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
+from touchstone.machine.agent import AHEAD, AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import GPRS, Operand, ProbeRequest
@@ -266,6 +266,39 @@ def test_the_refusal_of_one_cpu_leaves_nothing_behind():
         with pytest.raises(AgentRefused, match="state: CPU 0: #GP"):
             client.run(probe)
         assert client.run(CPUID)[0].cpu == 0
+
+
+def test_many_probes_are_sent_ahead_and_answered_in_their_order():
+    held = []
+
+    def reply(request):
+        """Nothing, before the last of those that are sent ahead has come."""
+        refused = request.fields["code"] == "02"
+        held.append(request.answer("code=state text=#GP", "err") if refused else done(request))
+        return b"".join(held) if len(held) == AHEAD else b""
+
+    with reached(reply) as (client, _):
+        probes = [ProbeRequest(code=bytes([number])) for number in range(AHEAD)]
+        outcomes = list(client.run_many(probes))
+        assert [str(one) for one in outcomes if isinstance(one, AgentRefused)] == ["state: #GP"]
+        assert isinstance(outcomes[2], AgentRefused)
+        assert len(outcomes) == AHEAD
+
+
+def test_a_probe_that_is_too_long_is_refused_in_its_turn():
+    probes = [CPUID, ProbeRequest(code=bytes(2048)), CPUID]
+    with reached(done) as (client, agent):
+        kinds = [type(outcome) for outcome in client.run_many(probes)]
+        assert kinds == [list, AgentRefused, list]
+        assert len(agent.requests) == 3  # hello, and two of them
+
+
+def test_the_probe_whose_turn_it_is_is_the_one_that_died():
+    with reached(lambda r: done(r) if r.fields["code"] != "03" else None) as (client, _):
+        outcomes = client.run_many([ProbeRequest(code=bytes([number])) for number in range(8)])
+        assert [next(outcomes)[0].cpu for _ in range(3)] == [0, 0, 0]
+        with pytest.raises(TargetDied):
+            next(outcomes)
 
 
 def test_no_answer_in_time_is_a_hang():

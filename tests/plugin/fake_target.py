@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,13 @@ class FakeDriver:
         if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
             raise AgentRefused("state", "#GP on MOV to CR4")
         return [self.run_on(probe, cpu) for cpu in probe.cpus]
+
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        for probe in probes:
+            try:
+                yield self.run(probe)
+            except AgentRefused as refusal:
+                yield refusal
 
     def run_on(self, probe: ProbeRequest, number: int) -> ProbeResult:
         slot = (USLOT if probe.cpl else SLOT) + number * STRIDE

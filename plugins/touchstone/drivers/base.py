@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from touchstone.drivers.build import BareImage
 from touchstone.machine.agent import AgentClient
-from touchstone.machine.driver import InfrastructureError, TargetDied, TargetError, TargetHung, TargetInfo
+from touchstone.machine.driver import (
+    AgentRefused,
+    InfrastructureError,
+    TargetDied,
+    TargetError,
+    TargetHung,
+    TargetInfo,
+)
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
@@ -85,6 +92,12 @@ class AgentDriver:
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """See Driver."""
         return self._ask(lambda client: client.run(probe))
+
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """See Driver."""
+        outcomes = self._ask(lambda client: client.run_many(probes))
+        for _ in probes:
+            yield self._ask(lambda _: next(outcomes))
 
     def load(self, option: str | None = None) -> None:
         """See Driver."""

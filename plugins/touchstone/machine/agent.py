@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from touchstone.machine import protocol
@@ -23,6 +24,8 @@ LAST_WORDS = 0.1
 """Seconds of silence after which a target that panics has said everything."""
 SEE_BEFORE = "see the line before"
 """``text`` of a panic whose reason is the log line in front of it."""
+AHEAD = 8
+"""Probes that are sent before the first one's answer has come. They wait in the line's buffers."""
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
@@ -168,10 +171,24 @@ class AgentClient:
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """Run a probe; one result per CPU, in the order of ``probe.cpus``."""
-        info = self._reached()
-        answers = self._gather("run", encode_probe(probe), set(probe.cpus), probe.timeout)
-        base = info.uslot if probe.cpl else info.slot
-        return [self._result(probe, cpu, base + cpu * info.stride, answers[cpu].fields) for cpu in probe.cpus]
+        self._reached()
+        return self._results(probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout)))
+
+    def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """See Driver. The target has its next request before we have read the answer to the last one."""
+        self._reached()
+        sent: deque[tuple[ProbeRequest, int | AgentRefused]] = deque()
+        for probe in probes:
+            if len(sent) == AHEAD:
+                yield self._outcome(*sent.popleft())
+            try:
+                number = self._send("run", encode_probe(probe), self._deadline(probe.timeout))
+            except AgentRefused as too_long:
+                sent.append((probe, too_long))
+            else:
+                sent.append((probe, number))
+        while sent:
+            yield self._outcome(*sent.popleft())
 
     def nmi(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
@@ -180,7 +197,9 @@ class AgentClient:
     def counts(self) -> list[int]:
         """NMIs since boot, per CPU."""
         cpus = range(self._reached().cpus)
-        answers = self._gather("counts", [("on", f"{cpu_mask(cpus):x}")], set(cpus), REPLY_TIMEOUT)
+        deadline = self._deadline(REPLY_TIMEOUT)
+        number = self._send("counts", [("on", f"{cpu_mask(cpus):x}")], deadline)
+        answers = self._gather("counts", number, set(cpus), deadline)
         return [self._number_in(answers[cpu].fields, "nmi", "counts", 10) for cpu in cpus]
 
     def load(self, option: str | None = None) -> None:
@@ -215,6 +234,25 @@ class AgentClient:
         if self.info is None or not self._nonce:
             raise InfrastructureError("the agent has not been greeted")
         return self.info
+
+    def _deadline(self, timeout: float) -> float:
+        return time.monotonic() + timeout * self._factor
+
+    def _outcome(self, probe: ProbeRequest, sent: int | AgentRefused) -> list[ProbeResult] | AgentRefused:
+        """The answer to a probe, or its refusal."""
+        if isinstance(sent, AgentRefused):
+            return sent
+        try:
+            return self._results(probe, sent)
+        except AgentRefused as refusal:
+            return refusal
+
+    def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
+        """The answers to a probe that was sent as request ``number``. Its time begins now."""
+        info = self._reached()
+        answers = self._gather("run", number, set(probe.cpus), self._deadline(probe.timeout))
+        base = info.uslot if probe.cpl else info.slot
+        return [self._result(probe, cpu, base + cpu * info.stride, answers[cpu].fields) for cpu in probe.cpus]
 
     def _result(self, probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, str]) -> ProbeResult:
         def number(key: str, base: int = 16) -> int | None:
@@ -252,17 +290,12 @@ class AgentClient:
     def _ask(self, verb: str, pairs: list[tuple[str, str]], timeout: float) -> protocol.Answer:
         """One request, one answer."""
         self._reached()
-        deadline = time.monotonic() + timeout * self._factor
+        deadline = self._deadline(timeout)
         number = self._send(verb, pairs, deadline)
         return self._answer(number, verb, deadline, [])
 
-    def _gather(
-        self, verb: str, pairs: list[tuple[str, str]], cpus: set[int], timeout: float
-    ) -> dict[int, protocol.Answer]:
-        """One request, one answer per CPU. All are read, so that the next request finds none of them."""
-        self._reached()
-        deadline = time.monotonic() + timeout * self._factor
-        number = self._send(verb, pairs, deadline)
+    def _gather(self, verb: str, number: int, cpus: set[int], deadline: float) -> dict[int, protocol.Answer]:
+        """One answer per CPU to a request. All are read, so that the next request finds none of them."""
         answers: dict[int, protocol.Answer] = {}
         damaged: list[str] = []
         while len(answers) < len(cpus):

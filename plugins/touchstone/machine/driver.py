@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,6 +90,13 @@ class Driver(Protocol):
         """Run a probe; one result per CPU, in the order of ``probe.cpus``.
 
         TargetDied, TargetHung, AgentRefused.
+        """
+
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """Run probes one after the other: the results of each, or why the agent refused it.
+
+        The target may be some probes ahead of what was given; TargetDied and TargetHung are the fault of the
+        one whose turn it is.
         """
 
     def load(self, option: str | None = None) -> None:
