@@ -95,8 +95,8 @@ def _report(asked: argparse.Namespace) -> int:
     except OSError as error:
         print(f"touchstone report: error: {error}", file=sys.stderr)
         return 1
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in results.verdicts.most_common())
-    _say(counts)
+    counts = sorted(results.verdicts.items(), key=lambda item: (-item[1], item[0]))
+    _say(", ".join(f"{count} {verdict}" for verdict, count in counts))
     runs = f", {made.runs} run(s) in the history" if made.runs else ""
     _say(f"wrote {made.path} ({made.size / 1e6:.1f} MB{runs})")
     return 0

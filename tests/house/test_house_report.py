@@ -81,7 +81,7 @@ def test_one_file_with_an_environment_per_target_and_categories_by_verdict(resul
     assert "Crash: the target died" in categories
     assert "Deviation: " in categories
     said = capsys.readouterr().err
-    assert "2 conformant, 1 deviation, 1 crash" in said
+    assert "2 conformant, 1 crash, 1 deviation" in said
     assert str(output) in said
 
 
