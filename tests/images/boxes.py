@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
 
 PATIENCE = 60.0
+IMAGE = os.environ.get("TOUCHSTONE_TEST_IMAGE", "debian-12")
 
 
 class Pinned(paramiko.MissingHostKeyPolicy):
@@ -37,7 +39,7 @@ def a_machine(logs: Path, name: str = "linux-test") -> LinuxMachine:
     settings = TargetSettings(
         name, "ssh", "amd", cpus=4, memory_mib=512, cpu_model="EPYC,+svm,+npt", timeout_factor=4.0
     )
-    return LinuxMachine(settings, lambda progress: build_image("debian-12", progress), logs)
+    return LinuxMachine(settings, lambda progress: build_image(IMAGE, progress), logs)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def make(recipe: object, archive: object, directory: Path, progress: object) -> None:
         directories.append(directory)
-        (directory / "image.json").write_text('{"release": "6.1", "host_key": "SHA256:x", "headers": []}')
+        (directory / "image.json").write_text('{"release": "6.1", "host_key": "SHA256:x"}')
 
     monkeypatch.setattr(linux_image, "_make", make)
     return directories

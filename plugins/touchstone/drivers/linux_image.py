@@ -55,8 +55,6 @@ class LinuxImage:
     """Of the kernel, as ``uname -r`` says it."""
     host_key: str
     """Fingerprint of its SSH host key: ``SHA256:...``."""
-    headers: tuple[str, ...]
-    """Packages with what modules for this kernel are built against."""
 
     @property
     def kernel(self) -> Path:
@@ -118,7 +116,9 @@ def kernel_headers(image: LinuxImage, progress: Progress, *, root: Path | None =
             return tree
         recipe = read_recipe(image.name, root)
         archive = Archive(recipe.source, cache / recipe.suite)
-        wanted = [p for p in archive.resolve(image.headers, (), progress) if p.name in image.headers]
+        # Not the compiler that they depend on: this host's own does.
+        found = archive.resolve((f"linux-headers-{image.release}",), (), progress)
+        wanted = [p for p in found if re.match(r"linux-headers-\d|linux-kbuild-", p.name)]
         archive.fetch(wanted, progress)
         progress(f"unpacking the headers of {image.release}")
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=cache))
@@ -142,7 +142,7 @@ def _load(name: str, directory: Path) -> LinuxImage | None:
         said = json.loads((directory / "image.json").read_text())
     except (OSError, ValueError):
         return None
-    return LinuxImage(name, directory, said["release"], said["host_key"], tuple(said["headers"]))
+    return LinuxImage(name, directory, said["release"], said["host_key"])
 
 
 @contextlib.contextmanager
@@ -178,7 +178,6 @@ def _make(recipe: Recipe, archive: Archive, directory: Path, progress: Progress)
             f"{recipe.kernel} of {recipe.suite} depends on {len(kernels)} kernels, not on one"
         )
     release = kernels[0].name.removeprefix("linux-image-")
-    headers = [p for p in archive.resolve((recipe.headers,), (), progress) if _is_headers(p.name)]
     archive.fetch(packages, progress)
     progress(f"making the image {recipe.name}: {len(packages)} packages, Linux {release}")
     root = RootFileSystem()
@@ -203,13 +202,8 @@ def _make(recipe: Recipe, archive: Archive, directory: Path, progress: Progress)
     said = {
         "release": release,
         "host_key": "SHA256:" + base64.b64encode(hashlib.sha256(host_public).digest()).decode().rstrip("="),
-        "headers": [package.name for package in headers],
     }
     (directory / "image.json").write_text(json.dumps(said, indent=1) + "\n")
-
-
-def _is_headers(name: str) -> bool:
-    return bool(re.match(r"linux-headers-\d|linux-kbuild-", name))
 
 
 def _unpack_kernel(root: RootFileSystem, package: Package, modules: set[str]) -> bytes:

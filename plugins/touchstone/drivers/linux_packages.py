@@ -63,8 +63,8 @@ class Archive:
     def __init__(self, source: Source, directory: Path) -> None:
         """Touches nothing yet."""
         self._source = source
-        self._directory = directory
-        self._packages = directory / "packages"
+        self._directory = directory.resolve()  # apt takes a relative one for something below its own
+        self._packages = self._directory / "packages"
         self._fresh = False
 
     def resolve(self, names: Sequence[str], leave_out: Sequence[str], progress: Progress) -> list[Package]:

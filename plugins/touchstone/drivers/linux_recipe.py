@@ -29,7 +29,6 @@ class Recipe:
     security: str
     keyring: str
     kernel: str
-    headers: str
     packages: tuple[str, ...]
     leave_out: tuple[str, ...]
     modules: tuple[str, ...]
