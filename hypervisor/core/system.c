@@ -9,9 +9,13 @@ bool handle_xsetbv(struct vcpu *vcpu)
 	const struct regs *regs = &vcpu->regs;
 
 	/*
-	 * CR4.OSXSAVE was checked before the exit, and CPL should have been (SDM 3C 26.1.1; Bochs does not).
-	 * The value is checked by executing it: XCR0 is the guest's.
+	 * CR4.OSXSAVE and CPL come before the exit (SDM 3C 26.1.1, APM2 15.9), but not in Bochs 2.7 and
+	 * QEMU 10. The value is checked by executing it: XCR0 is the guest's.
 	 */
+	if (!(vcpu->backend->read(vcpu, GUEST_CR4) & CR4_OSXSAVE)) {
+		inject_exception(vcpu, VECTOR_UD, 0);
+		return false;
+	}
 	if (!vcpu->backend->read(vcpu, GUEST_CPL) &&
 	    xsetbv_safe(regs->rcx, (u32)regs->rax | regs->rdx << 32))
 		complete_instruction(vcpu);
@@ -23,6 +27,11 @@ bool handle_xsetbv(struct vcpu *vcpu)
 /* INVD would throw away what Veneer, and other CPUs, have not yet written back. WBINVD is allowed in its place. */
 bool handle_invd(struct vcpu *vcpu)
 {
+	/* CPL comes before the exit, but not in QEMU 10. */
+	if (vcpu->backend->read(vcpu, GUEST_CPL)) {
+		inject_exception(vcpu, VECTOR_GP, 0);
+		return false;
+	}
 	write_back_invalidate();
 	complete_instruction(vcpu);
 	return false;

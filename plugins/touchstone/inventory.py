@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,14 @@ from touchstone.tomlfile import Place, TomlFile, describe, did_you_mean
 
 VENDORS = ("amd", "intel")
 MAX_CPUS = 64
+_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]+(?:\.[0-9]+)*)")
+_COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor")
 _TABLES = ("known-deviations", "unsupported")
@@ -36,10 +45,22 @@ class Waiver:
     until: datetime.date | None = None
     """From this day on it counts no longer."""
     link: str | None = None
+    emulator: str | None = None
+    """Versions of the emulator that it is about: ``< 8``, ``>= 10.1``; None: all."""
 
     def covers(self, check_id: str) -> bool:
         """Whether it is about this check."""
         return self.check == check_id or fnmatchcase(check_id, self.check)
+
+    def concerns(self, version: tuple[int, ...] | None) -> bool:
+        """Whether it is about an emulator of this version; None: a version that is not known."""
+        if self.emulator is None:
+            return True
+        match = _VERSION.fullmatch(self.emulator)
+        if version is None or match is None:
+            return False
+        wanted = tuple(map(int, match[2].split(".")))
+        return _COMPARE[match[1]](version[: len(wanted)], wanted)
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.where})" + (f", {self.link}" if self.link else "")
@@ -59,6 +80,13 @@ class Target:
     """``file:line``."""
     known_deviations: tuple[Waiver, ...] = ()
     unsupported: tuple[Waiver, ...] = ()
+
+    def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
+        """What is known of a check, on an emulator of this version."""
+        for waiver in self.known_deviations:
+            if waiver.covers(check_id) and waiver.concerns(version):
+                return waiver
+        return None
 
     @property
     def name(self) -> str:
@@ -134,7 +162,7 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         title=file.text(table, "title", place, name),
         where=file.where(place),
         known_deviations=_waivers(
-            file, table, place, "known-deviations", ("check", "reason", "until", "link")
+            file, table, place, "known-deviations", ("check", "reason", "until", "link", "emulator")
         ),
         unsupported=_waivers(file, table, place, "unsupported", ("check", "reason", "link")),
     )
@@ -175,6 +203,11 @@ def _waivers(
         ):
             file.error((*entry, "until"), f"until must be a date such as 2027-01-01, not {describe(until)}")
             until = None
+        emulator = file.text(one, "emulator", entry) if "emulator" in one else None
+        if emulator is not None and not _VERSION.fullmatch(emulator):
+            text = f"emulator must be versions such as '>= 10' or '< 8.2', not {describe(emulator)}"
+            file.error((*entry, "emulator"), text)
+            emulator = None
         found.append(
             Waiver(
                 check=file.text(one, "check", entry),
@@ -182,6 +215,7 @@ def _waivers(
                 where=file.where(entry),
                 until=until,
                 link=file.text(one, "link", entry) if "link" in one else None,
+                emulator=emulator,
             )
         )
     return tuple(found)

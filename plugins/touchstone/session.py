@@ -91,6 +91,12 @@ class TargetSession:
     # --- what checks use
 
     @property
+    def emulator(self) -> tuple[int, ...] | None:
+        """Version of the emulator, where the driver knows it."""
+        version: tuple[int, ...] | None = getattr(self._driver, "version", None)
+        return version
+
+    @property
     def driver(self) -> Driver:
         """The started driver."""
         assert self._driver is not None, "the target is started first"

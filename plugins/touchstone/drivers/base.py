@@ -80,6 +80,8 @@ class AgentDriver:
     def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
         """Touches nothing but the log file; the image is made by ``start``."""
         self.name = settings.name
+        self.version: tuple[int, ...] | None = None
+        """Of the emulator, once it was reached, where that is known."""
         self.settings = settings
         self._provide_image = provide_image
         self._image: BareImage | None = None

@@ -146,8 +146,9 @@ class QemuDriver(EmulatorDriver):
         info = self._reach(connection)
         monitor.established(self.boot_timeout)
         self.reach_seconds = time.monotonic() - began
-        if (version := monitor.version()) < OLDEST:
-            raise InfrastructureError(too_old(self._qemu.binary, version))
+        self.version = monitor.version()
+        if self.version < OLDEST:
+            raise InfrastructureError(too_old(self._qemu.binary, self.version))
         return info
 
     def _accelerator(self) -> str:
