@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,3 @@ def lab(box: Sshd, tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(box, tmp_path)
     yield lab
     lab.close()
-
-
-__all__ = ["replace"]

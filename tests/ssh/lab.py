@@ -79,7 +79,7 @@ class Lab:
         self.said: list[str] = []
         self.agent = the_fake_agent(box, directory / "agent-src")
         self.headers = directory / "headers"
-        self.headers.mkdir()
+        self.headers.mkdir(exist_ok=True)
         self.address = Address(
             "127.0.0.1",
             box.port,

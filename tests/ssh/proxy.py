@@ -34,6 +34,7 @@ class Proxy:
             self._cut()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.silent.clear()
         self.cut()
@@ -78,3 +79,4 @@ class Proxy:
         for side in (source, sink):
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
+            side.close()

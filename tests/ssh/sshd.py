@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -107,12 +108,22 @@ class Sshd:
         )
         (home / "kmsg").touch()
         self.set_boot_id("00000000-0000-4000-8000-000000000001")
-        self.tool("dmesg", f'[ "$1" ] && exec tail -n +1 -f {home}/kmsg\nexec cat {home}/kmsg\n')
+        self.tool("dmesg", f'[ "$1" ] && exec tail -n 0 -f {home}/kmsg\nexec cat {home}/kmsg\n')
         self.key = home / "id"
         key = make_key(self.key)
         (home / "authorized_keys").write_text(f"{key.get_name()} {key.get_base64()}\n")
         self.host_key = make_key(home / "host_key")
         (home / "sshd_config").write_text(_CONFIG.format(port=self.port, home=home))
+
+    @classmethod
+    def attach(cls, home: Path, port: int) -> Sshd:
+        """A box that another process started: to get in, not to switch it off."""
+        box = cls.__new__(cls)
+        box.home, box.port, box.process = home, port, None
+        box.run, box.small, box.modules = home / "run", home / "small", home / "modules"
+        box.key = home / "id"
+        box.host_key = paramiko.PKey.from_path(home / "host_key")
+        return box
 
     def tool(self, name: str, script: str) -> None:
         """Put a program of our own in front of the box's."""
@@ -161,9 +172,12 @@ class Sshd:
     def stop(self) -> None:
         """Pull its plug: everything that runs in it is killed."""
         if self.process is not None:
+            init = os.pidfd_open(self.processes()[0])
             self.process.kill()
             self.process.wait()
             self.process = None
+            select.select([init], [], [], 10)  # it is killed after its parent, and the rest before it ends
+            os.close(init)
 
     def kill_sshd(self) -> None:
         """Kill every sshd. The box lives on, and what was started from their sessions."""
@@ -174,9 +188,8 @@ class Sshd:
     def start_sshd(self) -> None:
         """Start sshd again in the box that lives."""
         init = self.processes()[0]
-        self._spawn(
-            ["nsenter", "-t", str(init), "-m", "-p", self.program, "-e", "-f", self.home / "sshd_config"]
-        )
+        inside = ["nsenter", "-t", str(init), "-m", "-p"]
+        self._spawn([*inside, self.program, "-f", self.home / "sshd_config"]).wait()
         self._await()
 
     def processes(self) -> list[int]:

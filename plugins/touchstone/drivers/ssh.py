@@ -88,7 +88,8 @@ class SshDriver(AgentDriver):
         self._root: Root | None = None
         self._console: Console | None = None
         self._kernel_log: Console | None = None
-        self._asked_at = 0
+        self._well_at = 0
+        """Where the log was when the box last answered: a panic is said behind it."""
         self._rebooted = False
         """The box was seen in another boot than the one that we were in."""
 
@@ -241,16 +242,17 @@ class SshDriver(AgentDriver):
     # --- requests
 
     def _ask(self, request: Callable[[AgentClient], T]) -> T:
-        self._collect()
-        self._asked_at = self._log.mark()
         if self._client is not None and self._lost is None and not self._lock.held and self._is_open():
             self._lost = InfrastructureError(f"the lock on {self.name} was lost: another run may be using it")
             raise self._lost
         try:
-            return super()._ask(request)
+            answer = super()._ask(request)
         except (TargetDied, TargetHung) as error:
             self._lost = self._judge(error)
             raise self._lost from error
+        self._collect()
+        self._well_at = self._log.mark()
+        return answer
 
     def _is_open(self) -> bool:
         return self._link is not None and self._link.alive
@@ -283,11 +285,13 @@ class SshDriver(AgentDriver):
         assert self._link is not None
         assert self._facts is not None
         self._collect()
+        link_stands = self._link.alive
         if death := self._box.death():
             return TargetDied(death)
-        if panic := find_panic(self._log.since(self._asked_at)):
+        if panic := find_panic(self._log.since(self._well_at)):
             return TargetDied(f"the kernel of {self.name} is lost: {panic}")
-        status = self._channel.status(0.0) if self._channel else None
+        # The status of a command follows the end of its output.
+        status = self._channel.status(1.0 if link_stands else 0.0) if self._channel else None
         try:
             now = self._knock(self._link, KNOCK_TIMEOUT)
         except NoConnection as away:
@@ -366,8 +370,7 @@ class SshDriver(AgentDriver):
             self._installation.undo()
         self._facts = facts
         self._rebooted = False
-        for part in parts:
-            self._installation.put(self._provide(part, facts, progress))
+        self._installation.put([file for part in parts for file in self._provide(part, facts, progress)])
         if self._console is None and not self._box.disposable:
             self._kernel_log = KernelLog(root)
         self._installation.insert(self._agent)
@@ -376,7 +379,10 @@ class SshDriver(AgentDriver):
         if (fd := self._box.death_fd()) is not None:
             self._channel.watch(fd, self._on_death)
         self._client = AgentClient(self._channel, self._log, self.settings.timeout_factor)
-        return self._greet(self._client, READY_TIMEOUT)
+        info = self._greet(self._client, READY_TIMEOUT)
+        self._collect()
+        self._well_at = self._log.mark()
+        return info
 
     def _greet(self, client: AgentClient, timeout: float) -> TargetInfo:
         client.wait_ready(timeout * self.settings.timeout_factor)

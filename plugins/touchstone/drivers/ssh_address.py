@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import paramiko
-
 from touchstone.machine.driver import InfrastructureError
 
 CONFIG = Path("~/.ssh/config")
@@ -98,6 +96,8 @@ def _lookup(config: Path | None, host: str) -> dict[str, Any]:
         if config != CONFIG:
             raise InfrastructureError(f"{path}: there is no such ssh_config")
         return {}
+    import paramiko  # noqa: PLC0415 - a quarter of a second, for every run whose inventory has a box
+
     try:
         return dict(paramiko.SSHConfig.from_path(str(path)).lookup(host))
     except (OSError, UnicodeDecodeError, paramiko.SSHException, paramiko.ConfigParseError) as error:

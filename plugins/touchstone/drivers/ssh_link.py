@@ -8,9 +8,11 @@ import select
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from touchstone.drivers.ssh_address import Address
 from touchstone.drivers.ssh_hostkeys import HostKeys
@@ -213,8 +215,7 @@ class Link:
         keys = HostKeys(address)
         password = address.password()
         for key in address.keys:
-            if not key.is_file():
-                raise InfrastructureError(f"{key}: there is no such key for {address.shown}")
+            _check_key(key, address)
         wire = self._dial(address, through, timeout)
         client = paramiko.SSHClient()
         keys.prepare(client)
@@ -237,10 +238,14 @@ class Link:
                 look_for_keys=not chosen,
             )
         except BaseException as error:
+            known = self._active(client) and not isinstance(error, paramiko.BadHostKeyException)
             client.close()
             wire.close()
             if isinstance(error, InfrastructureError) or not isinstance(error, Exception):
                 raise
+            if known and isinstance(error, paramiko.SSHException | OSError):
+                # Whatever it was: the box was accepted and still listens, and none of what we offered did.
+                error = paramiko.AuthenticationException(str(error))
             raise self._problem(address, keys, error, password) from None
         transport = client.get_transport()
         assert transport is not None
@@ -274,11 +279,7 @@ class Link:
     ) -> InfrastructureError:
         if isinstance(error, paramiko.BadHostKeyException):
             return InfrastructureError(keys.changed(error.key))
-        if isinstance(error, paramiko.PasswordRequiredException):
-            return InfrastructureError(
-                f"the key for {address.shown} is encrypted: give it to an agent (ssh-add), and name no key"
-            )
-        if isinstance(error, paramiko.AuthenticationException) or "authentication methods" in str(error):
+        if isinstance(error, paramiko.AuthenticationException):
             tried = [str(key) for key in address.keys] or ["the agent's keys and those of ~/.ssh"]
             if password is not None:
                 tried.append(f"the password in {address.password_variable}")
@@ -290,3 +291,17 @@ class Link:
         if password:
             text = text.replace(password, "***")
         return NoConnection(f"no SSH connection to {address.shown}: {text}")
+
+
+def _check_key(path: Path, address: Address) -> None:
+    """InfrastructureError for a private key that cannot be used as it is."""
+    try:
+        paramiko.PKey.from_path(path)
+    except FileNotFoundError:
+        raise InfrastructureError(f"{path}: there is no such key for {address.shown}") from None
+    except (TypeError, paramiko.PasswordRequiredException):
+        raise InfrastructureError(
+            f"{path} is encrypted: give it to an agent (ssh-add {path}), and name no key for {address.shown}"
+        ) from None
+    except (OSError, ValueError, paramiko.SSHException, UnsupportedAlgorithm) as error:
+        raise InfrastructureError(f"{path} is no private key that we can read: {error}") from None
