@@ -58,10 +58,13 @@ def test_every_cpu_has_its_slot_and_all_start_together(agent_box: paramiko.SSHCl
         ids = [result.registers["rbx"] >> 24 for result in in_turn]
         assert sorted(ids) == [0, 1, 2, 3]
         assert len({result.slot for result in in_turn}) == 4
-        # rdtsc; shl rdx, 32; or rdx, rax; mov r8, rdx; spin; rdtsc; shl rdx, 32; or rdx, rax
-        timed = "0f31 48c1e220 4809c2 4989d0 b940420f00 ffc9 75fc 0f31 48c1e220 4809c2"
-        together = agent.run(ProbeRequest(code=bytes.fromhex(timed), cpus=(0, 1, 2, 3), together=True))
-        assert max(r.registers["r8"] for r in together) < min(r.registers["rdx"] for r in together)
+        # lock inc dword [rdi]; pause; cmp dword [rdi], 4; jb $-5: none of them ends before all have begun.
+        meeting = bytes.fromhex("f0 ff 07 f3 90 83 3f 04 72 f9")
+        counter = {"rdi": Operand("number", in_turn[0].slot + 0x3000)}
+        together = agent.run(
+            ProbeRequest(code=meeting, cpus=(0, 1, 2, 3), together=True, registers=counter, timeout=30.0)
+        )
+        assert [result.vector for result in together] == [None] * 4
 
 
 def test_what_a_probe_changes_is_put_back(agent_box: paramiko.SSHClient) -> None:
