@@ -34,10 +34,18 @@ unsigned int os_this_cpu(void)
 	return cpu ? cpu->index : 0;
 }
 
-void cpu_sleep(void)
+/* One copy: cpu_halt is a single place. */
+void __attribute__((noinline, noclone)) cpu_sleep(void)
 {
 	/* STI takes effect after HLT has begun: no wake-up is lost between them. */
-	asm volatile("sti; hlt; cli" : : : "memory");
+	asm volatile("sti\n\t"
+		     ".globl cpu_halt\n"
+		     "cpu_halt:\n\t"
+		     "hlt\n\t"
+		     "cli"
+		     :
+		     :
+		     : "memory");
 }
 
 static void wake(const struct cpu *cpu)

@@ -146,6 +146,12 @@ struct probe_context *platform_trap(struct probe_frame *frame)
 	case 2:
 		cpu->nmis++;
 		panic_join();
+		/*
+		 * Between STI and HLT: IRET ends the shadow of STI, an interrupt that is due
+		 * comes before HLT, and its wake-up would be lost. The sleeper looks again instead.
+		 */
+		if (frame->rip == (uint64_t)cpu_halt)
+			frame->rip += 1;
 		break;
 	}
 	switch (probe_trap(&cpu->probe, frame)) {
