@@ -6,6 +6,7 @@
 #include "../core/policy.h"
 #include "svm.h"
 
+#define MSR_SPEC_CTRL 0x48
 #define MSR_VM_CR 0xc0010114
 #define MSR_VM_HSAVE_PA 0xc0010117
 #define VM_CR_SVMDIS BIT_ULL_AT(4)
@@ -13,6 +14,7 @@
 #define LEAF80000001_ECX_SVM BIT_ULL_AT(2)
 #define LEAF8000000A_EDX_NP BIT_ULL_AT(0)
 #define LEAF8000000A_EDX_NRIPS BIT_ULL_AT(3)
+#define LEAF8000000A_EDX_SPEC_CTRL BIT_ULL_AT(20)
 
 /* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
 #define NESTED_TABLE_BITS 7ull
@@ -153,6 +155,18 @@ static struct vmcb_segment vmcb_segment(const struct context *context, u16 selec
 	};
 }
 
+/*
+ * The guest's SPEC_CTRL lies in the VMCB, apart from the host's (APM2 appendix B, 2E0h of the state save
+ * area); without this feature there is only one.
+ */
+static bool has_guest_spec_ctrl(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x8000000a, 0, &a, &b, &c, &d);
+	return d & LEAF8000000A_EDX_SPEC_CTRL;
+}
+
 static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 {
 	const struct context *context = &vcpu->context;
@@ -174,6 +188,8 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	vmcb->dr7 = context->dr7;
 	vmcb->rflags = context->rflags;
 	vmcb->guest_pat = read_msr(MSR_PAT);
+	if (has_guest_spec_ctrl())
+		vmcb->spec_ctrl = read_msr(MSR_SPEC_CTRL);
 	/* FS, GS, TR, LDTR and the rest of what VMSAVE stores are not loaded by VMRUN; kept for whoever reads the VMCB. */
 	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
 }
@@ -246,6 +262,8 @@ void svm_leave(struct vcpu *vcpu)
 	write_cr2(vmcb->cr2);
 	write_dr6(vmcb->dr6);
 	write_msr(MSR_PAT, vmcb->guest_pat);
+	if (has_guest_spec_ctrl())
+		write_msr(MSR_SPEC_CTRL, vmcb->spec_ctrl);
 	write_msr(MSR_VM_HSAVE_PA, svm->old_host_save_area);
 	resume_context(vcpu);
 }

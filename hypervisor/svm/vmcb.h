@@ -109,7 +109,9 @@ struct vmcb {
 	u8 reserved_648[0x668 - 0x648];
 	u64 guest_pat;
 	u64 debugctl;
-	u8 reserved_678[0x1000 - 0x678];
+	u8 reserved_678[0x6e0 - 0x678];
+	u64 spec_ctrl;
+	u8 reserved_6e8[0x1000 - 0x6e8];
 };
 
 _Static_assert(offsetof(struct vmcb, iopm_base) == 0x40, "vmcb.iopm_base");
@@ -123,6 +125,7 @@ _Static_assert(offsetof(struct vmcb, rsp) == 0x5d8, "vmcb.rsp");
 _Static_assert(offsetof(struct vmcb, rax) == 0x5f8, "vmcb.rax");
 _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "vmcb.cr2");
 _Static_assert(offsetof(struct vmcb, guest_pat) == 0x668, "vmcb.guest_pat");
+_Static_assert(offsetof(struct vmcb, spec_ctrl) == 0x6e0, "vmcb.spec_ctrl");
 _Static_assert(sizeof(struct vmcb) == 0x1000, "struct vmcb");
 
 #endif
