@@ -37,8 +37,8 @@ def done(request, cpu=0, of=1, extra=""):
 
 
 def test_splitmix64_is_vignas():
-    assert splitmix64(0, 3) == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]
+    assert splitmix64(0, 3) == (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)
+    assert splitmix64(1234567, 2) == (6457827717110365317, 3203168211198807973)
 
 
 def test_hello_tells_what_the_target_is_and_every_boot_has_its_own_nonce():

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NoReturn
 
 from touchstone.machine import protocol
@@ -30,7 +31,8 @@ LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
 
-def splitmix64(seed: int, count: int) -> list[int]:
+@lru_cache(maxsize=256)
+def splitmix64(seed: int, count: int) -> tuple[int, ...]:
     """The first outputs of Vigna's splitmix64 started with ``seed``."""
     values = []
     for index in range(1, count + 1):
@@ -38,7 +40,7 @@ def splitmix64(seed: int, count: int) -> list[int]:
         z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & MASK64
         z = ((z ^ z >> 27) * 0x94D049BB133111EB) & MASK64
         values.append(z ^ z >> 31)
-    return values
+    return tuple(values)
 
 
 def cpu_mask(cpus: Iterable[int]) -> int:
@@ -97,7 +99,7 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
 def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
     """All GPRS as they are when the probe starts on the CPU whose slot is at ``slot``."""
     seeded = [name for name in GPRS if name != "rsp"]
-    values = [0] * len(seeded) if probe.seed is None else splitmix64(probe.seed, len(seeded))
+    values = (0,) * len(seeded) if probe.seed is None else splitmix64(probe.seed, len(seeded))
     registers = dict(zip(seeded, values, strict=True)) | {"rsp": slot + START_RSP}
     for name, operand in probe.registers.items():
         registers[name] = operand.resolve(slot, probe.at)

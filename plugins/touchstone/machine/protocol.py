@@ -22,7 +22,7 @@ def crc(data: bytes) -> int:
 
 def seal(body: str) -> bytes:
     """A line of the protocol: the body, its checksum, LF. ValueError if it is not printable ASCII."""
-    if not all(" " <= char <= "~" for char in body):
+    if not (body.isascii() and body.isprintable()):
         raise ValueError(f"not printable ASCII: {body!r}")
     data = body.encode("ascii")
     return b"%b #%04x\n" % (data, crc(data))
@@ -143,9 +143,10 @@ def parse_line(line: bytes) -> Line | None:
         body = line[begin.start() : sealed.end("body")]
         if crc(body) != int(sealed["crc"], 16):
             continue
-        if not all(0x20 <= byte <= 0x7E for byte in body):
+        text = body.decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
             return Damaged(_show(body), "bytes outside of printable ASCII")
-        parsed = parse_body(body.decode("ascii"))
+        parsed = parse_body(text)
         return Damaged(_show(line), parsed) if isinstance(parsed, str) else parsed
     if first is None or first.start() != 0:
         return None
