@@ -210,6 +210,15 @@ class Link:
         transport = client.get_transport()
         return transport is not None and transport.is_active()
 
+    @classmethod
+    def _accepted(cls, client: paramiko.SSHClient) -> bool:
+        """Whether it stands, and has got as far as the host key."""
+        transport = client.get_transport()
+        try:
+            return cls._active(client) and transport is not None and bool(transport.get_remote_server_key())
+        except paramiko.SSHException:
+            return False
+
     def _connect(self, address: Address, through: paramiko.Transport | None) -> paramiko.SSHClient:
         timeout = CONNECT_TIMEOUT * self.factor
         keys = HostKeys(address)
@@ -238,12 +247,12 @@ class Link:
                 look_for_keys=not chosen,
             )
         except BaseException as error:
-            known = self._active(client) and not isinstance(error, paramiko.BadHostKeyException)
+            accepted = self._accepted(client) and not isinstance(error, paramiko.BadHostKeyException)
             client.close()
             wire.close()
             if isinstance(error, InfrastructureError) or not isinstance(error, Exception):
                 raise
-            if known and isinstance(error, paramiko.SSHException | OSError):
+            if accepted and isinstance(error, paramiko.SSHException | OSError):
                 # Whatever it was: the box was accepted and still listens, and none of what we offered did.
                 error = paramiko.AuthenticationException(str(error))
             raise self._problem(address, keys, error, password) from None
@@ -280,9 +289,10 @@ class Link:
         if isinstance(error, paramiko.BadHostKeyException):
             return InfrastructureError(keys.changed(error.key))
         if isinstance(error, paramiko.AuthenticationException):
-            tried = [str(key) for key in address.keys] or ["the agent's keys and those of ~/.ssh"]
+            tried = [str(key) for key in address.keys]
             if password is not None:
                 tried.append(f"the password in {address.password_variable}")
+            tried = tried or ["the agent's keys and those of ~/.ssh"]
             return InfrastructureError(
                 f"{address.shown} does not let us in with {', '.join(tried)}:"
                 f" does the user exist, and is the key in authorized_keys?"
