@@ -19,6 +19,11 @@ void write_file(const char *path, const char *text);
 void pin(int cpu);
 int online_cpus(void);
 
+/* How many CPUs have a feature, by /proc/cpuinfo. */
+int count_cpu_flag(const char *flag);
+/* The kernel's log has nothing that a healthy kernel does not say. */
+void expect_clean_log(void);
+
 /* 0, or the errno. */
 int insert(const char *path);
 int remove_module(const char *name);
@@ -37,5 +42,12 @@ void expect_unloaded(void);
 /* load.c: processes that would notice if the machine beneath them were not the same all the time. */
 void start_load(void);
 void stop_load(void);
+
+/* checks.c; the last one has no name. */
+struct test {
+	const char *name;
+	void (*run)(void);
+};
+extern const struct test tests[];
 
 #endif

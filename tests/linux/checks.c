@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+/* The tests, in the order in which they run. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/klog.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "machine.h"
+
+#define KVM_MINOR 232
+#define KVM_CREATE_VM 0xae01
+#define SYSLOG_CONSOLE_LEVEL 8
+
+/* Areas in use: not those that wait to be freed, nor stacks of processes, which the kernel keeps a while. */
+static int count_areas(void)
+{
+	char line[512];
+	int areas = 0;
+	FILE *file = fopen("/proc/vmallocinfo", "r");
+
+	CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		areas += !strstr(line, "unpurged") && !strstr(line, "dup_task_struct") &&
+			 !strstr(line, "alloc_thread_stack");
+	fclose(file);
+	return areas;
+}
+
+static bool has_kvm(void)
+{
+	return !access("/modules/kvm/0.ko", R_OK);
+}
+
+/* In the order of their dependencies; the last one is the vendor's. Returns its error. */
+static int insert_kvm(void)
+{
+	char path[64];
+	int error = 0;
+
+	for (int i = 0;; i++) {
+		snprintf(path, sizeof(path), "/modules/kvm/%d.ko", i);
+		if (access(path, R_OK))
+			return error;
+		error = insert(path);
+		if (error == EEXIST)
+			error = 0;
+	}
+}
+
+static void remove_kvm(void)
+{
+	if (remove_module("kvm_amd"))
+		CHECK(!remove_module("kvm_intel"));
+	CHECK(!remove_module("kvm"));
+}
+
+static void test_insert(void)
+{
+	CHECK(!insert("/modules/veneer.ko"));
+	expect_unloaded();
+}
+
+static void test_kvm_first(void)
+{
+	char answer[8192];
+
+	if (!has_kvm())
+		return;
+	CHECK(!insert_kvm());
+	CHECK(ask("1 load", answer, sizeof(answer)) == EBUSY);
+	CHECK(!strncmp(answer, "error -16 KVM is loaded", 23));
+	expect_unloaded();
+	remove_kvm();
+}
+
+static int count_virtualization_flags(void)
+{
+	return count_cpu_flag("svm") + count_cpu_flag("vmx");
+}
+
+static void test_bad_requests(void)
+{
+	static const char *const requests[] = {
+		"",
+		"\n",
+		"load",
+		"2 load",
+		"1 lod",
+		"1",
+		"1 load now",
+		"1 exits",
+		"1 exits x",
+		"1 exits -1",
+		"1 exits 0",
+		"1 trace 0",
+		"1 trace 0 0 0",
+		"1 trace 99 1",
+		"1 lo\tad",
+		"1 load\n\n",
+		"1 exits 4294967296",
+		"1 query                                                                     ",
+	};
+	char answer[8192];
+
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		int error = ask(requests[i], answer, sizeof(answer));
+
+		if (error != EINVAL || strncmp(answer, "error -22 ", 10) || strlen(answer) < 16)
+			fail("'%s' gave %d: %s", requests[i], error, answer);
+	}
+	CHECK(ask("1 unload", answer, sizeof(answer)) == EINVAL);
+	expect_unloaded();
+}
+
+static void test_only_root(void)
+{
+	char answer[8192];
+	int status;
+
+	chmod("/dev/veneer", 0666);
+	if (!fork()) {
+		CHECK(!setuid(1000));
+		_exit(ask("1 query", answer, sizeof(answer)));
+	}
+	CHECK(wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EPERM);
+	chmod("/dev/veneer", 0600);
+}
+
+static void test_load(void)
+{
+	char answer[8192];
+
+	CHECK(count_virtualization_flags() == online_cpus());
+	order("1 load\n");
+	expect_loaded(online_cpus());
+	CHECK(!count_virtualization_flags());
+	CHECK(ask("1 load", answer, sizeof(answer)) == EBUSY);
+	CHECK(ask("1 exits 99", answer, sizeof(answer)) == EINVAL);
+	expect_loaded(online_cpus());
+	order("1 unload");
+	expect_unloaded();
+	CHECK(count_virtualization_flags() == online_cpus());
+}
+
+/* KVM is refused while Veneer is loaded, and works afterwards. */
+static void test_kvm_while_loaded(void)
+{
+	int file;
+
+	mknod("/dev/kvm-by-number", S_IFCHR | 0600, makedev(10, KVM_MINOR));
+	order("1 load");
+	CHECK(open("/dev/kvm-by-number", O_RDWR) < 0 && errno == EBUSY);
+	if (has_kvm()) {
+		int error = insert_kvm();
+
+		if (error != EBUSY && error != EOPNOTSUPP && error != EIO && error != ENODEV)
+			fail("inserting KVM while Veneer is loaded gave %d", error);
+	}
+	expect_loaded(online_cpus());
+	order("1 unload");
+	if (!has_kvm())
+		return;
+	CHECK(!insert_kvm());
+	file = open("/dev/kvm-by-number", O_RDWR);
+	CHECK(file >= 0);
+	CHECK(ioctl(file, KVM_CREATE_VM, 0) >= 0);
+	/* Both descriptors; the one of the machine is the next number. */
+	close(file + 1);
+	close(file);
+	remove_kvm();
+}
+
+static void cycle(int times)
+{
+	for (int i = 0; i < times; i++) {
+		order("1 load");
+		if (i % 20 == 0)
+			expect_loaded(online_cpus());
+		order("1 unload");
+	}
+}
+
+/* Pages that nobody has: those in the zones, and those that CPUs keep for their next allocation. */
+static long count_free_pages(void)
+{
+	char line[512], word[32];
+	long pages = 0, number;
+	FILE *file;
+
+	sync();
+	write_file("/proc/sys/vm/drop_caches", "3");
+	file = fopen("/proc/zoneinfo", "r");
+	CHECK(file);
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " %31s %ld", word, &number) == 2 &&
+		    (!strcmp(word, "nr_free_pages") || !strcmp(word, "count:")))
+			pages += number;
+	}
+	fclose(file);
+	return pages;
+}
+
+/* 200, or what cycles=N on the kernel's command line says. */
+static void test_cycles(void)
+{
+	const char *asked = getenv("cycles");
+	int cycles = asked ? atoi(asked) : 200;
+
+	start_load();
+	cycle(cycles);
+	stop_load();
+	expect_unloaded();
+}
+
+/* Without the load, which makes the numbers move: less than half a page per cycle. */
+static void test_memory(void)
+{
+	const int quiet_cycles = 50;
+	long free_before, free_after;
+	int areas_before, areas_after;
+
+	cycle(5);
+	free_before = count_free_pages();
+	areas_before = count_areas();
+	cycle(quiet_cycles);
+	free_after = count_free_pages();
+	areas_after = count_areas();
+	printf("# %d cycles, %ld pages were free before, %ld are after; vmalloc areas: %d, %d\n",
+	       quiet_cycles, free_before, free_after, areas_before, areas_after);
+	CHECK(free_before - free_after < quiet_cycles / 2);
+	CHECK(areas_after <= areas_before);
+}
+
+static void set_online(int cpu, bool online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	write_file(path, online ? "1" : "0");
+}
+
+static void test_hotplug(void)
+{
+	int cpus = online_cpus(), last = cpus - 1;
+	char answer[8192];
+
+	if (cpus < 2)
+		return;
+	start_load();
+	order("1 load");
+	for (int i = 0; i < 5; i++) {
+		set_online(last, false);
+		expect_loaded(cpus - 1);
+		snprintf(answer, sizeof(answer), "1 exits %d", last);
+		CHECK(ask(answer, answer, sizeof(answer)) == EINVAL);
+		set_online(last, true);
+		expect_loaded(cpus);
+	}
+	/* Gone while loaded, back when not; and the other way round, with a gap in the numbers. */
+	set_online(1, false);
+	order("1 unload");
+	expect_unloaded();
+	set_online(1, true);
+	expect_unloaded();
+	set_online(1, false);
+	order("1 load");
+	expect_loaded(cpus - 1);
+	set_online(1, true);
+	expect_loaded(cpus);
+	CHECK(!count_virtualization_flags());
+	order("1 unload");
+	expect_unloaded();
+	CHECK(count_virtualization_flags() == cpus);
+	stop_load();
+}
+
+static void test_remove_while_loaded(void)
+{
+	int file = open("/dev/veneer", O_RDWR);
+
+	order("1 load");
+	CHECK(remove_module("veneer") == EWOULDBLOCK);
+	expect_loaded(online_cpus());
+	close(file);
+	CHECK(!remove_module("veneer"));
+	for (int cpu = 0; cpu < online_cpus(); cpu++)
+		CHECK(!signature_on(cpu));
+	pin(-1);
+	CHECK(!insert("/modules/veneer.ko"));
+	expect_unloaded();
+}
+
+/* Everything up to and including taking the other CPUs down, and back, as if it had been suspended. */
+static void test_suspend(void)
+{
+	int cpus = online_cpus();
+
+	if (access("/sys/power/pm_test", W_OK)) {
+		printf("# no suspend here: this kernel has no /sys/power/pm_test\n");
+		return;
+	}
+	order("1 load");
+	write_file("/sys/power/pm_test", "processors");
+	write_file("/sys/power/state", "mem");
+	expect_loaded(cpus);
+	order("1 unload");
+	write_file("/sys/power/state", "mem");
+	expect_unloaded();
+}
+
+/* What follows is in the log on the console: Veneer leaves before the machine starts again. */
+static void test_reboot_while_loaded(void)
+{
+	order("1 load");
+	expect_loaded(online_cpus());
+	expect_clean_log();
+	klogctl(SYSLOG_CONSOLE_LEVEL, NULL, 7);
+}
+
+const struct test tests[] = {
+	{ "insert", test_insert },
+	{ "kvm-first", test_kvm_first },
+	{ "bad-requests", test_bad_requests },
+	{ "only-root", test_only_root },
+	{ "load", test_load },
+	{ "kvm-while-loaded", test_kvm_while_loaded },
+	{ "cycles", test_cycles },
+	{ "memory", test_memory },
+	{ "hotplug", test_hotplug },
+	{ "remove-while-loaded", test_remove_while_loaded },
+	{ "suspend", test_suspend },
+	{ "reboot-while-loaded", test_reboot_while_loaded },
+	{ NULL, NULL },
+};
