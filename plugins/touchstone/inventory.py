@@ -10,7 +10,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -29,7 +29,7 @@ _COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "==": operator.eq,
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor")
+_KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor", "deviates-like")
 _TABLES = ("known-deviations", "unsupported")
 
 
@@ -129,6 +129,9 @@ def read_inventory(path: Path, shown: str | None = None, validate: Validate | No
     if not tables and not file.errors:
         file.error((), "there are no targets: an entry begins with [targets.NAME]")
     targets = {name: _read_target(file, name, table, validate) for name, table in tables.items()}
+    targets = {
+        name: _with_the_others(file, target, tables[name], targets) for name, target in targets.items()
+    }
     file.check()
     return Inventory(file.shown, targets)
 
@@ -174,6 +177,23 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
             here = (*place, error.key) if error.key in table else (*place, key)
             file.error(here, f"{key}: {error.what}")
     return target
+
+
+def _with_the_others(file: TomlFile, target: Target, table: object, targets: Mapping[str, Target]) -> Target:
+    """A target with the waivers of the one that it deviates like, behind its own."""
+    like = table.get("deviates-like") if isinstance(table, dict) else None
+    if like is None:
+        return target
+    place: Place = ("targets", target.name, "deviates-like")
+    other = targets.get(like) if isinstance(like, str) else None
+    if other is None:
+        file.error(place, f"there is no target {like!r}{did_you_mean(str(like), targets)}")
+        return target
+    return replace(
+        target,
+        known_deviations=(*target.known_deviations, *other.known_deviations),
+        unsupported=(*target.unsupported, *other.unsupported),
+    )
 
 
 def _factor(file: TomlFile, table: Mapping[str, Any], place: Place) -> float:

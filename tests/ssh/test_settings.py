@@ -14,6 +14,7 @@ from touchstone.drivers.ssh_settings import read_settings
 from touchstone.inventory import read_inventory
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.tomlfile import TomlError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -128,3 +129,18 @@ def ask_monitor(path: Path) -> str:
 def test_monitor_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="qmp"):
         QmpPower(tmp_path / "qmp").reset()
+
+
+def test_deviates_like_another_target(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.toml"
+    entry = '[targets.{}]\ndriver = "qemu"\nvendor = "amd"\n{}\n'
+    waiver = '[[targets.{0}.unsupported]]\ncheck = "{1}"\nreason = "{0}"\n'
+    file.write_text(
+        entry.format("b", 'deviates-like = "a"') + waiver.format("b", "x.*") + entry.format("a", "")
+        + waiver.format("a", "y")
+    )  # fmt: skip
+    found = read_inventory(file).targets["b"].unsupported
+    assert [(one.check, one.reason) for one in found] == [("x.*", "b"), ("y", "a")]
+    file.write_text(entry.format("abc", 'deviates-like = "abd"') + entry.format("abe", ""))
+    with pytest.raises(TomlError, match=r":4: there is no target 'abd'; did you mean ab"):
+        read_inventory(file)

@@ -90,6 +90,8 @@ class SshDriver(AgentDriver):
         self._kernel_log: Console | None = None
         self._well_at = 0
         """Where the log was when the box last answered: a panic is said behind it."""
+        self._broken = False
+        """It died or hangs, and has not been brought back since."""
         self._rebooted = False
         """The box was seen in another boot than the one that we were in."""
 
@@ -117,11 +119,15 @@ class SshDriver(AgentDriver):
         if self._link is None:
             return self.start(progress)
         try:
-            if isinstance(self._lost, TargetDied | TargetHung):
+            if self._broken or isinstance(self._lost, TargetDied | TargetHung):
+                self._broken = True
                 self._drop_agent()
                 self._revive(progress, self._link)
-            return self._settle(progress)
+            info = self._settle(progress)
+            self._broken = False
+            return info
         except TargetError as error:
+            self._broken |= self._box.disposable or isinstance(error, TargetDied | TargetHung)
             self._lost = error
             raise InfrastructureError(self._failure(error)) from error
 
@@ -371,8 +377,8 @@ class SshDriver(AgentDriver):
         self._facts = facts
         self._rebooted = False
         self._installation.put([file for part in parts for file in self._provide(part, facts, progress)])
-        if self._console is None and not self._box.disposable:
-            self._kernel_log = KernelLog(root)
+        # A console shows what is urgent, and what comes when nothing else gets out any more.
+        self._kernel_log = KernelLog(root)
         self._installation.insert(self._agent)
         progress(f"starting the agent on {link.address.host}")
         self._channel = SshChannel(link.session(root.wrap(self._installation.agent(self._agent))))
@@ -422,8 +428,9 @@ class SshDriver(AgentDriver):
         before = self._facts
         if self._box.bring_back(progress):
             link.close()
-            if self._box.disposable:
-                self._facts, self._installation = None, None
+            if self._box.disposable:  # another machine, perhaps at another port
+                self._link = Link(self._box.address(), self.settings.timeout_factor)
+                self._facts = self._installation = self._root = None
                 return
         elif not self._rebooted:
             self._reboot(link, progress)

@@ -70,8 +70,10 @@ class VirtualBox:
         """See Box. To where it was after its boot."""
         try:
             self._machine.restore(progress)
-        except TargetDied as died:
-            raise InfrastructureError(f"it did not come back: {died}") from died
+        except (InfrastructureError, TargetDied) as error:
+            progress(f"{self._machine.name} cannot be restored ({error}): starting it anew")
+            self._machine.stop()
+            self._machine.start(progress)
         return True
 
     def headers(self, release: str, progress: Progress) -> Path | None:

@@ -1,0 +1,96 @@
+"""The real thing: a Linux of ours in QEMU, the agent's module, Veneer's module, entered over SSH."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from touchstone.drivers import registry
+from touchstone.drivers.ssh import SshDriver
+from touchstone.drivers.ssh_deploy import a_subject
+from touchstone.inventory import read_inventory
+from touchstone.machine.driver import InfrastructureError, TargetDied
+from touchstone.machine.probe import ProbeRequest
+from touchstone.subjects import read_subject
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPUID = ProbeRequest(code=bytes.fromhex("0fa2"), cpus=(0, 1, 2, 3), together=True)
+
+
+def say(sentence: str) -> None:
+    print(sentence)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDriver]:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no QEMU")
+    settings = read_inventory(REPOSITORY / "targets" / "inventory.toml").targets["linux-amd"].settings
+    file = REPOSITORY / "hypervisor" / "veneer.toml"
+    subject = read_subject(file)
+    part = a_subject(subject.name, subject.title, file, subject.options["linux"])
+    driver = registry.make_box_driver(settings, part, tmp_path_factory.mktemp("logs"))
+    assert isinstance(driver, SshDriver)
+    try:
+        driver.start(say)
+    except InfrastructureError as error:
+        if "cannot be had" in str(error) or "fetch" in str(error):
+            pytest.skip(f"no image: {error}")
+        raise
+    yield driver
+    driver.stop()
+
+
+def test_veneer_is_loaded_and_asked(driver: SshDriver) -> None:
+    info = driver.reset(say)
+    assert (info.os, info.vendor, info.cpus) == ("linux", "amd", 4)
+    native = driver.run(CPUID)
+    driver.load()
+    status = driver.query()
+    assert (status["loaded"], status["cpus"]) == ("1", "4")
+    before = [driver.exits(cpu)["cpuid"] for cpu in range(4)]
+    loaded = driver.run(CPUID)
+    # Nothing else executes CPUID meanwhile: neither the agent nor the shell that asks starts a program.
+    assert [driver.exits(cpu)["cpuid"] - count for cpu, count in enumerate(before)] == [1, 1, 1, 1]
+    assert [result.registers for result in loaded] == [result.registers for result in native]
+    assert len(driver.trace(0, 4)) > 0
+    driver.unload()
+    assert driver.query()["loaded"] == "0"
+    assert "veneer: loaded on 4 CPUs" in driver.serial_since(0)
+
+
+def run_until_it_ends(driver: SshDriver) -> None:
+    for _ in range(10_000):
+        driver.run(CPUID)
+
+
+def test_panic_is_a_death_with_an_autopsy(driver: SshDriver) -> None:
+    driver.reset(say)
+    mark = driver.serial_mark()
+    assert driver._link is not None
+    driver._link.session("echo c >/proc/sysrq-trigger")
+    with pytest.raises(TargetDied, match="panic"):
+        run_until_it_ends(driver)
+    autopsy = driver.autopsy()
+    assert "panic" in autopsy.reason
+    assert "RIP=" in autopsy.registers[3]
+    assert "sysrq triggered crash" in driver.serial_since(mark)
+    with pytest.raises(InfrastructureError, match="reset it first"):
+        driver.run(CPUID)
+    driver.reset(say)
+    assert driver.run(CPUID)[0].vector is None
+    driver.load()
+    assert driver.query()["cpus"] == "4"
+
+
+def test_reboot_behind_our_back(driver: SshDriver) -> None:
+    driver.reset(say)
+    assert driver._link is not None
+    driver._link.session("echo 1 >/proc/sys/kernel/sysrq; echo b >/proc/sysrq-trigger")
+    with pytest.raises(TargetDied):
+        run_until_it_ends(driver)
+    driver.reset(say)
+    assert driver.run(CPUID)[0].vector is None
