@@ -104,3 +104,17 @@ def test_five_level_paging(tmp_path: Path) -> None:
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt,+la57", 2, "cycles=10")
     assert "# 2 CPUs, 5 levels of page tables" in output, output
     expect_all(output)
+
+
+def test_last_words_get_out(tmp_path: Path) -> None:
+    """In host mode no kernel is mapped: the report takes the serial port by itself, and the machine restarts."""
+    found = linux_machine.kernels()
+    if not found:
+        pytest.skip(NO_HEADERS)
+    kernel = linux_machine.get_kernel(found[0])
+    output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 2, "die=1 reboot=t")
+    said = re.search(r"^veneer: guest triple fault (.*)$", output, re.MULTILINE)
+    assert said, output
+    for part in ("rip=", "guest-rip=", "exits="):
+        assert part in said[1]
+    assert "FAIL" not in output
