@@ -107,7 +107,7 @@ def test_five_level_paging(tmp_path: Path) -> None:
 
 
 def test_last_words_get_out(tmp_path: Path) -> None:
-    """In host mode no kernel is mapped: the report takes the serial port by itself, and the machine restarts."""
+    """In host mode no kernel is mapped: the report finds the serial port by itself; the machine restarts."""
     found = linux_machine.kernels()
     if not found:
         pytest.skip(NO_HEADERS)
