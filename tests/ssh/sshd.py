@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -182,8 +183,9 @@ class Sshd:
     def kill_sshd(self) -> None:
         """Kill every sshd. The box lives on, and what was started from their sessions."""
         for pid in self.processes():
-            if Path(os.readlink(f"/proc/{pid}/exe")).name == "sshd":
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # one of them may end while we look
+                if Path(os.readlink(f"/proc/{pid}/exe")).name == "sshd":
+                    os.kill(pid, signal.SIGKILL)
 
     def start_sshd(self) -> None:
         """Start sshd again in the box that lives."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from touchstone.drivers.ssh_link import hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetError
 
@@ -84,7 +85,7 @@ class KernelLog:
 
     def close(self) -> None:
         """See Console."""
-        self._channel.close()
+        hang_up(self._channel)
 
 
 class DescriptorConsole:

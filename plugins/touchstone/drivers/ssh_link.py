@@ -31,6 +31,12 @@ READ_SIZE = 65536
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
+def hang_up(channel: paramiko.Channel) -> None:
+    """Close a channel. One whose connection is just ending may say so with an exception; that is no news."""
+    with contextlib.suppress(Exception):
+        channel.close()
+
+
 class NoConnection(InfrastructureError):
     """The box could not be reached. ``refused``: something is there, and says that no sshd is."""
 
@@ -167,7 +173,7 @@ class Link:
         except OSError as error:
             raise LinkLost(f"the connection to {self.address.shown} ended: {error}") from None
         finally:
-            channel.close()
+            hang_up(channel)
         if channel.exit_status < 0 and not self._ended(channel):
             raise LinkLost(f"the connection to {self.address.shown} ended during {command!r}")
         status = channel.exit_status if channel.exit_status >= 0 else 128
@@ -178,7 +184,7 @@ class Link:
         try:
             client = self.transport.open_sftp_client()
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if self.alive:
+            if self.alive and isinstance(error, paramiko.ChannelException | paramiko.SSHException):
                 raise InfrastructureError(
                     f"sshd of {self.address.shown} offers no SFTP ({error}); it wants a line"
                     " 'Subsystem sftp internal-sftp' in sshd_config"

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import paramiko
 
-from touchstone.drivers.ssh_link import LinkLost
+from touchstone.drivers.ssh_link import LinkLost, hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
@@ -84,7 +84,7 @@ class BoxLock:
         try:
             holder = self._await(channel, shown, progress)
         except BaseException:
-            channel.close()
+            hang_up(channel)
             raise
         if holder:
             progress(f"{shown} is free now")
@@ -98,7 +98,7 @@ class BoxLock:
             self._stop.set()
             self._stop = None
         if self._channel is not None:
-            self._channel.close()
+            hang_up(self._channel)
             self._channel = None
 
     def _await(self, channel: paramiko.Channel, shown: str, progress: Callable[[str], None]) -> str:

@@ -8,7 +8,7 @@ import time
 
 import paramiko
 
-from touchstone.drivers.ssh_link import Completed, Link, LinkLost
+from touchstone.drivers.ssh_link import Completed, Link, LinkLost, hang_up
 from touchstone.machine.driver import TargetHung
 
 READ_SIZE = 65536
@@ -76,7 +76,7 @@ class LastingShell:
     def close(self) -> None:
         """End the shell. Safe to repeat."""
         if self._channel is not None:
-            self._channel.close()
+            hang_up(self._channel)
             self._channel = None
 
     def _start(self) -> None:

@@ -77,7 +77,9 @@ class Uploader:
         except TimeoutError:
             raise TargetHung(f"{self._link.address.shown} took nothing of {name} any more") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
-            if not self._link.alive:
+            try:
+                self._root.run(":", timeout=10.0)
+            except (LinkLost, TargetHung):
                 raise LinkLost(
                     f"the connection to {self._link.address.shown} ended while {name} was uploaded"
                 ) from None
