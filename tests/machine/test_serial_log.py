@@ -28,6 +28,20 @@ def test_what_left_the_memory_is_read_from_the_file(tmp_path):
     log.close()
 
 
+def test_the_file_gets_whole_lines_and_the_rest_at_last(tmp_path):
+    path = tmp_path / "serial.log"
+    log = SerialLog(path)
+    for byte in b"a line\nthe rest":
+        log.append(bytes([byte]))
+    assert path.read_bytes() == b"a line\n"
+    assert log.since(0) == "a line\nthe rest"
+    log.flush()
+    assert path.read_bytes() == b"a line\nthe rest"
+    log.append(b", and more")
+    log.close()
+    assert path.read_bytes() == b"a line\nthe rest, and more"
+
+
 def test_without_a_file_a_gap_says_how_much_is_missing():
     log = SerialLog(keep=4)
     log.append(b"0123456789")

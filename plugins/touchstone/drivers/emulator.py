@@ -84,6 +84,7 @@ class EmulatorDriver(AgentDriver):
             self._log.append(self._channel.drain())
             self._channel.close()
             self._channel = None
+        self._log.flush()
         self._release()
         if self._death is not None:
             self._death.close()

@@ -71,17 +71,18 @@ class SocketChannel:
     def receive(self, deadline: float) -> bytes:
         """See Channel. Bytes of the agent come first, other signs of death after them."""
         while True:
+            events = dict(self._wait(deadline))
+            if self._socket.fileno() not in events:
+                self._report(events)
+                continue
             if self._quick_ack:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             try:
                 return self._socket.recv(READ_SIZE)
             except BlockingIOError:
-                pass
+                continue
             except ConnectionError:
                 return b""
-            events = dict(self._wait(deadline))
-            if self._socket.fileno() not in events:
-                self._report(events)
 
     def drain(self) -> bytes:
         """Whatever has arrived already, without waiting."""

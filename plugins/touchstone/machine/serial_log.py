@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+_LONGEST_LINE = 4096
+"""Bytes without a line's end that the file waits for."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -17,6 +19,8 @@ def readable(data: bytes) -> str:
 
 class SerialLog:
     """An append-only log, whole in its file, its end in memory too.
+
+    The file gets whole lines, because Bochs sends byte by byte; the rest of one with the next, or at the end.
 
     A position (a *mark*) counts bytes since the log was opened. Without a file, what no longer fits in
     memory is gone, and ``since`` says how much. An existing file is continued: it belongs to an
@@ -30,6 +34,7 @@ class SerialLog:
         self._tail = bytearray()
         self._tail_start = 0
         self._fd: int | None = None
+        self._unwritten = bytearray()
         self._file_start = 0
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +49,9 @@ class SerialLog:
             del self._tail[:surplus]
             self._tail_start += surplus
         if self._fd is not None:
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(self._fd, view) :]
-            except OSError:
-                self.close()
+            self._unwritten += data
+            if b"\n" in data or len(self._unwritten) > _LONGEST_LINE:
+                self.flush()
 
     def mark(self) -> int:
         """The position behind the last byte."""
@@ -59,6 +61,7 @@ class SerialLog:
         """Everything behind a position, as it came."""
         if mark >= self._tail_start:
             return bytes(self._tail[mark - self._tail_start :])
+        self.flush()
         gap = self._tail_start - mark
         old = b""
         if self._fd is not None:
@@ -75,8 +78,22 @@ class SerialLog:
         """The last ``size`` bytes, as text."""
         return readable(bytes(self._tail[-size:]))
 
+    def flush(self) -> None:
+        """Give the file the beginning of a line as well."""
+        data, self._unwritten = self._unwritten, bytearray()
+        if self._fd is None:
+            return
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.close(self._fd)
+            self._fd = None
+
     def close(self) -> None:
         """Close the file; what is in memory stays readable."""
+        self.flush()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from touchstone.machine.probe import GPRS, Operand, ProbeResult
 from touchstone.suite import exceptions, show
@@ -16,8 +17,7 @@ _RF = 1 << 16
 _PER_ROW = 16  # bytes of memory
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of the table that a report shows."""
 
     name: str
