@@ -103,6 +103,7 @@ class SshDriver(AgentDriver):
             return self.reset(progress)
         try:
             self._box.start(progress)
+            self.version = self._box.version()
             self._console = self._box.console()
             self._link = Link(self._box.address(), self.settings.timeout_factor)
             return self._settle(progress)

@@ -23,6 +23,9 @@ class Box(Protocol):
     def start(self, progress: Progress) -> None:
         """See that it runs."""
 
+    def version(self) -> tuple[int, ...] | None:
+        """Of the emulator, if it is an emulated one."""
+
     def stop(self) -> None:
         """Let go of it. Safe to repeat."""
 
@@ -64,6 +67,10 @@ class RackBox:
 
     def start(self, progress: Progress) -> None:
         """See Box."""
+
+    def version(self) -> tuple[int, ...] | None:
+        """See Box."""
+        return None
 
     def stop(self) -> None:
         """See Box."""

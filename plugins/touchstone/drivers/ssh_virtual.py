@@ -10,6 +10,7 @@ from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_heade
 from touchstone.drivers.linux_machine import LinuxMachine, read_machine
 from touchstone.drivers.linux_recipe import names
 from touchstone.drivers.qemu import OPTIONS as QEMU_OPTIONS
+from touchstone.drivers.qemu import installed_version
 from touchstone.drivers.ssh_address import Address
 from touchstone.drivers.ssh_console import Console
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
@@ -49,6 +50,10 @@ class VirtualBox:
     def start(self, progress: Progress) -> None:
         """See Box."""
         self._machine.start(progress)
+
+    def version(self) -> tuple[int, ...] | None:
+        """See Box."""
+        return installed_version(read_machine(self._machine.settings).binary)
 
     def stop(self) -> None:
         """See Box."""
