@@ -104,9 +104,10 @@ class Lab:
         factor: float = 1.0,
         console: str = "",
         name: str = "box",
+        headers: bool = True,
     ) -> SshDriver:
         settings = TargetSettings(name, "ssh", "amd", cpus=cpus, timeout_factor=factor)
-        rack = RackBox(address or self.address, power, console, self.headers)
+        rack = RackBox(address or self.address, power, console, self.headers if headers else None)
         made = SshDriver(
             settings,
             rack,

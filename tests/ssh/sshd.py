@@ -21,6 +21,7 @@ set -e
 mount -t proc proc /proc
 mount --bind "$1/run" /run
 mount --bind "$1/sbin" /usr/local/sbin
+mount --bind "$1/lib-modules" /lib/modules
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
 mount -t tmpfs -o size=96k,mode=755 tmpfs "$1/small"
@@ -98,7 +99,9 @@ class Sshd:
         self.run = home / "run"
         self.small = home / "small"
         self.modules = home / "modules"
-        for directory in (self.run / "sshd", self.run / "lock", home / "sbin", self.small, self.modules):
+        self.lib_modules = home / "lib-modules"
+        inside = (self.run / "sshd", self.run / "lock", home / "sbin", self.lib_modules)
+        for directory in (*inside, self.small, self.modules):
             directory.mkdir(parents=True)
         self.run.chmod(0o755)
         (home / "root").mkdir()

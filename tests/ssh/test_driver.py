@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
 from lab import Lab, probe
+
+from touchstone.machine.driver import InfrastructureError
 
 
 def test_goes_all_the_way_and_leaves_nothing(lab: Lab) -> None:
@@ -20,3 +26,74 @@ def test_goes_all_the_way_and_leaves_nothing(lab: Lab) -> None:
     assert any(name.startswith("touchstone.") for name in lab.leftovers())
     driver.stop()
     assert lab.leftovers() == []
+
+
+def test_unchanged_files_are_left_out(lab: Lab) -> None:
+    driver = lab.driver(subject=lab.subject())
+    driver.start(lab.progress)
+    assert driver._installation is not None
+    assert set(driver._installation.sent) == {"agent.ko", "touchstone-agent", "mine.ko"}
+    driver._installation.sent.clear()
+    where = Path(driver._installation.directory).name
+    (lab.box.run / where / "mine.ko").write_text("damaged")
+    driver.reset(lab.progress)
+    assert driver._installation.sent == ["mine.ko"]
+    driver.load()
+    assert (lab.box.modules / "mine").read_text() == "int mine;\n"
+    assert not list(lab.box.run.glob("*/*.part"))
+
+
+def test_an_upload_that_takes_its_time_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("touchstone.drivers.ssh_upload.TOLD_EVERY", 0.0)
+    subject = lab.subject()
+    (subject.sources / "mine.c").write_bytes(os.urandom(1_500_000))
+    lab.driver(subject=subject).start(lab.progress)
+    assert "uploading mine.ko: 1.4 MiB of 1.4 MiB" in lab.said
+
+
+def test_built_once_for_these_sources_and_this_kernel(lab: Lab) -> None:
+    def built() -> int:
+        lab.said.clear()
+        driver = lab.driver(subject=lab.subject())
+        driver.start(lab.progress)
+        driver.stop()
+        return sum(said.startswith("building") for said in lab.said)
+
+    assert [built(), built()] == [2, 0]
+    (lab.agent.sources / "README").write_text("changed")
+    assert built() == 1
+    lab.box.tool("uname", "echo 9.9.9-other\n")
+    assert built() == 2
+
+
+def test_build_that_fails_shows_the_compilers_words(lab: Lab) -> None:
+    from dataclasses import replace
+
+    broken = replace(lab.subject(), build="echo 'mine.c:7: no such thing' >&2; exit 2")
+    with pytest.raises(
+        InfrastructureError, match=r"(?s)building Mine for Linux .* failed.*mine\.c:7: no such"
+    ):
+        lab.driver(subject=broken).start(lab.progress)
+    assert lab.leftovers() == []
+    nothing = replace(lab.subject(), build="true")
+    with pytest.raises(InfrastructureError, match=r"'true' made no mine\.ko"):
+        lab.driver(subject=nothing).start(lab.progress)
+
+
+def test_built_on_the_box_where_only_that_has_headers(lab: Lab) -> None:
+    lab.box.tool("uname", "echo 9.9.9-box\n")
+    headers = lab.box.lib_modules / "9.9.9-box" / "build"
+    with pytest.raises(InfrastructureError, match=r"neither here nor there.*linux-headers-9\.9\.9-box"):
+        lab.driver(headers=False).start(lab.progress)
+    headers.mkdir(parents=True)
+    (headers / "Module.symvers").touch()
+    driver = lab.driver(subject=lab.subject(), headers=False)
+    driver.start(lab.progress)
+    assert "building Mine on 127.0.0.1, for Linux 9.9.9-box" in lab.said
+    assert (lab.box.modules / "touchstone_agent").read_text() == "/lib/modules/9.9.9-box/build 9.9.9-box\n"
+    driver.load()
+    driver.stop()
+    assert lab.leftovers() == []
+    lab.said.clear()
+    lab.driver(subject=lab.subject(), headers=False).start(lab.progress)  # fetched, and kept here
+    assert not any(said.startswith("building") for said in lab.said)

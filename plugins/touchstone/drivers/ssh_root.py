@@ -11,6 +11,7 @@ from touchstone.machine.driver import InfrastructureError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FACTS = r"""
+PATH=@PATH@
 uid=; while read -r key _ effective _; do [ "$key" = Uid: ] && uid=$effective; done </proc/self/status
 echo "uid=$uid"
 echo "release=$(uname -r)"
@@ -38,7 +39,7 @@ class BoxFacts:
 
 def ask_facts(link: Link, timeout: float = 15.0) -> BoxFacts:
     """Ask a box what it is. InfrastructureError if it is no Linux."""
-    answer = link.run(_FACTS, timeout=timeout)
+    answer = link.run(_FACTS.replace("@PATH@", PATH), timeout=timeout)
     said = dict(line.partition("=")[::2] for line in answer.text.splitlines())
     try:
         return BoxFacts(
