@@ -55,6 +55,8 @@ def kernels() -> list[str]:
 
 def get_kernel(release: str) -> Kernel:
     """Fetch and unpack the image's package, once. Skips the test where that cannot be."""
+    if " " in str(BUILD):
+        pytest.skip(f"the kernel's build takes no path with spaces: {BUILD}")
     kernel = Kernel(release, Path(f"/usr/src/linux-headers-{release}"), CACHE / release)
     if kernel.image.is_file():
         return kernel
