@@ -31,7 +31,7 @@ LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def splitmix64(seed: int, count: int) -> tuple[int, ...]:
     """The first outputs of Vigna's splitmix64 started with ``seed``."""
     values = []
