@@ -110,9 +110,9 @@ class Sshd:
             f"visitor:x:{os.getuid() + 4711}:65534::{home}/root:/bin/sh\n"
             "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
         )
-        (home / "kmsg").touch()
+        (home / "kmsg").write_text("[    0.000000] Linux version 9\n")
         self.set_boot_id("00000000-0000-4000-8000-000000000001")
-        self.tool("dmesg", f'[ "$1" ] && exec tail -n 0 -f {home}/kmsg\nexec cat {home}/kmsg\n')
+        self.tool("dmesg", f'[ "$1" ] && exec tail -n +1 -f {home}/kmsg\nexec cat {home}/kmsg\n')
         self.key = home / "id"
         key = make_key(self.key)
         (home / "authorized_keys").write_text(f"{key.get_name()} {key.get_base64()}\n")
@@ -145,8 +145,8 @@ class Sshd:
 
     def start(self) -> None:
         # --kill-child: all that runs in the box ends with it.
-        box = ["unshare", "-m", "-p", "-f", "--kill-child", "sh", "-c", _START, "sh"]
-        self.process = self._spawn([*box, self.home, self.program])
+        box = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "-f", "--kill-child"]
+        self.process = self._spawn([*box, "sh", "-c", _START, "sh", self.home, self.program])
         self._await()
 
     def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
@@ -176,12 +176,13 @@ class Sshd:
     def stop(self) -> None:
         """Pull its plug: everything that runs in it is killed."""
         if self.process is not None:
-            init = os.pidfd_open(self.processes()[0])
+            inside = [os.pidfd_open(pid) for pid in self.processes()[:1]]
             self.process.kill()
             self.process.wait()
             self.process = None
-            select.select([init], [], [], 10)  # it is killed after its parent, and the rest before it ends
-            os.close(init)
+            for init in inside:  # it is killed after its parent, and the rest before it ends
+                select.select([init], [], [], 10)
+                os.close(init)
 
     def kill_sshd(self) -> None:
         """Kill every sshd. The box lives on, and what was started from their sessions."""

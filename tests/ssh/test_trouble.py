@@ -168,13 +168,18 @@ def test_hang_and_power_control(lab: Lab, tmp_path: Path) -> None:
         (lab.box.modules / "touchstone_agent").unlink()
         lab.box.set_boot_id("00000000-0000-4000-8000-000000000003")
         lab.box.start()
+        done.wait()  # the box dies with the thread that started it (PR_SET_PDEATHSIG)
 
+    done = threading.Event()
     rack = threading.Thread(target=reboot)
     rack.start()
-    works(driver, lab)
-    rack.join()
+    try:
+        works(driver, lab)
+        driver.inject_nmi()
+    finally:
+        done.set()
+        rack.join()
     assert any("waiting for box to boot" in said for said in lab.said)
-    driver.inject_nmi()
     assert asked.read_text() == "reset\nnmi\n"
 
 

@@ -379,7 +379,7 @@ class SshDriver(AgentDriver):
         self._rebooted = False
         self._installation.put([file for part in parts for file in self._provide(part, facts, progress)])
         # A console shows what is urgent, and what comes when nothing else gets out any more.
-        self._kernel_log = KernelLog(root)
+        self._kernel_log = KernelLog(root, facts.uptime)
         self._installation.insert(self._agent)
         progress(f"starting the agent on {link.address.host}")
         self._channel = SshChannel(link.session(root.wrap(self._installation.agent(self._agent))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -18,6 +19,8 @@ from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetError
 
 READ_SIZE = 65536
+STARTED = 2.0
+"""Seconds to wait for the first line of a kernel log; an empty log has none."""
 _FATAL = re.compile(
     r"^.*(?:Kernel panic - not syncing|: [0-9a-f]{4} \[#\d+\]|, .*\[#\d+\]|kernel BUG at "
     r"|BUG: unable to handle).*$",
@@ -72,16 +75,34 @@ def read_pstore(root: Root) -> str:
 class KernelLog:
     """The kernel log over a channel of its own, as long as the connection stands."""
 
-    def __init__(self, root: Root) -> None:
-        follow = "dmesg --follow-new 2>/dev/null || exec dmesg --follow"
-        self._channel = root.link.session(root.wrap(follow))
+    def __init__(self, root: Root, since: float) -> None:
+        """From ``since`` on, in seconds after the boot.
+
+        It runs when this returns: a program that starts executes CPUID, and must not do so later, in the
+        middle of a check that counts exits.
+        """
+        self._since: float | None = since
+        self._rest = b""
+        self._channel = root.link.session(root.wrap("exec dmesg --follow"))
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.poll(STARTED * 1000 * root.link.factor)  # it begins with the old lines
 
     def collect(self) -> bytes:
         """See Console."""
         data = bytearray()
         while self._channel.recv_ready():
             data += self._channel.recv(READ_SIZE)
-        return bytes(data)
+        if self._since is None:
+            return bytes(data)
+        # Whole lines only, until the first that is new enough.
+        whole, newline, self._rest = (self._rest + bytes(data)).rpartition(b"\n")
+        found = newer_than((whole + newline).decode("utf-8", "surrogateescape"), self._since)
+        if not found:
+            return b""
+        self._since = None
+        rest, self._rest = self._rest, b""
+        return found.encode("utf-8", "surrogateescape") + b"\n" + rest
 
     def close(self) -> None:
         """See Console."""
