@@ -219,7 +219,10 @@ static void test_cycles(void)
 	expect_unloaded();
 }
 
-/* Without the load, which makes the numbers move: less than half a page per cycle. */
+/*
+ * Without the load, which makes the numbers move: less than half a page per cycle. The
+ * rest of the kernel moves them as well: what is lost is lost every time.
+ */
 static void test_memory(void)
 {
 	const int quiet_cycles = 50;
@@ -227,15 +230,18 @@ static void test_memory(void)
 	int areas_before, areas_after;
 
 	cycle(5);
-	free_before = count_free_pages();
-	areas_before = count_areas();
-	cycle(quiet_cycles);
-	free_after = count_free_pages();
-	areas_after = count_areas();
-	printf("# %d cycles, %ld pages were free before, %ld are after; vmalloc areas: %d, %d\n",
-	       quiet_cycles, free_before, free_after, areas_before, areas_after);
-	CHECK(free_before - free_after < quiet_cycles / 2);
-	CHECK(areas_after <= areas_before);
+	for (int attempt = 0; attempt < 3; attempt++) {
+		free_before = count_free_pages();
+		areas_before = count_areas();
+		cycle(quiet_cycles);
+		free_after = count_free_pages();
+		areas_after = count_areas();
+		printf("# %d cycles, %ld pages were free before, %ld are after; vmalloc areas: %d, %d\n",
+		       quiet_cycles, free_before, free_after, areas_before, areas_after);
+		if (free_before - free_after < quiet_cycles / 2 && areas_after <= areas_before)
+			return;
+	}
+	fail("every time there is less memory");
 }
 
 static void set_online(int cpu, bool online)

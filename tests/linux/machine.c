@@ -16,6 +16,7 @@
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -28,6 +29,7 @@ static const char *test_name = "start";
 static void end_machine(void)
 {
 	fflush(stdout);
+	tcdrain(STDOUT_FILENO);
 	/* QEMU runs with -no-reboot. */
 	reboot(RB_AUTOBOOT);
 	for (;;)
