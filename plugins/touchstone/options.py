@@ -103,6 +103,17 @@ def _factor(text: str) -> float:
     return value
 
 
+def home(config: pytest.Config) -> Path:
+    """The directory that has ``targets/``: the rootdir, or the one that pytest was started in.
+
+    The rootdir is another one where all that is run lies elsewhere, such as a suite in ``/tmp``.
+    """
+    for directory in (config.rootpath, config.invocation_params.dir):
+        if (directory / "targets" / "inventory.toml").is_file():
+            return directory
+    return config.rootpath
+
+
 def read_options(config: pytest.Config) -> Options:
     """What was asked for, with the defaults."""
     given = config.getoption("touchstone_targets") or []
@@ -118,7 +129,7 @@ def read_options(config: pytest.Config) -> Options:
         path = Path(os.path.expanduser(named))
         path = path if path.is_absolute() else config.invocation_params.dir / path
     else:
-        path = config.rootpath / "targets" / "inventory.toml"
+        path = home(config) / "targets" / "inventory.toml"
     return Options(
         targets=names or (DEFAULT_TARGET,),
         explicit=bool(names),

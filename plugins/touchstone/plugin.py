@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.options import add_options
+from touchstone.options import add_options, home
 from touchstone.peek import is_suite
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Give each target to one worker."""
-    if not asked_for(config) and not (config.rootpath / "targets" / "inventory.toml").is_file():
+    if not asked_for(config) and not (home(config) / "targets" / "inventory.toml").is_file():
         return None
     from touchstone.xdist import make_scheduler  # noqa: PLC0415
 

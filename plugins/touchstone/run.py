@@ -16,7 +16,7 @@ from touchstone.inventory import Inventory, Target, read_inventory
 from touchstone.logs import log_directory
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
-from touchstone.options import Options, read_options, show_path
+from touchstone.options import Options, home, read_options, show_path
 from touchstone.outcomes import Unavailable
 from touchstone.planning import Plan
 from touchstone.reporting.progress import Progress
@@ -59,7 +59,7 @@ class Run:
     @cached_property
     def requirements(self) -> Collection[str] | None:
         """Ids that ``proves`` may name; None where there is no conformance/requirements.yaml."""
-        path = self.config.rootpath / "conformance" / "requirements.yaml"
+        path = home(self.config) / "conformance" / "requirements.yaml"
         if not path.is_file():
             return None
         shown = show_path(self.config, path)
@@ -77,7 +77,7 @@ class Run:
         config = self.config
         try:
             return find_subject(
-                self.options.hypervisor, config.rootpath / "hypervisor", config.invocation_params.dir
+                self.options.hypervisor, home(config) / "hypervisor", config.invocation_params.dir
             )
         except TomlError as error:
             raise pytest.UsageError(str(error)) from None
@@ -195,12 +195,12 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
         raise Unavailable(f"this host cannot run {settings.name}: {reason}")
     if settings.driver == "ssh":
         part = _for_linux(subject, settings)
-        return registry.make_box_driver(settings, part, log_directory(config.rootpath))
+        return registry.make_box_driver(settings, part, log_directory(home(config)))
     if not subject.absent and subject.bare is None:
         raise InfrastructureError(
             f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
         )
-    return registry.make_driver(settings, subject.bare, log_directory(config.rootpath))
+    return registry.make_driver(settings, subject.bare, log_directory(home(config)))
 
 
 def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
