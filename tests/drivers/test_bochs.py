@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import time
@@ -81,6 +82,18 @@ def test_a_killed_bochs_is_noticed_at_once(machine):
     assert "!1 ready" in autopsy.serial
     machine.reset(silent)
     assert machine.run(CPUID)
+
+
+@needs_bochs
+def test_bochs_does_not_sleep_when_the_guest_halts(machine):
+    def slept():
+        status = Path(f"/proc/{machine.pid}/status").read_text()
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
+
+    before = slept()
+    for _ in machine.run_many([replace(CPUID, cpus=(0, 1, 2, 3))] * 20):
+        pass
+    assert slept() - before < 20, "Bochs waits for its standard input at every HLT"
 
 
 @needs_bochs

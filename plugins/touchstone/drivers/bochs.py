@@ -33,6 +33,8 @@ OPTIONS: Mapping[str, type] = {
 """``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP."""
 
 DEFAULT_MODEL = {"intel": "corei7_skylake_x", "amd": "ryzen"}
+PENDING = b"ptime"
+"""A command of Bochs' debugger that changes nothing."""
 DEBUGGER_TIMEOUT = 5.0
 """Seconds that Bochs' debugger may take for a command."""
 
@@ -112,6 +114,18 @@ class Terminal:
         os.close(self.slave)
         self._reader.start()
 
+    def keep_readable(self) -> None:
+        """Leave a command that the debugger reads when it is entered.
+
+        At every HLT of the guest, Bochs waits for a millisecond until there is something to read on its
+        standard input. So there always is.
+        """
+        os.write(self._master, PENDING + b"\n")
+
+    def entered(self, timeout: float = DEBUGGER_TIMEOUT) -> None:
+        """Wait until the debugger was entered, and has done what lay there for it."""
+        self._await(re.compile(PENDING + rb": \d+\s+" + self.PROMPT.pattern), timeout)
+
     def command(self, line: str, timeout: float = DEBUGGER_TIMEOUT) -> str:
         """Give the debugger a command and return its answer. InfrastructureError if there is none."""
         with self._changed:
@@ -121,11 +135,7 @@ class Terminal:
 
     def prompt(self, timeout: float = DEBUGGER_TIMEOUT) -> str:
         """Wait for the debugger's prompt and return what stood before it."""
-        with self._changed:
-            at_prompt = self._changed.wait_for(lambda: self._ended or self._at_prompt(), timeout)
-            text = self._plain()
-        if not at_prompt or not self.PROMPT.search(text):
-            raise InfrastructureError(f"Bochs' debugger did not answer within {timeout:g} s")
+        text = self._await(self.PROMPT, timeout)
         return self.PROMPT.sub(b"", text).decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
 
     def tail(self, size: int = 2000) -> str:
@@ -144,8 +154,17 @@ class Terminal:
     def _plain(self) -> bytes:
         return self.ESCAPES.sub(b"", bytes(self._text))
 
-    def _at_prompt(self) -> bool:
-        return self.PROMPT.search(self.ESCAPES.sub(b"", bytes(self._text[-200:]))) is not None
+    def _await(self, end: re.Pattern[bytes], timeout: float) -> bytes:
+        """Wait until the text ends so, and return it."""
+
+        def found() -> bool:
+            return end.search(self.ESCAPES.sub(b"", bytes(self._text[-200:]))) is not None
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or found(), timeout)
+            if not found():
+                raise InfrastructureError(f"Bochs' debugger did not answer within {timeout:g} s")
+            return self._plain()
 
     def _read(self) -> None:
         while True:
@@ -229,6 +248,7 @@ class BochsDriver(EmulatorDriver):
             while not _is_ours(connection):
                 connection.close()
                 connection = self._accept(listener, process, began)
+        terminal.keep_readable()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         info = self._reach(connection, quick_ack=True)
         self.reach_seconds = time.monotonic() - began
@@ -309,7 +329,7 @@ class BochsDriver(EmulatorDriver):
             assert self._process is not None
             assert self._terminal is not None
             self._process.interrupt()
-            self._terminal.prompt()
+            self._terminal.entered()
             self._stopped = True
 
     def _failure(self, error: TargetError) -> str:
