@@ -63,8 +63,8 @@ extern struct cpu *cpu_blocks[OS_MAX_CPUS];
 void cpus_start(void);
 /* Wait for an interrupt; returns with interrupts off again. */
 void cpu_sleep(void);
-/* Its HLT. */
-extern const char cpu_halt[];
+/* Address of its HLT. */
+extern const uint64_t cpu_halt;
 /*
  * Count the caller in, and wait until `expected` CPUs have been. For CPUs that run
  * a broadcast; sleeps if it takes longer.

@@ -34,18 +34,26 @@ unsigned int os_this_cpu(void)
 	return cpu ? cpu->index : 0;
 }
 
-/* One copy: cpu_halt is a single place. */
+/*
+ * One copy, so that there is one HLT to know. Its address is data: a symbol in
+ * the code would be taken for a function by backtraces.
+ */
 void __attribute__((noinline, noclone)) cpu_sleep(void)
 {
 	/* STI takes effect after HLT has begun: no wake-up is lost between them. */
-	asm volatile("sti\n\t"
-		     ".globl cpu_halt\n"
-		     "cpu_halt:\n\t"
-		     "hlt\n\t"
-		     "cli"
-		     :
-		     :
-		     : "memory");
+	asm volatile(
+		"sti\n\t"
+		"1: hlt\n\t"
+		"cli\n\t"
+		".pushsection .rodata\n\t"
+		".balign 8\n\t"
+		".globl cpu_halt\n"
+		"cpu_halt: .quad 1b\n\t"
+		".popsection"
+		:
+		/* Has gcc set up a frame in a function without calls: backtraces see who sleeps. */
+		: "r"(__builtin_frame_address(0))
+		: "memory");
 }
 
 static void wake(const struct cpu *cpu)

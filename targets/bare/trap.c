@@ -150,7 +150,7 @@ struct probe_context *platform_trap(struct probe_frame *frame)
 		 * Between STI and HLT: IRET ends the shadow of STI, an interrupt that is due
 		 * comes before HLT, and its wake-up would be lost. The sleeper looks again instead.
 		 */
-		if (frame->rip == (uint64_t)cpu_halt)
+		if (frame->rip == cpu_halt)
 			frame->rip += 1;
 		break;
 	}

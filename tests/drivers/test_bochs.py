@@ -110,7 +110,7 @@ def test_a_triple_fault_leaves_registers_and_the_panic(machine):
     assert "SMBIOS" not in autopsy.emulator_log, "the firmware's own words are noise"
     assert sorted(autopsy.registers) == [0, 1, 2, 3]
     assert f"RIP={slot + len(NULL_IDT):016x}" in autopsy.registers[0]
-    assert autopsy.backtraces[1][0].split()[1].startswith("os_ap_main+")
+    assert autopsy.backtraces[1][0].split()[1].startswith("cpu_sleep+")
     machine.reset(silent)
     assert machine.run(CPUID)
 
