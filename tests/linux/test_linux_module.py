@@ -35,8 +35,8 @@ RELEASES = linux_machine.kernels() or [pytest.param("none", marks=pytest.mark.sk
 NEWER = "TOUCHSTONE_NEWER_KERNELS"
 """Set it to run on newer kernels than the oldest as well.
 
-Twice in some twenty runs a 6.12 kernel in QEMU 7.2 hit an INT3 of its own text patching that had been taken
-back already (oops in __schedule). Whether QEMU or Veneer is to blame is not known.
+Once a 6.12 kernel in QEMU 7.2 oopsed on an INT3 in __schedule (of its own text patching, presumably); another
+run failed before, whose output was not kept. Whether QEMU or Veneer is to blame is not known.
 """
 
 
