@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 from lab import EXIT, HANG, Lab, probe
 from proxy import Proxy
@@ -61,6 +62,26 @@ def test_cut_during_a_subjects_command(lab: Lab, proxy: Proxy) -> None:
     threading.Timer(0.2, proxy.cut).start()
     with pytest.raises(InfrastructureError, match="the box lives, in the same boot"):
         driver.load()
+    works(driver, lab)
+
+
+@pytest.mark.parametrize(
+    "error", [EOFError(), paramiko.SSHException("Channel closed"), OSError("Socket is closed")], ids=repr
+)
+def test_the_end_of_a_connection_in_all_of_paramikos_words(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    driver = lab.driver(subject=lab.subject())
+    driver.start(lab.progress)
+
+    def end(channel: paramiko.Channel, data: bytes) -> None:
+        driver._link.close()
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(paramiko.Channel, "sendall", end)
+        with pytest.raises(InfrastructureError, match="the connection to box was lost; the box lives"):
+            driver.load()
     works(driver, lab)
 
 

@@ -335,7 +335,11 @@ class SshDriver(AgentDriver):
         return self._root
 
     def _knock(self, link: Link, patience: float) -> BoxFacts:
-        """What the box says now, over this connection or a new one. NoConnection when the time is over."""
+        """What the box says now, over this connection or, once it fails, a new one.
+
+        NoConnection, TargetDied or TargetHung from the last attempt when the time is over. A connection that
+        has just ended may look alive for a moment, so asking it is the only way to know.
+        """
         deadline = time.monotonic() + patience * self.settings.timeout_factor
         if link.alive:
             with contextlib.suppress(TargetDied, TargetHung):
@@ -473,9 +477,7 @@ class SshDriver(AgentDriver):
         """Restore the box to what we found. The log says what went wrong: we are on our way out."""
         assert self._installation is not None
         try:
-            if not link.alive:
-                link.open()
-            now = ask_facts(link)
+            now = self._knock(link, 0.0)
             root = self._root_on(link, now)
             if not self._lock.held:
                 self._lock.acquire(root, lambda _: None)

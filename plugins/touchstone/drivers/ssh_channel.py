@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import paramiko
 
+from touchstone.drivers.ssh_link import CONNECTION_ENDED
+
 READ_SIZE = 65536
 
 
@@ -38,7 +40,7 @@ class SshChannel:
             self._channel.sendall(data)
         except TimeoutError:
             raise
-        except OSError:
+        except CONNECTION_ENDED:
             return
 
     def receive(self, deadline: float) -> bytes:

@@ -26,9 +26,16 @@ UNANSWERED = 25_000
 """Milliseconds after which a connection whose bytes nobody acknowledges is dead: a box that lost its power
 sends no FIN (tcp(7), TCP_USER_TIMEOUT)."""
 READ_SIZE = 65536
+CONNECTION_ENDED = (paramiko.SSHException, EOFError, OSError)
+"""What paramiko raises, as the moment has it, when a connection ends under a call."""
 
 # What it logs as an error, it raises too; we say it once.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+def reason(error: Exception) -> str:
+    """What an error adds to a sentence: nothing, if it is one of those that say nothing (EOFError)."""
+    return f": {error}" if str(error) else ""
 
 
 def hang_up(channel: paramiko.Channel) -> None:
@@ -127,11 +134,11 @@ class Link:
             raise TargetHung(f"sshd of {self.address.shown} does not answer") from None
         except paramiko.ChannelException as error:
             raise InfrastructureError(f"sshd of {self.address.shown} gives no channel: {error}") from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except CONNECTION_ENDED as error:
             # Also a channel that is not opened in time, which has no exception of its own.
             if self.alive and "imeout" in str(error):
                 raise TargetHung(f"sshd of {self.address.shown} does not answer: {error}") from None
-            raise LinkLost(f"the connection to {self.address.shown} ended: {error}") from None
+            raise LinkLost(f"the connection to {self.address.shown} ended{reason(error)}") from None
         return channel
 
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
@@ -170,8 +177,8 @@ class Link:
                 f"{command!r} took more than {timeout * self.factor:g} s on {self.address.shown}"
                 + (f"; the last it said: {tail!r}" if tail else "")
             ) from None
-        except OSError as error:
-            raise LinkLost(f"the connection to {self.address.shown} ended: {error}") from None
+        except CONNECTION_ENDED as error:
+            raise LinkLost(f"the connection to {self.address.shown} ended{reason(error)}") from None
         finally:
             hang_up(channel)
         if channel.exit_status < 0 and not self._ended(channel):
@@ -183,13 +190,13 @@ class Link:
         """Open SFTP. LinkLost; InfrastructureError if sshd has none."""
         try:
             client = self.transport.open_sftp_client()
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except CONNECTION_ENDED as error:
             if self.alive and isinstance(error, paramiko.ChannelException | paramiko.SSHException):
                 raise InfrastructureError(
                     f"sshd of {self.address.shown} offers no SFTP ({error}); it wants a line"
                     " 'Subsystem sftp internal-sftp' in sshd_config"
                 ) from None
-            raise LinkLost(f"the connection to {self.address.shown} ended: {error}") from None
+            raise LinkLost(f"the connection to {self.address.shown} ended{reason(error)}") from None
         assert client is not None
         channel = client.get_channel()
         assert channel is not None
@@ -204,7 +211,7 @@ class Link:
             channel.shutdown_write()
         except TimeoutError:
             raise
-        except OSError:
+        except CONNECTION_ENDED:
             pass  # it ended without reading all of it: its status tells
 
     def _ended(self, channel: paramiko.Channel) -> bool:
@@ -285,7 +292,7 @@ class Link:
             raise NoConnection(
                 f"{address.shown} refuses connections: is sshd running there?", refused=True
             ) from None
-        except (OSError, paramiko.SSHException, EOFError) as error:
+        except CONNECTION_ENDED as error:
             why = "no answer" if isinstance(error, TimeoutError) else str(error)
             raise NoConnection(f"{address.shown} cannot be reached: {why}") from None
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import paramiko
 
-from touchstone.drivers.ssh_link import LinkLost, hang_up
+from touchstone.drivers.ssh_link import CONNECTION_ENDED, LinkLost, hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
@@ -145,5 +145,5 @@ def _beat(channel: paramiko.Channel, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         try:
             channel.sendall(b".")
-        except OSError:
+        except CONNECTION_ENDED:
             return

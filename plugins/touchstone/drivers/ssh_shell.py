@@ -8,7 +8,7 @@ import time
 
 import paramiko
 
-from touchstone.drivers.ssh_link import Completed, Link, LinkLost, hang_up
+from touchstone.drivers.ssh_link import CONNECTION_ENDED, Completed, Link, LinkLost, hang_up, reason
 from touchstone.machine.driver import TargetHung
 
 READ_SIZE = 65536
@@ -63,9 +63,9 @@ class LastingShell:
             raise TargetHung(
                 f"{script!r} took more than {timeout * self._link.factor:g} s on {shown}"
             ) from None
-        except OSError as error:
+        except CONNECTION_ENDED as error:
             self.close()
-            raise LinkLost(f"the connection to {shown} ended: {error}") from None
+            raise LinkLost(f"the connection to {shown} ended{reason(error)}") from None
         except BaseException:
             self.close()  # what it still says would be taken for the next answer
             raise

@@ -14,7 +14,7 @@ from pathlib import Path
 import paramiko
 
 from touchstone.drivers.ssh_deploy import Deployable, source_files, substitute, tail_of
-from touchstone.drivers.ssh_link import Link, LinkLost
+from touchstone.drivers.ssh_link import CONNECTION_ENDED, Link, LinkLost, reason
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
@@ -76,7 +76,7 @@ class Uploader:
             sftp.posix_rename(part, target)
         except TimeoutError:
             raise TargetHung(f"{self._link.address.shown} took nothing of {name} any more") from None
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except CONNECTION_ENDED as error:
             try:
                 self._root.run(":", timeout=10.0)
             except (LinkLost, TargetHung):
@@ -105,7 +105,7 @@ class Uploader:
             if len(said) >= 6 and int(said[3]) * 1024 < size + 4096:
                 free = _amount(int(said[3]) * 1024)
                 return f"{text}: its disk is full ({free} free on {said[5]})"
-        return f"{text}: {error}"
+        return f"{text}{reason(error)}"
 
 
 def build_there(
@@ -152,8 +152,10 @@ def build_there(
             path = substitute(pattern, {"release": release})
             name = path.rpartition("/")[2]
             sftp.get(f"{work}/build/{path}", str(into / name))
-    except OSError as error:
-        raise InfrastructureError(f"{link.address.shown}: {work}/build/{path}: {error}") from None
+    except CONNECTION_ENDED as error:
+        if not link.alive:
+            raise LinkLost(f"the connection to {link.address.shown} ended while {path} was fetched") from None
+        raise InfrastructureError(f"{link.address.shown}: {work}/build/{path}{reason(error)}") from None
     finally:
         with contextlib.suppress(Exception):
             sftp.close()
