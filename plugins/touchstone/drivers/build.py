@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from touchstone.drivers.tool import run_tool, tail_of
 from touchstone.machine.driver import InfrastructureError
 
 LOCK_TIMEOUT = 600.0
@@ -118,23 +118,6 @@ def _make(command: list[str], progress: Callable[[str], None], name: str) -> Non
         return
     progress(f"building the bare image of {name}")
     # Silent: a failure shows the compiler's words, not its command lines.
-    # A session of its own: Ctrl-C reaches us alone, and we end make and its compilers.
-    process = subprocess.Popen(
-        [*command, "--silent"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")},
-    )
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        raise
-    if process.returncode != 0:
-        text = output.decode("utf-8", "backslashreplace").strip()
-        lines = text.splitlines()
-        shown = "\n".join(lines if len(lines) <= 60 else ["...", *lines[-60:]])
-        raise InfrastructureError(f"{' '.join(command)} failed:\n{shown}")
+    status, output = run_tool([*command, "--silent"])
+    if status:
+        raise InfrastructureError(f"{' '.join(command)} failed:\n{tail_of(output)}")

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock, Timeout
 
 from touchstone.drivers.build import LOCK_TIMEOUT, repository_root
+from touchstone.drivers.tool import run_tool, tail_of
 from touchstone.machine.driver import InfrastructureError
 
 Progress = Callable[[str], None]
@@ -181,30 +181,9 @@ def build_here(what: Deployable, release: str, headers: Path, into: Path, progre
 
 
 def _run(command: str, directory: Path, what: str) -> None:
-    # A session of its own: Ctrl-C reaches us alone, and we end make and its compilers.
-    process = subprocess.Popen(
-        ["sh", "-c", command],
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")},
-    )
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
-        raise
-    if process.returncode:
+    status, output = run_tool(["sh", "-c", command], directory)
+    if status:
         raise InfrastructureError(f"building {what} failed:\n{command}\n{tail_of(output)}")
-
-
-def tail_of(output: bytes, most: int = 60) -> str:
-    """The end of what a build said."""
-    lines = output.decode("utf-8", "backslashreplace").strip().splitlines()
-    return "\n".join(lines if len(lines) <= most else ["...", *lines[-most:]])
 
 
 def _strip(path: Path) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import paramiko
 
-from touchstone.drivers.ssh_deploy import Deployable, source_files, substitute, tail_of
+from touchstone.drivers.ssh_deploy import Deployable, source_files, substitute
 from touchstone.drivers.ssh_link import CONNECTION_ENDED, Link, LinkLost, reason
 from touchstone.drivers.ssh_root import Root
+from touchstone.drivers.tool import tail_of
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
 Progress = Callable[[str], None]
