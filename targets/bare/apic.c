@@ -56,7 +56,7 @@ void apic_init(uint64_t io_apic)
 	x86_out8(PIC_MASK_2, 0xff);
 	/* Edge, active high, physical destination: this CPU. */
 	io_apic_write(base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ + 1, (uint32_t)apic_id() << 24);
-	io_apic_write(base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ, VECTOR_SERIAL);
+	io_apic_write(base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ, VECTOR_CONSOLE);
 }
 
 void apic_init_this_cpu(void)

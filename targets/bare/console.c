@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* COM1, and what is printed on it. */
+/* Where text goes to and comes from: a virtio console, or COM1; and what is printed there. */
 #include <stdarg.h>
 
 #include "cpu.h"
@@ -21,6 +21,7 @@
 /* A CPU that died while it was printing must not silence the others. */
 #define LOCK_PATIENCE 1000000
 
+static bool virtio;
 static char last_byte = '\n';
 static bool locked;
 
@@ -34,33 +35,57 @@ void console_init(void)
 	/* On, cleared, an interrupt for 14 bytes, or for fewer after a pause. */
 	x86_out8(FIFO_CONTROL, 0xc7);
 	x86_out8(MODEM_CONTROL, 0x0b);
+	virtio = virtio_console_init();
 }
 
 void console_enable_interrupt(void)
 {
-	x86_out8(INTERRUPT_ENABLE, 0x01);
+	if (!virtio)
+		x86_out8(INTERRUPT_ENABLE, 0x01);
 }
 
 bool console_read(char *byte)
 {
+	if (virtio)
+		return virtio_console_read(byte);
 	if (!(x86_in8(LINE_STATUS) & STATUS_DATA))
 		return false;
 	*byte = (char)x86_in8(DATA);
 	return true;
 }
 
-void os_write(const char *text, size_t length)
+void console_wait(void)
 {
-	if (!length)
-		return;
-	for (int i = 0; i < LOCK_PATIENCE && __atomic_test_and_set(&locked, __ATOMIC_ACQUIRE); i++)
-		x86_pause();
+	if (!virtio || virtio_console_awaits_interrupt(true))
+		cpu_sleep();
+	if (virtio)
+		virtio_console_awaits_interrupt(false);
+}
+
+static void write_com1(const char *text, size_t length)
+{
 	for (size_t i = 0; i < length; i++) {
 		/* The transmitter is empty: it takes a whole FIFO without being asked again. */
 		while (i % FIFO_SIZE == 0 && !(x86_in8(LINE_STATUS) & STATUS_TRANSMITTER_EMPTY))
 			x86_pause();
 		x86_out8(DATA, (uint8_t)text[i]);
 	}
+}
+
+void os_write(const char *text, size_t length)
+{
+	if (!length)
+		return;
+
+	size_t done = 0;
+
+	for (int i = 0; i < LOCK_PATIENCE && __atomic_test_and_set(&locked, __ATOMIC_ACQUIRE); i++)
+		x86_pause();
+	if (virtio) {
+		done = virtio_console_write(text, length);
+		virtio = done == length; /* not twice the patience */
+	}
+	write_com1(text + done, length - done);
 	last_byte = text[length - 1];
 	__atomic_clear(&locked, __ATOMIC_RELEASE);
 }

@@ -18,7 +18,7 @@
 #define GDT_ENTRIES 10
 #define SELECTOR_TSS 0x40
 
-#define VECTOR_SERIAL 0x24
+#define VECTOR_CONSOLE 0x24
 #define VECTOR_WAKE 0xf0
 #define VECTOR_TIMER 0xf1
 #define VECTOR_SPURIOUS 0xff
@@ -117,13 +117,23 @@ void memory_init(const void *multiboot);
 void memory_map_slots(unsigned int count);
 uint64_t memory_slot(unsigned int cpl);
 
-/* console.c */
+/* console.c: the virtual machine's console if it has one, else COM1. */
 void console_init(void);
-/* From now on the serial port interrupts the boot CPU. */
+/* From now on what comes in wakes the boot CPU. */
 void console_enable_interrupt(void);
 bool console_read(char *byte);
+/* Sleep until something came in, or something else wakes this CPU. */
+void console_wait(void);
 /* Send LF unless the last byte was one. */
 void console_fresh_line(void);
+
+/* virtio_console.c */
+bool virtio_console_init(void);
+/* How many bytes it has taken. */
+size_t virtio_console_write(const char *text, size_t length);
+bool virtio_console_read(char *byte);
+/* Have it interrupt, or not, for what comes in from now on; whether nothing has come in so far. */
+bool virtio_console_awaits_interrupt(bool wanted);
 
 #endif /* __ASSEMBLER__ */
 #endif

@@ -7,9 +7,9 @@ void os_main(const void *multiboot);
 void os_serve(void);
 
 /*
- * How often to look for the rest of a line before sleeping: QEMU's serial port interrupts at once
- * only for 14 bytes. No longer than that, and no PAUSE between: what the CPU
- * does here keeps QEMU's main loop from filling the port.
+ * How often to look for the rest of a line before sleeping: COM1 interrupts at once only for 14
+ * bytes. No longer than that, and no PAUSE between: what the CPU does here keeps QEMU's
+ * main loop from filling the port.
  */
 #define LOOKS 20
 
@@ -26,7 +26,7 @@ void os_serve(void)
 			agent_take(byte);
 			looks = byte == '\n' ? LOOKS : 0;
 		} else if (looks++ >= LOOKS) {
-			cpu_sleep();
+			console_wait();
 		}
 	}
 }

@@ -135,7 +135,7 @@ struct probe_context *platform_trap(struct probe_frame *frame)
 	const struct os_fixup *fixup;
 
 	switch (vector) {
-	case VECTOR_SERIAL:
+	case VECTOR_CONSOLE:
 	case VECTOR_WAKE:
 	case VECTOR_TIMER:
 		/* They only wake a CPU from its sleep. */

@@ -107,6 +107,21 @@ def test_a_qemu_killed_during_a_request_is_noticed_at_once(machine):
     timer.join()
 
 
+def test_what_is_said_on_com1_is_evidence_too(machine):
+    write = bytes.fromhex("66 ba f8 03 b0 58 ee")  # mov dx, 0x3f8; mov al, 'X'; out dx, al
+    machine.run(ProbeRequest(code=write))
+    mark = machine.serial_mark()
+    assert machine.autopsy().serial.endswith("X")
+    assert machine.serial_since(mark) == "X"
+
+
+def test_requests_longer_than_the_consoles_buffers(machine):
+    data = bytes(range(256)) * 7
+    request = ProbeRequest(code=b"\x90", memory=((0, data),), read=(1600, 192))
+    for _ in range(20):
+        assert [r[0].memory for r in machine.run_many([request] * 10)] == [data[1600:1792]] * 10
+
+
 def test_a_triple_fault_is_a_death_with_its_evidence(machine):
     mark = machine.serial_mark()
     began = time.monotonic()

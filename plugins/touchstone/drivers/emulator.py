@@ -84,6 +84,7 @@ class EmulatorDriver(AgentDriver):
             self._log.append(self._channel.drain())
             self._channel.close()
             self._channel = None
+        self._collect()
         self._log.flush()
         self._release()
         if self._death is not None:
@@ -102,6 +103,7 @@ class EmulatorDriver(AgentDriver):
             if self._process is not None:
                 if self._channel is not None:
                     self._log.append(self._channel.drain())
+                self._collect()
                 if self._death is not None:
                     self._death.disarm()
                 reason = self._reason()
@@ -135,6 +137,9 @@ class EmulatorDriver(AgentDriver):
     def _description(self) -> str:
         """The machine in a few words, for the progress."""
         raise NotImplementedError
+
+    def _collect(self) -> None:
+        """Append to the log what the machine said elsewhere than to its agent's channel."""
 
     def _release(self) -> None:
         """Let go of what the process was reached by, after its end."""
@@ -244,6 +249,7 @@ class EmulatorDriver(AgentDriver):
             if said := self._emulator_log():
                 parts.append(f"{self.emulator} said:\n{said}")
             parts.append("command: " + " ".join(self._process.command))
+        self._collect()
         if serial := self._log.tail(2000):
             parts.append(f"end of the serial log:\n{serial}")
         return "\n".join(parts)

@@ -1,7 +1,8 @@
-"""Machines of QEMU: started, reached, reset, shot at and autopsied over QMP and a serial socket."""
+"""Machines of QEMU: started, reached, reset, shot at and autopsied over QMP and the agent's console."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -30,6 +31,9 @@ OPTIONS: Mapping[str, type] = {
     "arguments": list,
 }
 """``machine`` and ``firmware`` are QEMU's -machine and -bios; ``arguments`` are appended to its command."""
+
+COM1 = "com1"
+"""What the image says before it has found the agent's console, or when that does not work."""
 
 FAST_FIRMWARE = "qboot.rom"
 """Comes with QEMU and boots a Multiboot image in half of SeaBIOS's time (0.07 s against 0.13 s, 4 CPUs)."""
@@ -99,6 +103,7 @@ class QemuDriver(EmulatorDriver):
         self._accel = self._qemu.accel
         self._firmware = self._qemu.firmware
         self._monitor: Monitor | None = None
+        self._com1_read = 0
 
     def start(self, progress: Progress) -> TargetInfo:
         """See Driver."""
@@ -134,7 +139,7 @@ class QemuDriver(EmulatorDriver):
         death = self._death = DeathNotice()
         monitor = self._monitor = Monitor(self._directory.path / "qmp", self._on_event, self.name)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(self._directory.path / "serial"))
+            listener.bind(str(self._directory.path / "agent"))
             listener.listen(1)
             death.arm()
             began = time.monotonic()
@@ -176,7 +181,11 @@ class QemuDriver(EmulatorDriver):
             # A machine that resets or shuts down stops instead, and keeps its state for the autopsy.
             *("-action", "reboot=shutdown", "-action", "shutdown=pause", "-action", "panic=pause"),
             *("-chardev", f"socket,id=qmp,path={directory}/qmp", "-mon", "chardev=qmp,mode=control"),
-            *("-chardev", f"socket,id=serial,path={directory}/serial", "-serial", "chardev:serial"),
+            *("-chardev", f"file,id=com1,path={directory}/{COM1}", "-serial", "chardev:com1"),
+            # The agent's: a line costs it one access to a port here, and a byte costs one on COM1.
+            *("-chardev", f"socket,id=agent,path={directory}/agent"),
+            *("-device", "virtio-serial-pci,id=ports,disable-modern=on,max_ports=1,vectors=2"),
+            *("-device", "virtconsole,bus=ports.0,chardev=agent"),
             *self._qemu.arguments,
         ]
 
@@ -187,7 +196,17 @@ class QemuDriver(EmulatorDriver):
     def _description(self) -> str:
         return f"{self._accel}, {cpu_model(self.settings, self._accel)}"
 
+    def _collect(self) -> None:
+        if self._directory is None:
+            return
+        with contextlib.suppress(OSError), (self._directory.path / COM1).open("rb") as com1:
+            com1.seek(self._com1_read)
+            said = com1.read()
+            self._com1_read += len(said)
+            self._log.append(said)
+
     def _release(self) -> None:
+        self._com1_read = 0
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
