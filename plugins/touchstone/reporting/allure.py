@@ -31,6 +31,7 @@ from allure_commons.model2 import (
 from touchstone import __version__
 from touchstone.items import CheckOnTarget
 from touchstone.outcomes import CaseRun, CheckRecord
+from touchstone.reporting.allure_files import ResultFiles
 from touchstone.reporting.disassembly import listing
 from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines
 from touchstone.reporting.properties import Mark
@@ -74,12 +75,14 @@ class AllureReport:
         self._directory = Path(directory).absolute()
         self._config = config
         self._current: tuple[pytest.Item, CheckOnTarget, Verdict, str] | None = None
+        self._files = ResultFiles(self._directory)
         allure_commons.plugin_manager.register(self)
 
     def close(self) -> None:
         """Take leave of Allure."""
         if allure_commons.plugin_manager.is_registered(self):
             allure_commons.plugin_manager.unregister(self)
+        self._files.close()
 
     def forget(self) -> None:
         """Another item begins."""
@@ -87,6 +90,7 @@ class AllureReport:
 
     def remember(self, item: pytest.Item, place: CheckOnTarget, verdict: Verdict, text: str) -> None:
         """The verdict of the running item."""
+        self._files.take_over()
         self._current = (item, place, verdict, text)
 
     @allure_commons.hookimpl(tryfirst=True)
@@ -137,6 +141,7 @@ class AllureReport:
 
     def crashed_worker(self, mark: Mark, nodeid: str, report: pytest.TestReport) -> None:
         """Write the result of a check whose worker died: nobody else can."""
+        self._files.take_over()
         stop = int(report.stop * 1000) if getattr(report, "stop", 0) else None
         result = TestResult(uuid=str(uuid4()), name=mark.check, fullName=mark.check, start=stop, stop=stop)
         identify(result, mark.check, mark.target, mark.subject)

@@ -1,0 +1,107 @@
+"""How Allure results get onto the disk: in one piece each, under their names only once they are whole.
+
+allure-pytest's own logger writes a result through Python's incremental JSON encoder, in hundreds of small
+pieces: with it, writing costs as much as everything else that is reported of a check that holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import allure_commons
+import attr
+from allure_commons.logger import AllureFileLogger
+from allure_commons.model2 import TestResult
+
+
+class ResultFiles:
+    """Takes the place of allure-pytest's logger; all but results it hands on to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._indent = 4 if os.environ.get("ALLURE_INDENT_OUTPUT") else None  # as allure-pytest has it
+        self._replaced: list[Any] = []  # it has no annotations
+
+    def take_over(self) -> None:
+        """Take its place, once it is there. Safe to repeat."""
+        manager = allure_commons.plugin_manager
+        if manager.is_registered(self):
+            return
+        self._replaced = [one for one in manager.get_plugins() if isinstance(one, AllureFileLogger)]
+        for logger in self._replaced:
+            manager.unregister(logger)
+        manager.register(self)
+
+    def close(self) -> None:
+        """Give the place back: allure-pytest takes its logger out itself. Safe to repeat."""
+        manager = allure_commons.plugin_manager
+        if not manager.is_registered(self):
+            return
+        manager.unregister(self)
+        while self._replaced:
+            manager.register(self._replaced.pop())
+
+    @allure_commons.hookimpl
+    def report_result(self, result: TestResult) -> None:
+        """Write the result of a test."""
+        name = result.file_pattern.format(prefix=uuid4())
+        text = json.dumps(_plain(result), indent=self._indent, ensure_ascii=False)
+        new = f"{self._directory}/{name}.tmp"
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            data = memoryview(text.encode("utf-8", "backslashreplace"))
+            while data:
+                data = data[os.write(file, data) :]
+        finally:
+            os.close(file)
+        os.replace(new, f"{self._directory}/{name}")
+
+    @allure_commons.hookimpl
+    def report_container(self, container: Any) -> None:
+        """Hand on."""
+        for logger in self._replaced:
+            logger.report_container(container)
+
+    @allure_commons.hookimpl
+    def report_attached_file(self, source: Any, file_name: str) -> None:
+        """Hand on."""
+        for logger in self._replaced:
+            logger.report_attached_file(source, file_name)
+
+    @allure_commons.hookimpl
+    def report_attached_data(self, body: Any, file_name: str) -> None:
+        """Hand on."""
+        for logger in self._replaced:
+            logger.report_attached_data(body, file_name)
+
+    @allure_commons.hookimpl
+    def report_globals(self, globals_item: Any) -> None:
+        """Hand on."""
+        for logger in self._replaced:
+            logger.report_globals(globals_item)
+
+
+_names: dict[type, tuple[str, ...]] = {}
+"""Fields of Allure's models."""
+
+
+def _plain(value: Any) -> Any:
+    """A model of Allure's as JSON has it: what says nothing is left out, as allure-pytest does."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    kind = type(value)
+    names = _names.get(kind)
+    if names is None:
+        names = _names[kind] = tuple(one.name for one in attr.fields(kind)) if attr.has(kind) else ()
+    if names:
+        fields = ((name, getattr(value, name)) for name in names)
+        return {name: _plain(field) for name, field in fields if field or field is False}
+    return value
