@@ -11,7 +11,8 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -50,7 +51,7 @@ class Waiver:
 
     def covers(self, check_id: str) -> bool:
         """Whether it is about this check."""
-        return self.check == check_id or fnmatchcase(check_id, self.check)
+        return fnmatchcase(check_id, self.check)
 
     def concerns(self, version: tuple[int, ...] | None) -> bool:
         """Whether it is about an emulator of this version; None: a version that is not known."""
@@ -70,6 +71,11 @@ class Waiver:
         return self.until is not None and today >= self.until
 
 
+def _any_of(waivers: Iterable[Waiver]) -> re.Pattern[str]:
+    """Matches the ids that any of them is about."""
+    return re.compile("|".join(translate(waiver.check) for waiver in waivers) or "(?!)")
+
+
 @dataclass(frozen=True)
 class Target:
     """One entry of the inventory."""
@@ -83,10 +89,26 @@ class Target:
 
     def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
         """What is known of a check, on an emulator of this version."""
-        for waiver in self.known_deviations:
-            if waiver.covers(check_id) and waiver.concerns(version):
-                return waiver
-        return None
+        if self._known.match(check_id) is None:
+            return None
+        found = (one for one in self.known_deviations if one.covers(check_id) and one.concerns(version))
+        return next(found, None)
+
+    def cannot(self, check_id: str) -> Waiver | None:
+        """Why it is not asked for a check."""
+        if self._unsupported.match(check_id) is None:
+            return None
+        return next((one for one in self.unsupported if one.covers(check_id)), None)
+
+    # Nearly every check is in neither list: one match says so, instead of one for each entry.
+
+    @cached_property
+    def _known(self) -> re.Pattern[str]:
+        return _any_of(self.known_deviations)
+
+    @cached_property
+    def _unsupported(self) -> re.Pattern[str]:
+        return _any_of(self.unsupported)
 
     @property
     def name(self) -> str:

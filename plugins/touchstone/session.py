@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +52,24 @@ class Autopsied(Exception):
     def finding(self) -> type[Crash] | type[Hang]:
         """What it means when it was the subject's fault."""
         return Crash if isinstance(self.error, TargetDied) else Hang
+
+
+class Watch:
+    """``TargetSession.watched``; every probe enters it, and a generator would cost five times as much."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: TargetSession) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, TargetDied | TargetHung):
+            raise self._session.perform_autopsy(error) from error
+        if isinstance(error, TargetError) and not isinstance(error, AgentRefused):
+            self._session.phase = None
 
 
 class TargetSession:
@@ -164,18 +181,9 @@ class TargetSession:
                 outcome = next(outcomes)
             yield outcome
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self) -> Watch:
         """Within it, a target that dies or hangs is autopsied at once, and counts as not reached then."""
-        try:
-            yield
-        except (TargetDied, TargetHung) as error:
-            raise self.perform_autopsy(error) from error
-        except AgentRefused:
-            raise
-        except TargetError:
-            self.phase = None
-            raise
+        return Watch(self)
 
     def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
         """Take the evidence from a target that did not survive what we did to it."""

@@ -140,11 +140,9 @@ def table_lines(
     only say that something was to stay as it was, and did.
     """
     rows = [row for row in table.rows if everything or matters(row)]
-    quiet = [row.name for row in table.rows if not everything and row.ok and not matters(row)]
+    quiet = [row.name for row in table.rows if row.ok and row.stays] if not everything else []
     cells = [("", "", "given", "expected", "measured")]
-    cells += [
-        ("!!" if row.ok is False else "", row.name, row.given, row.expected, row.measured) for row in rows
-    ]
+    cells += [("!!" if row.ok is False else "", row.name, *row.cells) for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     also = f" (and the same on CPU {', '.join(map(str, others))})" if others else ""
     yield heading(run, table.cpu) + also
@@ -161,7 +159,7 @@ def table_lines(
 
 def matters(row: Row) -> bool:
     """Whether a reader of a failure wants to see a row."""
-    return row.ok is False or (row.ok is True and not row.expected.endswith(("unchanged", "native")))
+    return row.ok is False or (row.ok is True and not row.stays)
 
 
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:

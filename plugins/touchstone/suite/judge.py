@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from touchstone.machine.probe import GPRS, Operand, ProbeResult
 from touchstone.suite import exceptions, show
@@ -17,18 +16,64 @@ _RF = 1 << 16
 _PER_ROW = 16  # bytes of memory
 
 
-class Row(NamedTuple):
-    """One line of the table that a report shows."""
+Cells = tuple[str, str, str]
 
-    name: str
-    given: str
-    expected: str
-    """Empty: nothing was demanded."""
-    measured: str
-    ok: bool | None
-    """None: nothing was demanded."""
-    source: Source | None = None
-    """Where the suite demands it."""
+
+class Row:
+    """One line of the table that a report shows.
+
+    Its texts may be made when somebody reads them: of most registers of most checks nobody does.
+    """
+
+    __slots__ = ("_cells", "name", "ok", "source")
+
+    def __init__(
+        self, name: str, cells: Cells | Callable[[], Cells], ok: bool | None, source: Source | None = None
+    ) -> None:
+        """``cells`` are the texts of ``given``, ``expected`` and ``measured``, or make them."""
+        self.name = name
+        self._cells = cells
+        self.ok = ok
+        """None: nothing was demanded."""
+        self.source = source
+        """Where the suite demands it."""
+
+    @property
+    def cells(self) -> Cells:
+        """``given``, ``expected`` and ``measured``."""
+        if callable(self._cells):
+            self._cells = self._cells()
+        return self._cells
+
+    @property
+    def given(self) -> str:
+        """The value at the start."""
+        return self.cells[0]
+
+    @property
+    def expected(self) -> str:
+        """Empty: nothing was demanded."""
+        return self.cells[1]
+
+    @property
+    def measured(self) -> str:
+        """The value at the end."""
+        return self.cells[2]
+
+    @property
+    def stays(self) -> bool:
+        """Whether it demands no more than that something stays as it was, or is as on the bare machine."""
+        return self.expected.endswith(("unchanged", "native"))
+
+
+class _Staying(Row):
+    """A row of that kind, known without its texts."""
+
+    __slots__ = ()
+
+    @property
+    def stays(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -150,12 +195,12 @@ class _Judge:
             if self.native is None:
                 return self._unanswered("end", measured)
             same = (result.vector, result.error_code) == (self.native.vector, self.native.error_code)
-            return Row("end", "", f"{show.end(self.native)} (native)", measured, same, expect.source)
+            return Row("end", ("", f"{show.end(self.native)} (native)", measured), same, expect.source)
         if expect.vector is None:
-            return Row("end", "", "no exception", measured, result.vector is None, expect.source)
+            return Row("end", ("", "no exception", measured), result.vector is None, expect.source)
         wanted = exceptions.name(expect.vector, expect.error_code)
         ok = result.vector == expect.vector and expect.error_code in (None, result.error_code)
-        return Row("end", "", wanted, measured, ok, expect.source)
+        return Row("end", ("", wanted, measured), ok, expect.source)
 
     def _rip(self) -> Row:
         expect, result = self.expect, self.result
@@ -172,19 +217,13 @@ class _Judge:
             wanted = (result.start + self.native.rip - self.native.start) & _ALL
             origin = ", native"
         if wanted is None:
-            return Row("rip", "", "", measured, None)
+            return Row("rip", ("", "", measured), None)
         text = show.register("rip", wanted, result, code=self.code)
-        return Row("rip", "", text + origin, measured, result.rip == wanted, expect.source)
+        return Row("rip", ("", text + origin, measured), result.rip == wanted, expect.source)
 
     def _unanswered(self, name: str, measured: str) -> Row:
-        return Row(
-            name,
-            "",
-            f"as native, but CPU {self.result.cpu} has no native answer",
-            measured,
-            False,
-            self.expect.source,
-        )
+        expected = f"as native, but CPU {self.result.cpu} has no native answer"
+        return Row(name, ("", expected, measured), False, self.expect.source)
 
     # Registers
 
@@ -192,34 +231,35 @@ class _Judge:
         """A register as such: what is demanded of the bits that no field names."""
         expect = self.expect
         measured, given = _read(self.result, name), self._given(name)
-        shown = self._show(name, measured)
-        start = "" if given is None else self._show(name, given)
+
+        def cells(expected: str = "") -> Cells:
+            return "" if given is None else self._show(name, given), expected, self._show(name, measured)
+
         if expect.native:
             if self.native is None:
-                return Row(name, start, "", shown, None)  # the end has said so already
+                return Row(name, cells, None)  # the end has said so already
             mask = _ALL & ~sum(_mask(field) for field in self.fields.get(name, ()))
             wanted = _read(self.native, name)
             if mask == 0:
-                return Row(name, start, "", shown, None)
+                return Row(name, cells, None)
             if wanted is None or measured is None:
-                named = (
-                    name in self.fields or expect.exception is not None
-                )  # then there is no native one to compare
-                ok = None if named else wanted is measured
-                return Row(
-                    name,
-                    start,
-                    "" if named else f"{self._show(name, wanted)}, native",
-                    shown,
-                    ok,
-                    expect.source,
+                if name in self.fields or expect.exception is not None:
+                    return Row(name, cells, None, expect.source)  # there is no native one to compare
+                same = wanted is measured
+                return _Staying(
+                    name, lambda: cells(f"{self._show(name, wanted)}, native"), same, expect.source
                 )
-            beside = "" if mask == _ALL else f" beside {_bits(_ALL & ~mask)}"
             ok = measured & mask == wanted & mask
-            return Row(name, start, f"{self._show(name, wanted)}, native{beside}", shown, ok, expect.source)
+            if mask == _ALL:
+                return _Staying(name, lambda: cells(f"{self._show(name, wanted)}, native"), ok, expect.source)
+            beside = _bits(_ALL & ~mask)
+            return Row(
+                name, lambda: cells(f"{self._show(name, wanted)}, native beside {beside}"), ok, expect.source
+            )
         if name in GPRS and expect.gprs_unchanged and name not in self.fields:
-            return Row(name, start, f"{start}, unchanged", shown, measured == given, expect.source)
-        return Row(name, start, "", shown, None)
+            ok = measured == given
+            return _Staying(name, lambda: cells(f"{self._show(name, given)}, unchanged"), ok, expect.source)
+        return Row(name, cells, None)
 
     def _given(self, name: str) -> int | None:
         return self.case.given.rflags | 2 if name == "rflags" else self.result.given.get(name)
@@ -246,7 +286,7 @@ class _Judge:
             ok = measured is not None and measured & ~rf in {value & ~rf for value in wanted}
         start = "" if given is None else self._value(field, given)
         shown = "not measured" + _why(field.register) if measured is None else self._value(field, measured)
-        return Row(field.what, start, text, shown, ok, field.source)
+        return Row(field.what, (start, text, shown), ok, field.source)
 
     def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], str]:
         """The values that fit (or, for ``not``, that do not), and what the report says of them."""
@@ -355,20 +395,20 @@ class _Judge:
                 index + low in named or measured[index : index + 1] == native[index : index + 1]
                 for index in range(width)
             )
-            yield Row(
-                f"memory[{low:#x}:{width}]", show.data(self._put(low, width)), f"{show.data(native)}, native",
-                show.data(measured) or "not measured", ok and bool(measured), self.expect.source,
-            )  # fmt: skip
+            given = show.data(self._put(low, width))
+            cells = given, f"{show.data(native)}, native", show.data(measured) or "not measured"
+            yield Row(f"memory[{low:#x}:{width}]", cells, ok and bool(measured), self.expect.source)
 
     def _exit(self, name: str, least: int, most: int | None) -> Row:
         wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
         label = f"exits.{name}"
         if self.exits is None:
-            return Row(label, "", wanted, "not counted: no subject is loaded", False, self.expect.source)
+            cells = "", wanted, "not counted: no subject is loaded"
+            return Row(label, cells, False, self.expect.source)
         count = self.exits.get(name, 0)
         unknown = "" if name in self.exits else " (the subject has no counter of this name)"
         ok = count >= least and (most is None or count <= most)
-        return Row(label, "", wanted, f"{count}{unknown}", ok, self.expect.source)
+        return Row(label, ("", wanted, f"{count}{unknown}"), ok, self.expect.source)
 
 
 def _read(result: ProbeResult, name: str) -> int | None:
