@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from machines import CPUID, HANG, NULL_IDT, TRIPLE_FAULT, ends_within, running, silent
 
-from touchstone.drivers.bochs import _dumped_registers, _is_ours
+from touchstone.drivers.bochs import is_ours
+from touchstone.drivers.bochs_log import dumped_registers
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import Operand, ProbeRequest
@@ -191,11 +192,11 @@ def test_registers_are_those_of_the_last_dump():
 00016785369i[CPU10 ] | RIP=0000000000100abc (0000000000100abc)
 00016785369i[SIM   ] quit_sim called with exit code 1
 """
-    assert _dumped_registers(log) == {
+    assert dumped_registers(log) == {
         0: "CPU is in long mode (active)\nRAX=0000000000000002  RBX=0000000000000000",
         10: "RIP=0000000000100abc (0000000000100abc)",
     }
-    assert _dumped_registers("nothing happened") == {}
+    assert dumped_registers("nothing happened") == {}
 
 
 def test_a_connection_of_our_own_user_is_ours():
@@ -204,4 +205,4 @@ def test_a_connection_of_our_own_user_is_ours():
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
-            assert _is_ours(connection)
+            assert is_ours(connection)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
 import socket
 import struct
-import termios
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from touchstone.drivers.base import DeathNotice, ImageProvider
+from touchstone.drivers.bochs_log import dumped_registers, last_panic, log_tail, read_log
+from touchstone.drivers.bochs_terminal import Terminal
 from touchstone.drivers.emulator import EmulatorDriver, Evidence, options_of
 from touchstone.drivers.process import EmulatorProcess, private_directory
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetError, TargetInfo
@@ -33,10 +31,7 @@ OPTIONS: Mapping[str, type] = {
 """``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP."""
 
 DEFAULT_MODEL = {"intel": "corei7_skylake_x", "amd": "ryzen"}
-PENDING = b"ptime"
-"""A command of Bochs' debugger that changes nothing."""
-DEBUGGER_TIMEOUT = 5.0
-"""Seconds that Bochs' debugger may take for a command."""
+INSTALL = "apt-get install bochs bochs-term bochsbios vgabios"
 
 # fastboot: no pause for a boot menu. The CD drive: the BIOS looks for a second drive, and where there is
 # none, for a long time. Together they are most of the way to the agent (measured: 2.6 s without, 0.4 s with).
@@ -94,98 +89,23 @@ def read_settings(settings: TargetSettings) -> BochsSettings:
     )
 
 
-class Terminal:
-    """The pseudo-terminal that Bochs draws its screen on and its debugger speaks on; we always read it."""
+def check_firmware(bochs: BochsSettings) -> None:
+    """InfrastructureError unless what the BIOSes are read from is there."""
+    for path in (Path(bochs.bios), Path(bochs.vga_bios)):
+        if not path.is_file():
+            raise InfrastructureError(f"{path} is missing ({INSTALL})")
 
-    PROMPT = re.compile(rb"<bochs:\d+> ?$")
-    ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
-    def __init__(self) -> None:
-        self._master, self.slave = os.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
-        self._text = bytearray()
-        self._changed = threading.Condition()
-        self._ended = False
-        # If nobody read, Bochs would stop at a full terminal, and be taken for a hung guest.
-        self._reader = threading.Thread(target=self._read, name="touchstone-bochs-terminal", daemon=True)
-
-    def started(self) -> None:
-        """Bochs has the other end now."""
-        os.close(self.slave)
-        self._reader.start()
-
-    def keep_readable(self) -> None:
-        """Leave a command that the debugger reads when it is entered.
-
-        At every HLT of the guest, Bochs waits for a millisecond until there is something to read on its
-        standard input. So there always is.
-        """
-        os.write(self._master, PENDING + b"\n")
-
-    def entered(self, timeout: float = DEBUGGER_TIMEOUT) -> None:
-        """Wait until the debugger was entered, and has done what lay there for it."""
-        self._await(re.compile(PENDING + rb": \d+\s+" + self.PROMPT.pattern), timeout)
-
-    def command(self, line: str, timeout: float = DEBUGGER_TIMEOUT) -> str:
-        """Give the debugger a command and return its answer. InfrastructureError if there is none."""
-        with self._changed:
-            self._text.clear()
-        os.write(self._master, line.encode("ascii") + b"\n")
-        return self.prompt(timeout).removeprefix(line).strip()
-
-    def prompt(self, timeout: float = DEBUGGER_TIMEOUT) -> str:
-        """Wait for the debugger's prompt and return what stood before it."""
-        text = self._await(self.PROMPT, timeout)
-        return self.PROMPT.sub(b"", text).decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
-
-    def tail(self, size: int = 2000) -> str:
-        """The end of what was written there."""
-        with self._changed:
-            return self._plain()[-size:].decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
-
-    def close(self) -> None:
-        """Close it, after the end of Bochs."""
-        if self._reader.is_alive():
-            self._reader.join(5)
-        for fd in (self._master,) if self._reader.ident else (self._master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def _plain(self) -> bytes:
-        return self.ESCAPES.sub(b"", bytes(self._text))
-
-    def _await(self, end: re.Pattern[bytes], timeout: float) -> bytes:
-        """Wait until the text ends so, and return it."""
-
-        def found() -> bool:
-            return end.search(self.ESCAPES.sub(b"", bytes(self._text[-200:]))) is not None
-
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or found(), timeout)
-            if not found():
-                raise InfrastructureError(f"Bochs' debugger did not answer within {timeout:g} s")
-            return self._plain()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._master, 65536)
-            except OSError:  # EIO: the last process has closed the other end
-                data = b""
-            with self._changed:
-                self._text += data
-                del self._text[:-1_000_000]
-                self._ended = not data
-                self._changed.notify_all()
-            if not data:
-                return
+def bochs_command(bochs: BochsSettings, directory: Path) -> list[str]:
+    """How Bochs is started with a ``bochsrc``, and ``commands`` for its debugger, in a directory."""
+    return [bochs.binary, "-q", "-f", str(directory / "bochsrc"), "-rc", str(directory / "commands")]
 
 
 class BochsDriver(EmulatorDriver):
     """One Bochs machine. See ``touchstone.machine.driver.Driver`` for what the methods promise."""
 
     emulator = "Bochs"
-    install = "apt-get install bochs bochs-term bochsbios vgabios"
+    install = INSTALL
     boot_timeout = 40.0
 
     def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
@@ -205,15 +125,7 @@ class BochsDriver(EmulatorDriver):
         if self._terminal is None or self._directory is None or not self._alive():
             raise InfrastructureError("Bochs is not running")
         self._interrupt()
-        dump = self._directory.path / "memory"
-        self._terminal.command(f"set $cpu={cpu}")
-        said = self._terminal.command(f'writemem "{dump}" {address:#x} {length}')
-        try:
-            data = dump.read_bytes()
-        except OSError:
-            raise InfrastructureError(f"Bochs wrote no memory of {address:#x}: {said}") from None
-        dump.unlink()
-        return data
+        return self._terminal.memory(self._directory.path, address, length, cpu)
 
     def _boot(self) -> TargetInfo:
         assert self._image is not None
@@ -221,9 +133,7 @@ class BochsDriver(EmulatorDriver):
         death = self._death = DeathNotice()
         terminal = self._terminal = Terminal()
         self._stopped = False
-        for path in (Path(self._bochs.bios), Path(self._bochs.vga_bios)):
-            if not path.is_file():
-                raise InfrastructureError(f"{path} is missing ({self.install})")
+        check_firmware(self._bochs)
         # A copy: Bochs opens it for writing, and a new build must not change a disk under a running machine.
         shutil.copyfile(self._image.disk, directory.path / "disk.img")
         (directory.path / "commands").write_text("continue\n", encoding="ascii")
@@ -236,7 +146,7 @@ class BochsDriver(EmulatorDriver):
             began = time.monotonic()
             try:
                 process = self._process = EmulatorProcess(
-                    self._command(directory.path),
+                    bochs_command(self._bochs, directory.path),
                     stderr=directory.path / "stderr",
                     stdio=terminal.slave,
                     environment={**os.environ, "TERM": "xterm"},
@@ -245,7 +155,7 @@ class BochsDriver(EmulatorDriver):
             finally:
                 terminal.started()
             connection = self._accept(listener, process, began)
-            while not _is_ours(connection):
+            while not is_ours(connection):
                 connection.close()
                 connection = self._accept(listener, process, began)
         terminal.keep_readable()
@@ -267,16 +177,6 @@ class BochsDriver(EmulatorDriver):
             port=port,
         )
 
-    def _command(self, directory: Path) -> list[str]:
-        return [
-            self._bochs.binary,
-            "-q",
-            "-f",
-            str(directory / "bochsrc"),
-            "-rc",
-            str(directory / "commands"),
-        ]
-
     def _image_file(self) -> Path:
         assert self._image is not None
         return self._image.disk
@@ -293,35 +193,17 @@ class BochsDriver(EmulatorDriver):
         return self._process is not None and self._process.status() is None
 
     def _reason(self) -> str:
-        panic = self._panic()
+        panic = last_panic(self._log_text())
         return super()._reason() + (f": {panic}" if panic else "")
 
     def _state(self) -> str:
         return "Bochs is still running"
 
     def _emulator_log(self) -> str:
-        """The end of Bochs' log since the boot sector, without dumped registers; else its last words."""
-        booted = self._log_text().partition("] Booting from ")[2]
-        if lines := [line for line in booted.splitlines()[1:] if not _DUMPED.search(line)]:
-            return "\n".join(lines[-40:])
-        # Whatever keeps Bochs from starting at all is told on its terminal.
-        said = self._terminal.tail() if self._terminal else ""
-        lines = [*self._log_text().splitlines()[-10:], *said.splitlines()]
-        return "\n".join(line for line in lines if not _INFORMATION.match(line))
+        return log_tail(self._log_text(), self._terminal.tail() if self._terminal else "")
 
     def _log_text(self) -> str:
-        if self._directory is None:
-            return ""
-        try:
-            with (self._directory.path / "log").open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 262144))
-                return log.read().decode("utf-8", "backslashreplace")
-        except OSError:
-            return ""
-
-    def _panic(self) -> str:
-        found = re.findall(r">>PANIC<< (.*)", self._log_text())
-        return found[-1].strip() if found else ""
+        return read_log(self._directory.path / "log") if self._directory else ""
 
     def _interrupt(self) -> None:
         """Stop the machine: SIGINT makes Bochs enter its debugger at the next instruction."""
@@ -339,36 +221,16 @@ class BochsDriver(EmulatorDriver):
 
     def _registers(self, evidence: Evidence) -> Mapping[int, str]:
         if not self._alive():
-            return _dumped_registers(self._log_text())
+            return dumped_registers(self._log_text())
         self._interrupt()
         assert self._terminal is not None
-        registers = {}
-        for cpu in range(self.settings.cpus):
-            self._terminal.command(f"set $cpu={cpu}")
-            parts = [self._terminal.command(command) for command in ("r", "sreg", "creg")]
-            registers[cpu] = "\n".join(parts)
-        return registers
+        return self._terminal.registers(self.settings.cpus)
 
     def _reader(self, cpu: int) -> Callable[[int, int], bytes] | None:
         return partial(self.read_memory, cpu=cpu) if self._alive() else None
 
 
-_INFORMATION = re.compile(r"^\d+i\[")
-_DUMPED = re.compile(r"^\d+i\[CPU(\d+) *\] (?:\| )?(?P<text>.*)")
-
-
-def _dumped_registers(log: str) -> dict[int, str]:
-    """What Bochs writes of every CPU into its log when it panics; the last dump counts."""
-    panic = log.rfind(">>PANIC<<")
-    found: dict[int, list[str]] = {}
-    if panic >= 0:
-        for line in log[panic:].splitlines()[1:]:
-            if match := _DUMPED.search(line):
-                found.setdefault(int(match[1]), []).append(match["text"])
-    return {cpu: "\n".join(lines) for cpu, lines in sorted(found.items())}
-
-
-def _is_ours(connection: socket.socket) -> bool:
+def is_ours(connection: socket.socket) -> bool:
     """Whether a process of our user is at the other end: anybody on this host can reach a loopback port."""
     host, port = connection.getpeername()
     address = f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"

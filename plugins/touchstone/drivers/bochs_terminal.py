@@ -1,0 +1,127 @@
+"""The pseudo-terminal of a Bochs: its screen, which somebody must read, and its debugger."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import termios
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from touchstone.machine.driver import InfrastructureError
+
+PENDING = b"ptime"
+"""A command of Bochs' debugger that changes nothing."""
+DEBUGGER_TIMEOUT = 5.0
+"""Seconds that Bochs' debugger may take for a command."""
+
+
+class Terminal:
+    """The pseudo-terminal that Bochs draws its screen on and its debugger speaks on; we always read it."""
+
+    PROMPT = re.compile(rb"<bochs:\d+> ?$")
+    ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
+
+    def __init__(self) -> None:
+        self._master, self.slave = os.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
+        self._text = bytearray()
+        self._changed = threading.Condition()
+        self._ended = False
+        # If nobody read, Bochs would stop at a full terminal, and be taken for a hung guest.
+        self._reader = threading.Thread(target=self._read, name="touchstone-bochs-terminal", daemon=True)
+
+    def started(self) -> None:
+        """Bochs has the other end now."""
+        os.close(self.slave)
+        self._reader.start()
+
+    def keep_readable(self) -> None:
+        """Leave a command that the debugger reads when it is entered.
+
+        At every HLT of the guest, Bochs waits for a millisecond until there is something to read on its
+        standard input. So there always is.
+        """
+        os.write(self._master, PENDING + b"\n")
+
+    def entered(self, timeout: float = DEBUGGER_TIMEOUT) -> None:
+        """Wait until the debugger was entered, and has done what lay there for it."""
+        self._await(re.compile(PENDING + rb": \d+\s+" + self.PROMPT.pattern), timeout)
+
+    def command(self, line: str, timeout: float = DEBUGGER_TIMEOUT) -> str:
+        """Give the debugger a command and return its answer. InfrastructureError if there is none."""
+        with self._changed:
+            self._text.clear()
+        os.write(self._master, line.encode("ascii") + b"\n")
+        return self.prompt(timeout).removeprefix(line).strip()
+
+    def prompt(self, timeout: float = DEBUGGER_TIMEOUT) -> str:
+        """Wait for the debugger's prompt and return what stood before it."""
+        text = self._await(self.PROMPT, timeout)
+        return self.PROMPT.sub(b"", text).decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
+
+    def registers(self, cpus: int) -> Mapping[int, str]:
+        """The registers of every CPU. The machine must stand in the debugger."""
+        registers = {}
+        for cpu in range(cpus):
+            self.command(f"set $cpu={cpu}")
+            registers[cpu] = "\n".join(self.command(command) for command in ("r", "sreg", "creg"))
+        return registers
+
+    def memory(self, directory: Path, address: int, length: int, cpu: int) -> bytes:
+        """Guest memory at a linear address of a CPU, by a file in ``directory``. The machine must stand."""
+        dump = directory / "memory"
+        self.command(f"set $cpu={cpu}")
+        said = self.command(f'writemem "{dump}" {address:#x} {length}')
+        try:
+            data = dump.read_bytes()
+        except OSError:
+            raise InfrastructureError(f"Bochs wrote no memory of {address:#x}: {said}") from None
+        dump.unlink()
+        return data
+
+    def tail(self, size: int = 2000) -> str:
+        """The end of what was written there."""
+        with self._changed:
+            return self._plain()[-size:].decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
+
+    def close(self) -> None:
+        """Close it, after the end of Bochs."""
+        if self._reader.is_alive():
+            self._reader.join(5)
+        for fd in (self._master,) if self._reader.ident else (self._master, self.slave):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _plain(self) -> bytes:
+        return self.ESCAPES.sub(b"", bytes(self._text))
+
+    def _await(self, end: re.Pattern[bytes], timeout: float) -> bytes:
+        """Wait until the text ends so, and return it."""
+
+        def found() -> bool:
+            return end.search(self.ESCAPES.sub(b"", bytes(self._text[-200:]))) is not None
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or found(), timeout)
+            if not found():
+                raise InfrastructureError(f"Bochs' debugger did not answer within {timeout:g} s")
+            return self._plain()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:  # EIO: the last process has closed the other end
+                data = b""
+            with self._changed:
+                self._text += data
+                del self._text[:-1_000_000]
+                self._ended = not data
+                self._changed.notify_all()
+            if not data:
+                return
