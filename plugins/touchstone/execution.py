@@ -17,7 +17,6 @@ from touchstone.outcomes import CaseRun, CheckRecord, Deviation, Infrastructure
 from touchstone.session import Autopsied, TargetSession
 from touchstone.suite import judge, requires
 from touchstone.suite.model import Requirement
-from touchstone.suite.request import probe_request
 
 if TYPE_CHECKING:
     from touchstone.run import Run
@@ -69,7 +68,7 @@ def judge_check(run: Run, place: CheckOnTarget) -> None:
         session.measure(one for one in planned if one.needed and not one.measured)
     possible = [one for one in planned if one.refused is None]
     ready = list(takewhile(lambda one: _no_oracle(one) is None, possible))
-    requests = [probe_request(record.check, one.case, one.code, session.cpus) for one in ready]
+    requests = [one.request(session.cpus) for one in ready]
     counting = session.phase == "loaded" and not session.subject.absent
     if counting and any(one.case.expect.exits for one in ready):
         outcomes = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from touchstone.facts import Facts, Leaf
-from touchstone.machine.probe import ProbeResult
+from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import cpuid, requires
 from touchstone.suite.assemble import Code
 from touchstone.suite.model import Case, Check
+from touchstone.suite.request import probe_request
 
 
 @dataclass
@@ -24,6 +25,15 @@ class Planned:
     """Why the bare machine would not run it."""
     failed: str | None = None
     """Why there is no oracle: the probe does not survive on the bare machine."""
+
+    _requests: dict[int, ProbeRequest] = field(default_factory=dict)
+
+    def request(self, cpus: int) -> ProbeRequest:
+        """What a machine with so many CPUs is asked, bare or not."""
+        found = self._requests.get(cpus)
+        if found is None:
+            found = self._requests[cpus] = probe_request(self.check, self.case, self.code, cpus)
+        return found
 
     @property
     def measured(self) -> bool:

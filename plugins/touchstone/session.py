@@ -28,7 +28,6 @@ from touchstone.reporting.exits import readable
 from touchstone.reporting.progress import Progress
 from touchstone.subjects import Subject
 from touchstone.suite.model import PHASES, Phase
-from touchstone.suite.request import probe_request
 from touchstone.suite.requires import Fact, evaluate_all
 
 if TYPE_CHECKING:
@@ -286,7 +285,7 @@ class TargetSession:
         left = deque(cases)
         total = len(left)
         while left:
-            requests = [probe_request(one.check, one.case, one.code, self.cpus) for one in left]
+            requests = [one.request(self.cpus) for one in left]
             try:
                 for outcome in self.run_many(requests):
                     if (total - len(left)) % 50 == 0:
