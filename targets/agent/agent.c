@@ -5,6 +5,8 @@
 /* The longest answer is an exit trace; a probe's needs less than 2,000 bytes. */
 #define ANSWER_SIZE 8192
 #define NMIS_MAX 100000
+#define WORK_ROUNDS_MAX 1000000
+#define WORK_SECONDS_MAX 86400
 
 static struct line_reader reader;
 static struct line_request request;
@@ -13,7 +15,7 @@ static struct probe_outcome outcomes[64];
 static struct agent_error refusal;
 static char nonce[LINE_NONCE_SIZE + 1];
 static char answer_text[ANSWER_SIZE];
-static char subject_text[ANSWER_SIZE - 256];
+static char platform_text[ANSWER_SIZE - 256];
 static struct line_writer answer;
 
 bool agent_refuse(struct agent_error *error, const char *code, const char *first,
@@ -248,19 +250,33 @@ static const char *errno_name(int error)
 		int number;
 		const char *name;
 	} names[] = {
-		{ 1, "EPERM" },	      { 2, "ENOENT" },	    { 5, "EIO" },
-		{ 6, "ENXIO" },	      { 11, "EAGAIN" },	    { 12, "ENOMEM" },
-		{ 13, "EACCES" },     { 14, "EFAULT" },	    { 16, "EBUSY" },
-		{ 17, "EEXIST" },     { 19, "ENODEV" },	    { 22, "EINVAL" },
-		{ 28, "ENOSPC" },     { 34, "ERANGE" },	    { 38, "ENOSYS" },
-		{ 62, "ETIME" },      { 71, "EPROTO" },	    { 75, "EOVERFLOW" },
-		{ 95, "EOPNOTSUPP" }, { 110, "ETIMEDOUT" }, { 114, "EALREADY" },
+		{ 1, "EPERM" },	     { 2, "ENOENT" },	   { 3, "ESRCH" },
+		{ 5, "EIO" },	     { 6, "ENXIO" },	   { 11, "EAGAIN" },
+		{ 12, "ENOMEM" },    { 13, "EACCES" },	   { 14, "EFAULT" },
+		{ 16, "EBUSY" },     { 17, "EEXIST" },	   { 19, "ENODEV" },
+		{ 22, "EINVAL" },    { 28, "ENOSPC" },	   { 34, "ERANGE" },
+		{ 38, "ENOSYS" },    { 62, "ETIME" },	   { 71, "EPROTO" },
+		{ 75, "EOVERFLOW" }, { 95, "EOPNOTSUPP" }, { 110, "ETIMEDOUT" },
+		{ 114, "EALREADY" },
 	};
 
 	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (names[i].number == error)
 			return names[i].name;
 	return "EIO";
+}
+
+/* What the platform has put into the buffer: pairs, or the reason of an error. */
+static void answer_pairs(int error)
+{
+	platform_text[sizeof(platform_text) - 1] = '\0';
+	if (error) {
+		answer_error(request.nonce, request.id, errno_name(-error), platform_text);
+		return;
+	}
+	begin_ok();
+	line_add_printable(&answer, platform_text);
+	send_answer();
 }
 
 static bool do_subject(void)
@@ -292,22 +308,68 @@ static bool do_subject(void)
 	if (verb == SUBJECT_TRACE && !take_number("n", UINT32_MAX, &count))
 		return false;
 
-	subject_text[0] = '\0';
+	platform_text[0] = '\0';
 
 	int error = platform_subject((enum platform_subject_verb)verb, find_key("opt"),
-				     (unsigned int)cpu, (unsigned int)count, subject_text,
-				     sizeof(subject_text));
+				     (unsigned int)cpu, (unsigned int)count, platform_text,
+				     sizeof(platform_text));
 
-	subject_text[sizeof(subject_text) - 1] = '\0';
-	if (error) {
-		answer_error(request.nonce, request.id, errno_name(-error), subject_text);
+	if (error || verb >= SUBJECT_QUERY) {
+		answer_pairs(error);
 		return true;
 	}
-	begin_ok();
 	/* What load and unload leave there on success is no pair of theirs. */
-	if (verb >= SUBJECT_QUERY)
-		line_add_printable(&answer, subject_text);
+	begin_ok();
 	send_answer();
+	return true;
+}
+
+static bool do_work(void)
+{
+	static const char *const verbs[] = {
+		[WORK_START] = "start",
+		[WORK_WAIT] = "wait",
+		[WORK_QUERY] = "query",
+		[WORK_STOP] = "stop",
+	};
+	static const char *const keys[][4] = {
+		[WORK_START] = { "do", "kinds" },
+		[WORK_WAIT] = { "do", "rounds", "limit" },
+		[WORK_QUERY] = { "do" },
+		[WORK_STOP] = { "do", "limit" },
+	};
+	const char *word = find_key("do"), *kinds = find_key("kinds");
+	uint64_t rounds = 0, limit = 0;
+	unsigned int verb = 0;
+
+	while (verb <= WORK_STOP && !(word && line_equal(word, verbs[verb])))
+		verb++;
+	if (verb > WORK_STOP)
+		return agent_refuse(&refusal, "argument", "do: start, wait, query or stop", NULL,
+				    NULL);
+	if (!only_keys(keys[verb]))
+		return false;
+	if (verb == WORK_START && !kinds)
+		return agent_refuse(&refusal, "argument", "kinds: missing", NULL, NULL);
+	if (verb == WORK_WAIT && !take_number("rounds", WORK_ROUNDS_MAX, &rounds))
+		return false;
+	if ((verb == WORK_WAIT || verb == WORK_STOP) &&
+	    !take_number("limit", WORK_SECONDS_MAX, &limit))
+		return false;
+	platform_text[0] = '\0';
+	answer_pairs(platform_work((enum platform_work_verb)verb, kinds, (unsigned int)rounds,
+				   (unsigned int)limit, platform_text, sizeof(platform_text)));
+	return true;
+}
+
+static bool do_kvm(void)
+{
+	static const char *const keys[] = { NULL };
+
+	if (!only_keys(keys))
+		return false;
+	platform_text[0] = '\0';
+	answer_pairs(platform_kvm(platform_text, sizeof(platform_text)));
 	return true;
 }
 
@@ -332,6 +394,10 @@ static bool serve(void)
 		return do_counts();
 	if (line_equal(request.verb, "subject"))
 		return do_subject();
+	if (line_equal(request.verb, "work"))
+		return do_work();
+	if (line_equal(request.verb, "kvm"))
+		return do_kvm();
 	return agent_refuse(&refusal, "verb", "unknown verb ", request.verb, NULL);
 }
 

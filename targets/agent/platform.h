@@ -41,6 +41,23 @@ enum platform_subject_verb {
 	SUBJECT_TRACE
 };
 
+enum platform_work_verb {
+	WORK_START,
+	WORK_WAIT,
+	WORK_QUERY,
+	WORK_STOP
+};
+
+/*
+ * Processes that would notice if the machine beneath them changed: " key=value" pairs in buffer, or
+ * a negative errno and the reason in it; -EOPNOTSUPP where there are no processes. kinds is for START;
+ * rounds for WAIT; seconds for WAIT and STOP.
+ */
+int platform_work(enum platform_work_verb verb, const char *kinds, unsigned int rounds,
+		  unsigned int seconds, char *buffer, size_t size);
+/* Use the OS' own hypervisor, and answer in the same way. */
+int platform_kvm(char *buffer, size_t size);
+
 /* "none" if there is none. */
 const char *platform_subject_name(void);
 /*

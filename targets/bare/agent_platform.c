@@ -7,6 +7,7 @@
 
 /* As Linux numbers them. */
 #define ENODEV 19
+#define EOPNOTSUPP 95
 #define ETIMEDOUT 110
 
 /* Some seconds on an emulator: an NMI that has not come by then was lost. */
@@ -84,6 +85,20 @@ int platform_nmi(unsigned int cpu)
 		x86_pause();
 	}
 	return -ETIMEDOUT;
+}
+
+int platform_work(enum platform_work_verb verb, const char *kinds, unsigned int rounds,
+		  unsigned int seconds, char *buffer, size_t size)
+{
+	(void)verb, (void)kinds, (void)rounds, (void)seconds;
+	os_snprintf(buffer, size, "this OS has no processes that could work");
+	return -EOPNOTSUPP;
+}
+
+int platform_kvm(char *buffer, size_t size)
+{
+	os_snprintf(buffer, size, "this OS has no hypervisor of its own");
+	return -EOPNOTSUPP;
 }
 
 const char *platform_subject_name(void)

@@ -70,6 +70,24 @@ int platform_nmi(unsigned int cpu)
 	return cpu == 4 ? -110 : 0;
 }
 
+int platform_work(enum platform_work_verb verb, const char *kinds, unsigned int rounds,
+		  unsigned int seconds, char *buffer, size_t size)
+{
+	if (kinds && !strcmp(kinds, "none")) {
+		snprintf(buffer, size, "none: not\there");
+		return -95;
+	}
+	snprintf(buffer, size, " verb=%d kinds=%s rounds=%u seconds=%u", verb, kinds ? kinds : "",
+		 rounds, seconds);
+	return 0;
+}
+
+int platform_kvm(char *buffer, size_t size)
+{
+	snprintf(buffer, size, " insert=none");
+	return 0;
+}
+
 const char *platform_subject_name(void)
 {
 	return "test-subject";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* touchstone-agent: the protocol on standard input and output, the probes through /dev/touchstone-agent. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,6 +11,8 @@
 #include "../agent.h"
 #include "../platform.h"
 #include "abi.h"
+#include "kvm.h"
+#include "work/work.h"
 
 #define DEVICE_PATH "/dev/" TOUCHSTONE_DEVICE
 
@@ -130,6 +133,35 @@ int platform_subject(enum platform_subject_verb verb, const char *option, unsign
 	snprintf(buffer, size,
 		 "on Linux, the subject is not the agent's: whoever started it loads it");
 	return -ENODEV;
+}
+
+int platform_work(enum platform_work_verb verb, const char *kinds, unsigned int rounds,
+		  unsigned int seconds, char *buffer, size_t size)
+{
+	int error;
+
+	switch (verb) {
+	case WORK_START:
+		error = work_start(kinds, buffer, size);
+		if (!error)
+			snprintf(buffer, size, " workers=%u", work_workers());
+		return error;
+	case WORK_WAIT:
+		error = work_wait(rounds, seconds, buffer, size);
+		break;
+	case WORK_STOP:
+		return work_stop(seconds, buffer, size);
+	default:
+		error = work_wait(0, 0, buffer, size);
+	}
+	if (!error)
+		work_report(buffer, size);
+	return error;
+}
+
+int platform_kvm(char *buffer, size_t size)
+{
+	return kvm_try(buffer, size);
 }
 
 int main(void)
