@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from touchstone.machine.agent import REPLY_TIMEOUT
 from touchstone.machine.driver import (
     AgentRefused,
     InfrastructureError,
@@ -19,9 +20,13 @@ from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
 from touchstone.outcomes import CaseRun, CheckRecord, Finding, Infrastructure
 from touchstone.session import Autopsied, TargetSession
 from touchstone.suite.model import Body, Phase, Source
+from touchstone.work import Work
 
 if TYPE_CHECKING:
     from touchstone.run import Run
+
+KVM_TIMEOUT = 30.0
+"""Seconds for inserting KVM, running a guest, and removing KVM."""
 
 On = Literal["first", "last", "every-cpu"] | int | Sequence[int]
 
@@ -133,6 +138,34 @@ class TargetHandle:
         __tracebackhide__ = True
         with self._watched():
             return self._session.driver.nmi_counts()
+
+    def request(
+        self,
+        verb: str,
+        pairs: Mapping[str, str],
+        timeout: float = REPLY_TIMEOUT,
+        limit: float | None = None,
+    ) -> Mapping[str, str]:
+        """Ask the agent for what only some agents can do (PROTOCOL.md). AgentRefused if this one cannot."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.request(verb, pairs, timeout, limit)
+
+    def work(self, *kinds: str) -> Work:
+        """Have processes work on every CPU, and check their own results, for as long as a ``with`` lasts.
+
+        ``kinds`` are ``processes``, ``faults``, ``timers``, ``perf``, ``ptrace``, ``signals``, ``vdso`` and
+        ``fpu``; none: all that the target can do. Skips the check if the target cannot (``os == linux`` can).
+        """
+        return Work(kinds, lambda pairs, limit: self.request("work", pairs, limit=limit), self)
+
+    def try_kvm(self) -> Mapping[str, str]:
+        """Use Linux' own hypervisor, and leave it as it was: what came of each step.
+
+        ``kvm`` in PROTOCOL.md has the keys. AgentRefused where the OS has none.
+        """
+        __tracebackhide__ = True
+        return self.request("kvm", {}, timeout=KVM_TIMEOUT)
 
     def serial(self) -> str:
         """The serial log since the check began."""

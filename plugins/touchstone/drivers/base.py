@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from touchstone.drivers.build import BareImage
-from touchstone.machine.agent import AgentClient
+from touchstone.machine.agent import REPLY_TIMEOUT, AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
     InfrastructureError,
@@ -128,6 +128,16 @@ class AgentDriver:
     def nmi_counts(self) -> list[int]:
         """See Driver."""
         return self._ask(lambda client: client.counts())
+
+    def request(
+        self,
+        verb: str,
+        pairs: Mapping[str, str],
+        timeout: float = REPLY_TIMEOUT,
+        limit: float | None = None,
+    ) -> Mapping[str, str]:
+        """See Driver."""
+        return self._ask(lambda client: client.request(verb, pairs, timeout, limit))
 
     def serial_mark(self) -> int:
         """See Driver."""

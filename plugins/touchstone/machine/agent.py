@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import time
 from collections import deque
@@ -225,6 +226,20 @@ class AgentClient:
         """The last exits of a CPU, newest last."""
         pairs = [("do", "trace"), ("cpu", str(cpu)), ("n", str(count))]
         return read_trace(self._ask("subject", pairs, REPLY_TIMEOUT).fields.get("exits", ""))
+
+    def request(
+        self,
+        verb: str,
+        pairs: Mapping[str, str],
+        timeout: float = REPLY_TIMEOUT,
+        limit: float | None = None,
+    ) -> dict[str, str]:
+        """See Driver."""
+        sent = list(pairs.items())
+        if limit is not None:
+            sent.append(("limit", str(math.ceil(limit * self._factor))))
+            timeout += limit
+        return dict(self._ask(verb, sent, timeout).fields)
 
     def forget(self) -> None:
         """The machine is being reset: whatever it began to say will not be finished, nothing of it counts."""

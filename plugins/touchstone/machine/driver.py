@@ -123,6 +123,15 @@ class Driver(Protocol):
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""
 
+    def request(
+        self, verb: str, pairs: Mapping[str, str], timeout: float = ..., limit: float | None = None
+    ) -> Mapping[str, str]:
+        """Ask the agent for what only some agents can do; PROTOCOL.md has the verbs, and what they answer.
+
+        ``timeout`` in seconds. ``limit``: seconds in which the agent gives up; it is told, and the answer may
+        take ``timeout`` more. AgentRefused, with the code ``verb`` or ``EOPNOTSUPP`` if this agent cannot.
+        """
+
     def autopsy(self) -> Autopsy:
         """Evidence from a target that died or hangs; must not raise for a target in any state."""
 
