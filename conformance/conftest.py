@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
@@ -204,3 +205,19 @@ def nmi_storm(target, probe):
         return [result.nmis for result in results]
 
     return storm
+
+
+_COMPLAINTS = re.compile(
+    r"WARNING:|BUG:|Oops|unchecked MSR|(?:soft|hard) lockup|rcu_\w+: INFO|general protection|Call Trace"
+    r"|possible recursive|circular locking|KASAN|bad page"
+)
+
+
+@pytest.fixture
+def complaints(target):
+    """Ask what the kernel complains about: ``complaints()`` gives the lines since the check began."""
+
+    def ask():
+        return [line for line in target.serial().splitlines() if _COMPLAINTS.search(line)]
+
+    return ask

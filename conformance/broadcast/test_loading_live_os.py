@@ -1,0 +1,58 @@
+"""Loading under a running OS that has all its CPUs at work, and that has another hypervisor at hand."""
+
+import pytest
+
+DESIGN = {
+    "doc": "touchstone-design",
+    "title": "Touchstone: the house",
+    "says": "slipped underneath a running system on every processor and taken out again",
+}
+ROUNDS = 3
+
+
+@pytest.mark.touchstone(
+    id="broadcast.live.all-work",
+    title="Work of all kinds goes on, on every CPU, when the hypervisor is loaded under it",
+    area="broadcast",
+    phase="native",
+    requires="os == linux",
+    cite=DESIGN,
+    proves=["live-os", "loading-transparent", "every-cpu"],
+)
+def test_all_work(target, virtualized, complaints):
+    with target.work() as work:
+        target.load()
+        for _ in range(ROUNDS):
+            work.proceed()
+            assert virtualized() == list(range(target.cpus)), "not every CPU is taken"
+        for cpu in range(target.cpus):
+            assert sum(target.exits(cpu).values()) > 0, f"CPU {cpu} never came to the hypervisor"
+    assert complaints() == []
+
+
+@pytest.mark.touchstone(
+    id="broadcast.live.kvm-refused",
+    title="While the hypervisor is loaded, Linux' own one is refused, and neither of them is harmed",
+    area="broadcast",
+    phase="loaded",
+    requires="os == linux",
+    cite=[
+        DESIGN,
+        {
+            "doc": "touchstone-design",
+            "title": "Veneer",
+            "says": "CPUID, VMX/SVM MSRs, FEATURE_CONTROL / VM_CR, EFER.SVME, CR4.VMXE and the instructions "
+            "all tell the same story",
+        },
+    ],
+    proves=["one-hypervisor", "nested-hidden", "live-os"],
+)
+def test_kvm_refused(target, virtualized, complaints):
+    tried = target.try_kvm()
+    assert tried.get("vm") != "ok", f"KVM has a virtual machine: {dict(tried)}"
+    if tried["insert"] == "none":
+        pytest.skip(f"{target.name} has no KVM for its CPUs")
+    assert virtualized() == list(range(target.cpus)), "trying KVM took CPUs from the hypervisor"
+    with target.work("processes", "fpu") as work:
+        work.proceed()
+    assert complaints() == []
