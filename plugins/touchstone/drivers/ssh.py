@@ -365,8 +365,11 @@ class SshDriver(AgentDriver):
         if not link.alive:
             progress(f"connecting to {link.address.shown}")
             link.open()
-        facts = ask_facts(link)
-        root = self._root_on(link, facts)
+        if self._root is not None and self._root.link is link:
+            root, facts = self._root, self._root.ask_facts()
+        else:
+            root, facts = Root.enter(link)
+            self._root = root
         root.check()
         if before is not None and before.boot_id != facts.boot_id:
             self._installation = None

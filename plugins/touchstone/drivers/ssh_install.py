@@ -118,9 +118,8 @@ class Installation:
         self = cls(root, made.text, parts, progress)
         script = _fill(_UNDO_HEAD, {"PATH": PATH}) + "".join(map(self._undo_one, reversed(parts)))
         there = shlex.quote(f"{self.directory}/{UNDO}")
-        written = root.run_as_user(
-            f"cat >{there}.new && mv {there}.new {there}", stdin=f"{script}exit $status\n".encode()
-        )
+        text = shlex.quote(f"{script}exit $status\n")
+        written = root.run_as_user(f"printf %s {text} >{there}.new && mv {there}.new {there}")
         if written.status:
             root.run(f"rm -rf {shlex.quote(self.directory)}")
             raise InfrastructureError(f"{shown}: {self.directory} cannot be written to: {written.complaint}")

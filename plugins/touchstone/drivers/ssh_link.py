@@ -88,6 +88,11 @@ class Link:
         self._jumps: list[paramiko.SSHClient] = []
 
     @property
+    def shown(self) -> str:
+        """The box, as messages name it."""
+        return self.address.shown
+
+    @property
     def alive(self) -> bool:
         """Whether it is open, as far as is known without asking."""
         return self._client is not None and self._active(self._client)

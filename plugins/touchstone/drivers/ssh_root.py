@@ -37,9 +37,10 @@ class BoxFacts:
     """We are root there without asking."""
 
 
-def ask_facts(link: Link, timeout: float = 15.0) -> BoxFacts:
+def ask_facts(shell: Link | LastingShell, timeout: float = 15.0) -> BoxFacts:
     """Ask a box what it is. InfrastructureError if it is no Linux."""
-    answer = link.run(_FACTS.replace("@PATH@", PATH), timeout=timeout)
+    answer = shell.run(_FACTS.replace("@PATH@", PATH), timeout=timeout)
+    shown = shell.shown
     said = dict(line.partition("=")[::2] for line in answer.text.splitlines())
     try:
         return BoxFacts(
@@ -51,7 +52,7 @@ def ask_facts(link: Link, timeout: float = 15.0) -> BoxFacts:
         )
     except (KeyError, ValueError, IndexError):
         raise InfrastructureError(
-            f"{link.address.shown} does not look like a Linux with a shell; it said:"
+            f"{shown} does not look like a Linux with a shell; it said:"
             f" {answer.text or answer.complaint!r}"
         ) from None
 
@@ -63,6 +64,24 @@ class Root:
         self.link = link
         self.needs_sudo = not root
         self._shell = LastingShell(link, self.wrap("exec sh"))
+
+    @classmethod
+    def enter(cls, link: Link) -> tuple[Root, BoxFacts]:
+        """Find out whether we are root there, in a shell that stays if we are: a login costs a box time."""
+        root = cls(link, root=True)
+        try:
+            facts = ask_facts(root._shell)
+        except BaseException:
+            root.close()
+            raise
+        if facts.root:
+            return root, facts
+        root.close()
+        return cls(link, root=False), facts
+
+    def ask_facts(self) -> BoxFacts:
+        """What it is now. ``root`` says nothing new here: with sudo everybody is."""
+        return ask_facts(self._shell)
 
     def close(self) -> None:
         """End its shell. Safe to repeat."""
@@ -90,10 +109,10 @@ class Root:
         """Run a script to its end, as ``Link.run``."""
         return self._shell.run(script, timeout)
 
-    def run_as_user(self, script: str, *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+    def run_as_user(self, script: str, *, timeout: float = 30.0) -> Completed:
         """The same as whoever logged in: what SFTP is to write to belongs to the user."""
-        if self.needs_sudo or stdin:
-            return self.link.run(script, stdin=stdin, timeout=timeout)
+        if self.needs_sudo:
+            return self.link.run(script, timeout=timeout)
         return self.run(script, timeout=timeout)
 
     def do(self, script: str, what: str, *, timeout: float = 30.0) -> str:

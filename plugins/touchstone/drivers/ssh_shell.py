@@ -29,6 +29,11 @@ class LastingShell:
         self._poll = select.poll()
         self._end = secrets.token_hex(8)
 
+    @property
+    def shown(self) -> str:
+        """The box, as messages name it."""
+        return self._link.shown
+
     def run(self, script: str, timeout: float) -> Completed:
         """Run a script to its end. TargetHung after ``timeout`` seconds (stretched), LinkLost."""
         if self._channel is None or self._channel.closed:
@@ -38,7 +43,7 @@ class LastingShell:
         deadline = time.monotonic() + timeout * self._link.factor
         tell = f"printf '\\n{self._end} %d\\n' $?; echo {self._end} >&2"
         line = f"(\n{script}\n) </dev/null; {tell}\n"
-        shown = self._link.address.shown
+        shown = self.shown
         streams = (bytearray(), bytearray())
         try:
             channel.settimeout(max(0.1, timeout * self._link.factor))
