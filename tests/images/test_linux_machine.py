@@ -11,12 +11,18 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_machine import LinuxMachine
+from touchstone.drivers.linux_machine import LinuxMachine, accelerator
 from touchstone.machine.driver import InfrastructureError
 
 
 def dies(machine: LinuxMachine, seconds: float = boxes.PATIENCE) -> bool:
     return bool(select.select([machine.death_fd, machine.process_fd], [], [], seconds)[0])
+
+
+def test_threads_of_cpus_depend_on_qemus_version() -> None:
+    assert accelerator("tcg", (7, 2)) == accelerator("tcg", (8, 0)) == "tcg,thread=single"
+    assert accelerator("tcg", (8, 1)) == accelerator("tcg", (10, 0)) == "tcg,thread=multi"
+    assert accelerator("kvm", (7, 2)) == "kvm"
 
 
 def test_a_login_finds_a_stock_debian(box: paramiko.SSHClient, machine: LinuxMachine) -> None:

@@ -45,6 +45,9 @@ COMMAND_LINE = "console=ttyS0,115200 tsc=reliable panic=0 quiet printk.time=1 cr
 RESET_TIMEOUT = 10.0
 READY = b"!ready"
 
+PATCHES_IN_PARALLEL = (8, 1)
+"""The first QEMU whose CPUs may have a thread each while a Linux that runs on them patches its own text."""
+
 
 @dataclass(frozen=True)
 class SshAddress:
@@ -72,6 +75,7 @@ class LinuxMachine:
         self._provide_image = provide_image
         self._image: LinuxImage | None = None
         self._port = 0
+        self._version = (0, 0)
         self._directory: PrivateDirectory | None = None
         self._process: EmulatorProcess | None = None
         self._monitor: Monitor | None = None
@@ -264,11 +268,12 @@ class LinuxMachine:
         death = self._death = DeathNotice()
         monitor = self._monitor = Monitor(directory.path / "qmp", self._on_event, self.name)
         jobs = self._jobs = Jobs(monitor)
+        self._version = installed_version(self._qemu.binary)
         command = self._command(directory.path)
         store = self._store = SnapshotStore(
             directory.path / "snapshot.qcow2",
             self.image.directory,
-            [str(installed_version(self._qemu.binary)), *self._machine_words()],
+            [str(self._version), *self._machine_words()],
         )
         store.fetch()
         how = "from its snapshot" if store.filled else f"booting Linux {self.image.release}"
@@ -311,12 +316,7 @@ class LinuxMachine:
         accel = self._qemu.accel
         return [
             *("-nodefaults", "-no-user-config", "-display", "none", "-machine", self._qemu.machine),
-            *(
-                "-accel",
-                "tcg,thread=multi" if accel == "tcg" else accel,
-                "-cpu",
-                cpu_model(self.settings, accel),
-            ),
+            *("-accel", accelerator(accel, self._version), "-cpu", cpu_model(self.settings, accel)),
             *("-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
             *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", COMMAND_LINE),
@@ -447,6 +447,20 @@ class Resets:
             self.happened.get(timeout=timeout)
         except Empty:
             raise InfrastructureError(f"QEMU did not reset the machine within {timeout:g} s") from None
+
+
+def accelerator(accel: str, version: tuple[int, int]) -> str:
+    """QEMU's -accel for a machine that runs Linux, by the version of that QEMU.
+
+    Linux patches its text while other CPUs run it: an INT3 first, then the rest, then an IPI to all. Before
+    8.1 ("accel/tcg: Always lock pages before translation") a CPU's thread may have read the INT3, take the
+    IPI, and run its translation of the INT3 when nobody expects one any more: "Oops: int3". Seen on 6.12 with
+    7.2, without Veneer, seconds after schedule() began to be patched (tests/linux/poke.c); not with one
+    thread for all CPUs, nor with 10.0. One thread costs a busy Linux no time on a host with two cores.
+    """
+    if accel != "tcg":
+        return accel
+    return "tcg,thread=multi" if version >= PATCHES_IN_PARALLEL else "tcg,thread=single"
 
 
 def read_machine(settings: TargetSettings) -> QemuSettings:
