@@ -38,8 +38,7 @@ static bool has_kvm(void)
 	return !access("/modules/kvm/0.ko", R_OK);
 }
 
-/* In the order of their dependencies; the last one is the vendor's. Returns its error. */
-static int insert_kvm(void)
+int insert_kvm(void)
 {
 	char path[64];
 	int error = 0;

@@ -158,6 +158,15 @@ static void die_loaded(void)
 	fail("still alive");
 }
 
+static void poke_only(int rounds)
+{
+	test_name = "poke";
+	poke(rounds);
+	expect_clean_log();
+	printf("ok %s\n", test_name);
+	end_machine();
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -172,6 +181,8 @@ int main(void)
 	klogctl(SYSLOG_CLEAR, NULL, 0);
 	if (getenv("die"))
 		die_loaded();
+	if (getenv("poke"))
+		poke_only(atoi(getenv("poke")));
 	for (const struct test *test = tests; test->name; test++) {
 		test_name = test->name;
 		test->run();

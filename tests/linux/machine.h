@@ -39,6 +39,12 @@ bool signature_on(int cpu);
 void expect_loaded(int cpus);
 void expect_unloaded(void);
 
+/* KVM's modules in the order of their dependencies; the last one is the vendor's. Returns its error. */
+int insert_kvm(void);
+
+/* poke.c: with poke=N on the command line, this and nothing else. */
+void poke(int rounds);
+
 /* load.c: processes that would notice if the machine beneath them were not the same all the time. */
 void start_load(void);
 void stop_load(void);
