@@ -8,7 +8,7 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import paramiko
@@ -27,36 +27,47 @@ PART = ".part"
 
 
 class Uploader:
-    """Puts files into one directory of a box."""
+    """Puts files into one directory of a box, which is new and empty."""
 
     def __init__(self, root: Root, directory: str, progress: Progress) -> None:
         self._root = root
         self._link = root.link
         self._directory = directory
         self._progress = progress
+        self._empty = True
         self.sent: list[str] = []
         """Names of the files that really went over the wire."""
 
     def put(self, files: Mapping[str, tuple[Path, int]]) -> None:
-        """Make the directory hold these: name to (local file, mode). LinkLost, InfrastructureError."""
+        """Make the directory hold these: name to (local file, mode). LinkLost, InfrastructureError.
+
+        What is whole on the other side takes its name there, and not before.
+        """
         wanted = {name: _sha256(path) for name, (path, _) in files.items()}
-        there = self._sums(list(files))
+        there = {} if self._empty else self._sums(files)
         missing = [name for name in files if there.get(name) != wanted[name]]
         if not missing:
             return
+        self._empty = False
         sftp = self._link.sftp()
         try:
             for name in missing:
-                path, mode = files[name]
-                self._put(sftp, path, name, mode, wanted[name])
+                with self._explained(name, files[name][0]):
+                    self._send(sftp, name, *files[name])
+            came = self._sums(name + PART for name in missing)  # at once: it costs a process there
+            for name in missing:
+                if (got := came.get(name + PART)) != wanted[name]:
+                    raise InfrastructureError(
+                        f"{name} came damaged to {self._link.shown}: its SHA-256 there is {got}"
+                    )
+                with self._explained(name, files[name][0]):
+                    sftp.posix_rename(f"{self._directory}/{name}{PART}", f"{self._directory}/{name}")
                 self.sent.append(name)
         finally:
             with contextlib.suppress(Exception):
                 sftp.close()
 
-    def _put(self, sftp: paramiko.SFTPClient, path: Path, name: str, mode: int, digest: str) -> None:
-        target = f"{self._directory}/{name}"
-        part = target + PART
+    def _send(self, sftp: paramiko.SFTPClient, name: str, path: Path, mode: int) -> None:
         size = path.stat().st_size
         self._progress(f"uploading {name} ({_amount(size)})")
         told = time.monotonic()
@@ -67,26 +78,27 @@ class Uploader:
                 told = time.monotonic()
                 self._progress(f"uploading {name}: {_amount(done)} of {_amount(of)}")
 
+        part = f"{self._directory}/{name}{PART}"
+        sftp.put(str(path), part, callback=tell, confirm=True)
+        sftp.chmod(part, mode)
+
+    @contextlib.contextmanager
+    def _explained(self, name: str, path: Path) -> Iterator[None]:
+        """What goes wrong with a file on its way, in words."""
         try:
-            sftp.put(str(path), part, callback=tell, confirm=True)
-            sftp.chmod(part, mode)
-            if (got := self._sums([name + PART]).get(name + PART)) != digest:
-                raise InfrastructureError(
-                    f"{name} came damaged to {self._link.address.shown}: its SHA-256 there is {got}"
-                )
-            sftp.posix_rename(part, target)
+            yield
         except TimeoutError:
-            raise TargetHung(f"{self._link.address.shown} took nothing of {name} any more") from None
+            raise TargetHung(f"{self._link.shown} took nothing of {name} any more") from None
         except CONNECTION_ENDED as error:
             try:
                 self._root.run(":", timeout=10.0)
             except (LinkLost, TargetHung):
                 raise LinkLost(
-                    f"the connection to {self._link.address.shown} ended while {name} was uploaded"
+                    f"the connection to {self._link.shown} ended while {name} was uploaded"
                 ) from None
-            raise InfrastructureError(self._why(name, size, error)) from None
+            raise InfrastructureError(self._why(name, path.stat().st_size, error)) from None
 
-    def _sums(self, names: list[str]) -> dict[str, str]:
+    def _sums(self, names: Iterable[str]) -> dict[str, str]:
         quoted = " ".join(shlex.quote(name) for name in names)
         done = self._root.run(f"cd {shlex.quote(self._directory)} && sha256sum -- {quoted} 2>/dev/null")
         sums = {}
