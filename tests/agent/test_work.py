@@ -11,7 +11,17 @@ import pytest
 
 HERE = Path(__file__).parent
 WORK = HERE.parents[1] / "targets" / "agent" / "linux" / "work"
-WRAPPED = ("clock_gettime", "clock_nanosleep", "read", "sigqueue", "madvise", "waitpid", "getcpu", "ptrace")
+WRAPPED = (
+    "clock_gettime",
+    "clock_nanosleep",
+    "read",
+    "sigqueue",
+    "madvise",
+    "waitpid",
+    "getcpu",
+    "ptrace",
+    "syscall",
+)
 KINDS = ("processes", "faults", "timers", "ptrace", "signals", "vdso", "fpu")
 LIES = {
     ("processes", "message-damaged"): "the child's answer to 0x",
@@ -20,6 +30,7 @@ LIES = {
     ("timers", "timer-lost"): "intervals are over",
     ("timers", "timer-early"): "but only",
     ("timers", "sleep-short"): "a sleep of 300000 ns took",
+    ("perf", "software-lost"): "NMIs were lost",
     ("ptrace", "step-lost"): "a single step came to",
     ("ptrace", "breakpoint-lost"): "going on to the breakpoint came to",
     ("signals", "signal-lost"): "of 16 queued signals 15 were delivered",
@@ -66,6 +77,8 @@ def test_a_lie_is_noticed(liar: Path, kind: str, lie: str) -> None:
     if lie == "ymm" and " avx " not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this machine has no YMM registers")
     said = say(liar, kind, lie)
+    if kind == "perf" and said.startswith("-95 "):
+        pytest.skip(f"this machine counts nothing: {said}")
     assert re.match(rf" {kind}=\d+:[1-9]\d* text={kind} on CPU \d+, round \d+: ", said), said
     assert LIES[kind, lie] in said
 

@@ -6,11 +6,13 @@
  * What is only in registers is changed where a signal has saved them: SIGUSR1.
  */
 #define _GNU_SOURCE
+#include <linux/perf_event.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -127,6 +129,24 @@ long __wrap_ptrace(enum __ptrace_request request, ...)
 	if (request == PTRACE_POKEUSER && lies("breakpoint-lost"))
 		return 0;
 	return __real_ptrace(request, process, address, data);
+}
+
+/*
+ * A machine without a PMU gets the kernel's own counter of nanoseconds, which overflows as well; but a third
+ * as often as it is asked to, when samples are to be lost.
+ */
+long __real_syscall(long number, ...);
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e)
+{
+	struct perf_event_attr *attributes = (void *)a;
+
+	if (number == SYS_perf_event_open && !strncmp(lie, "software", 8)) {
+		attributes->type = PERF_TYPE_SOFTWARE;
+		attributes->config = PERF_COUNT_SW_CPU_CLOCK;
+		attributes->sample_period *= lies("software-lost") ? 3 : 1;
+	}
+	return __real_syscall(number, a, b, c, d, e);
 }
 
 static void disturb(int signal, siginfo_t *info, void *context)
