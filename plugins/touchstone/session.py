@@ -191,6 +191,8 @@ class TargetSession:
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
+        if self.phase == "native":
+            self._measure_oracles()  # a check that loads by itself must not cost the others theirs
         with self.watched():
             self.driver.load(option)
             self.phase = "loaded"

@@ -86,6 +86,16 @@ def test_python_checks(project: Project) -> None:
     assert project.run("-m", "mine and may").parseoutcomes()["passed"] == 1
 
 
+def test_a_check_that_loads_by_itself_costs_no_other_its_oracle(project: Project) -> None:
+    project.options()
+    project.suite(check("yaml", "nop", "native"))
+    project.file(
+        "test_checks.py",
+        MARK + mark("loads", ", phase='native'") + "(target):\n    target.load()\n    target.unload()\n",
+    )
+    project.run().assert_outcomes(passed=2)
+
+
 def test_wrong_marks(project: Project) -> None:
     project.file(
         "test_wrong.py",
