@@ -29,9 +29,9 @@ def validate(settings: TargetSettings) -> None:
 
         qemu.read_settings(settings)
     elif settings.driver == "bochs":
-        from touchstone.drivers import bochs  # noqa: PLC0415
+        from touchstone.drivers import bochs_config  # noqa: PLC0415
 
-        bochs.read_settings(settings)
+        bochs_config.read_settings(settings)
     elif settings.driver == "ssh" and is_virtual(settings):
         from touchstone.drivers import ssh_virtual  # noqa: PLC0415
 
