@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from machines import CPUID, HANG, NULL_IDT, TRIPLE_FAULT, ends_within, running, silent
 
-from touchstone.drivers.bochs_ports import is_ours
 from touchstone.drivers.bochs_log import dumped_registers
+from touchstone.drivers.bochs_ports import is_ours
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import Operand, ProbeRequest

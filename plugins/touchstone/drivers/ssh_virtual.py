@@ -1,4 +1,4 @@
-"""A virtual box: a QEMU machine with a Linux of ours, which is entered over SSH like any other box."""
+"""A virtual box: an emulator with a Linux of ours, which is entered over SSH like any other box."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from touchstone.drivers import bochs_config, bochs_linux, linux_machine, qemu
 from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
-from touchstone.drivers.linux_machine import LinuxMachine, read_machine
 from touchstone.drivers.linux_recipe import names
-from touchstone.drivers.qemu import OPTIONS as QEMU_OPTIONS
-from touchstone.drivers.qemu import installed_version
 from touchstone.drivers.ssh_address import Address
 from touchstone.drivers.ssh_console import Console
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 Progress = Callable[[str], None]
-OPTIONS: Mapping[str, type] = {"image": str, **QEMU_OPTIONS}
-"""``image``: a recipe in targets/images. The others are those of QEMU's driver."""
+EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu.OPTIONS, "bochs": bochs_config.OPTIONS}
+"""With the options of their drivers."""
+OPTIONS: Mapping[str, type] = {"image": str, "emulator": str}
+"""``image``: a recipe in targets/images; ``emulator``: one of EMULATORS (default: ``qemu``)."""
+Machine = linux_machine.LinuxMachine | bochs_linux.BochsLinuxMachine
 
 
-def read_settings(settings: TargetSettings) -> str:
-    """The image of a virtual box. SettingsError for what it cannot be."""
+def read_settings(settings: TargetSettings) -> tuple[str, str]:
+    """Image and emulator of a virtual box. SettingsError for what it cannot be."""
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
+    emulator = options.get("emulator", "qemu")
+    if not isinstance(emulator, str) or emulator not in EMULATORS:
+        raise SettingsError("emulator", f"{emulator!r} is none of {', '.join(EMULATORS)}")
+    known = {**OPTIONS, **EMULATORS[emulator]}
     for key in options:
-        if key not in OPTIONS:
-            raise SettingsError(key, f"a virtual box has no such option; it has {', '.join(sorted(OPTIONS))}")
+        if key not in known:
+            raise SettingsError(key, f"a virtual box has no such option; it has {', '.join(sorted(known))}")
     image = options["image"]
     if not isinstance(image, str) or image not in names():
         raise SettingsError("image", f"{image!r} is none of {', '.join(names())} in targets/images")
-    read_machine(settings)
-    return image
+    if emulator == "bochs":
+        bochs_linux.read_machine(settings)
+    else:
+        linux_machine.read_machine(settings)
+    return image, emulator
 
 
 class VirtualBox:
@@ -40,11 +48,14 @@ class VirtualBox:
     disposable = True
 
     def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
-        """Starts nothing. QEMU's console has a log of its own; the driver takes over what is in it."""
-        image = read_settings(settings)
-        self._machine = LinuxMachine(
+        """Starts nothing. The console has a log of its own; the driver takes over what is in it."""
+        image, emulator = read_settings(settings)
+        machine = bochs_linux.BochsLinuxMachine if emulator == "bochs" else linux_machine.LinuxMachine
+        self._machine: Machine = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )
+        self._settings = settings
+        self._emulator = emulator
         self._image: LinuxImage | None = None
 
     def start(self, progress: Progress) -> None:
@@ -53,7 +64,9 @@ class VirtualBox:
 
     def version(self) -> tuple[int, ...] | None:
         """See Box."""
-        return installed_version(read_machine(self._machine.settings).binary)
+        if self._emulator != "qemu":
+            return None
+        return qemu.installed_version(linux_machine.read_machine(self._settings).binary)
 
     def stop(self) -> None:
         """See Box."""
@@ -108,7 +121,7 @@ class VirtualBox:
 
 
 class _MachineConsole:
-    def __init__(self, machine: LinuxMachine) -> None:
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._mark = machine.console_mark()
 

@@ -1,0 +1,86 @@
+"""The other vendor: a Linux of ours in Bochs, Veneer's module on VMX. One boot, for it takes long."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from touchstone.drivers import registry
+from touchstone.drivers.bochs_linux import BochsLinuxMachine
+from touchstone.drivers.ssh import SshDriver
+from touchstone.drivers.ssh_deploy import a_subject
+from touchstone.drivers.ssh_virtual import VirtualBox
+from touchstone.inventory import read_inventory
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
+from touchstone.machine.probe import ProbeRequest
+from touchstone.subjects import read_subject
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CPUID = ProbeRequest(code=bytes.fromhex("0fa2"), cpus=(0, 1), together=True)
+
+
+def say(sentence: str) -> None:
+    print(sentence)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDriver]:
+    if shutil.which("bochs") is None:
+        pytest.skip("no Bochs")
+    settings = read_inventory(REPOSITORY / "targets" / "inventory.toml").targets["linux-intel"].settings
+    file = REPOSITORY / "hypervisor" / "veneer.toml"
+    subject = read_subject(file)
+    part = a_subject(subject.name, subject.title, file, subject.options["linux"])
+    driver = registry.make_box_driver(settings, part, tmp_path_factory.mktemp("logs"))
+    assert isinstance(driver, SshDriver)
+    try:
+        driver.start(say)
+    except InfrastructureError as error:
+        if "cannot be had" in str(error) or "fetch" in str(error):
+            pytest.skip(f"no image: {error}")
+        raise
+    yield driver
+    driver.stop()
+
+
+def machine_of(driver: SshDriver) -> BochsLinuxMachine:
+    box = driver._box
+    assert isinstance(box, VirtualBox)
+    assert isinstance(box._machine, BochsLinuxMachine)
+    return box._machine
+
+
+def test_life_in_one_boot(driver: SshDriver) -> None:
+    """In the order of a run: Veneer comes and goes, then the machine is shot, and Bochs with it."""
+    native = driver.run(CPUID)
+    driver.load()
+    assert driver.query()["cpus"] == "2"
+    before = [driver.exits(cpu)["cpuid"] for cpu in range(2)]
+    assert [result.registers for result in driver.run(CPUID)] == [result.registers for result in native]
+    assert [driver.exits(cpu)["cpuid"] - count for cpu, count in enumerate(before)] == [1, 1]
+    driver.unload()
+    assert driver.query()["loaded"] == "0"
+    assert "veneer: loaded on 2 CPUs" in driver.serial_since(0)
+    with pytest.raises(AgentRefused, match="cannot inject an NMI"):
+        driver.inject_nmi()
+
+    stopped = driver.autopsy()
+    assert "Bochs is still running" in stopped.reason
+    assert "rip: ffffffff_" in stopped.registers[0]
+    assert sorted(stopped.backtraces) == [0, 1]
+
+    pid = machine_of(driver).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(TargetDied, match="Bochs killed by SIGKILL"):
+        driver.run(CPUID)
+    gone = driver.autopsy()
+    assert "SIGKILL" in gone.reason
+    assert any("Bochs is gone" in note for note in gone.notes)
+    driver.stop()
+    assert machine_of(driver).pid is None
