@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from touchstone.machine.driver import AgentRefused, InfrastructureError
-from touchstone.outcomes import Crash, Hang, Infrastructure, NotJudged
+from touchstone.outcomes import Crash, Hang, Infrastructure
 from touchstone.suite.model import Phase
 
 ROUND_TIMEOUT = 60.0
@@ -120,7 +120,7 @@ class Work:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Stop. What was noticed until then counts, unless the check has failed already."""
         __tracebackhide__ = True
-        if isinstance(error, NotJudged | Crash | Hang):  # nobody is there to be told
+        if self._target.phase is None or isinstance(error, Crash | Hang):  # nobody is there to be told
             return
         try:
             report = read_report(self._ask({"do": "stop"}, STOP_TIMEOUT))

@@ -384,6 +384,20 @@ def test_counts_query_exits_and_trace():
         assert agent.requests[-1].fields == {"do": "trace", "cpu": "1", "n": "2"}
 
 
+def test_a_request_for_what_only_some_agents_can_do_tells_how_long_it_may_take():
+    def reply(request):
+        if request.verb == "kvm":
+            return request.answer("code=EOPNOTSUPP text=no hypervisor here", status="err")
+        assert request.pairs == [("do", "wait"), ("rounds", "2"), ("limit", "3")]
+        return request.answer("fpu=7:1 text=fpu on CPU 2, round 8: YMM3 has changed")
+
+    with reached(reply) as (client, _):
+        said = client.request("work", {"do": "wait", "rounds": "2"}, limit=2.5)
+        assert said == {"fpu": "7:1", "text": "fpu on CPU 2, round 8: YMM3 has changed"}
+        with pytest.raises(AgentRefused, match="EOPNOTSUPP: no hypervisor here"):
+            client.request("kvm", {}, timeout=1.0)
+
+
 def test_nmi_names_its_cpus():
     with reached() as (client, agent):
         client.nmi((0, 3), 5)
