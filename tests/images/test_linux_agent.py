@@ -165,3 +165,45 @@ def test_a_missing_module_is_told(box: paramiko.SSHClient, built: Path) -> None:
     boxes.put(box, built / "touchstone-agent")
     said = boxes.run(box, "/tmp/touchstone-agent 2>&1", check=False)
     assert said == "touchstone-agent: /dev/touchstone-agent: No such file or directory\n"
+
+
+def workers(box: paramiko.SSHClient) -> int:
+    return int(boxes.run(box, "ps -A -o args= | grep -c '^/tmp/touchstone-agent'", check=False))
+
+
+def test_work_goes_round_on_every_cpu_and_ends_with_the_agent(agent_box: paramiko.SSHClient) -> None:
+    with boxes.agent(agent_box) as agent:
+        assert agent.request("work", {"do": "start", "kinds": "processes,fpu"}) == {"workers": "8"}
+        with pytest.raises(AgentRefused, match="EBUSY: there is work already"):
+            agent.request("work", {"do": "start", "kinds": "fpu"})
+        report = agent.request("work", {"do": "wait", "rounds": "2"}, limit=60.0)
+        assert sorted(report) == ["fpu", "processes"]
+        assert all(int(value.split(":")[0]) >= 2 and value.endswith(":0") for value in report.values())
+        assert workers(agent_box) > 8
+        assert set(agent.request("work", {"do": "stop"}, limit=30.0)) == {"fpu", "processes"}
+        assert workers(agent_box) == 1
+        with pytest.raises(AgentRefused, match="ESRCH"):
+            agent.request("work", {"do": "query"})
+        agent.request("work", {"do": "start", "kinds": "all"}, timeout=30.0)
+        boxes.run(agent_box, "pkill -9 -o -f ^/tmp/touchstone-agent")
+        boxes.run(agent_box, "while pgrep -f ^/tmp/touchstone-agent; do :; done")
+    assert complaints(agent_box) == ""
+
+
+def test_what_a_machine_cannot_do_is_refused_with_the_reason(agent_box: paramiko.SSHClient) -> None:
+    with boxes.agent(agent_box) as agent:
+        with pytest.raises(AgentRefused, match="EOPNOTSUPP: perf: no hardware counter of cycles"):
+            agent.request("work", {"do": "start", "kinds": "fpu,perf"})
+        with pytest.raises(AgentRefused, match=r"EINVAL: kinds: all, processes, .*; not 'gpu'"):
+            agent.request("work", {"do": "start", "kinds": "gpu"})
+
+
+def test_kvm_is_used_and_left_as_it_was(agent_box: paramiko.SSHClient) -> None:
+    modules = "lsmod | cut -d ' ' -f 1 | sort"
+    before = boxes.run(agent_box, modules)
+    with boxes.agent(agent_box) as agent:
+        tried = agent.request("kvm", {}, timeout=30.0)
+        assert agent.request("kvm", {}, timeout=30.0) == tried
+    assert tried == {"insert": "ok", "open": "ok", "vm": "ok", "run": "ok", "cpus": "4"}
+    assert boxes.run(agent_box, modules) == before
+    assert boxes.run(agent_box, "ls /dev | grep -c touchstone-kvm", check=False).strip() == "0"

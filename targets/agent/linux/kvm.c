@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 #define CODE_AT 0x1000
 /* Exits that are none of a guest's doing: a signal, for example. */
 #define EXITS_MOST 1000
+#define NEEDED_MOST 16
 
 static const unsigned char code[] = {
 	0xb0, VALUE, /* mov al, VALUE */
@@ -38,6 +40,9 @@ static const unsigned char code[] = {
 static char *answer;
 static size_t answer_size;
 static char complaint[160];
+/* Modules that are inserted for it, in the order in which they are. */
+static char needed[NEEDED_MOST][64];
+static unsigned int needed_count;
 
 static void add(const char *key, const char *value)
 {
@@ -70,10 +75,34 @@ static bool is_there(const char *module)
 	return !access(path, F_OK);
 }
 
-/* Its exit status; the last line that it writes becomes the complaint. */
-static int modprobe(const char *option, const char *module)
+static void keep_complaint(char *line)
 {
-	char line[sizeof(complaint)];
+	snprintf(complaint, sizeof(complaint), "%s", line);
+}
+
+/* "insmod /lib/modules/.../kvm-amd.ko.xz": a module that is not there yet, if its name says so. */
+static void note_needed(char *line)
+{
+	char *name = strrchr(line, '/'), *end;
+
+	if (!name || needed_count == NEEDED_MOST)
+		return;
+	name++;
+	end = strstr(name, ".ko");
+	if (!end || (size_t)(end - name) >= sizeof(needed[0]))
+		return;
+	*end = '\0';
+	for (char *at = name; *at; at++)
+		if (*at == '-')
+			*at = '_';
+	if (!is_there(name))
+		strcpy(needed[needed_count++], name);
+}
+
+/* Its exit status; each line that it writes is taken. */
+static int modprobe(const char *option, const char *module, void (*take)(char *line))
+{
+	char line[512];
 	int streams[2], status = -1;
 	FILE *said;
 	pid_t child;
@@ -92,13 +121,20 @@ static int modprobe(const char *option, const char *module)
 	while (said && fgets(line, sizeof(line), said)) {
 		line[strcspn(line, "\n")] = '\0';
 		if (line[0])
-			memcpy(complaint, line, sizeof(complaint));
+			take(line);
 	}
 	if (said)
 		fclose(said);
 	if (child > 0)
 		waitpid(child, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* What was not there before, the last one first: each is in use by those behind it. */
+static void remove_needed(void)
+{
+	while (needed_count)
+		syscall(SYS_delete_module, needed[--needed_count], O_NONBLOCK);
 }
 
 /* By its number: whoever keeps KVM out has no node with its name. */
@@ -241,14 +277,13 @@ static void use_in_child(int stream)
 __attribute__((noreturn)) static void try_all(int stream)
 {
 	const char *module = vendor_module();
-	bool there = is_there(module), common = is_there("kvm");
 
 	setsid();
-	if (there)
+	if (is_there(module))
 		add("insert", "there");
-	else if (modprobe("-nq", module))
+	else if (modprobe("-D", module, note_needed))
 		add("insert", "none");
-	else if (!modprobe("-q", module))
+	else if (!modprobe("-q", module, keep_complaint))
 		add("insert", "ok");
 	else
 		add("insert", "refused");
@@ -256,10 +291,7 @@ __attribute__((noreturn)) static void try_all(int stream)
 		_exit(1);
 	answer[0] = '\0';
 	use_in_child(stream);
-	if (!there && is_there(module))
-		modprobe("-r", module);
-	if (!common && is_there("kvm"))
-		modprobe("-r", "kvm");
+	remove_needed();
 	_exit(0);
 }
 
