@@ -142,6 +142,7 @@ static void test_load(void)
 	CHECK(!count_virtualization_flags());
 	CHECK(ask("1 load", answer, sizeof(answer)) == EBUSY);
 	CHECK(ask("1 exits 99", answer, sizeof(answer)) == EINVAL);
+	CHECK(ask("1 exits 4294967295", answer, sizeof(answer)) == EINVAL);
 	expect_loaded(online_cpus());
 	order("1 unload");
 	expect_unloaded();

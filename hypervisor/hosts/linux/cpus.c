@@ -23,7 +23,10 @@ void cpus_number(void)
 
 int cpus_find(unsigned int linux_cpu)
 {
-	return cpu_possible(linux_cpu) ? per_cpu(veneer_number, linux_cpu) : -1;
+	/* Anybody's number: the mask of possible CPUs ends somewhere. */
+	if (linux_cpu >= nr_cpu_ids || !cpu_possible(linux_cpu))
+		return -1;
+	return per_cpu(veneer_number, linux_cpu);
 }
 
 unsigned int cpus_linux_number(unsigned int number)
