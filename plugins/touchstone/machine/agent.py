@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import secrets
 import time
 from collections import deque
@@ -30,6 +31,9 @@ AHEAD = 8
 """Probes that are sent before the first one's answer has come. They wait in the line's buffers."""
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
+
+
+_HEX, _DECIMAL = re.compile("[0-9a-f]+").fullmatch, re.compile("[0-9]+").fullmatch
 
 
 @lru_cache(maxsize=4096)
@@ -282,6 +286,7 @@ class AgentClient:
         if end not in ("done", "exc"):
             self._violated("run", f"end={end}")
         given = given_registers(probe, slot)
+        changed = {name: required(name) for name in fields if name in given}
         try:
             memory = bytes.fromhex(fields.get("mem", ""))
         except ValueError:
@@ -292,7 +297,7 @@ class AgentClient:
             cpu=cpu,
             vector=required("vec") if end == "exc" else None,
             error_code=number("ec"),
-            registers={name: given[name] if (value := number(name)) is None else value for name in GPRS},
+            registers=given | changed,
             given=given,
             rip=required("rip"),
             rflags=required("rflags"),
@@ -405,8 +410,7 @@ class AgentClient:
 
     def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
         text = fields.get(key, "")
-        digits = "0123456789abcdef"[:base]
-        if not text or any(char not in digits for char in text):
+        if not (_HEX if base == 16 else _DECIMAL)(text):
             self._violated(verb, f"{key}={text!r} is not a number" if key in fields else f"{key} is missing")
         return int(text, base)
 
