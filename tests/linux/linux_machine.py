@@ -25,6 +25,8 @@ class Kernel:
     release: str
     headers: Path
     root: Path
+    looks_for_bugs: bool = False
+    """It is one of ``debug-kernel/build``: slow, and it tells of what is wrong."""
 
     @property
     def image(self) -> Path:
@@ -51,6 +53,18 @@ def kernels() -> list[str]:
     prefix = "linux-headers-"
     found = (path.name.removeprefix(prefix) for path in Path("/usr/src").glob(f"{prefix}*-amd64"))
     return sorted(name for name in found if not name.endswith(("-cloud-amd64", "-rt-amd64")))
+
+
+def debug_kernels() -> list[str]:
+    """Releases of the kernels that ``debug-kernel/build`` has made."""
+    return sorted(path.read_text().strip() for path in BUILD.glob("debug-kernel-*/release"))
+
+
+def get_debug_kernel(release: str) -> Kernel:
+    """One of ``debug_kernels``."""
+    files = BUILD.glob("debug-kernel-*/release")
+    [made] = (path.parent for path in files if path.read_text().strip() == release)
+    return Kernel(release, made / "objects", made / "root", looks_for_bugs=True)
 
 
 def get_kernel(release: str) -> Kernel:

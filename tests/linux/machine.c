@@ -149,6 +149,25 @@ void expect_clean_log(void)
 	}
 }
 
+/* A kernel with lockdep: it stops at the first thing that it finds, or when it runs out of memory. */
+static void tell_of_lockdep(void)
+{
+	char line[256];
+	long classes = 0, on = 0;
+	FILE *file = fopen("/proc/lockdep_stats", "r");
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, " lock-classes: %ld", &classes);
+		sscanf(line, " debug_locks: %ld", &on);
+	}
+	fclose(file);
+	if (!on)
+		fail("lockdep has switched itself off");
+	printf("# lockdep looked at %ld classes of locks until the end\n", classes);
+}
+
 /*
  * When a CPU goes under load, the accounting of Linux 6.12's fair server may end in
  * "dl_rq->running_bw > old": without Veneer too, after 15 to 20 times on 4 busy CPUs,
@@ -208,5 +227,6 @@ int main(void)
 		expect_clean_log();
 		printf("ok %s\n", test_name);
 	}
+	tell_of_lockdep();
 	end_machine();
 }
