@@ -1,4 +1,4 @@
-"""The same suites on a running Linux, deployed to over SSH: nothing deviates that the inventory does not know."""
+"""The same suites on a running Linux, over SSH: nothing deviates that the inventory does not know."""
 
 from pathlib import Path
 

@@ -1,0 +1,107 @@
+"""A box that we did not start, and of which the inventory has host, port, user and key."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+from runs import run_suites
+
+from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
+from touchstone.drivers.linux_machine import LinuxMachine, SshAddress
+from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.settings import TargetSettings
+
+INVENTORY = """
+[targets.amd-box]
+driver = "ssh"
+vendor = "amd"
+cpus = 2
+host = "{host}"
+port = {port}
+user = "{user}"
+key = "{key}"
+kernel-headers = "{headers}"    # there is no compiler on it, and this machine has another kernel
+timeout-factor = 4              # an emulator
+"""
+
+
+STATE = "cat /proc/sys/kernel/random/boot_id; ls /run /tmp; cut -d' ' -f1 /proc/modules"
+
+
+class Owner:
+    """Has a box, and looks after it."""
+
+    def __init__(self, image: LinuxImage, address: SshAddress, home: Path) -> None:
+        self.image = image
+        self.address = address
+        transport = paramiko.Transport((address.host, address.port))
+        try:
+            transport.start_client(timeout=60)
+            key = transport.get_remote_server_key()
+        finally:
+            transport.close()
+        (home / ".ssh").mkdir()
+        self.known_hosts = home / ".ssh" / "known_hosts"
+        self.known_hosts.write_text(f"[{address.host}]:{address.port} {key.get_name()} {key.get_base64()}\n")
+
+    def run(self, command: str) -> str:
+        """A command on the box."""
+        with paramiko.SSHClient() as client:
+            client.load_host_keys(str(self.known_hosts))
+            key = str(self.address.key)
+            client.connect(
+                self.address.host, self.address.port, self.address.user, key_filename=key, timeout=60
+            )
+            _, out, _ = client.exec_command(command, timeout=60)
+            return out.read().decode()
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no QEMU")
+    settings = TargetSettings("not-a-target", "ssh", "amd", cpus=2, memory_mib=512, timeout_factor=4.0)
+    home = tmp_path_factory.mktemp("home")
+    machine = LinuxMachine(settings, lambda progress: build_image("debian-12", progress), home / "logs")
+    try:
+        machine.start(print)
+    except InfrastructureError as error:
+        if "cannot be had" in str(error):
+            pytest.skip(f"no image: {error}")
+        raise
+    try:
+        yield Owner(machine.image, machine.address(), home)
+    finally:
+        machine.stop()
+
+
+def test_judged_and_left_as_it_was(owner: Owner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = owner.address
+    inventory = tmp_path / "inventory.toml"
+    inventory.write_text(
+        INVENTORY.format(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            key=address.key,
+            headers=kernel_headers(owner.image, print),
+        )
+    )
+    monkeypatch.setenv("HOME", str(owner.known_hosts.parents[1]))
+    owner.run("mkdir -p /run/lock")  # as any Debian has it; the file of our lock stays
+    before = owner.run(STATE)
+    suites = [f"conformance/{area}" for area in ("broadcast", "teardown")]
+    arguments = ["--target=amd-box", f"--touchstone-inventory={inventory}", "-k", "not live"]
+    run = run_suites(tmp_path, *suites, *arguments)
+    assert run.status == 0, run.printed
+    assert "on 2 of 2 CPUs" in run.printed
+    assert run.words() == {"conformant", "unsupported"}
+    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 50
+    assert owner.run(STATE) == before
+    bare = run_suites(tmp_path, *suites, *arguments, "--hypervisor=none")
+    assert bare.status == 1, bare.printed
+    assert {verdict.word for verdict in bare.verdicts if verdict.claims} <= {"deviation", "unsupported"}
