@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from touchstone.drivers import bochs_config, bochs_linux, linux_machine, qemu
 from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_recipe import names
 from touchstone.drivers.ssh_address import Address
-from touchstone.drivers.ssh_console import Console
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
+
+if TYPE_CHECKING:
+    from touchstone.drivers.ssh_console import Console  # it brings paramiko, and every inventory is validated
 
 Progress = Callable[[str], None]
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu.OPTIONS, "bochs": bochs_config.OPTIONS}
