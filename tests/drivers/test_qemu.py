@@ -219,7 +219,7 @@ def test_what_qemu_complains_about_is_passed_on(image, tmp_path):
 
 
 def test_a_qemu_without_the_fast_firmware_takes_its_own(image, tmp_path, monkeypatch):
-    monkeypatch.setattr("touchstone.drivers.qemu.FAST_FIRMWARE", "nowhere.rom")
+    monkeypatch.setattr("touchstone.drivers.qemu_config.FAST_FIRMWARE", "nowhere.rom")
     steps = []
     driver = make_driver(qemu(2), image, tmp_path)
     try:

@@ -11,7 +11,7 @@ import linux_machine
 import pytest
 
 from touchstone.drivers.linux_machine import accelerator
-from touchstone.drivers.qemu import installed_version
+from touchstone.drivers.qemu_config import installed_version
 
 TESTS = (
     "insert",

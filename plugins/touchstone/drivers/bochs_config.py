@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from touchstone.drivers.emulator import options_of
@@ -20,6 +20,9 @@ OPTIONS: Mapping[str, type] = {
     "vga_bios": str,
 }
 """``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP."""
+
+LINUX_IPS = 50_000_000
+"""With fewer, the timer's interrupts eat the CPU; with more, everything that waits for time waits longer."""
 
 DEFAULT_MODEL = {"intel": "corei7_skylake_x", "amd": "ryzen"}
 
@@ -108,3 +111,16 @@ def prepare(bochs: BochsSettings, directory: Path, devices: str) -> list[str]:
     configuration.write_text(base + devices, encoding="utf-8")
     commands.write_text("continue\n", encoding="ascii")
     return [bochs.binary, "-q", "-f", str(configuration), "-rc", str(commands)]
+
+
+def read_linux_settings(settings: TargetSettings) -> BochsSettings:
+    """Bochs' settings for a Linux machine: those of the target's options that Bochs' driver knows.
+
+    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
+    """
+    # A stock kernel reads MSRs before it can take a fault.
+    options: dict[str, object] = {"ips": LINUX_IPS, "ignore_bad_msrs": True}
+    for key, value in settings.options.items():
+        if (name := key.replace("-", "_")) in OPTIONS:
+            options[name] = value
+    return read_settings(replace(settings, options=options))

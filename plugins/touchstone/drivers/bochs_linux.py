@@ -12,20 +12,12 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from touchstone.drivers.backtrace import backtrace, parse_registers
 from touchstone.drivers.base import Progress
-from touchstone.drivers.bochs_config import (
-    INSTALL,
-    OPTIONS,
-    BochsSettings,
-    check_firmware,
-    prepare,
-    read_settings,
-)
+from touchstone.drivers.bochs_config import INSTALL, check_firmware, prepare, read_linux_settings
 from touchstone.drivers.bochs_linux_disk import write_disk
 from touchstone.drivers.bochs_log import dumped_registers, last_panic, log_tail, read_log
 from touchstone.drivers.bochs_ports import free_port, is_ours
@@ -38,8 +30,6 @@ from touchstone.machine.driver import AgentRefused, Autopsy, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
-IPS = 50_000_000
-"""With fewer, the timer's interrupts eat the CPU; with more, everything that waits for time waits longer."""
 ABSENT = {
     # CPUID gives the size of the standard format for the compacted one, for which Linux gives up XSAVE.
     "XSAVEC": 10 * 32 + 1,
@@ -81,7 +71,7 @@ class BochsLinuxMachine:
         """Starts nothing. The console goes to ``NAME.serial.log``."""
         self.name = settings.name
         self.settings = settings
-        self._bochs = read_machine(settings)
+        self._bochs = read_linux_settings(settings)
         self._provide_image = provide_image
         self._image: LinuxImage | None = None
         self._port = 0
@@ -300,16 +290,3 @@ def command_line(ips: int) -> str:
     """The kernel's, for a machine with so many simulated instructions per second."""
     features = ",".join(map(str, ABSENT.values()))
     return " ".join((COMMAND_LINE, *KERNEL_OPTIONS)).format(khz=ips // 1000, features=features)
-
-
-def read_machine(settings: TargetSettings) -> BochsSettings:
-    """Bochs' settings for a Linux machine: those of the target's options that Bochs' driver knows.
-
-    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
-    """
-    # A stock kernel reads MSRs before it can take a fault.
-    options: dict[str, object] = {"ips": IPS, "ignore_bad_msrs": True}
-    for key, value in settings.options.items():
-        if (name := key.replace("-", "_")) in OPTIONS:
-            options[name] = value
-    return read_settings(replace(settings, options=options))

@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,16 +21,13 @@ from touchstone.drivers.linux_console import Console
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.linux_snapshot import Jobs, SnapshotStore
 from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory, private_directory
-from touchstone.drivers.qemu import (
+from touchstone.drivers.qemu import describe_reset, read_guest_memory
+from touchstone.drivers.qemu_config import (
     INSTALL,
     OLDEST,
-    OPTIONS,
-    QemuSettings,
     cpu_model,
-    describe_reset,
     installed_version,
-    read_guest_memory,
-    read_settings,
+    read_linux_settings,
     too_old,
 )
 from touchstone.drivers.qmp import Monitor
@@ -71,7 +68,7 @@ class LinuxMachine:
         """Starts nothing. The console goes to ``NAME.serial.log``; ``qemu`` is what QEMU's driver reads."""
         self.name = settings.name
         self.settings = settings
-        self._qemu = read_machine(settings)
+        self._qemu = read_linux_settings(settings)
         self._provide_image = provide_image
         self._image: LinuxImage | None = None
         self._port = 0
@@ -461,12 +458,3 @@ def accelerator(accel: str, version: tuple[int, int]) -> str:
     if accel != "tcg":
         return accel
     return "tcg,thread=multi" if version >= PATCHES_IN_PARALLEL else "tcg,thread=single"
-
-
-def read_machine(settings: TargetSettings) -> QemuSettings:
-    """QEMU's settings for a Linux machine: those of the target's options that QEMU's driver knows.
-
-    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
-    """
-    options = {key: value for key, value in settings.options.items() if key.replace("-", "_") in OPTIONS}
-    return read_settings(replace(settings, options=options))

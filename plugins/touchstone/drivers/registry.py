@@ -25,9 +25,9 @@ def validate(settings: TargetSettings) -> None:
     if settings.timeout_factor <= 0:
         raise SettingsError("timeout-factor", f"{settings.timeout_factor} is not positive")
     if settings.driver == "qemu":
-        from touchstone.drivers import qemu  # noqa: PLC0415
+        from touchstone.drivers import qemu_config  # noqa: PLC0415
 
-        qemu.read_settings(settings)
+        qemu_config.read_settings(settings)
     elif settings.driver == "bochs":
         from touchstone.drivers import bochs_config  # noqa: PLC0415
 
@@ -94,9 +94,9 @@ def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lamb
     Starts a short-lived machine where only that tells; nothing for what an installation would cure.
     """
     if settings.driver == "qemu":
-        from touchstone.drivers import nested, qemu  # noqa: PLC0415
+        from touchstone.drivers import nested, qemu_config  # noqa: PLC0415
 
-        if qemu.read_settings(settings).accel == "kvm":
+        if qemu_config.read_settings(settings).accel == "kvm":
             return nested.decide(settings.vendor, progress).reason
     return ""
 

@@ -52,8 +52,7 @@ def ask_facts(shell: Link | LastingShell, timeout: float = 15.0) -> BoxFacts:
         )
     except (KeyError, ValueError, IndexError):
         raise InfrastructureError(
-            f"{shown} does not look like a Linux with a shell; it said:"
-            f" {answer.text or answer.complaint!r}"
+            f"{shown} does not look like a Linux with a shell; it said: {answer.text or answer.complaint!r}"
         ) from None
 
 

@@ -7,22 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone.drivers import bochs_config, bochs_linux, linux_machine, qemu
+from touchstone.drivers import bochs_config, qemu_config
 from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_recipe import names
 from touchstone.drivers.ssh_address import Address
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
-if TYPE_CHECKING:
-    from touchstone.drivers.ssh_console import Console  # it brings paramiko, and every inventory is validated
+if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
+    from touchstone.drivers.bochs_linux import BochsLinuxMachine
+    from touchstone.drivers.linux_machine import LinuxMachine
+    from touchstone.drivers.ssh_console import Console
+
+    Machine = LinuxMachine | BochsLinuxMachine
 
 Progress = Callable[[str], None]
-EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu.OPTIONS, "bochs": bochs_config.OPTIONS}
+EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
 """With the options of their drivers."""
 OPTIONS: Mapping[str, type] = {"image": str, "emulator": str}
 """``image``: a recipe in targets/images; ``emulator``: one of EMULATORS (default: ``qemu``)."""
-Machine = linux_machine.LinuxMachine | bochs_linux.BochsLinuxMachine
 
 
 def read_settings(settings: TargetSettings) -> tuple[str, str]:
@@ -39,9 +42,9 @@ def read_settings(settings: TargetSettings) -> tuple[str, str]:
     if not isinstance(image, str) or image not in names():
         raise SettingsError("image", f"{image!r} is none of {', '.join(names())} in targets/images")
     if emulator == "bochs":
-        bochs_linux.read_machine(settings)
+        bochs_config.read_linux_settings(settings)
     else:
-        linux_machine.read_machine(settings)
+        qemu_config.read_linux_settings(settings)
     return image, emulator
 
 
@@ -53,6 +56,8 @@ class VirtualBox:
     def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
         """Starts nothing. The console has a log of its own; the driver takes over what is in it."""
         image, emulator = read_settings(settings)
+        from touchstone.drivers import bochs_linux, linux_machine  # noqa: PLC0415
+
         machine = bochs_linux.BochsLinuxMachine if emulator == "bochs" else linux_machine.LinuxMachine
         self._machine: Machine = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
@@ -69,7 +74,7 @@ class VirtualBox:
         """See Box."""
         if self._emulator != "qemu":
             return None
-        return qemu.installed_version(linux_machine.read_machine(self._settings).binary)
+        return qemu_config.installed_version(qemu_config.read_linux_settings(self._settings).binary)
 
     def stop(self) -> None:
         """See Box."""
