@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from touchstone.machine.probe import GPRS, Operand, ProbeResult
 from touchstone.suite import exceptions, show
@@ -14,6 +15,7 @@ from touchstone.suite.request import memory_range, settle
 _ALL = 2**64 - 1
 _RF = 1 << 16
 _PER_ROW = 16  # bytes of memory
+_REGISTERS = ("rflags", *GPRS, "cr2", "dr6")
 
 
 Cells = tuple[str, str, str]
@@ -172,10 +174,11 @@ class _Judge:
         yield self._end()
         yield self._rip()
         yield from self._named("rip")
-        for name in ("rflags", *GPRS, "cr2", "dr6"):
+        for name in _REGISTERS:
             if name not in ("cr2", "dr6") or self._shown(name):
                 yield self._whole(name)
-            yield from self._named(name)
+            if name in self.fields:
+                yield from self._named(name)
         yield from self._memory()
         yield from self._named("memory")
         for name, (least, most) in self.expect.exits.items():
@@ -229,37 +232,41 @@ class _Judge:
 
     def _whole(self, name: str) -> Row:
         """A register as such: what is demanded of the bits that no field names."""
-        expect = self.expect
+        expect, named = self.expect, self.fields.get(name, ())
         measured, given = _read(self.result, name), self._given(name)
-
-        def cells(expected: str = "") -> Cells:
-            return "" if given is None else self._show(name, given), expected, self._show(name, measured)
-
+        nothing = partial(self._cells, name, given, measured)
         if expect.native:
             if self.native is None:
-                return Row(name, cells, None)  # the end has said so already
-            mask = _ALL & ~sum(_mask(field) for field in self.fields.get(name, ()))
+                return Row(name, nothing, None)  # the end has said so already
+            mask = _ALL & ~sum(map(_mask, named)) if named else _ALL
             wanted = _read(self.native, name)
             if mask == 0:
-                return Row(name, cells, None)
+                return Row(name, nothing, None)
+            cells = partial(self._cells, name, given, measured, wanted, "native")
             if wanted is None or measured is None:
-                if name in self.fields or expect.exception is not None:
-                    return Row(name, cells, None, expect.source)  # there is no native one to compare
-                same = wanted is measured
-                return _Staying(
-                    name, lambda: cells(f"{self._show(name, wanted)}, native"), same, expect.source
-                )
-            ok = measured & mask == wanted & mask
+                if named or expect.exception is not None:
+                    return Row(name, nothing, None, expect.source)  # there is no native one to compare
+                return _Staying(name, cells, wanted is measured, expect.source)
             if mask == _ALL:
-                return _Staying(name, lambda: cells(f"{self._show(name, wanted)}, native"), ok, expect.source)
-            beside = _bits(_ALL & ~mask)
-            return Row(
-                name, lambda: cells(f"{self._show(name, wanted)}, native beside {beside}"), ok, expect.source
-            )
-        if name in GPRS and expect.gprs_unchanged and name not in self.fields:
-            ok = measured == given
-            return _Staying(name, lambda: cells(f"{self._show(name, given)}, unchanged"), ok, expect.source)
-        return Row(name, cells, None)
+                return _Staying(name, cells, measured == wanted, expect.source)
+            cells = partial(cells, beside=f" beside {_bits(_ALL & ~mask)}")
+            return Row(name, cells, measured & mask == wanted & mask, expect.source)
+        if name in GPRS and expect.gprs_unchanged and not named:
+            cells = partial(self._cells, name, given, measured, given, "unchanged")
+            return _Staying(name, cells, measured == given, expect.source)
+        return Row(name, nothing, None)
+
+    def _cells(
+        self,
+        name: str,
+        given: int | None,
+        measured: int | None,
+        wanted: int | None = None,
+        why: str = "",
+        beside: str = "",
+    ) -> Cells:
+        expected = f"{self._show(name, wanted)}, {why}{beside}" if why else ""
+        return "" if given is None else self._show(name, given), expected, self._show(name, measured)
 
     def _given(self, name: str) -> int | None:
         return self.case.given.rflags | 2 if name == "rflags" else self.result.given.get(name)
@@ -412,13 +419,16 @@ class _Judge:
 
 
 def _read(result: ProbeResult, name: str) -> int | None:
+    value = result.registers.get(name)
+    if value is not None:
+        return value
     if name == "rflags":
         return result.rflags
     if name == "rip":
         return result.rip
     if name == "cr2":
         return result.cr2
-    return result.dr6 if name == "dr6" else result.registers.get(name)
+    return result.dr6 if name == "dr6" else None
 
 
 def _ones(field: FieldExpectation) -> int:
