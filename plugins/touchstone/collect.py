@@ -16,7 +16,7 @@ from touchstone.outcomes import NotJudged
 from touchstone.reporting.failure import failure_repr
 from touchstone.run import Run, run_of
 from touchstone.suite import requires
-from touchstone.suite.load import load
+from touchstone.suite.load import load, uncollected
 from touchstone.suite.model import Check, Suite
 from touchstone.suite.problems import SuiteErrors
 
@@ -34,16 +34,19 @@ class SuiteFile(pytest.File):
         suite = self._load(run)
         for check in suite.checks:
             register_words(self.config, check)
-        for target in targets:
-            facts = static_facts(target, subject)
-            for check in suite.checks:
-                yield CheckItem.from_parent(
+        with uncollected():
+            items = [
+                CheckItem.from_parent(
                     self,
                     name=f"{check.id}[{target.name}]",
                     callobj=judged_by_touchstone,
                     place=CheckOnTarget(check, target),
                     skip=reason_to_skip(check, target, facts),
                 )
+                for target, facts in [(target, static_facts(target, subject)) for target in targets]
+                for check in suite.checks
+            ]
+        yield from items
 
     def _load(self, run: Run) -> Suite:
         try:

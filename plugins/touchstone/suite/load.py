@@ -34,7 +34,7 @@ Keys = Mapping[str, tuple[ScalarNode, Node]]
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the cyclic garbage collector: it would walk the growing tree again and again (15 % of it)."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -53,7 +53,7 @@ def load(path: Path, text: str | None = None, requirements: Collection[str] | No
     """
     problems = Problems()
     content = read_text(path) if text is None else text
-    with _uncollected():
+    with uncollected():
         suite = _suite(Document(path, content, problems), requirements)
     if problems or suite is None:
         raise SuiteErrors(problems.sorted())
