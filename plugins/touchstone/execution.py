@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from touchstone.attempt import attempt, no_oracle, send_ahead, unmet
 from touchstone.items import CheckOnTarget
 from touchstone.machine.driver import AgentRefused, InfrastructureError
-from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.machine.probe import ProbeResult
 from touchstone.oracle import Planned
 from touchstone.outcomes import CaseRun, CheckRecord, Deviation, Infrastructure
 from touchstone.session import Autopsied, TargetSession
-from touchstone.suite import judge, requires
-from touchstone.suite.model import Requirement
+from touchstone.suite import judge
 
 if TYPE_CHECKING:
     from touchstone.run import Run
@@ -43,72 +42,41 @@ def enter(session: TargetSession, record: CheckRecord) -> None:
     record.description = session.describe()
 
 
-def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None:
-    """Why requirements do not hold on a target that was reached.
-
-    Of the bare machine nothing is claimed: what a check demands of the subject's claims is taken as granted,
-    so that the check is judged, and fails, instead of being skipped.
-    """
-    outcome = requires.evaluate_all(needed, session.known)
-    if outcome.result is False or (outcome.result is None and not session.subject.absent):
-        return outcome.reason
-    return None
-
-
 def judge_check(run: Run, place: CheckOnTarget) -> None:
     """Judge a check of a suite. Returns if it holds; ``touchstone.verdicts`` tells what exceptions mean."""
     record = begin(run, place)
     session = run.session(place.target)
     enter(session, record)
-    planned = [one for one in run.plan.cases(place) if unmet(session, one.case.requires) is None]
-    if not planned:
+    found = session.take_ahead(place.check.id) or attempt(run, session, place)
+    if not found.planned:
         raise pytest.skip.Exception("none of its cases applies to this target")
-    mark = session.driver.serial_mark()
-    if session.phase == "native":
-        session.measure(one for one in planned if one.needed and not one.measured)
-    possible = [one for one in planned if one.refused is None]
-    ready = list(takewhile(lambda one: _no_oracle(one) is None, possible))
-    requests = [one.request(session.cpus) for one in ready]
-    counting = session.phase == "loaded" and not session.subject.absent
-    if counting and any(one.case.expect.exits for one in ready):
-        outcomes = None
-    else:
-        outcomes = session.run_many(requests)
-    for one, request in zip(ready, requests, strict=True):
-        _judge_case(session, record, one, request, outcomes)
-    if len(ready) < len(possible):
-        raise Infrastructure(_no_oracle(possible[len(ready)]))
+    for one in found.ready:
+        _judge_case(session, record, one, found.outcomes)
+    if len(found.ready) < len(found.possible):
+        raise Infrastructure(no_oracle(found.possible[len(found.ready)]))
     wrong = [case for case in record.runs if case.differences]
     if wrong:
         cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
-        session.evidence(record, list(cpus)[:SHOWN_CPUS], mark)
+        session.evidence(record, list(cpus)[:SHOWN_CPUS], found.mark)
         raise Deviation(summary(record))
-    if not possible:
+    send_ahead(run, session, run.following)
+    if not found.possible:
         raise pytest.skip.Exception(
-            f"{session.target.name} has no such state to start from: {planned[0].refused}"
+            f"{session.target.name} has no such state to start from: {found.planned[0].refused}"
         )
-
-
-def _no_oracle(one: Planned) -> str | None:
-    """Why a case cannot be judged."""
-    if one.failed is not None:
-        return f"it has no oracle: {one.failed}"
-    if one.needed and not one.measured:
-        return "its oracle was not measured before the subject was loaded"
-    return None
 
 
 def _judge_case(
     session: TargetSession,
     record: CheckRecord,
     one: Planned,
-    request: ProbeRequest,
     outcomes: Iterator[list[ProbeResult] | AgentRefused] | None,
 ) -> None:
     """Take the outcome of one case, or run it between two readings of the exit counters, and judge it.
 
     A target that did not survive ends the check.
     """
+    request = one.request(session.cpus)
     case = CaseRun(one.case.label, one.code.data, request, one.case, oracle=one.answers, start=time.time())
     record.runs.append(case)
     before: Mapping[int, Mapping[str, int]] = {}

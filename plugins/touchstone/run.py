@@ -27,6 +27,7 @@ from touchstone.tomlfile import TomlError
 
 if TYPE_CHECKING:
     from touchstone.drivers.ssh_deploy import Deployable
+    from touchstone.items import CheckOnTarget
 
 
 class Run:
@@ -38,6 +39,8 @@ class Run:
         self._places: dict[str, str] = {}
         """Check id to where it stands; an id is unique over all suites."""
         self.plan = Plan()
+        self.following: CheckOnTarget | None = None
+        """The check that follows the running one at once, as far as pytest tells."""
         self._sessions: dict[str, TargetSession] = {}
 
     @cached_property

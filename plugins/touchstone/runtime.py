@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from touchstone.attempt import next_check
 from touchstone.handle import TargetHandle
 from touchstone.items import CHECK, CheckOnTarget
 from touchstone.ordering import ordered
@@ -65,6 +66,14 @@ class Runtime:
             session.ihook.pytest_collectreport(report=report)
 
     # --- one check
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Note what comes next."""
+        self.run.following = next_check(item, nextitem)
+        return (yield)
 
     def pytest_runtest_logstart(self) -> None:
         """Another item begins."""

@@ -31,6 +31,7 @@ from touchstone.suite.model import PHASES, Phase
 from touchstone.suite.requires import Fact, evaluate_all
 
 if TYPE_CHECKING:
+    from touchstone.attempt import Attempt
     from touchstone.locks import TargetLock
 
 STRIKES = 2
@@ -98,6 +99,8 @@ class TargetSession:
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
+        self.ahead: Attempt | None = None
+        """The next check, whose probes were sent already."""
         self._line: tuple[Mapping[str, str], str] | None = None
         self._faults: dict[Phase, str] = {}
         """Why it is pointless to try to reach a phase again; those behind it are out of reach as well."""
@@ -114,9 +117,15 @@ class TargetSession:
 
     @property
     def driver(self) -> Driver:
-        """The started driver."""
+        """The started driver. Whoever asks for it comes before what was sent ahead, which is forgotten."""
         assert self._driver is not None, "the target is started first"
+        self.ahead = None
         return self._driver
+
+    def take_ahead(self, check: str) -> Attempt | None:
+        """What was sent ahead, if it is this check's and the target is still as it was."""
+        found, self.ahead = self.ahead, None
+        return found if found is not None and found.check == check else None
 
     @property
     def cpus(self) -> int:
@@ -174,8 +183,14 @@ class TargetSession:
 
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """Run probes one after the other: the results of each, or why the agent refused it."""
-        outcomes = self.driver.run_many(probes)
-        for _ in probes:
+        with self.watched():
+            outcomes = self.driver.run_many(probes)
+        return self._each(outcomes, len(probes))
+
+    def _each(
+        self, outcomes: Iterator[list[ProbeResult] | AgentRefused], count: int
+    ) -> Iterator[list[ProbeResult] | AgentRefused]:
+        for _ in range(count):
             with self.watched():
                 outcome = next(outcomes)
             yield outcome
@@ -186,7 +201,7 @@ class TargetSession:
 
     def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
         """Take the evidence from a target that did not survive what we did to it."""
-        self.phase = None
+        self.phase = self.ahead = None
         return Autopsied(error, self.driver.autopsy())
 
     def load(self, option: str | None = None) -> None:

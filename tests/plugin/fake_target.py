@@ -34,7 +34,7 @@ from touchstone.subjects import Subject
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
-OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared")
+OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends")
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -173,6 +173,11 @@ class FakeDriver:
         return [self.run_on(probe, cpu) for cpu in probe.cpus]
 
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        if self.loaded and "sends" in self.settings.options:
+            self.note(" ".join(["send", *(probe.code.hex() for probe in probes)]))
+        return self.outcomes(probes)
+
+    def outcomes(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         for probe in probes:
             try:
                 yield self.run(probe)

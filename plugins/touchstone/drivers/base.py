@@ -98,8 +98,7 @@ class AgentDriver:
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """See Driver."""
         outcomes = self._ask(lambda client: client.run_many(probes))
-        for _ in probes:
-            yield self._ask(lambda _: next(outcomes))
+        return (self._ask(lambda _: next(outcomes)) for _ in probes)
 
     def load(self, option: str | None = None) -> None:
         """See Driver."""

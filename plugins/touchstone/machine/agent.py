@@ -33,6 +33,8 @@ LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
 
+_Sent = tuple[ProbeRequest, int | AgentRefused]
+"""A probe, and the number of its request or why it could not be one."""
 _HEX, _DECIMAL = re.compile("[0-9a-f]+").fullmatch, re.compile("[0-9]+").fullmatch
 
 
@@ -182,20 +184,12 @@ class AgentClient:
         return self._results(probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout)))
 
     def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
-        """See Driver. The target has its next request before we have read the answer to the last one."""
+        """See Driver. The first are on their way when this returns; the target has always its next one."""
         self._reached()
-        sent: deque[tuple[ProbeRequest, int | AgentRefused]] = deque()
-        for probe in probes:
-            if len(sent) == AHEAD:
-                yield self._outcome(*sent.popleft())
-            try:
-                number = self._send("run", encode_probe(probe), self._deadline(probe.timeout))
-            except AgentRefused as too_long:
-                sent.append((probe, too_long))
-            else:
-                sent.append((probe, number))
-        while sent:
-            yield self._outcome(*sent.popleft())
+        left, sent = deque(probes), deque[_Sent]()
+        while left and len(sent) < AHEAD:
+            sent.append(self._send_probe(left.popleft()))
+        return self._outcomes(sent, left)
 
     def nmi(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
@@ -259,14 +253,29 @@ class AgentClient:
     def _deadline(self, timeout: float) -> float:
         return time.monotonic() + timeout * self._factor
 
-    def _outcome(self, probe: ProbeRequest, sent: int | AgentRefused) -> list[ProbeResult] | AgentRefused:
-        """The answer to a probe, or its refusal."""
-        if isinstance(sent, AgentRefused):
-            return sent
+    def _send_probe(self, probe: ProbeRequest) -> _Sent:
         try:
-            return self._results(probe, sent)
-        except AgentRefused as refusal:
-            return refusal
+            return probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout))
+        except AgentRefused as too_long:
+            return probe, too_long
+
+    def _outcomes(
+        self, sent: deque[_Sent], left: deque[ProbeRequest]
+    ) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """The answers to probes, or their refusals, while more are sent."""
+        while sent:
+            probe, number = sent.popleft()
+            outcome: list[ProbeResult] | AgentRefused
+            if isinstance(number, AgentRefused):
+                outcome = number
+            else:
+                try:
+                    outcome = self._results(probe, number)
+                except AgentRefused as refusal:
+                    outcome = refusal
+            if left:
+                sent.append(self._send_probe(left.popleft()))
+            yield outcome
 
     def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
         """The answers to a probe that was sent as request ``number``. Its time begins now."""

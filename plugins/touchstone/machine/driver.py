@@ -95,7 +95,8 @@ class Driver(Protocol):
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """Run probes one after the other: the results of each, or why the agent refused it.
 
-        The target may be some probes ahead of what was given; TargetDied and TargetHung are the fault of the
+        The first may be on their way when this returns, and the target some probes ahead of what was given;
+        TargetDied and TargetHung are the fault of the
         one whose turn it is.
         """
 
