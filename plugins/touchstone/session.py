@@ -133,8 +133,11 @@ class TargetSession:
         assert self.info is not None
         return self.info.cpus
 
-    def reach(self, phase: Phase, record: CheckRecord | None = None) -> None:
+    def reach(self, phase: Phase, record: CheckRecord | None = None, *, oracles: bool = False) -> None:
         """Bring the target to a phase, from whatever state it is in.
+
+        ``oracles``: all of them are measured, also if the phase is the native one, because nobody may be able
+        to afterwards.
 
         Raises:
             Crash, Hang: The subject killed the target while it was loaded or unloaded.
@@ -146,13 +149,13 @@ class TargetSession:
         for before in PHASES[: PHASES.index(phase) + 1]:
             if before in self._faults:
                 raise Blocked(self._faults[before])
-        if self.phase == phase:
+        if self.phase == phase and not (oracles and phase == "native"):
             return
         started = self._driver is not None
         doing = [f"starting {self.target.name}"]
         try:
             with self.progress.stage(self.target.name):
-                self._walk(phase, doing)
+                self._walk(phase, doing, oracles)
         except Unavailable as error:
             self._unavailable = str(error)
             raise pytest.skip.Exception(self._unavailable) from None
@@ -206,8 +209,6 @@ class TargetSession:
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
-        if self.phase == "native":
-            self._measure_oracles()  # a check that loads by itself must not cost the others theirs
         with self.watched():
             self.driver.load(option)
             self.phase = "loaded"
@@ -234,9 +235,9 @@ class TargetSession:
 
     # --- phases
 
-    def _walk(self, phase: Phase, doing: list[str]) -> None:
+    def _walk(self, phase: Phase, doing: list[str], oracles: bool) -> None:
         """Take the steps to a phase; ``doing[0]`` says which one is being taken."""
-        if self.phase is None or phase == "native":
+        if self.phase is None or (phase == "native" and self.phase != "native"):
             if self._driver is None:
                 self._driver = self._make_driver()
                 self._share(doing)
@@ -258,11 +259,13 @@ class TargetSession:
             self.known |= cpuid_facts(self.facts)
             if self.info is not None:
                 self.known |= {"os": self.info.os, "cpus": self.info.cpus}
-        if phase == "native":
+        if phase == "native" and not oracles:
             return
         if self.phase == "native":
             doing[0] = f"measuring the oracles on {self.target.name}"
             self._measure_oracles()
+        if phase == "native":
+            return
         if self.subject.absent:
             self.phase = phase
             return
