@@ -157,7 +157,8 @@ class BochsLinuxMachine:
 
     def death(self) -> str:
         """What it died of, or nothing."""
-        if self._process is None or self._process.status() is None:
+        # The end of a connection comes first when Bochs dies; its status follows within a moment.
+        if self._process is None or not self._process.wait(1.0):
             return ""
         panic = last_panic(self._log_text())
         return f"Bochs {self._process.describe_end()}" + (f": {panic}" if panic else "")
