@@ -9,7 +9,7 @@ import pytest
 
 from touchstone.drivers.bochs_linux_disk import CYLINDER, SECTOR, start_info, write_disk
 from touchstone.drivers.linux_image import LinuxImage, build_image
-from touchstone.drivers.linux_vmlinux import decompress, flatten, unpack_kernel
+from touchstone.drivers.linux_vmlinux import decompress, elf_kernel, flatten, unpack_kernel
 from touchstone.machine.driver import InfrastructureError
 
 
@@ -49,6 +49,16 @@ def test_what_is_wrong_with_a_kernel_is_said(data: bytes, said: str, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["vmlinuz"]
 
 
+@pytest.mark.parametrize(
+    "payload", [b"LZ4!" * 4, gzip.compress(b"\x7fELF, no more")], ids=["unknown", "no-elf"]
+)
+def test_a_kernel_that_cannot_be_unpacked_is_booted_as_it_is(payload: bytes, tmp_path: Path) -> None:
+    vmlinuz = tmp_path / "vmlinuz"
+    vmlinuz.write_bytes(a_bzimage(payload))
+    assert elf_kernel(vmlinuz) == vmlinuz
+    assert list(tmp_path.iterdir()) == [vmlinuz]
+
+
 def test_an_elf_file_without_the_entry_point_is_refused() -> None:
     with pytest.raises(ValueError, match="PVH entry point"):
         flatten(Path("/proc/self/exe").read_bytes())
@@ -63,6 +73,14 @@ def test_a_stock_kernel_is_unpacked_once(image: LinuxImage, tmp_path: Path) -> N
     assert f"Linux version {image.release} ".encode() in memory
     before = made.stat().st_mtime_ns
     assert unpack_kernel(image.kernel, made) == kernel
+    assert made.stat().st_mtime_ns == before
+
+
+def test_qemu_enters_the_same_kernel_without_its_decompressor(image: LinuxImage) -> None:
+    made = elf_kernel(image.kernel)
+    assert made.read_bytes()[:4] == b"\x7fELF"
+    before = made.stat().st_mtime_ns
+    assert elf_kernel(image.kernel) == made
     assert made.stat().st_mtime_ns == before
 
 

@@ -20,6 +20,7 @@ from touchstone.drivers.base import DeathNotice, Progress
 from touchstone.drivers.linux_console import Console
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.linux_snapshot import Jobs, SnapshotStore
+from touchstone.drivers.linux_vmlinux import elf_kernel
 from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory, private_directory
 from touchstone.drivers.qemu import describe_reset, read_guest_memory
 from touchstone.drivers.qemu_config import (
@@ -316,7 +317,8 @@ class LinuxMachine:
             *("-accel", accelerator(accel, self._version), "-cpu", cpu_model(self.settings, accel)),
             *("-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
             *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
-            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", COMMAND_LINE),
+            *("-kernel", str(elf_kernel(self.image.kernel)), "-initrd", str(self.image.initrd)),
+            *("-append", COMMAND_LINE),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "pvpanic-pci"),
             *self._qemu.arguments,
         ]
@@ -453,7 +455,8 @@ def accelerator(accel: str, version: tuple[int, int]) -> str:
     8.1 ("accel/tcg: Always lock pages before translation") a CPU's thread may have read the INT3, take the
     IPI, and run its translation of the INT3 when nobody expects one any more: "Oops: int3". Seen on 6.12 with
     7.2, without Veneer, seconds after schedule() began to be patched (tests/linux/poke.c); not with one
-    thread for all CPUs, nor with 10.0. One thread costs a busy Linux no time on a host with two cores.
+    thread for all CPUs, nor with 10.0. One thread gets one core: on a busy host of two, a boot took 45 s
+    instead of 33, and 200 load/unload cycles of Veneer 65 s instead of 85.
     """
     if accel != "tcg":
         return accel

@@ -59,6 +59,23 @@ def unpack_kernel(vmlinuz: Path, into: Path) -> Kernel:
     return kernel
 
 
+def elf_kernel(vmlinuz: Path) -> Path:
+    """The kernel as an ELF file beside it, for emulators that enter it as PVH; made once.
+
+    The bzImage itself if nothing can be made of it: its own decompressor takes everything, and longer.
+    """
+    into = vmlinuz.with_name("vmlinux")
+    if into.is_file():
+        return into
+    try:
+        vmlinux = decompress(vmlinuz.read_bytes())
+        flatten(vmlinux)
+    except (ValueError, ELFError, InfrastructureError):
+        return vmlinuz
+    _write(into, vmlinux)
+    return into
+
+
 def decompress(bzimage: bytes) -> bytes:
     """The ELF file in a bzImage (Documentation/arch/x86/boot.rst). ValueError says what is wrong with it."""
     if len(bzimage) < 0x250 or bzimage[0x202:0x206] != b"HdrS":
