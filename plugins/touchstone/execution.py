@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHOWN_CPUS = 4
 """CPUs whose last exits are fetched as evidence."""
+RECOUNTS = 3
+"""How often exits are counted again on a running OS."""
 
 
 def begin(run: Run, place: CheckOnTarget) -> CheckRecord:
@@ -53,6 +55,11 @@ def judge_check(run: Run, place: CheckOnTarget) -> None:
         raise pytest.skip.Exception("none of its cases applies to this target")
     for one in found.ready:
         _judge_case(session, record, one, found.outcomes)
+        for _ in range(RECOUNTS):
+            if found.outcomes is not None or not _may_be_others(session, record.runs[-1]):
+                break
+            record.runs.pop()
+            _judge_case(session, record, one, None)
     if len(found.ready) < len(found.possible):
         raise Infrastructure(no_oracle(found.possible[len(found.ready)]))
     wrong = [case for case in record.runs if case.differences]
@@ -119,6 +126,16 @@ def _judge_case(
         None if outcomes is not None else case.exits,
         session.subject.claims,
     )
+
+
+def _may_be_others(session: TargetSession, case: CaseRun) -> bool:
+    """Whether all that is wrong are exits, which on a running OS other programs have as well.
+
+    Every program executes CPUID when it starts, and a counter does not tell whose exits it counts.
+    """
+    wrong = case.differences
+    running = session.info is not None and session.info.os != "bare"
+    return running and bool(wrong) and all(one.what.startswith("exits.") for one in wrong)
 
 
 def _exits(session: TargetSession, cpus: Sequence[int]) -> Mapping[int, Mapping[str, int]]:

@@ -34,7 +34,7 @@ from touchstone.subjects import Subject
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
-OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends")
+OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others")
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -60,6 +60,8 @@ class FakeDriver:
         self.alive = False
         self.counters: Counter[str] = Counter()
         self.serial = ""
+        self.os = str(settings.options.get("os", "bare"))
+        self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
         self.shared = settings.options.get("shared")
 
@@ -84,7 +86,7 @@ class FakeDriver:
         self.alive, self.loaded = True, False
         self.serial += "fake machine ready\n"
         return TargetInfo(
-            self.settings.vendor, self.settings.cpus, "bare", self.subject.name, "1", SLOT, USLOT, STRIDE
+            self.settings.vendor, self.settings.cpus, self.os, self.subject.name, "1", SLOT, USLOT, STRIDE
         )
 
     def stop(self) -> None:
@@ -130,6 +132,9 @@ class FakeDriver:
     def exits(self, cpu: int) -> Mapping[str, int]:
         if self.subject.absent:
             raise AgentRefused("ENODEV", "no subject in this image")
+        if self.others:  # programs of an OS, between two readings
+            self.others -= 1
+            self.counters["cpuid"] += 36
         return dict(self.counters)
 
     def trace(self, cpu: int, count: int) -> list[str]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+from conftest import Project, check
+
 from touchstone.reporting.exits import readable
 
 
@@ -22,3 +25,14 @@ def test_codes_have_names_and_repetitions_are_folded() -> None:
         "rip=0x7",
     ]
     assert readable(["cpuid rip=0x1"], "amd") == ["cpuid rip=0x1"], "the subject's own words stay"
+
+
+@pytest.mark.parametrize(
+    ("os", "others", "passed"), [("linux", 2, 1), ("bare", 2, 0), ("linux", 100, 0)], ids=repr
+)
+def test_exits_are_counted_again_where_others_have_them_too(
+    project: Project, os: str, others: int, passed: int
+) -> None:
+    project.options(os=os, others=str(others))
+    project.suite(check("counted", "cpuid", "{exits: {cpuid: 1}}"))
+    project.run().assert_outcomes(passed=passed, failed=1 - passed)
