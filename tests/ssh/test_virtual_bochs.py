@@ -18,6 +18,7 @@ from touchstone.drivers.ssh_virtual import VirtualBox
 from touchstone.inventory import read_inventory
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
 from touchstone.machine.probe import ProbeRequest
+from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.subjects import read_subject
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +47,21 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDriver]:
         raise
     yield driver
     driver.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"emulator": "boches"}, "'boches' is none of qemu, bochs"),
+        ({"emulator": "bochs", "accel": "tcg"}, "has no such option; it has .*ignore_bad_msrs"),
+        ({"ips": 50_000_000}, "has no such option; it has .*accel"),
+        ({"emulator": "bochs", "ips": 1}, "1 is not between"),
+    ],
+)
+def test_what_a_box_may_be_depends_on_its_emulator(options: dict[str, object], said: str) -> None:
+    settings = TargetSettings("box", "ssh", "intel", options={"image": "debian-12", **options})
+    with pytest.raises(SettingsError, match=said):
+        registry.validate(settings)
 
 
 def machine_of(driver: SshDriver) -> BochsLinuxMachine:
