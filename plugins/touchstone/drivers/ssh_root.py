@@ -13,11 +13,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FACTS = r"""
 PATH=@PATH@
 uid=; while read -r key _ effective _; do [ "$key" = Uid: ] && uid=$effective; done </proc/self/status
-echo "uid=$uid"
-echo "release=$(uname -r)"
-echo "version=$(cat /proc/version)"
-echo "boot=$(cat /proc/sys/kernel/random/boot_id)"
-echo "uptime=$(cat /proc/uptime)"
+read -r release </proc/sys/kernel/osrelease
+read -r version </proc/version
+read -r boot </proc/sys/kernel/random/boot_id
+read -r uptime </proc/uptime
+printf '%s\n' "uid=$uid" "release=$release" "version=$version" "boot=$boot" "uptime=$uptime"
 """
 
 
