@@ -13,7 +13,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FACTS = r"""
 PATH=@PATH@
 uid=; while read -r key _ effective _; do [ "$key" = Uid: ] && uid=$effective; done </proc/self/status
-read -r release </proc/sys/kernel/osrelease
+release=$(uname -r)
 read -r version </proc/version
 read -r boot </proc/sys/kernel/random/boot_id
 read -r uptime </proc/uptime
