@@ -23,7 +23,7 @@ WRAPPED = (
     "syscall",
 )
 KINDS = ("processes", "faults", "timers", "ptrace", "signals", "vdso", "fpu")
-LIES = {
+LIES: dict[tuple[str, str], str | tuple[str, ...]] = {
     ("processes", "message-damaged"): "the child's answer to 0x",
     ("processes", "status-wrong"): "the child ended with status 0x600, not 0x700",
     ("faults", "page-kept"): "after MADV_DONTNEED, page 0 has 0xc3",
@@ -41,9 +41,10 @@ LIES = {
     ("vdso", "cpu-wrong"): "getcpu() says",
     ("fpu", "xmm"): "M11 has changed while it was kept",
     ("fpu", "ymm"): "M3 has changed while it was kept",
-    ("fpu", "x87"): "ST5 has changed while it was kept",
-    ("fpu", "mxcsr"): "MXCSR was",
-    ("fpu", "control"): "the x87's control word was",
+    # It comes at any time: while the registers are kept, or while sums are made of them.
+    ("fpu", "x87"): ("ST5 has changed while it was kept", "a sum of long doubles is"),
+    ("fpu", "mxcsr"): ("MXCSR was", "a sum of doubles is"),
+    ("fpu", "control"): ("the x87's control word was", "a sum of long doubles is"),
 }
 
 
@@ -80,7 +81,8 @@ def test_a_lie_is_noticed(liar: Path, kind: str, lie: str) -> None:
     if kind == "perf" and said.startswith("-95 "):
         pytest.skip(f"this machine counts nothing: {said}")
     assert re.match(rf" {kind}=\d+:[1-9]\d* text={kind} on CPU \d+, round \d+: ", said), said
-    assert LIES[kind, lie] in said
+    words = LIES[kind, lie]
+    assert any(word in said for word in ((words,) if isinstance(words, str) else words)), said
 
 
 def test_perf_goes_on_or_says_why_not(liar: Path) -> None:
