@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,11 @@ class Runtime:
         for nodeid, text in errors.items():
             report = pytest.CollectReport(nodeid, "failed", text, [])
             session.ihook.pytest_collectreport(report=report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Spare the garbage collector what lives to the end: it would walk all of it again and again."""
+        gc.freeze()
 
     # --- one check
 

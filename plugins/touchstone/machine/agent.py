@@ -33,6 +33,7 @@ LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
 
+_SEEDED = tuple(name for name in GPRS if name != "rsp")
 _Sent = tuple[ProbeRequest, int | AgentRefused]
 """A probe, and the number of its request or why it could not be one."""
 _HEX, _DECIMAL = re.compile("[0-9a-f]+").fullmatch, re.compile("[0-9]+").fullmatch
@@ -105,12 +106,13 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
 
 def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
     """All GPRS as they are when the probe starts on the CPU whose slot is at ``slot``."""
-    seeded = [name for name in GPRS if name != "rsp"]
-    values = (0,) * len(seeded) if probe.seed is None else splitmix64(probe.seed, len(seeded))
-    registers = dict(zip(seeded, values, strict=True)) | {"rsp": slot + START_RSP}
+    registers = dict.fromkeys(GPRS, 0)
+    if probe.seed is not None:
+        registers |= zip(_SEEDED, splitmix64(probe.seed, len(_SEEDED)), strict=True)
+    registers["rsp"] = slot + START_RSP
     for name, operand in probe.registers.items():
         registers[name] = operand.resolve(slot, probe.at)
-    return {name: registers[name] for name in GPRS}
+    return registers
 
 
 def read_trace(text: str) -> list[str]:

@@ -36,8 +36,8 @@ class Summary:
 
     def add(self, report: pytest.TestReport) -> None:
         """Take note of a report."""
-        if not report.user_properties:
-            return
+        if not report.user_properties or (report.when == "teardown" and report.passed):
+            return  # the one before has said it
         if (mark := mark_of(report)) is not None:
             self.marks[report.nodeid] = mark
         if (about := about_of(report)) is not None:
