@@ -11,6 +11,7 @@ from machines import CPUID, HANG, NULL_IDT, TRIPLE_FAULT, ends_within, running, 
 
 from touchstone.drivers.bochs_log import dumped_registers
 from touchstone.drivers.bochs_ports import is_ours
+from touchstone.drivers.bochs_terminal import Terminal
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import Operand, ProbeRequest
@@ -139,6 +140,14 @@ def test_nmis_come_from_inside_only(machine):
     with pytest.raises(AgentRefused, match="unsupported"):
         machine.inject_nmi()
     assert machine.run(CPUID)
+
+
+def test_the_last_words_of_a_bochs_that_has_ended_are_waited_for():
+    terminal = Terminal()
+    os.write(terminal.slave, b"." * 3000 + b" the last word\r\n")
+    terminal.started()
+    assert terminal.tail(ended=True).endswith("the last word")
+    terminal.close()
 
 
 @needs_bochs

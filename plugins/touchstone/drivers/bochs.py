@@ -106,7 +106,8 @@ class BochsDriver(EmulatorDriver):
         return "Bochs is still running"
 
     def _emulator_log(self) -> str:
-        return log_tail(self._log_text(), self._terminal.tail() if self._terminal else "")
+        said = self._terminal.tail(ended=not self._alive()) if self._terminal else ""
+        return log_tail(self._log_text(), said)
 
     def _log_text(self) -> str:
         return read_log(self._directory.path / "log") if self._directory else ""

@@ -274,7 +274,9 @@ class BochsLinuxMachine:
         return read_log(self._directory.path / "log") if self._directory else ""
 
     def _emulator_log(self) -> str:
-        return log_tail(self._log_text(), self._terminal.tail() if self._terminal else "")
+        ended = self._process is None or self._process.status() is not None
+        said = self._terminal.tail(ended=ended) if self._terminal else ""
+        return log_tail(self._log_text(), said)
 
     def _failure(self, died: TargetDied) -> str:
         parts = [f"{self.name} did not start: {died}"]

@@ -84,9 +84,11 @@ class Terminal:
         dump.unlink()
         return data
 
-    def tail(self, size: int = 2000) -> str:
-        """The end of what was written there."""
+    def tail(self, size: int = 2000, *, ended: bool = False) -> str:
+        """The end of what was written there; all of it has come once a Bochs that has ``ended`` is read out."""
         with self._changed:
+            if ended and self._reader.ident:
+                self._changed.wait_for(lambda: self._ended, DEBUGGER_TIMEOUT)
             return self._plain()[-size:].decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
 
     def close(self) -> None:
