@@ -85,7 +85,7 @@ class Terminal:
         return data
 
     def tail(self, size: int = 2000, *, ended: bool = False) -> str:
-        """The end of what was written there; all of it has come once a Bochs that has ``ended`` is read out."""
+        """The end of what was written there. Of a Bochs that has ``ended``, all is waited for."""
         with self._changed:
             if ended and self._reader.ident:
                 self._changed.wait_for(lambda: self._ended, DEBUGGER_TIMEOUT)
