@@ -36,14 +36,20 @@ class Attempt:
     """Its id."""
     planned: Sequence[Planned]
     """Those that apply to the target."""
-    possible: Sequence[Planned]
-    """Those that the bare machine does not refuse."""
-    ready: Sequence[Planned]
-    """Those in front of the first one that has no oracle."""
     mark: int
     """Where the serial log was before it."""
     outcomes: Iterator[list[ProbeResult] | AgentRefused] | None = None
     """Answers to the ready ones; None: each runs between two readings of the exit counters."""
+
+    @property
+    def possible(self) -> Sequence[Planned]:
+        """Those that the bare machine does not refuse."""
+        return [one for one in self.planned if one.refused is None]
+
+    @property
+    def ready(self) -> Sequence[Planned]:
+        """Those in front of the first one that has no oracle."""
+        return list(takewhile(lambda one: no_oracle(one) is None, self.possible))
 
 
 def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None:
@@ -72,9 +78,7 @@ def attempt(run: Run, session: TargetSession, place: CheckOnTarget) -> Attempt:
     found = _look(run, session, place)
     if session.phase == "native":
         session.measure(one for one in found.planned if one.needed and not one.measured)
-        found = _look(run, session, place)
-    if not _counts_exits(session, found):
-        found.outcomes = session.run_many([one.request(session.cpus) for one in found.ready])
+    _send(session, found)
     return found
 
 
@@ -90,8 +94,7 @@ def send_ahead(run: Run, session: TargetSession, following: CheckOnTarget | None
         return
     try:
         found = _look(run, session, following)
-        if found.ready and not _counts_exits(session, found):
-            found.outcomes = session.run_many([one.request(session.cpus) for one in found.ready])
+        if found.ready and _send(session, found):
             session.ahead = found
     except (Autopsied, TargetError):
         return  # the next check finds the same, and it is its own
@@ -109,11 +112,14 @@ def next_check(item: pytest.Item, following: pytest.Item | None) -> CheckOnTarge
 
 def _look(run: Run, session: TargetSession, place: CheckOnTarget) -> Attempt:
     planned = [one for one in run.plan.cases(place) if unmet(session, one.case.requires) is None]
-    possible = [one for one in planned if one.refused is None]
-    ready = list(takewhile(lambda one: no_oracle(one) is None, possible))
-    return Attempt(place.check.id, planned, possible, ready, session.driver.serial_mark())
+    return Attempt(place.check.id, planned, session.driver.serial_mark())
 
 
-def _counts_exits(session: TargetSession, found: Attempt) -> bool:
+def _send(session: TargetSession, found: Attempt) -> bool:
+    """Send the probes, unless exits are to be counted around each; whether they are on their way."""
+    ready = found.ready
     counting = session.phase == "loaded" and not session.subject.absent
-    return counting and any(one.case.expect.exits for one in found.ready)
+    if counting and any(one.case.expect.exits for one in ready):
+        return False
+    found.outcomes = session.run_many([one.request(session.cpus) for one in ready])
+    return True
