@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from virtual_boxes import started
 
 from touchstone.drivers import registry
 from touchstone.drivers.bochs_linux import BochsLinuxMachine
 from touchstone.drivers.ssh import SshDriver
-from touchstone.drivers.ssh_deploy import a_subject
 from touchstone.drivers.ssh_virtual import VirtualBox
-from touchstone.inventory import read_inventory
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
+from touchstone.machine.driver import AgentRefused, TargetDied
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import SettingsError, TargetSettings
-from touchstone.subjects import read_subject
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CPUID = ProbeRequest(code=bytes.fromhex("0fa2"), cpus=(0, 1), together=True)
-
-
-def say(sentence: str) -> None:
-    print(sentence)
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshDriver]:
-    if shutil.which("bochs") is None:
-        pytest.skip("no Bochs")
-    settings = read_inventory(REPOSITORY / "targets" / "inventory.toml").targets["linux-intel"].settings
-    file = REPOSITORY / "hypervisor" / "veneer.toml"
-    subject = read_subject(file)
-    part = a_subject(subject.name, subject.title, file, subject.options["linux"])
-    driver = registry.make_box_driver(settings, part, tmp_path_factory.mktemp("logs"))
-    assert isinstance(driver, SshDriver)
-    try:
-        driver.start(say)
-    except InfrastructureError as error:
-        if "cannot be had" in str(error) or "fetch" in str(error):
-            pytest.skip(f"no image: {error}")
-        raise
-    yield driver
-    driver.stop()
+    yield from started("linux-intel", "bochs", tmp_path_factory.mktemp("logs"))
 
 
 @pytest.mark.parametrize(
