@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from virtual_boxes import say, started
+from virtual_boxes import run_counted, say, started
 
 from touchstone.drivers.ssh import SshDriver
 from touchstone.machine.driver import InfrastructureError, TargetDied
@@ -26,10 +26,8 @@ def test_veneer_is_loaded_and_asked(driver: SshDriver) -> None:
     driver.load()
     status = driver.query()
     assert (status["loaded"], status["cpus"]) == ("1", "4")
-    before = [driver.exits(cpu)["cpuid"] for cpu in range(4)]
-    loaded = driver.run(CPUID)
-    # Nothing else executes CPUID meanwhile: neither the agent nor the shell that asks starts a program.
-    assert [driver.exits(cpu)["cpuid"] - count for cpu, count in enumerate(before)] == [1, 1, 1, 1]
+    loaded, exits = run_counted(driver, CPUID, "cpuid")
+    assert exits == [1, 1, 1, 1]
     assert [result.registers for result in loaded] == [result.registers for result in native]
     assert len(driver.trace(0, 4)) > 0
     driver.unload()

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from virtual_boxes import started
+from virtual_boxes import run_counted, started
 
 from touchstone.drivers import registry
 from touchstone.drivers.bochs_linux import BochsLinuxMachine
@@ -52,9 +52,9 @@ def test_life_in_one_boot(driver: SshDriver) -> None:
     native = driver.run(CPUID)
     driver.load()
     assert driver.query()["cpus"] == "2"
-    before = [driver.exits(cpu)["cpuid"] for cpu in range(2)]
-    assert [result.registers for result in driver.run(CPUID)] == [result.registers for result in native]
-    assert [driver.exits(cpu)["cpuid"] - count for cpu, count in enumerate(before)] == [1, 1]
+    loaded, exits = run_counted(driver, CPUID, "cpuid")
+    assert exits == [1, 1]
+    assert [result.registers for result in loaded] == [result.registers for result in native]
     driver.unload()
     assert driver.query()["loaded"] == "0"
     assert "veneer: loaded on 2 CPUs" in driver.serial_since(0)
