@@ -11,7 +11,7 @@ import pytest
 from runs import run_suites
 
 from touchstone.drivers.linux_image import LinuxImage, build_image, kernel_headers
-from touchstone.drivers.linux_machine import LinuxMachine, SshAddress
+from touchstone.drivers.linux_qemu import QemuLinuxMachine, SshAddress
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.settings import TargetSettings
 
@@ -66,7 +66,7 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
         pytest.skip("no QEMU")
     settings = TargetSettings("not-a-target", "ssh", "amd", cpus=2, memory_mib=512, timeout_factor=4.0)
     home = tmp_path_factory.mktemp("home")
-    machine = LinuxMachine(settings, lambda progress: build_image("debian-12", progress), home / "logs")
+    machine = QemuLinuxMachine(settings, lambda progress: build_image("debian-12", progress), home / "logs")
     try:
         machine.start(print)
     except InfrastructureError as error:

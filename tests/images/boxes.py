@@ -13,7 +13,7 @@ import paramiko
 
 from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image import build_image, kernel_headers
-from touchstone.drivers.linux_machine import LinuxMachine
+from touchstone.drivers.linux_qemu import QemuLinuxMachine
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
@@ -35,15 +35,15 @@ def say(sentence: str) -> None:
     print(sentence)
 
 
-def a_machine(logs: Path, name: str = "linux-test") -> LinuxMachine:
+def a_machine(logs: Path, name: str = "linux-test") -> QemuLinuxMachine:
     settings = TargetSettings(
         name, "ssh", "amd", cpus=4, memory_mib=512, cpu_model="EPYC,+svm,+npt", timeout_factor=4.0
     )
-    return LinuxMachine(settings, lambda progress: build_image(IMAGE, progress), logs)
+    return QemuLinuxMachine(settings, lambda progress: build_image(IMAGE, progress), logs)
 
 
 @contextlib.contextmanager
-def login(machine: LinuxMachine) -> Iterator[paramiko.SSHClient]:
+def login(machine: QemuLinuxMachine) -> Iterator[paramiko.SSHClient]:
     address = machine.address()
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(Pinned(address.host_key))
@@ -87,7 +87,7 @@ class SshChannel:
         return self._channel.recv(65536)
 
 
-def build_agent(machine: LinuxMachine, into: Path) -> None:
+def build_agent(machine: QemuLinuxMachine, into: Path) -> None:
     headers = kernel_headers(machine.image, say)
     source = repository_root() / "targets" / "agent" / "linux"
     command = ["make", "-C", str(source), f"KDIR={headers}", f"BUILD={into}"]

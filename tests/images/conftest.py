@@ -7,11 +7,11 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_machine import LinuxMachine
+from touchstone.drivers.linux_qemu import QemuLinuxMachine
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxMachine]:
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QemuLinuxMachine]:
     """A box that has booted. Whoever spoils it restores it."""
     machine = boxes.a_machine(tmp_path_factory.mktemp("logs"))
     try:
@@ -23,7 +23,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxMachine]:
 
 
 @pytest.fixture
-def box(machine: LinuxMachine) -> Iterator[paramiko.SSHClient]:
+def box(machine: QemuLinuxMachine) -> Iterator[paramiko.SSHClient]:
     """A login on a box as it was after its boot."""
     machine.restore(boxes.say)
     with boxes.login(machine) as client:
@@ -31,7 +31,7 @@ def box(machine: LinuxMachine) -> Iterator[paramiko.SSHClient]:
 
 
 @pytest.fixture(scope="session")
-def built(machine: LinuxMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(machine: QemuLinuxMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory with the agent's module and program for the box's kernel."""
     directory = tmp_path_factory.mktemp("agent")
     boxes.build_agent(machine, directory)

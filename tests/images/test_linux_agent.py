@@ -9,7 +9,7 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_machine import LinuxMachine
+from touchstone.drivers.linux_qemu import QemuLinuxMachine
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import Operand, ProbeRequest
 
@@ -104,7 +104,7 @@ def test_interrupts_that_a_probe_lets_in_reach_linux(agent_box: paramiko.SSHClie
 
 
 def test_an_nmi_during_a_probe_is_counted_and_reaches_linux(
-    agent_box: paramiko.SSHClient, machine: LinuxMachine
+    agent_box: paramiko.SSHClient, machine: QemuLinuxMachine
 ) -> None:
     with boxes.agent(agent_box) as agent:
         seen = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import boxes
 import pytest
 
-from touchstone.drivers.bochs_linux_disk import CYLINDER, SECTOR, start_info, write_disk
+from touchstone.drivers.linux_bochs_disk import CYLINDER, SECTOR, start_info, write_disk
 from touchstone.drivers.linux_image import LinuxImage, build_image
 from touchstone.drivers.linux_vmlinux import decompress, elf_kernel, flatten, unpack_kernel
 from touchstone.machine.driver import InfrastructureError

@@ -10,7 +10,7 @@ from pathlib import Path
 import linux_machine
 import pytest
 
-from touchstone.drivers.linux_machine import accelerator
+from touchstone.drivers.linux_qemu import accelerator
 from touchstone.drivers.qemu_config import installed_version
 
 TESTS = (

@@ -10,7 +10,7 @@ import pytest
 from virtual_boxes import run_counted, started
 
 from touchstone.drivers import registry
-from touchstone.drivers.bochs_linux import BochsLinuxMachine
+from touchstone.drivers.linux_bochs import BochsLinuxMachine
 from touchstone.drivers.ssh import SshDriver
 from touchstone.drivers.ssh_virtual import VirtualBox
 from touchstone.machine.driver import AgentRefused, TargetDied

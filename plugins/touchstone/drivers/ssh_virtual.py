@@ -15,11 +15,11 @@ from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
-    from touchstone.drivers.bochs_linux import BochsLinuxMachine
-    from touchstone.drivers.linux_machine import LinuxMachine
+    from touchstone.drivers.linux_bochs import BochsLinuxMachine
+    from touchstone.drivers.linux_qemu import QemuLinuxMachine
     from touchstone.drivers.ssh_console import Console
 
-    Machine = LinuxMachine | BochsLinuxMachine
+    Machine = QemuLinuxMachine | BochsLinuxMachine
 
 Progress = Callable[[str], None]
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
@@ -56,9 +56,9 @@ class VirtualBox:
     def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
         """Starts nothing. The console has a log of its own; the driver takes over what is in it."""
         image, emulator = read_settings(settings)
-        from touchstone.drivers import bochs_linux, linux_machine  # noqa: PLC0415
+        from touchstone.drivers import linux_bochs, linux_qemu  # noqa: PLC0415
 
-        machine = bochs_linux.BochsLinuxMachine if emulator == "bochs" else linux_machine.LinuxMachine
+        machine = linux_bochs.BochsLinuxMachine if emulator == "bochs" else linux_qemu.QemuLinuxMachine
         self._machine: Machine = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )

@@ -11,11 +11,11 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_machine import LinuxMachine, accelerator
+from touchstone.drivers.linux_qemu import QemuLinuxMachine, accelerator
 from touchstone.machine.driver import InfrastructureError
 
 
-def dies(machine: LinuxMachine, seconds: float = boxes.PATIENCE) -> bool:
+def dies(machine: QemuLinuxMachine, seconds: float = boxes.PATIENCE) -> bool:
     return bool(select.select([machine.death_fd, machine.process_fd], [], [], seconds)[0])
 
 
@@ -25,13 +25,13 @@ def test_threads_of_cpus_depend_on_qemus_version() -> None:
     assert accelerator("kvm", (7, 2)) == "kvm"
 
 
-def test_a_login_finds_a_stock_debian(box: paramiko.SSHClient, machine: LinuxMachine) -> None:
+def test_a_login_finds_a_stock_debian(box: paramiko.SSHClient, machine: QemuLinuxMachine) -> None:
     assert boxes.run(box, "uname -r").strip() == machine.image.release
     assert boxes.run(box, "nproc").strip() == "4"
     assert "svm" in boxes.run(box, "cat /proc/cpuinfo")
 
 
-def test_another_host_key_is_not_ours(machine: LinuxMachine) -> None:
+def test_another_host_key_is_not_ours(machine: QemuLinuxMachine) -> None:
     address = machine.address()
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(boxes.Pinned("SHA256:another"))
@@ -48,7 +48,7 @@ def test_another_host_key_is_not_ours(machine: LinuxMachine) -> None:
         )
 
 
-def test_restoring_undoes_everything(machine: LinuxMachine) -> None:
+def test_restoring_undoes_everything(machine: QemuLinuxMachine) -> None:
     with boxes.login(machine) as client:
         boxes.run(client, "echo 1 >/root/trace; test -s /root/trace")
     machine.restore(boxes.say)
@@ -56,14 +56,14 @@ def test_restoring_undoes_everything(machine: LinuxMachine) -> None:
         assert boxes.run(client, "ls /root").strip() == ""
 
 
-def test_an_nmi_reaches_linux(box: paramiko.SSHClient, machine: LinuxMachine) -> None:
+def test_an_nmi_reaches_linux(box: paramiko.SSHClient, machine: QemuLinuxMachine) -> None:
     before = boxes.run(box, "grep NMI: /proc/interrupts").split()[1:5]
     machine.inject_nmi()
     after = boxes.run(box, "grep NMI: /proc/interrupts").split()[1:5]
     assert sum(map(int, after)) > sum(map(int, before))
 
 
-def test_a_panic_is_noticed_and_leaves_evidence(machine: LinuxMachine) -> None:
+def test_a_panic_is_noticed_and_leaves_evidence(machine: QemuLinuxMachine) -> None:
     machine.restore(boxes.say)
     with boxes.login(machine) as client:
         client.exec_command("echo c >/proc/sysrq-trigger")
@@ -79,7 +79,7 @@ def test_a_panic_is_noticed_and_leaves_evidence(machine: LinuxMachine) -> None:
         assert boxes.run(client, "echo back").strip() == "back"
 
 
-def test_a_killed_qemu_is_noticed_and_started_again(machine: LinuxMachine) -> None:
+def test_a_killed_qemu_is_noticed_and_started_again(machine: QemuLinuxMachine) -> None:
     assert machine.pid is not None
     os.kill(machine.pid, signal.SIGKILL)
     assert dies(machine)

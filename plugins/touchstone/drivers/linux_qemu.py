@@ -60,7 +60,7 @@ class SshAddress:
     """Fingerprint that its host key must have: ``SHA256:...``."""
 
 
-class LinuxMachine:
+class QemuLinuxMachine:
     """One machine. Every method may raise InfrastructureError; TargetDied if it dies while waited for."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """A Bochs machine that runs a Linux of ours: switched on and off, shot at and autopsied; no agent.
 
-The counterpart of ``linux_machine``, for VMX. Bochs takes no snapshots without a display: whoever wants the
+The counterpart of ``linux_qemu``, for VMX. Bochs takes no snapshots without a display: whoever wants the
 machine as it was after its boot waits for another one.
 """
 
@@ -18,13 +18,13 @@ from pathlib import Path
 from touchstone.drivers.backtrace import backtrace, parse_registers
 from touchstone.drivers.base import Progress
 from touchstone.drivers.bochs_config import INSTALL, check_firmware, prepare, read_linux_settings
-from touchstone.drivers.bochs_linux_disk import write_disk
 from touchstone.drivers.bochs_log import dumped_registers, last_panic, log_tail, read_log
 from touchstone.drivers.bochs_ports import free_port, is_ours
 from touchstone.drivers.bochs_terminal import Terminal
+from touchstone.drivers.linux_bochs_disk import write_disk
 from touchstone.drivers.linux_console import Console
 from touchstone.drivers.linux_image import LinuxImage
-from touchstone.drivers.linux_machine import BOOT_TIMEOUT, COMMAND_LINE, READY, SshAddress
+from touchstone.drivers.linux_qemu import BOOT_TIMEOUT, COMMAND_LINE, READY, SshAddress
 from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory, private_directory
 from touchstone.machine.driver import AgentRefused, Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import TargetSettings
