@@ -94,7 +94,7 @@ def test_the_start_info_points_at_what_is_behind_it() -> None:
 
 def test_a_disk_holds_all_that_the_kernel_needs(image: LinuxImage, tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
-    write_disk(image, "console=ttyS0", 512, path)
+    write_disk(image.kernel, image.initrd, "console=ttyS0", 512, path)
     data = path.read_bytes()
     assert len(data) % CYLINDER == 0
     assert data[SECTOR - 2 : SECTOR] == b"\x55\xaa"
@@ -103,5 +103,5 @@ def test_a_disk_holds_all_that_the_kernel_needs(image: LinuxImage, tmp_path: Pat
 
 
 def test_too_little_memory_is_said_before_anything_is_started(image: LinuxImage, tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match=r"64 MiB are too little for debian-.*give the target"):
-        write_disk(image, "", 64, tmp_path / "disk.img")
+    with pytest.raises(InfrastructureError, match=r"64 MiB are too little for .*root\.cpio, .*give the target"):
+        write_disk(image.kernel, image.initrd, "", 64, tmp_path / "disk.img")

@@ -213,7 +213,8 @@ class BochsLinuxMachine:
             f"{self._bochs.memory_mib} MiB, booting Linux {self.image.release}"
         )
         words = command_line(self._bochs.ips)
-        write_disk(self.image, words, self._bochs.memory_mib, directory.path / "disk.img")
+        kernel, initrd = self.image.kernel, self.image.initrd
+        write_disk(kernel, initrd, words, self._bochs.memory_mib, directory.path / "disk.img")
         port = free_port()
         (directory.path / "slirp").write_text(NETWORK.format(port=port), encoding="ascii")
         with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:

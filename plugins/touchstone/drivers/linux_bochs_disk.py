@@ -1,4 +1,4 @@
-"""The disk that Bochs boots a Linux box from: a boot sector of ours, and memory as it is to be filled.
+"""The disk that Bochs boots a Linux from: a boot sector of ours, and memory as it is to be filled.
 
 The kernel is entered as the x86/HVM direct boot ABI says (xen/include/public/arch-x86/hvm/start_info.h),
 with the root file system as its one module. Nothing is compressed: the emulated CPU would have to unpack it.
@@ -13,7 +13,6 @@ import subprocess
 from pathlib import Path
 
 from touchstone.drivers.build import repository_root
-from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.linux_vmlinux import Kernel, unpack_kernel
 from touchstone.machine.driver import InfrastructureError
 
@@ -30,16 +29,19 @@ _START_INFO = struct.Struct("<IIIIQQQQII")
 _MODULE = struct.Struct("<QQQQ")
 
 
-def write_disk(image: LinuxImage, command_line: str, memory_mib: int, path: Path) -> None:
-    """Write the disk of a machine with ``memory_mib`` MiB. InfrastructureError if that is too little."""
-    unpacked = image.directory / "vmlinux.bin"
-    kernel = unpack_kernel(image.kernel, unpacked)
-    size = image.initrd.stat().st_size
+def write_disk(vmlinuz: Path, initrd: Path, command_line: str, memory_mib: int, path: Path) -> None:
+    """Write the disk of a machine with ``memory_mib`` MiB. InfrastructureError if that is too little.
+
+    The unpacked kernel is kept beside ``vmlinuz``, which is taken not to change.
+    """
+    unpacked = vmlinuz.with_name("vmlinux.bin")
+    kernel = unpack_kernel(vmlinuz, unpacked)
+    size = initrd.stat().st_size
     root = -(-kernel.end // HUGE_PAGE) * HUGE_PAGE
     info = -(-(root + size) // SECTOR) * SECTOR
     if info + ROOM > memory_mib << 20:
         raise InfrastructureError(
-            f"{memory_mib} MiB are too little for {image.name}, whose files alone are {size >> 20} MiB: "
+            f"{memory_mib} MiB are too little for {initrd}, which alone has {size >> 20} MiB: "
             f"give the target {(info + 2 * ROOM) >> 20} with memory-mib"
         )
     words = start_info(info, root, size, command_line)
@@ -48,7 +50,7 @@ def write_disk(image: LinuxImage, command_line: str, memory_mib: int, path: Path
     boot = _assemble(kernel, info, sectors, path.with_name("boot"))
     with path.open("wb") as disk:
         disk.write(boot)
-        for address, source in ((kernel.address, unpacked), (root, image.initrd)):
+        for address, source in ((kernel.address, unpacked), (root, initrd)):
             disk.seek(SECTOR + address - kernel.address)
             with source.open("rb") as data:
                 shutil.copyfileobj(data, disk, 1 << 20)
