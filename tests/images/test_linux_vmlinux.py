@@ -103,5 +103,7 @@ def test_a_disk_holds_all_that_the_kernel_needs(image: LinuxImage, tmp_path: Pat
 
 
 def test_too_little_memory_is_said_before_anything_is_started(image: LinuxImage, tmp_path: Path) -> None:
-    with pytest.raises(InfrastructureError, match=r"64 MiB are too little for .*root\.cpio, .*give the target"):
+    with pytest.raises(
+        InfrastructureError, match=r"64 MiB are too little for .*root\.cpio, .*give the target"
+    ):
         write_disk(image.kernel, image.initrd, "", 64, tmp_path / "disk.img")
