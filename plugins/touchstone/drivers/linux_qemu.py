@@ -1,27 +1,21 @@
-"""A QEMU machine that runs a Linux of ours: switched on and off, restored, shot at and autopsied; no agent.
-
-Whoever wants in takes ``address()`` and comes over SSH, as to any box.
-"""
+"""A QEMU machine that runs a Linux of ours: kept as a snapshot after its boot, and driven over QMP."""
 
 from __future__ import annotations
 
-import select
-import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from touchstone.drivers.backtrace import backtrace, parse_registers
 from touchstone.drivers.base import DeathNotice, Progress
-from touchstone.drivers.linux_console import Console
+from touchstone.drivers.emulator import Evidence
+from touchstone.drivers.linux_emulator import BOOT_TIMEOUT, COMMAND_LINE, LinuxMachine
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.linux_snapshot import Jobs, SnapshotStore
 from touchstone.drivers.linux_vmlinux import elf_kernel
-from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory, private_directory
+from touchstone.drivers.process import EmulatorProcess, private_directory
 from touchstone.drivers.qemu import describe_reset, read_guest_memory
 from touchstone.drivers.qemu_config import (
     INSTALL,
@@ -32,102 +26,38 @@ from touchstone.drivers.qemu_config import (
     too_old,
 )
 from touchstone.drivers.qmp import Monitor
-from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.driver import Autopsy, InfrastructureError
 from touchstone.machine.settings import TargetSettings
-from touchstone.machine.symbols import Symbols
 
-BOOT_TIMEOUT = 120.0
-"""Seconds from the start of the process to the line that says that sshd is there."""
-COMMAND_LINE = "console=ttyS0,115200 tsc=reliable panic=0 quiet printk.time=1 cryptomgr.notests"
-"""Tests of the ciphers are a fifth of the boot of an emulated machine."""
 RESET_TIMEOUT = 10.0
-READY = b"!ready"
-
 PATCHES_IN_PARALLEL = (8, 1)
 """The first QEMU whose CPUs may have a thread each while a Linux that runs on them patches its own text."""
 
 
-@dataclass(frozen=True)
-class SshAddress:
-    """How to get into a box."""
+class QemuLinuxMachine(LinuxMachine):
+    """One QEMU machine. See ``LinuxMachine`` for what the methods promise."""
 
-    host: str
-    port: int
-    user: str
-    key: Path
-    """Private key."""
-    host_key: str
-    """Fingerprint that its host key must have: ``SHA256:...``."""
-
-
-class QemuLinuxMachine:
-    """One machine. Every method may raise InfrastructureError; TargetDied if it dies while waited for."""
+    emulator = "QEMU"
+    install = INSTALL
 
     def __init__(
         self, settings: TargetSettings, provide_image: Callable[[Progress], LinuxImage], log_directory: Path
     ) -> None:
-        """Starts nothing. The console goes to ``NAME.serial.log``; ``qemu`` is what QEMU's driver reads."""
-        self.name = settings.name
-        self.settings = settings
+        """Starts nothing. The target's options are what QEMU's driver reads."""
+        super().__init__(settings, provide_image, log_directory)
         self._qemu = read_linux_settings(settings)
-        self._provide_image = provide_image
-        self._image: LinuxImage | None = None
-        self._port = 0
+        self.program = self._qemu.binary
         self._version = (0, 0)
-        self._directory: PrivateDirectory | None = None
-        self._process: EmulatorProcess | None = None
         self._monitor: Monitor | None = None
         self._jobs: Jobs | None = None
         self._store: SnapshotStore | None = None
-        self._signal: socket.socket | None = None
         self._death: DeathNotice | None = None
         self._resets = Resets()
-        self._console: Console = Console(log_directory / f"{settings.name}.serial.log")
-        self.boot_seconds = 0.0
-        """From the start of the process, or of the restoring, to a reachable sshd."""
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of QEMU while there is one."""
-        return self._process.pid if self._process else None
-
-    @property
-    def image(self) -> LinuxImage:
-        """What it boots. InfrastructureError before the first start."""
-        if self._image is None:
-            raise InfrastructureError(f"{self.name} has not been started")
-        return self._image
-
-    def address(self) -> SshAddress:
-        """How to get in. It changes with ``start``, and not with ``restore`` or ``reset``."""
-        if not self._port:
-            raise InfrastructureError(f"{self.name} is not running: start it first")
-        return SshAddress("127.0.0.1", self._port, "root", self.image.key, self.image.host_key)
-
-    def start(self, progress: Progress) -> None:
-        """Switch it on, from the snapshot if there is one, and wait until sshd listens."""
-        if self._process is not None:
-            self.restore(progress)
-            return
-        self._image = self._provide_image(progress)
-        if shutil.which(self._qemu.binary) is None:
-            raise InfrastructureError(f"{self._qemu.binary} is missing ({INSTALL})")
-        check_memory(self.settings.memory_mib)
-        try:
-            self._launch(progress)
-        except TargetDied as died:
-            evidence = self._failure(died)
-            self.stop()
-            raise InfrastructureError(evidence) from died
-        except BaseException:
-            self.stop()
-            raise
 
     def restore(self, progress: Progress) -> None:
-        """Bring it, in whatever state, to where it was after the boot. Connections of before are dead."""
-        if self._process is None or self._process.status() is not None or self._store is None:
-            self.stop()
-            self.start(progress)
+        """See LinuxMachine. With the address of before, if QEMU lives; connections of before are dead."""
+        if self._ended() or self._store is None:
+            super().restore(progress)
             return
         began = time.monotonic()
         assert self._death is not None
@@ -164,31 +94,13 @@ class QemuLinuxMachine:
         self.stop()
 
     def stop(self) -> None:
-        """Leave nothing behind. Safe in any state, and to repeat."""
+        """See LinuxMachine."""
         if self._death is not None:
             self._death.disarm()
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
-        if self._monitor is not None:
-            self._monitor.close()
-            self._monitor = None
-        self._jobs = None
-        if self._signal is not None:
-            self._signal.close()
-            self._signal = None
-        if self._death is not None:
-            self._death.close()
-            self._death = None
-        self._store = None
-        self._port = 0
-        self._console.collect()
-        if self._directory is not None:
-            self._directory.remove()
-            self._directory = None
+        super().stop()
 
     def inject_nmi(self) -> None:
-        """Pull the NMI line, which leads to every CPU that listens to it."""
+        """See LinuxMachine. The line leads to every CPU that listens to it."""
         self._living()[0].execute("inject-nmi")
 
     def let_reboot(self, allowed: bool) -> None:
@@ -203,63 +115,19 @@ class QemuLinuxMachine:
         return self._death.fd
 
     def death(self) -> str:
-        """What it died of, or nothing."""
-        if self._process is not None and self._process.status() is not None:
-            return f"QEMU {self._process.describe_end()}"
-        return self._death.reason if self._death else ""
-
-    @property
-    def process_fd(self) -> int:
-        """Readable once QEMU has ended."""
-        if self._process is None:
-            raise InfrastructureError(f"{self.name} is not running")
-        return self._process.pidfd
-
-    def console_mark(self) -> int:
-        """Position in the console's log, to ask later for what came after it."""
-        return self._console.mark()
-
-    def console_since(self, mark: int) -> str:
-        """The console since a mark."""
-        return self._console.since(mark)
+        """See LinuxMachine. Of a guest that died in a living QEMU, too."""
+        return super().death() or (self._death.reason if self._death else "")
 
     def autopsy(self) -> Autopsy:
-        """Stop it and gather evidence. Does not raise, in whatever state the machine is."""
-        notes: list[str] = []
-        registers: dict[int, str] = {}
-        frames: dict[int, tuple[str, ...]] = {}
-        reason = self.death() or "the target was not running"
-        try:
-            if self._process is not None and self._process.status() is None:
-                if self._death is not None:
-                    self._death.disarm()
-                monitor, _ = self._living()
-                state = monitor.execute("query-status")["status"]
-                reason = f"{self.death() or 'the target is not known to have died'}; QEMU's state is {state}"
-                monitor.execute("stop")
-                for cpu in range(self.settings.cpus):
-                    registers[cpu] = monitor.human("info registers", cpu=cpu).strip()
-                    frames[cpu] = backtrace(parse_registers(registers[cpu]), self._reader(cpu), Symbols(None))
-            else:
-                notes.append("QEMU is gone: no registers, no backtrace")
-        except Exception as error:  # evidence must never cost the verdict that it is meant for
-            notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
-        return Autopsy(
-            reason=reason,
-            registers=registers,
-            backtraces=frames,
-            serial=self._console.tail(),
-            emulator_log=self._process.stderr() if self._process else "",
-            notes=tuple(notes),
-        )
+        """See LinuxMachine."""
+        if self._death is not None:
+            self._death.disarm()
+        return super().autopsy()
 
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
         """Guest memory at a virtual address of a CPU; at a physical one where that translation fails."""
         assert self._directory is not None
         return read_guest_memory(self._living()[0], self._directory.path, address, length, cpu)
-
-    def _reader(self, cpu: int) -> Callable[[int, int], bytes]:
-        return lambda address, length: self.read_memory(address, length, cpu)
 
     def _launch(self, progress: Progress) -> None:
         directory = self._directory = private_directory()
@@ -281,9 +149,9 @@ class QemuLinuxMachine:
             listener.listen(1)
             self._console.follow(directory.path / "console")
             began = time.monotonic()
-            process = self._process = EmulatorProcess(command, stderr=directory.path / "stderr")
+            self._process = EmulatorProcess(command, stderr=directory.path / "stderr")
             monitor.accept(lambda: None)
-            self._signal = self._accept(listener, process, began)
+            self._signal = self._accept(listener, began)
         monitor.established(BOOT_TIMEOUT)
         if (version := monitor.version()) < OLDEST:
             raise InfrastructureError(too_old(self._qemu.binary, version))
@@ -334,11 +202,8 @@ class QemuLinuxMachine:
             *("-chardev", f"socket,id=signal,path={directory}/signal", "-serial", "chardev:signal"),
         ]
 
-    def _describe(self) -> str:
-        return (
-            f"{self._qemu.accel}, {cpu_model(self.settings, self._qemu.accel)}, "
-            f"{self.settings.cpus} CPUs, {self.settings.memory_mib} MiB"
-        )
+    def _description(self) -> str:
+        return f"{self._qemu.accel}, {cpu_model(self.settings, self._qemu.accel)}"
 
     def _forwarded_port(self, monitor: Monitor) -> int:
         """The port of this host that QEMU was given by the kernel."""
@@ -349,45 +214,27 @@ class QemuLinuxMachine:
                 return int(fields[3])
         raise InfrastructureError(f"QEMU does not forward a port to {self.name}: {said.strip()}")
 
-    def _accept(self, listener: socket.socket, process: EmulatorProcess, began: float) -> socket.socket:
-        poll = select.poll()
-        poll.register(listener, select.POLLIN)
-        poll.register(process.pidfd, select.POLLIN)
-        ready = [fd for fd, _ in poll.poll(self._left(began) * 1000)]
-        if listener.fileno() in ready:
-            connection = listener.accept()[0]
-            connection.setblocking(False)
-            return connection
-        if process.pidfd in ready:
-            raise TargetDied(f"QEMU {process.describe_end()}")
-        raise InfrastructureError("QEMU did not connect its serial port")
+    def _release(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        self._jobs = None
+        if self._death is not None:
+            self._death.close()
+            self._death = None
+        self._store = None
 
-    def _left(self, began: float) -> float:
-        return max(0.0, began + BOOT_TIMEOUT * self.settings.timeout_factor - time.monotonic())
+    def _state(self) -> str:
+        return f"QEMU's state is {self._living()[0].execute('query-status')['status']}"
 
-    def _wait_ready(self, began: float) -> None:
-        """Wait for the init's line on the second serial port, or for a death."""
-        assert self._signal is not None
-        assert self._process is not None
-        assert self._death is not None
-        poll = select.poll()
-        for fd in (self._signal.fileno(), self._process.pidfd, self._death.fd):
-            poll.register(fd, select.POLLIN)
-        said = b""
-        while READY not in said or not said.endswith(b"\n"):
-            ready = [fd for fd, _ in poll.poll(self._left(began) * 1000)]
-            if not ready:
-                raise InfrastructureError(
-                    f"{self.name}: sshd was not up after {BOOT_TIMEOUT * self.settings.timeout_factor:g} s; "
-                    f"end of its console:\n{self._console.tail(2000)}"
-                )
-            if self._signal.fileno() in ready:
-                said += self._signal.recv(4096)
-            elif self._process.pidfd in ready:
-                raise TargetDied(f"QEMU {self._process.describe_end()}")
-            else:
-                raise TargetDied(self._death.reason)
-        self.boot_seconds = time.monotonic() - began
+    def _registers(self) -> Iterator[tuple[int, str]]:
+        monitor, _ = self._living()
+        monitor.execute("stop")
+        for cpu in range(self.settings.cpus):
+            yield cpu, monitor.human("info registers", cpu=cpu).strip()
+
+    def _examine_remains(self, evidence: Evidence) -> None:
+        evidence.notes.append("QEMU is gone: no registers, no backtrace")
 
     def _drain_signal(self) -> None:
         assert self._signal is not None
@@ -417,16 +264,6 @@ class QemuLinuxMachine:
             self._death.give(describe_reset(name, data))
         elif name == "GUEST_PANICKED":
             self._death.give(f"the target's Linux panicked (QEMU: GUEST_PANICKED, {data.get('action', '')})")
-
-    def _failure(self, died: TargetDied) -> str:
-        parts = [f"{self.name} did not start: {died}"]
-        if self._process is not None:
-            if said := self._process.stderr():
-                parts.append(f"QEMU said:\n{said}")
-            parts.append("command: " + " ".join(self._process.command))
-        if console := self._console.tail(2000):
-            parts.append(f"end of its console:\n{console}")
-        return "\n".join(parts)
 
 
 class Resets:

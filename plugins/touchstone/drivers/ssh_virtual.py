@@ -15,11 +15,8 @@ from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
-    from touchstone.drivers.linux_bochs import BochsLinuxMachine
-    from touchstone.drivers.linux_qemu import QemuLinuxMachine
+    from touchstone.drivers.linux_emulator import LinuxMachine
     from touchstone.drivers.ssh_console import Console
-
-    Machine = QemuLinuxMachine | BochsLinuxMachine
 
 Progress = Callable[[str], None]
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
@@ -59,7 +56,7 @@ class VirtualBox:
         from touchstone.drivers import linux_bochs, linux_qemu  # noqa: PLC0415
 
         machine = linux_bochs.BochsLinuxMachine if emulator == "bochs" else linux_qemu.QemuLinuxMachine
-        self._machine: Machine = machine(
+        self._machine: LinuxMachine = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )
         self._settings = settings
@@ -129,7 +126,7 @@ class VirtualBox:
 
 
 class _MachineConsole:
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: LinuxMachine) -> None:
         self._machine = machine
         self._mark = machine.console_mark()
 
