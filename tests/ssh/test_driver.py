@@ -32,7 +32,7 @@ def test_unchanged_files_are_left_out(lab: Lab) -> None:
     driver = lab.driver(subject=lab.subject())
     driver.start(lab.progress)
     assert driver._installation is not None
-    assert set(driver._installation.sent) == {"agent.ko", "touchstone-agent", "mine.ko"}
+    assert set(driver._installation.sent) == {"undo", "agent.ko", "touchstone-agent", "mine.ko"}
     driver._installation.sent.clear()
     where = Path(driver._installation.directory).name
     (lab.box.run / where / "mine.ko").write_text("damaged")

@@ -17,8 +17,12 @@ import pytest
 from lab import EXIT, HANG, Lab, probe
 from proxy import Proxy
 
+from touchstone.drivers import ssh_lock
 from touchstone.drivers.power import CommandPower
 from touchstone.drivers.ssh import SshDriver
+from touchstone.drivers.ssh_link import Link
+from touchstone.drivers.ssh_lock import BoxLock
+from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 
 
@@ -292,6 +296,40 @@ def test_two_runs_at_once(lab: Lab) -> None:
     first.stop()
     run.join(20)
     assert third.run(probe())[0].vector is None
+
+
+def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:
+    link = Link(lab.address)
+    link.open()
+    lock = BoxLock(silence=silence)
+    lock.acquire(Root.enter(link)[0], lab.progress)
+    return link, lock
+
+
+def test_lock_goes_when_its_holder_falls_silent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection stands all the time, as it does for sshd when only the network went."""
+    monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
+    link, lock = held_lock(lab, 0.2)
+    assert lock._channel is not None
+    assert lock._channel.recv(1) == b""
+    assert not lock.held
+    assert link.alive
+    link.close()
+    lab.driver(places={"lock_timeout": 1}).start(lab.progress)
+
+
+def test_lock_stays_while_its_holder_lives(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh_lock, "BEAT", 0.02)
+    naps = lab.directory / "naps"
+    lab.box.tool("sleep", f'echo >>{naps}\nexec /bin/sleep "$1"\n')
+    link, lock = held_lock(lab, 1)
+    assert lock._channel is not None
+    lock._channel.settimeout(0.1)
+    while not naps.exists() or len(naps.read_text()) < 4:
+        with pytest.raises(TimeoutError):  # and not the end
+            lock._channel.recv(1)
+    assert lock.held
+    link.close()
 
 
 RUN = """

@@ -415,7 +415,7 @@ class SshDriver(AgentDriver):
         """While nobody held the lock, another run may have taken our directory for a dead run's."""
         if self._installation is None:
             return
-        if link.run(f"test -f {self._installation.directory}/undo").status:
+        if link.run(f"test -d {self._installation.directory}").status:
             self._installation = None
 
     def _provide(self, part: Deployable, facts: BoxFacts, progress: Progress) -> list[Path]:

@@ -24,14 +24,17 @@ PATIENCE = 1800.0
 """Seconds to wait for another run."""
 BEAT = 15.0
 """Seconds between signs of life of the holder."""
-SILENCE = 90
-"""Seconds without one after which the box lets the lock go: the network went, and sshd has not noticed."""
+SILENCE = 45.0
+"""Seconds; the box lets the lock go after one to two times as long without a sign of life: the network went,
+and sshd has not noticed."""
 
 # The lock is on the file that descriptor 9 is, and goes with the last process that has it open: this shell.
-# It reads our signs of life from standard input, and ends at its end, which sshd brings about when the
-# connection is gone. A holder of this run that a lost connection left behind is ended, and not waited for.
+# It reads our signs of life from standard input, a line each, and ends at its end, which sshd brings about
+# when the connection is gone; its guard ends it when none come. A holder of this run that a lost connection
+# left behind is ended, and not waited for. While all is well, nothing is started but a sleep now and then:
+# programs execute CPUID when they start, which a hypervisor counts.
 _SCRIPT = r"""
-lock=@LOCK@ who=@WHO@ token=@TOKEN@
+lock=@LOCK@ who=@WHO@ token=@TOKEN@ since=@NOW@
 umask 022
 [ -d "${lock%/*}" ] || mkdir -p "${lock%/*}"
 exec 9<>"$lock" || exit 73
@@ -43,20 +46,37 @@ if ! flock -n 9; then
         echo "busy $rest"
     fi
     flock -w @PATIENCE@ 9 || exit 75
+    since=$(date -u '+%F %T')
 fi
-echo "$token $$ $who, since $(date -u '+%F %T') UTC" >"$lock"
+(
+    exec 9>&- </dev/null >/dev/null 2>&1
+    trap 'alive=1' USR1
+    trap 'kill $nap; exit' TERM
+    alive=1
+    while [ -n "$alive" ]; do
+        alive=
+        sleep @SILENCE@ & nap=$!
+        while kill -0 $nap; do wait $nap; done
+        kill -0 $$ || exit
+    done
+    kill $$
+) &
+guard=$!
+echo "$token $$ $who, since $since UTC" >"$lock"
 echo held
-while [ -n "$(timeout @SILENCE@ head -c 1 9>&-)" ]; do :; done
+while read -r beat; do kill -USR1 $guard; done 2>/dev/null
 : >"$lock"
+kill $guard
 """
 
 
 class BoxLock:
     """Holds a box as long as its channel is open. Made once per run: a run knows its own lock again."""
 
-    def __init__(self, path: str = LOCK, patience: float = PATIENCE) -> None:
+    def __init__(self, path: str = LOCK, patience: float = PATIENCE, silence: float = SILENCE) -> None:
         self._path = path
         self._patience = patience
+        self._silence = silence
         self._token = secrets.token_hex(8)
         self._channel: paramiko.Channel | None = None
         self._stop: threading.Event | None = None
@@ -76,7 +96,8 @@ class BoxLock:
             "WHO": who,
             "TOKEN": self._token,
             "PATIENCE": f"{max(1, round(self._patience))}",
-            "SILENCE": f"{SILENCE}",
+            "SILENCE": f"{self._silence:g}",
+            "NOW": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
         }.items():
             script = script.replace(f"@{key}@", shlex.quote(value))
         shown = root.link.address.shown
@@ -144,6 +165,6 @@ def _beat(channel: paramiko.Channel, stop: threading.Event) -> None:
     """Tell the box from time to time that its holder lives."""
     while not stop.wait(BEAT):
         try:
-            channel.sendall(b".")
+            channel.sendall(b".\n")
         except CONNECTION_ENDED:
             return

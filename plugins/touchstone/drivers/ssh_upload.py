@@ -38,12 +38,12 @@ class Uploader:
         self.sent: list[str] = []
         """Names of the files that really went over the wire."""
 
-    def put(self, files: Mapping[str, tuple[Path, int]]) -> None:
-        """Make the directory hold these: name to (local file, mode). LinkLost, InfrastructureError.
+    def put(self, files: Mapping[str, tuple[Path | bytes, int]]) -> None:
+        """Make the directory hold these: name to (local file or content, mode).
 
-        What is whole on the other side takes its name there, and not before.
+        What is whole on the other side takes its name there, and not before. LinkLost, InfrastructureError.
         """
-        wanted = {name: _sha256(path) for name, (path, _) in files.items()}
+        wanted = {name: _sha256(what) for name, (what, _) in files.items()}
         there = {} if self._empty else self._sums(files)
         missing = [name for name in files if there.get(name) != wanted[name]]
         if not missing:
@@ -52,7 +52,7 @@ class Uploader:
         sftp = self._link.sftp()
         try:
             for name in missing:
-                with self._explained(name, files[name][0]):
+                with self._explained(name, _size(files[name][0])):
                     self._send(sftp, name, *files[name])
             came = self._sums(name + PART for name in missing)  # at once: it costs a process there
             for name in missing:
@@ -60,16 +60,21 @@ class Uploader:
                     raise InfrastructureError(
                         f"{name} came damaged to {self._link.shown}: its SHA-256 there is {got}"
                     )
-                with self._explained(name, files[name][0]):
+            for name in missing:
+                with self._explained(name, _size(files[name][0])):
                     sftp.posix_rename(f"{self._directory}/{name}{PART}", f"{self._directory}/{name}")
                 self.sent.append(name)
         finally:
             with contextlib.suppress(Exception):
                 sftp.close()
 
-    def _send(self, sftp: paramiko.SFTPClient, name: str, path: Path, mode: int) -> None:
-        size = path.stat().st_size
-        self._progress(f"uploading {name} ({_amount(size)})")
+    def _send(self, sftp: paramiko.SFTPClient, name: str, what: Path | bytes, mode: int) -> None:
+        part = f"{self._directory}/{name}{PART}"
+        if isinstance(what, bytes):
+            sftp.putfo(io.BytesIO(what), part, len(what), confirm=True)
+            sftp.chmod(part, mode)
+            return
+        self._progress(f"uploading {name} ({_amount(_size(what))})")
         told = time.monotonic()
 
         def tell(done: int, of: int) -> None:
@@ -78,12 +83,11 @@ class Uploader:
                 told = time.monotonic()
                 self._progress(f"uploading {name}: {_amount(done)} of {_amount(of)}")
 
-        part = f"{self._directory}/{name}{PART}"
-        sftp.put(str(path), part, callback=tell, confirm=True)
+        sftp.put(str(what), part, callback=tell, confirm=True)
         sftp.chmod(part, mode)
 
     @contextlib.contextmanager
-    def _explained(self, name: str, path: Path) -> Iterator[None]:
+    def _explained(self, name: str, size: int) -> Iterator[None]:
         """What goes wrong with a file on its way, in words."""
         try:
             yield
@@ -96,7 +100,7 @@ class Uploader:
                 raise LinkLost(
                     f"the connection to {self._link.shown} ended while {name} was uploaded"
                 ) from None
-            raise InfrastructureError(self._why(name, path.stat().st_size, error)) from None
+            raise InfrastructureError(self._why(name, size, error)) from None
 
     def _sums(self, names: Iterable[str]) -> dict[str, str]:
         quoted = " ".join(shlex.quote(name) for name in names)
@@ -183,9 +187,15 @@ def _archive(sources: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def _sha256(what: Path | bytes) -> str:
+    if isinstance(what, bytes):
+        return hashlib.sha256(what).hexdigest()
+    with what.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(what: Path | bytes) -> int:
+    return len(what) if isinstance(what, bytes) else what.stat().st_size
 
 
 def _amount(size: int) -> str:
