@@ -147,6 +147,11 @@ def test_a_machine_that_dies_while_it_boots(tmp_path: Path) -> None:
     assert machine.pid is None
 
 
+def test_an_emulator_that_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="did not start: Script ended with status 4\ncommand: "):
+        ScriptMachine("import sys; sys.exit(4)", tmp_path).start(silent)
+
+
 def test_an_emulator_that_hangs_up(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="did not start: Script closed its serial port"):
         ScriptMachine(HANGS_UP, tmp_path).start(silent)

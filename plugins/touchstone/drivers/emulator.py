@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,14 @@ class Evidence:
     frames: dict[int, tuple[str, ...]] = field(default_factory=dict)
     exits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """An error ends it with a note: it must not cost the verdict that the evidence is meant for."""
+        try:
+            yield
+        except Exception as error:
+            self.notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
 
 
 class EmulatorDriver(AgentDriver):
@@ -99,7 +108,7 @@ class EmulatorDriver(AgentDriver):
         evidence = Evidence()
         reason = "the target was not running"
         log = ""
-        try:
+        with evidence.gathering():
             if self._process is not None:
                 if self._channel is not None:
                     self._log.append(self._channel.drain())
@@ -110,8 +119,6 @@ class EmulatorDriver(AgentDriver):
                 self._lost = self._lost or InfrastructureError("it was stopped for an autopsy")
                 self._examine(evidence)
                 log = self._emulator_log()
-        except Exception as error:  # evidence must never cost the verdict that it is meant for
-            evidence.notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
         if self._symbols.problem:
             evidence.notes.append(f"no symbols: {self._symbols.problem}")
         return Autopsy(

@@ -163,17 +163,15 @@ class LinuxMachine:
         evidence = Evidence()
         died = self.death()
         reason = died or "the target was not running"
-        try:
-            if not self._ended():
+        with evidence.gathering():
+            if self._ended():
+                self._examine_remains(evidence)
+            else:
                 reason = f"{died or 'the target is not known to have died'}; {self._state()}"
                 evidence.registers.update(self._registers())
                 for cpu, text in evidence.registers.items():
                     read = partial(self.read_memory, cpu=cpu)
                     evidence.frames[cpu] = backtrace(parse_registers(text), read, Symbols(None))
-            else:
-                self._examine_remains(evidence)
-        except Exception as error:  # evidence must never cost the verdict that it is meant for
-            evidence.notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
         return Autopsy(
             reason=reason,
             registers=evidence.registers,
