@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import time
@@ -11,12 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from touchstone.drivers.base import DeathNotice, ImageProvider
-from touchstone.drivers.bochs_config import INSTALL, check_firmware, prepare, read_settings
-from touchstone.drivers.bochs_log import dumped_registers, last_panic, log_tail, read_log
+from touchstone.drivers.bochs_config import INSTALL, check_firmware, read_settings
 from touchstone.drivers.bochs_ports import is_ours
-from touchstone.drivers.bochs_terminal import Terminal
+from touchstone.drivers.bochs_process import BochsProcess
 from touchstone.drivers.emulator import EmulatorDriver, Evidence
-from touchstone.drivers.process import EmulatorProcess, private_directory
+from touchstone.drivers.process import private_directory
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetError, TargetInfo
 from touchstone.machine.settings import TargetSettings
 
@@ -33,51 +31,36 @@ class BochsDriver(EmulatorDriver):
         super().__init__(settings, provide_image, log_directory)
         self._bochs = read_settings(settings)
         self.program = self._bochs.binary
-        self._terminal: Terminal | None = None
-        self._stopped = False
+        self._process: BochsProcess | None = None
 
     def inject_nmi(self) -> None:
         """See Driver. Bochs has no way to do it."""
         raise AgentRefused("unsupported", "Bochs cannot inject an NMI from outside")
 
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
-        """Guest memory at a linear address of a CPU. The machine must stand in the debugger (``autopsy``)."""
-        if self._terminal is None or self._directory is None or not self._alive():
+        """Guest memory at a linear address of a CPU. Stops the machine."""
+        if self._process is None or not self._alive():
             raise InfrastructureError("Bochs is not running")
-        self._interrupt()
-        return self._terminal.memory(self._directory.path, address, length, cpu)
+        return self._process.memory(address, length, cpu)
 
     def _boot(self) -> TargetInfo:
         assert self._image is not None
         directory = self._directory = private_directory()
         death = self._death = DeathNotice()
-        terminal = self._terminal = Terminal()
-        self._stopped = False
         check_firmware(self._bochs)
         # A copy: Bochs opens it for writing, and a new build must not change a disk under a running machine.
         shutil.copyfile(self._image.disk, directory.path / "disk.img")
         with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:
             port = listener.getsockname()[1]
-            command = prepare(
-                self._bochs, directory.path, f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n"
-            )
+            device = f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n"
             death.arm()
             began = time.monotonic()
-            try:
-                process = self._process = EmulatorProcess(
-                    command,
-                    stderr=directory.path / "stderr",
-                    stdio=terminal.slave,
-                    environment={**os.environ, "TERM": "xterm"},
-                    cwd=directory.path,
-                )
-            finally:
-                terminal.started()
+            process = self._process = BochsProcess(self._bochs, directory.path, device)
             connection = self._accept(listener, process, began)
             while not is_ours(connection):
                 connection.close()
                 connection = self._accept(listener, process, began)
-        terminal.keep_readable()
+        process.keep_readable()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         info = self._reach(connection, quick_ack=True)
         self.reach_seconds = time.monotonic() - began
@@ -90,36 +73,18 @@ class BochsDriver(EmulatorDriver):
     def _description(self) -> str:
         return self._bochs.model
 
-    def _release(self) -> None:
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
-
     def _alive(self) -> bool:
         return self._process is not None and self._process.status() is None
 
     def _reason(self) -> str:
-        panic = last_panic(self._log_text())
+        panic = self._process.panic() if self._process else ""
         return super()._reason() + (f": {panic}" if panic else "")
 
     def _state(self) -> str:
         return "Bochs is still running"
 
     def _emulator_log(self) -> str:
-        said = self._terminal.tail(ended=not self._alive()) if self._terminal else ""
-        return log_tail(self._log_text(), said)
-
-    def _log_text(self) -> str:
-        return read_log(self._directory.path / "log") if self._directory else ""
-
-    def _interrupt(self) -> None:
-        """Stop the machine: SIGINT makes Bochs enter its debugger at the next instruction."""
-        if not self._stopped:
-            assert self._process is not None
-            assert self._terminal is not None
-            self._process.interrupt()
-            self._terminal.entered()
-            self._stopped = True
+        return self._process.log_tail() if self._process else ""
 
     def _failure(self, error: TargetError) -> str:
         if "wrong value for parameter 'model'" in self._emulator_log():
@@ -127,11 +92,10 @@ class BochsDriver(EmulatorDriver):
         return super()._failure(error)
 
     def _registers(self, evidence: Evidence) -> Mapping[int, str]:
-        if not self._alive():
-            return dumped_registers(self._log_text())
-        self._interrupt()
-        assert self._terminal is not None
-        return self._terminal.registers(self.settings.cpus)
+        assert self._process is not None
+        return (
+            self._process.registers(self.settings.cpus) if self._alive() else self._process.last_registers()
+        )
 
     def _reader(self, cpu: int) -> Callable[[int, int], bytes] | None:
         return partial(self.read_memory, cpu=cpu) if self._alive() else None

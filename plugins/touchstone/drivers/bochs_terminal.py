@@ -92,12 +92,13 @@ class Terminal:
             return self._plain()[-size:].decode("ascii", "backslashreplace").replace("\r\n", "\n").strip()
 
     def close(self) -> None:
-        """Close it, after the end of Bochs."""
+        """Close it, after the end of Bochs. Safe to repeat."""
         if self._reader.is_alive():
             self._reader.join(5)
         for fd in (self._master,) if self._reader.ident else (self._master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(fd)
+        self._master = self.slave = -1
 
     def _plain(self) -> bytes:
         return self.ESCAPES.sub(b"", bytes(self._text))

@@ -6,22 +6,20 @@ another one.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from touchstone.drivers.base import Progress
-from touchstone.drivers.bochs_config import INSTALL, check_firmware, prepare, read_linux_settings
-from touchstone.drivers.bochs_log import dumped_registers, last_panic, log_tail, read_log
+from touchstone.drivers.bochs_config import INSTALL, check_firmware, read_linux_settings
 from touchstone.drivers.bochs_ports import free_port, is_ours
-from touchstone.drivers.bochs_terminal import Terminal
+from touchstone.drivers.bochs_process import BochsProcess
 from touchstone.drivers.emulator import Evidence
 from touchstone.drivers.linux_bochs_disk import write_disk
 from touchstone.drivers.linux_emulator import COMMAND_LINE, LinuxMachine
 from touchstone.drivers.linux_image import LinuxImage
-from touchstone.drivers.process import EmulatorProcess, private_directory
+from touchstone.drivers.process import private_directory
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 
@@ -70,8 +68,7 @@ class BochsLinuxMachine(LinuxMachine):
         super().__init__(settings, provide_image, log_directory)
         self._bochs = read_linux_settings(settings)
         self.program = self._bochs.binary
-        self._terminal: Terminal | None = None
-        self._stopped = False
+        self._process: BochsProcess | None = None
 
     def inject_nmi(self) -> None:
         """Bochs has no way to do it."""
@@ -82,22 +79,20 @@ class BochsLinuxMachine(LinuxMachine):
         # The end of a connection comes first when Bochs dies; its status follows within a moment.
         if self._process is None or not self._process.wait(1.0):
             return ""
-        panic = last_panic(self._log_text())
+        panic = self._process.panic()
         return super().death() + (f": {panic}" if panic else "")
 
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
         """Guest memory at a linear address of a CPU. Stops the machine."""
-        if self._directory is None:
+        if self._process is None:
             raise InfrastructureError(f"{self.name} is not running")
-        return self._interrupt().memory(self._directory.path, address, length, cpu)
+        return self._process.memory(address, length, cpu)
 
     def _check_host(self) -> None:
         check_firmware(self._bochs)
 
     def _launch(self, progress: Progress) -> None:
         directory = self._directory = private_directory()
-        terminal = self._terminal = Terminal()
-        self._stopped = False
         progress(f"starting {self.name}: {self._describe()}, booting Linux {self.image.release}")
         words = command_line(self._bochs.ips)
         kernel, initrd = self.image.kernel, self.image.initrd
@@ -108,22 +103,13 @@ class BochsLinuxMachine(LinuxMachine):
             devices = DEVICES.format(directory=directory.path, signal=listener.getsockname()[1])
             self._console.follow(directory.path / "console")
             began = time.monotonic()
-            try:
-                self._process = EmulatorProcess(
-                    prepare(self._bochs, directory.path, devices),
-                    stderr=directory.path / "stderr",
-                    stdio=terminal.slave,
-                    environment={**os.environ, "TERM": "xterm"},
-                    cwd=directory.path,
-                )
-            finally:
-                terminal.started()
+            process = self._process = BochsProcess(self._bochs, directory.path, devices)
             connection = self._accept(listener, began)
             while not is_ours(connection):
                 connection.close()
                 connection = self._accept(listener, began)
         self._signal = connection
-        terminal.keep_readable()
+        process.keep_readable()
         self._wait_ready(began)
         self._port = port
         progress(f"{self.name} has booted in {self.boot_seconds:.0f} s")
@@ -131,38 +117,20 @@ class BochsLinuxMachine(LinuxMachine):
     def _description(self) -> str:
         return f"Bochs, {self._bochs.model}"
 
-    def _release(self) -> None:
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
-
     def _state(self) -> str:
         return "Bochs is still running"
 
     def _registers(self) -> Iterable[tuple[int, str]]:
-        return self._interrupt().registers(self.settings.cpus).items()
+        assert self._process is not None
+        return self._process.registers(self.settings.cpus).items()
 
     def _examine_remains(self, evidence: Evidence) -> None:
         if self._process is not None:
-            evidence.registers.update(dumped_registers(self._log_text()))
+            evidence.registers.update(self._process.last_registers())
             evidence.notes.append("Bochs is gone, and its memory with it: no backtrace")
 
-    def _interrupt(self) -> Terminal:
-        """Stop the machine: SIGINT makes Bochs enter its debugger at the next instruction."""
-        if self._process is None or self._terminal is None:
-            raise InfrastructureError(f"{self.name} is not running")
-        if not self._stopped:
-            self._process.interrupt()
-            self._terminal.entered()
-            self._stopped = True
-        return self._terminal
-
-    def _log_text(self) -> str:
-        return read_log(self._directory.path / "log") if self._directory else ""
-
     def _emulator_log(self) -> str:
-        said = self._terminal.tail(ended=self._ended()) if self._terminal else ""
-        return log_tail(self._log_text(), said)
+        return self._process.log_tail() if self._process else ""
 
 
 def command_line(ips: int) -> str:
