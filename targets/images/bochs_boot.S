@@ -19,50 +19,7 @@
 	.set	ATA_DATA_REQUEST, 8
 	.set	SECTORS_AT_ONCE, 256
 
-	.code16
-	.globl	_start
-_start:
-	ljmp	$0, $1f
-1:	xor	%ax, %ax
-	mov	%ax, %ds
-	mov	%ax, %es
-	mov	%ax, %ss
-	mov	$0x7c00, %sp
-	cld
-
-	/* An entry of E820 is one of the start info without its last field, which is reserved. */
-	xor	%ebx, %ebx
-	mov	$MEMORY_MAP, %di
-2:	mov	$0xe820, %eax
-	mov	$0x534d4150, %edx
-	mov	$20, %ecx
-	int	$0x15
-	jc	3f
-	movl	$0, 20(%di)
-	add	$MEMORY_MAP_ENTRY, %di
-	incl	entries
-	test	%ebx, %ebx
-	jnz	2b
-
-3:	mov	$0x2401, %ax
-	int	$0x15
-	in	$0x92, %al
-	or	$2, %al
-	and	$0xfe, %al
-	out	%al, $0x92
-
-	cli
-	lgdtl	gdt_pointer
-	mov	%cr0, %eax
-	or	$1, %eax
-	mov	%eax, %cr0
-	ljmpl	$0x08, $4f
-
-	.code32
-4:	mov	$0x10, %eax
-	mov	%eax, %ds
-	mov	%eax, %es
-	mov	%eax, %ss
+	.include "boot_sector_entry.S"
 
 	mov	$ATA_CONTROL, %edx
 	mov	$ATA_NO_INTERRUPT, %al
@@ -70,40 +27,40 @@ _start:
 	mov	$LOAD, %edi
 	mov	$1, %esi			/* next sector */
 	mov	$SECTORS, %ebp			/* sectors left */
-5:	mov	$SECTORS_AT_ONCE, %ebx
+1:	mov	$SECTORS_AT_ONCE, %ebx
 	cmp	%ebp, %ebx
-	jbe	6f
+	jbe	2f
 	mov	%ebp, %ebx
-6:	sub	%ebx, %ebp
+2:	sub	%ebx, %ebp
 	mov	$ATA_COUNT, %edx
 	mov	%bl, %al			/* 0 stands for 256 */
 	out	%al, %dx
 	mov	%esi, %eax
 	add	%ebx, %esi
 	mov	$3, %ecx
-7:	inc	%edx				/* the lower 24 bits of the sector, then the rest with the mode */
+3:	inc	%edx				/* the lower 24 bits of the sector, then the rest with the mode */
 	out	%al, %dx
 	shr	$8, %eax
-	loop	7b
+	loop	3b
 	inc	%edx
 	or	$ATA_LBA, %al
 	out	%al, %dx
 	inc	%edx
 	mov	$ATA_READ_SECTORS, %al
 	out	%al, %dx
-8:	mov	$ATA_COMMAND, %edx
-9:	in	%dx, %al
+4:	mov	$ATA_COMMAND, %edx
+5:	in	%dx, %al
 	test	$ATA_BUSY, %al
-	jnz	9b
+	jnz	5b
 	test	$ATA_DATA_REQUEST, %al
-	jz	9b
+	jz	5b
 	mov	$ATA_DATA, %edx
 	mov	$128, %ecx
 	rep insl
 	dec	%ebx
-	jnz	8b
+	jnz	4b
 	test	%ebp, %ebp
-	jnz	5b
+	jnz	1b
 
 	mov	$START_INFO, %ebx
 	mov	entries, %eax
@@ -111,18 +68,26 @@ _start:
 	mov	$ENTRY, %eax
 	jmp	*%eax
 
+	.code16
+in_real_mode:
+	/* An entry of E820 is one of the start info without its last field, which is reserved. */
+	xor	%ebx, %ebx
+	mov	$MEMORY_MAP, %di
+1:	mov	$0xe820, %eax
+	mov	$0x534d4150, %edx
+	mov	$20, %ecx
+	int	$0x15
+	jc	2f
+	movl	$0, 20(%di)
+	add	$MEMORY_MAP_ENTRY, %di
+	incl	entries
+	test	%ebx, %ebx
+	jnz	1b
+2:	ret
+
 	.balign	4
 entries:
 	.long	0
-
-	.balign	8
-gdt:
-	.quad	0
-	.quad	0x00cf9b000000ffff
-	.quad	0x00cf93000000ffff
-gdt_pointer:
-	.word	. - gdt - 1
-	.long	gdt
 
 	.org	510
 	.word	0xaa55

@@ -76,12 +76,13 @@ def start_info(address: int, root: int, size: int, command_line: str) -> bytes:
 
 
 def _assemble(kernel: Kernel, info: int, sectors: int, stem: Path) -> bytes:
-    source = repository_root() / "targets" / "images" / "bochs_boot.S"
+    targets = repository_root() / "targets"
+    source = targets / "images" / "bochs_boot.S"
     symbols = {"LOAD": kernel.address, "SECTORS": sectors, "START_INFO": info, "ENTRY": kernel.entry}
     defined = [word for name, value in symbols.items() for word in ("--defsym", f"{name}={value:#x}")]
     compiled, linked = stem.with_suffix(".o"), stem.with_suffix(".bin")
     for command in (
-        ["as", "--64", *defined, "-o", str(compiled), str(source)],
+        ["as", "--64", "-I", str(targets / "bare"), *defined, "-o", str(compiled), str(source)],
         ["ld", "-m", "elf_x86_64", "-Ttext=0x7c00", "--oformat=binary", "-o", str(linked), str(compiled)],
     ):
         try:
