@@ -18,6 +18,7 @@ from touchstone.drivers.trace import read_exits
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied, TargetError, TargetInfo
+from touchstone.machine.polling import poll_for
 from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.machine.symbols import Symbols
 
@@ -194,7 +195,7 @@ class EmulatorDriver(AgentDriver):
         poll.register(listener, select.POLLIN)
         poll.register(process.pidfd, select.POLLIN)
         left = began + self.boot_timeout * self.settings.timeout_factor - time.monotonic()
-        ready = [fd for fd, _ in poll.poll(max(0.0, left) * 1000)]
+        ready = [fd for fd, _ in poll_for(poll, left)]
         if listener.fileno() in ready:
             return listener.accept()[0]
         if process.pidfd in ready:

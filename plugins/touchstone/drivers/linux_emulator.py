@@ -21,6 +21,7 @@ from touchstone.drivers.linux_console import Console
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory
 from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.polling import poll_for
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
@@ -256,7 +257,7 @@ class LinuxMachine:
         for fd in (source.fileno(), self.process_fd, self.death_fd):
             poll.register(fd, select.POLLIN)
         left = began + self._patience() - time.monotonic()
-        ready = [fd for fd, _ in poll.poll(max(0.0, left) * 1000)]
+        ready = [fd for fd, _ in poll_for(poll, left)]
         if self.process_fd in ready or self.death_fd in ready:
             raise TargetDied(self.death())
         return bool(ready)

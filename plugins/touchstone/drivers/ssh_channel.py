@@ -10,6 +10,7 @@ from collections.abc import Callable
 import paramiko
 
 from touchstone.drivers.ssh_link import CONNECTION_ENDED
+from touchstone.machine.polling import poll_for
 
 READ_SIZE = 65536
 
@@ -53,7 +54,7 @@ class SshChannel:
             if ended:
                 return b""
             left = deadline - time.monotonic()
-            events = self._poll.poll(max(0.0, left) * 1000)
+            events = poll_for(self._poll, left)
             if not events and left <= 0:
                 raise TimeoutError
             if self._channel.recv_ready():

@@ -17,6 +17,7 @@ from typing import Protocol
 from touchstone.drivers.ssh_link import hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetError
+from touchstone.machine.polling import poll_for
 
 READ_SIZE = 65536
 STARTED = 2.0
@@ -86,7 +87,7 @@ class KernelLog:
         self._channel = root.link.session(root.wrap("exec dmesg --follow"))
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
-        poll.poll(STARTED * 1000 * root.link.factor)  # it begins with the old lines
+        poll_for(poll, STARTED * root.link.factor)  # it begins with the old lines
 
     def collect(self) -> bytes:
         """See Console."""

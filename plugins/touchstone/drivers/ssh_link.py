@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from touchstone.drivers.ssh_address import Address
 from touchstone.drivers.ssh_hostkeys import HostKeys
 from touchstone.machine.driver import InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.polling import poll_for
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for each step of getting in: TCP, banner, keys, authentication, a channel."""
@@ -172,7 +173,7 @@ class Link:
                 if channel.closed or channel.eof_received:
                     continue  # and what came just before the end?
                 left = deadline - time.monotonic()
-                if left <= 0 or not poll.poll(left * 1000):
+                if left <= 0 or not poll_for(poll, left):
                     raise TimeoutError
             if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError

@@ -18,6 +18,7 @@ import paramiko
 from touchstone.drivers.ssh_link import CONNECTION_ENDED, LinkLost, hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
+from touchstone.machine.polling import poll_for
 
 LOCK = "/run/lock/touchstone"
 PATIENCE = 1800.0
@@ -146,7 +147,7 @@ class BoxLock:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TargetHung(f"{shown} does not say whether it is free")
-            poll.poll(left * 1000)
+            poll_for(poll, left)
 
     def _refused(self, channel: paramiko.Channel, shown: str, holder: str) -> NoReturn:
         channel.status_event.wait(5.0)

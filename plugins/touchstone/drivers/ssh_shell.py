@@ -10,6 +10,7 @@ import paramiko
 
 from touchstone.drivers.ssh_link import CONNECTION_ENDED, Completed, Link, LinkLost, hang_up, reason
 from touchstone.machine.driver import TargetHung
+from touchstone.machine.polling import poll_for
 
 READ_SIZE = 65536
 
@@ -61,7 +62,7 @@ class LastingShell:
                     said = bytes(streams[1]).decode("utf-8", "backslashreplace").strip()
                     raise LinkLost(f"the shell on {shown} ended during {script!r}{said and ': ' + said}")
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._poll.poll(left * 1000):
+                if left <= 0 or not poll_for(self._poll, left):
                     raise TimeoutError
         except TimeoutError:
             self.close()

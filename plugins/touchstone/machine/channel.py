@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from touchstone.machine.polling import poll_for
+
 READ_SIZE = 65536
 
 
@@ -100,7 +102,7 @@ class SocketChannel:
 
     def _wait(self, deadline: float) -> list[tuple[int, int]]:
         left = deadline - time.monotonic()
-        events = self._poll.poll(max(0.0, left) * 1000) if left > 0 else self._poll.poll(0)
+        events = poll_for(self._poll, left)
         if not events and time.monotonic() >= deadline:
             raise TimeoutError
         return events
