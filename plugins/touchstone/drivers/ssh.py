@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +12,14 @@ from typing import NoReturn, TypeVar
 from touchstone.drivers.base import AgentDriver, Progress
 from touchstone.drivers.ssh_boxes import Box
 from touchstone.drivers.ssh_channel import SshChannel
-from touchstone.drivers.ssh_console import Console, KernelLog, find_panic, read_kernel_log, read_pstore
+from touchstone.drivers.ssh_console import Console, KernelLog, read_pstore
 from touchstone.drivers.ssh_deploy import Deployable, Workshop, build_here, headers_here
+from touchstone.drivers.ssh_diagnosis import Ended, diagnose, knock
 from touchstone.drivers.ssh_install import BASES, Installation, sweep
-from touchstone.drivers.ssh_link import Link, LinkLost, NoConnection
+from touchstone.drivers.ssh_link import Link, LinkLost
 from touchstone.drivers.ssh_lock import LOCK, PATIENCE, BoxLock
-from touchstone.drivers.ssh_root import BoxFacts, Root, ask_facts
+from touchstone.drivers.ssh_reboot import ask_to_reboot, await_boot
+from touchstone.drivers.ssh_root import BoxFacts, Root
 from touchstone.drivers.ssh_settings import BOOT_TIMEOUT
 from touchstone.drivers.ssh_upload import build_there
 from touchstone.machine.agent import LOAD_TIMEOUT, REPLY_TIMEOUT, AgentClient, read_trace
@@ -37,17 +37,7 @@ from touchstone.machine.settings import TargetSettings
 T = TypeVar("T")
 READY_TIMEOUT = 30.0
 """Seconds from the start of the agent's program to its ``ready``."""
-KNOCK_TIMEOUT = 15.0
-"""Seconds in which a box whose connection ended is given the chance to answer again."""
-TOLD_EVERY = 10.0
 _ERROR = re.compile(r"error -(\d+) ?(.*)")
-_REBOOT = """
-echo 1 >/proc/sys/kernel/sysrq
-timeout 10 sync
-echo u >/proc/sysrq-trigger
-echo b >/proc/sysrq-trigger
-reboot -f
-"""
 
 
 @dataclass(frozen=True)
@@ -288,44 +278,20 @@ class SshDriver(AgentDriver):
         return dict(word.partition("=")[::2] for word in first.split() if "=" in word)
 
     def _judge(self, error: TargetDied | TargetHung) -> TargetError:
-        """Did the box die, does it hang, or was it only the way there?"""
         assert self._link is not None
         assert self._facts is not None
-        self._collect()
         link_stands = self._link.alive
+        self._collect()
         if death := self._box.death():
             return TargetDied(death)
-        if panic := find_panic(self._log.since(self._well_at)):
-            return TargetDied(f"the kernel of {self.name} is lost: {panic}")
-        # The status of a command follows the end of its output.
-        status = self._channel.status(1.0 if link_stands else 0.0) if self._channel else None
-        try:
-            now = self._knock(self._link, KNOCK_TIMEOUT)
-        except NoConnection as away:
-            if away.refused:
-                return InfrastructureError(
-                    f"{error}, and {away} Its kernel refuses connections, so it lives; sshd does not."
-                )
-            return TargetHung(f"{error}, and the box does not answer over SSH either: {away}")
-        except InfrastructureError as other:
-            return other
-        except TargetError as silent:
-            return TargetHung(f"{error}, and the box does not answer over SSH either: {silent}")
-        root = self._root_on(self._link, now)
-        if now.boot_id != self._facts.boot_id:
-            self._rebooted = True
-            panic = find_panic(read_pstore(root))
-            return TargetDied(f"{self.name} has rebooted" + (f": {panic}" if panic else ""))
-        if panic := find_panic(read_kernel_log(root, self._facts.uptime)):
-            return TargetDied(f"the kernel of {self.name} reported: {panic}")
-        if isinstance(error, TargetHung):
-            return TargetHung(f"{error}; the box itself answers over SSH")
-        if status is not None and self._channel is not None:
-            said = self._channel.complaint()
-            return InfrastructureError(f"the agent's program ended with status {status}: {said}".rstrip(": "))
-        return InfrastructureError(
-            f"the connection to {self.name} was lost; the box lives, in the same boot: the network, or sshd"
-        )
+        agent = Ended()
+        if self._channel is not None:
+            # The status of a command follows the end of its output.
+            agent = Ended(self._channel.status(1.0 if link_stands else 0.0), self._channel.complaint())
+        said = self._log.since(self._well_at)
+        found = diagnose(self.name, error, self._link, self._facts, said, agent, self._root_on)
+        self._rebooted |= found.rebooted
+        return found.error
 
     # --- the way there
 
@@ -333,27 +299,6 @@ class SshDriver(AgentDriver):
         if self._root is None or self._root.link is not link:
             self._root = Root(link, root=facts.root)
         return self._root
-
-    def _knock(self, link: Link, patience: float) -> BoxFacts:
-        """What the box says now, over this connection or, once it fails, a new one.
-
-        NoConnection, TargetDied or TargetHung from the last attempt when the time is over. A connection that
-        has just ended may look alive for a moment, so asking it is the only way to know.
-        """
-        deadline = time.monotonic() + patience * self.settings.timeout_factor
-        if link.alive:
-            with contextlib.suppress(TargetDied, TargetHung):
-                return ask_facts(link, 5.0)
-        pause = 0.1
-        while True:
-            try:
-                link.open()
-                return ask_facts(link, 10.0)
-            except (NoConnection, TargetDied, TargetHung):
-                if time.monotonic() + pause >= deadline:
-                    raise
-            time.sleep(pause)  # nothing tells us when sshd will listen
-            pause = min(pause * 1.5, 2.0)
 
     def _settle(self, progress: Progress) -> TargetInfo:
         """From a box that is on to an agent that answers."""
@@ -441,46 +386,15 @@ class SshDriver(AgentDriver):
                 self._facts = self._installation = self._root = None
                 return
         elif not self._rebooted:
-            self._reboot(link, progress)
+            ask_to_reboot(self.name, link, before, self._root_on, progress)
         if before is not None:
-            self._await_boot(link, before.boot_id, progress)
-
-    def _reboot(self, link: Link, progress: Progress) -> None:
-        """Ask it to reboot, if it still listens. It does not go down in order: something in it is broken."""
-        try:
-            now = self._knock(link, 2.0)
-            if self._facts is not None and now.boot_id != self._facts.boot_id:
-                return
-            progress(f"rebooting {self.name}")
-            link.session(self._root_on(link, now).wrap(_REBOOT))
-        except (NoConnection, TargetDied, TargetHung):
-            progress(f"{self.name} has no power control, and does not answer: waiting for it")
-
-    def _await_boot(self, link: Link, before: str, progress: Progress) -> None:
-        began = told = time.monotonic()
-        deadline = began + self._places.boot_timeout * self.settings.timeout_factor
-        progress(f"waiting for {self.name} to boot")
-        while True:
-            with contextlib.suppress(NoConnection, TargetDied, TargetHung):
-                if self._knock(link, 1.0).boot_id != before:
-                    return
-                link.close()  # it is still going down
-            now = time.monotonic()
-            if now > deadline:
-                raise InfrastructureError(
-                    f"{self.name} did not come back in {now - began:.0f} s: reset it by hand, and give its"
-                    " entry of the inventory a power control (power-reset, ipmi or qmp)"
-                )
-            if now - told >= TOLD_EVERY:
-                told = now
-                progress(f"waiting for {self.name} to boot ({now - began:.0f} s)")
-            time.sleep(0.2)  # nothing tells us when sshd will listen
+            await_boot(self.name, link, before.boot_id, self._places.boot_timeout, progress)
 
     def _take_back(self, link: Link) -> None:
         """Restore the box to what we found. The log says what went wrong: we are on our way out."""
         assert self._installation is not None
         try:
-            now = self._knock(link, 0.0)
+            now = knock(link, 0.0)
             root = self._root_on(link, now)
             if not self._lock.held:
                 self._lock.acquire(root, lambda _: None)
