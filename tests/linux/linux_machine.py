@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import subprocess
@@ -16,6 +17,23 @@ ROOT = HERE.parents[1]
 HOST = ROOT / "hypervisor" / "hosts" / "linux"
 BUILD = ROOT / "build"
 CACHE = BUILD / "downloads" / "kernels"
+
+TESTS = (
+    "insert",
+    "kvm-first",
+    "bad-requests",
+    "only-root",
+    "load",
+    "kvm-while-loaded",
+    "cycles",
+    "memory",
+    "hotplug",
+    "remove-while-loaded",
+    "suspend",
+    "reboot-while-loaded",
+)
+"""Those of checks.c."""
+NO_HEADERS = "no kernel headers here: apt-get install linux-headers-amd64"
 
 
 @dataclass(frozen=True)
@@ -132,8 +150,41 @@ def initramfs(init: Path, module: Path, kvm: list[Path]) -> bytes:
     return b"".join(parts)
 
 
-def strip(module: Path, directory: Path) -> Path:
-    """A copy without debugging information, so that the machine needs less memory and time to start."""
-    stripped = directory / "veneer.ko"
-    subprocess.run(["strip", "--strip-debug", "-o", str(stripped), str(module)], check=True)
+def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path) -> Path:
+    """Build what is tested and what tests it: a file in ``directory`` that the kernel unpacks.
+
+    ``vendor_kvm`` is ``kvm_amd`` or ``kvm_intel``.
+    """
+    module, _ = build_module(kernel)
+    # Nobody looks for its names in the kernel's log.
+    kvm = [_strip(path, "--strip-unneeded", directory) for path in kernel.with_dependencies(vendor_kvm)]
+    initrd = directory / "initrd"
+    initrd.write_bytes(initramfs(build_init(directory), _strip(module, "--strip-debug", directory), kvm))
+    return initrd
+
+
+def _strip(module: Path, how: str, directory: Path) -> Path:
+    """A copy of what a machine needs of a module, to start sooner with less memory.
+
+    Without its signature: an emulated CPU takes longer to check that than for the rest of the insertion.
+    """
+    stripped = directory / module.name
+    subprocess.run(["strip", how, "-o", str(stripped), str(module)], check=True)
     return stripped
+
+
+def expect_all(output: str) -> None:
+    """Everything that a machine has said on its console has every test's ``ok``."""
+    for test in TESTS:
+        assert re.search(rf"^ok {test}\r?$", output, re.MULTILINE), output
+    # The last one is seen in what follows it: Veneer left before the machine went down.
+    assert "veneer: unloaded" in output.split("ok reboot-while-loaded")[1], output
+
+
+def expect_last_words(output: str) -> None:
+    """A machine that was told to ``die`` has said of what."""
+    said = re.search(r"^veneer: guest triple fault (.*)$", output, re.MULTILINE)
+    assert said, output
+    for part in ("rip=", "guest-rip=", "exits="):
+        assert part in said[1]
+    assert "FAIL" not in output

@@ -1,0 +1,33 @@
+"""veneer.ko on VMX, in Bochs: the same program as on SVM, in the oldest of the stock kernels."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import bochs_machine
+import linux_machine
+import pytest
+
+TIMEOUT = 600.0
+"""Seconds; on an idle machine it takes less than two minutes."""
+
+
+def run(tmp_path: Path, cpus: int, append: str) -> str:
+    found = linux_machine.kernels()
+    if not found:
+        pytest.skip(linux_machine.NO_HEADERS)
+    kernel = linux_machine.get_kernel(found[0])
+    initrd = linux_machine.build_initrd(kernel, "kvm_intel", tmp_path)
+    return bochs_machine.run_bochs(kernel.image, initrd, cpus, append, TIMEOUT)
+
+
+def test_busy_linux_does_not_notice(tmp_path: Path) -> None:
+    output = run(tmp_path, 3, "suspend.pm_test_delay=0 cycles=20")
+    linux_machine.expect_all(output)
+    assert re.search(r"^# ok loaded=1 .* cpus=3 backend=vmx ", output, re.MULTILINE), output
+
+
+def test_last_words_get_out(tmp_path: Path) -> None:
+    # Looking for pages that are writable and executable would be a quarter of the boot.
+    linux_machine.expect_last_words(run(tmp_path, 1, "die=1 rodata=off"))
