@@ -186,7 +186,7 @@ class QemuLinuxMachine(LinuxMachine):
             *("-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
             *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
             *("-kernel", str(elf_kernel(self.image.kernel)), "-initrd", str(self.image.initrd)),
-            *("-append", COMMAND_LINE),
+            *("-append", f"{COMMAND_LINE} snapshot=1"),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "pvpanic-pci"),
             *self._qemu.arguments,
         ]
