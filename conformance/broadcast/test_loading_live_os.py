@@ -14,7 +14,7 @@ ROUNDS = 3
     id="broadcast.live.all-work",
     title="Work of all kinds goes on, on every CPU, when the hypervisor is loaded under it",
     area="broadcast",
-    phase="native",
+    phase="unloaded",
     requires="os == linux",
     cite=DESIGN,
     proves=["live-os", "loading-transparent", "every-cpu"],
