@@ -54,7 +54,7 @@ int insert_kvm(void)
 	}
 }
 
-static void remove_kvm(void)
+void remove_kvm(void)
 {
 	if (remove_module("kvm_amd"))
 		CHECK(!remove_module("kvm_intel"));
@@ -265,7 +265,7 @@ static void test_memory(void)
 	fail("every time there is less memory");
 }
 
-static void set_online(int cpu, bool online)
+void set_online(int cpu, bool online)
 {
 	char path[64];
 

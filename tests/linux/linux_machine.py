@@ -6,7 +6,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOST = ROOT / "hypervisor" / "hosts" / "linux"
+AGENT = ROOT / "targets" / "agent" / "linux"
+ABI_CHECK = HERE.parent / "images" / "abi_check.c"
 BUILD = ROOT / "build"
 CACHE = BUILD / "downloads" / "kernels"
 
@@ -33,7 +35,17 @@ TESTS = (
     "reboot-while-loaded",
 )
 """Those of checks.c."""
+AGENT_TESTS = (
+    "agent-alone",
+    "agent-bad-requests",
+    "agent-under-veneer",
+    "agent-around-loading",
+    "agent-without-a-cpu",
+    "agent-remove",
+)
+"""Those of agent.c."""
 NO_HEADERS = "no kernel headers here: apt-get install linux-headers-amd64"
+NO_DEBUG_KERNEL = "no kernel that looks for bugs here: tests/linux/debug-kernel/build makes one"
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,11 @@ def debug_kernels() -> list[str]:
     return sorted(path.read_text().strip() for path in BUILD.glob("debug-kernel-*/release"))
 
 
+def each(found: list[str], none: str) -> list[object]:
+    """What tests are parametrized with: the releases, or a skip that says why there are none."""
+    return list(found) or [pytest.param("none", marks=pytest.mark.skip(none))]
+
+
 def get_debug_kernel(release: str) -> Kernel:
     """One of ``debug_kernels``."""
     files = BUILD.glob("debug-kernel-*/release")
@@ -114,18 +131,34 @@ def get_kernel(release: str) -> Kernel:
 
 def build_module(kernel: Kernel) -> tuple[Path, str]:
     """veneer.ko for a kernel, and everything that the build said."""
-    command = ["make", "--no-print-directory", "-C", str(HOST), f"KDIR={kernel.headers}", f"BUILD={BUILD}"]
+    said = _make(HOST, kernel, BUILD)
+    return BUILD / f"linux-{kernel.release}" / "veneer.ko", said
+
+
+def build_agent(kernel: Kernel) -> tuple[Path, Path]:
+    """The agent's module for a kernel, and its program."""
+    built = BUILD / f"agent-linux-{kernel.release}"
+    said = _make(AGENT, kernel, built)
+    assert "warning:" not in said, said
+    return built / "touchstone_agent.ko", built / "touchstone-agent"
+
+
+def _make(source: Path, kernel: Kernel, into: Path) -> str:
+    command = ["make", "--no-print-directory", "-C", str(source), f"KDIR={kernel.headers}", f"BUILD={into}"]
     built = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert built.returncode == 0, built.stdout
-    return BUILD / f"linux-{kernel.release}" / "veneer.ko", built.stdout
+    return built.stdout
 
 
 def build_init(directory: Path) -> Path:
     """The program that tests the module."""
-    program = directory / "init"
-    sources = [str(path) for path in sorted(HERE.glob("*.c"))]
-    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o", str(program)]
-    built = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    return _build_program(directory / "init", *sorted(HERE.glob("*.c")))
+
+
+def _build_program(program: Path, *sources: Path) -> Path:
+    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", f"-I{AGENT}"]
+    command += ["-o", str(program), *map(str, sources)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return program
 
@@ -137,11 +170,9 @@ def _entry(number: int, name: str, mode: int, data: bytes = b"", device: tuple[i
     return header + b"\0" * (-len(header) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def initramfs(init: Path, module: Path, kvm: list[Path]) -> bytes:
-    """The only file system of the machine, uncompressed."""
+def initramfs(files: Mapping[str, Path]) -> bytes:
+    """The only file system of the machine, uncompressed: what is to be where."""
     directories = ("dev", "proc", "sys", "modules", "modules/kvm")
-    files = {"init": init, "modules/veneer.ko": module}
-    files |= {f"modules/kvm/{index}.ko": path for index, path in enumerate(kvm)}
     parts = [_entry(index, name, stat.S_IFDIR | 0o755) for index, name in enumerate(directories, 1)]
     parts.append(_entry(100, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)))
     for index, (name, path) in enumerate(files.items(), 200):
@@ -150,16 +181,23 @@ def initramfs(init: Path, module: Path, kvm: list[Path]) -> bytes:
     return b"".join(parts)
 
 
-def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path) -> Path:
+def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: bool = False) -> Path:
     """Build what is tested and what tests it: a file in ``directory`` that the kernel unpacks.
 
-    ``vendor_kvm`` is ``kvm_amd`` or ``kvm_intel``.
+    ``vendor_kvm`` is ``kvm_amd`` or ``kvm_intel``; ``agent``: what agent.c needs, as well.
     """
     module, _ = build_module(kernel)
-    # Nobody looks for its names in the kernel's log.
-    kvm = [_strip(path, "--strip-unneeded", directory) for path in kernel.with_dependencies(vendor_kvm)]
+    files = {"init": build_init(directory), "modules/veneer.ko": _strip(module, "--strip-debug", directory)}
+    for index, path in enumerate(kernel.with_dependencies(vendor_kvm)):
+        # Nobody looks for its names in the kernel's log.
+        files[f"modules/kvm/{index}.ko"] = _strip(path, "--strip-unneeded", directory)
+    if agent:
+        module, program = build_agent(kernel)
+        files["modules/touchstone_agent.ko"] = _strip(module, "--strip-debug", directory)
+        files["touchstone-agent"] = program
+        files["abi-check"] = _build_program(directory / "abi-check", ABI_CHECK)
     initrd = directory / "initrd"
-    initrd.write_bytes(initramfs(build_init(directory), _strip(module, "--strip-debug", directory), kvm))
+    initrd.write_bytes(initramfs(files))
     return initrd
 
 
@@ -173,10 +211,15 @@ def _strip(module: Path, how: str, directory: Path) -> Path:
     return stripped
 
 
-def expect_all(output: str) -> None:
-    """Everything that a machine has said on its console has every test's ``ok``."""
-    for test in TESTS:
+def expect_ok(tests: Iterable[str], output: str) -> None:
+    """Everything that a machine has said on its console has an ``ok`` for each of these tests."""
+    for test in tests:
         assert re.search(rf"^ok {test}\r?$", output, re.MULTILINE), output
+
+
+def expect_all(output: str) -> None:
+    """Every test of checks.c was ``ok``."""
+    expect_ok(TESTS, output)
     # The last one is seen in what follows it: Veneer left before the machine went down.
     assert "veneer: unloaded" in output.split("ok reboot-while-loaded")[1], output
 

@@ -221,7 +221,7 @@ int main(void)
 		die_loaded();
 	if (getenv("poke"))
 		poke_only(atoi(getenv("poke")));
-	for (const struct test *test = tests; test->name; test++) {
+	for (const struct test *test = getenv("agent") ? agent_tests : tests; test->name; test++) {
 		test_name = test->name;
 		test->run();
 		expect_clean_log();

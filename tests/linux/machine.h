@@ -41,6 +41,8 @@ void expect_unloaded(void);
 
 /* KVM's modules in the order of their dependencies; the last one is the vendor's. Returns its error. */
 int insert_kvm(void);
+void remove_kvm(void);
+void set_online(int cpu, bool online);
 
 /* poke.c: with poke=N on the command line, this and nothing else. */
 void poke(int rounds);
@@ -49,11 +51,11 @@ void poke(int rounds);
 void start_load(void);
 void stop_load(void);
 
-/* checks.c; the last one has no name. */
+/* checks.c, and agent.c for agent=1 on the command line; the last one has no name. */
 struct test {
 	const char *name;
 	void (*run)(void);
 };
-extern const struct test tests[];
+extern const struct test tests[], agent_tests[];
 
 #endif

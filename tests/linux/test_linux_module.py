@@ -12,26 +12,10 @@ from pathlib import Path
 
 import linux_machine
 import pytest
+from qemu_machine import expect_no_bugs, run_qemu
 
-from touchstone.drivers.linux_qemu import accelerator
-from touchstone.drivers.qemu_config import installed_version
-
-QEMU = "qemu-system-x86_64"
-TIMEOUT = 240.0
-"""Seconds; on an idle machine with two cores it takes about 30."""
-
-RELEASES = linux_machine.kernels() or [pytest.param("none", marks=pytest.mark.skip(linux_machine.NO_HEADERS))]
-
-NO_DEBUG_KERNEL = "no kernel that looks for bugs here: tests/linux/debug-kernel/build makes one"
-DEBUG_RELEASES = linux_machine.debug_kernels() or [
-    pytest.param("none", marks=pytest.mark.skip(NO_DEBUG_KERNEL))
-]
-DEBUG_TIMEOUT = 1800.0
-BUGS = re.compile(
-    r"^.*(?:WARNING:|BUG:|INFO:|KASAN|Oops|unchecked MSR|general protection|Call Trace|ODEBUG|corruption).*$",
-    re.MULTILINE,
-)
-"""What lockdep, KASAN and the other detectives of a kernel say begins with one of these."""
+RELEASES = linux_machine.each(linux_machine.kernels(), linux_machine.NO_HEADERS)
+DEBUG_RELEASES = linux_machine.each(linux_machine.debug_kernels(), linux_machine.NO_DEBUG_KERNEL)
 
 
 @pytest.fixture(scope="module", params=RELEASES)
@@ -65,28 +49,6 @@ def test_module_sections_are_pages_of_their_own(kernel: linux_machine.Kernel) ->
             assert ".noinstr.text" not in block
 
 
-def run_qemu(kernel: linux_machine.Kernel, tmp_path: Path, cpu: str, cpus: int, append: str = "") -> str:
-    if not shutil.which(QEMU):
-        pytest.skip(f"no {QEMU} here")
-    timeout = DEBUG_TIMEOUT if kernel.looks_for_bugs else TIMEOUT
-    initrd = linux_machine.build_initrd(kernel, "kvm_amd", tmp_path)
-    accel = accelerator("tcg", installed_version(QEMU))
-    command = [QEMU, "-accel", accel, "-cpu", cpu, "-smp", str(cpus)]
-    command += ["-m", "1024" if kernel.looks_for_bugs else "512"]
-    command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    # Warnings too, where they are looked for.
-    loglevel = "loglevel=5" if kernel.looks_for_bugs else "quiet"
-    command += ["-serial", "stdio", "-kernel", str(kernel.image), "-initrd", str(initrd), "-append"]
-    command += [f"console=ttyS0 tsc=reliable {loglevel} panic=-1 suspend.pm_test_delay=0 {append}"]
-    try:
-        run = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired as late:
-        pytest.fail(f"not done after {timeout:.0f} s:\n{(late.stdout or b'').decode(errors='replace')}")
-    return run.stdout + run.stderr
-
-
 def test_busy_linux_does_not_notice(kernel: linux_machine.Kernel, tmp_path: Path) -> None:
     cycles = 200 if kernel.release == linux_machine.kernels()[0] else 25
     linux_machine.expect_all(run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, f"cycles={cycles}"))
@@ -97,8 +59,7 @@ def test_a_kernel_that_looks_for_bugs_finds_none(release: str, tmp_path: Path) -
     kernel = linux_machine.get_debug_kernel(release)
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, "cycles=200")
     linux_machine.expect_all(output)
-    assert re.search(r"^# lockdep looked at [1-9]\d* classes of locks until the end", output, re.M), output
-    assert not BUGS.findall(output[output.index("# 4 CPUs") :]), output
+    expect_no_bugs(output)
 
 
 def test_five_level_paging(tmp_path: Path) -> None:
