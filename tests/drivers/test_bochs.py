@@ -2,6 +2,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +150,44 @@ def test_the_last_words_of_a_bochs_that_has_ended_are_waited_for():
     terminal.started()
     assert terminal.tail(ended=True).endswith("the last word")
     terminal.close()
+
+
+DRAWS = """
+import fcntl, os, struct, tty
+TIOCSPTLCK, TIOCGPTN = 0x40045431, 0x80045430
+screen = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+fcntl.ioctl(screen, TIOCSPTLCK, struct.pack("i", 0))
+number, = struct.unpack("i", fcntl.ioctl(screen, TIOCGPTN, struct.pack("i", 0)))
+tty.setraw(screen)
+print(f'Bochs connected to screen "/dev/pts/{number}"', flush=True)
+for _ in range(100):
+    os.write(screen, b"." * 4000)
+print("<bochs:1> ", end="", flush=True)
+"""
+
+
+def test_a_screen_that_is_drawn_on_for_long_is_read():
+    """Nobody else has the other end of it, as nobody else has Bochs'."""
+    terminal = Terminal()
+    drawing = subprocess.Popen(
+        [sys.executable, "-c", DRAWS],
+        stdin=terminal.slave,
+        stdout=terminal.slave,
+        stderr=terminal.slave,
+    )
+    terminal.started()
+    try:
+        assert "connected to screen" in terminal.prompt(30.0)
+        assert drawing.wait(30) == 0
+    finally:
+        drawing.kill()
+        drawing.wait()
+        terminal.close()
+
+
+@needs_bochs
+def test_bochs_names_its_screen(machine):
+    assert re.fullmatch(r"/dev/pts/\d+", machine._process._terminal.screen)
 
 
 @needs_bochs

@@ -1,4 +1,4 @@
-"""The pseudo-terminal of a Bochs: its screen, which somebody must read, and its debugger."""
+"""The pseudo-terminals of a Bochs: of its debugger, and of its screen, which somebody must read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import select
 import struct
 import termios
 import threading
@@ -21,10 +22,16 @@ DEBUGGER_TIMEOUT = 5.0
 
 
 class Terminal:
-    """The pseudo-terminal that Bochs draws its screen on and its debugger speaks on; we always read it."""
+    """The pseudo-terminal that Bochs' debugger speaks on. We always read it, and the screen's.
+
+    The library ``term`` draws the screen, if only a cursor that blinks, on a pseudo-terminal that it makes
+    itself, and names here. If nobody reads that, Bochs stops when it is full, after minutes, in the middle of
+    everything, and is taken for a guest that hangs.
+    """
 
     PROMPT = re.compile(rb"<bochs:\d+> ?$")
     ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
+    SCREEN = re.compile(rb'connected to screen "(/dev/pts/\d+)"')
 
     def __init__(self) -> None:
         self._master, self.slave = os.openpty()
@@ -32,7 +39,8 @@ class Terminal:
         self._text = bytearray()
         self._changed = threading.Condition()
         self._ended = False
-        # If nobody read, Bochs would stop at a full terminal, and be taken for a hung guest.
+        self.screen = ""
+        """Path of the screen's, once Bochs has named it."""
         self._reader = threading.Thread(target=self._read, name="touchstone-bochs-terminal", daemon=True)
 
     def started(self) -> None:
@@ -116,15 +124,40 @@ class Terminal:
             return self._plain()
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._master, 65536)
-            except OSError:  # EIO: the last process has closed the other end
-                data = b""
-            with self._changed:
-                self._text += data
-                del self._text[:-1_000_000]
-                self._ended = not data
-                self._changed.notify_all()
-            if not data:
-                return
+        """Until the last process has closed the other end."""
+        screen = -1
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        try:
+            while True:
+                ready = [fd for fd, _ in poll.poll()]
+                if screen in ready and not _read_some(screen):
+                    poll.unregister(screen)
+                if self._master not in ready:
+                    continue
+                data = _read_some(self._master)
+                with self._changed:
+                    self._text += data
+                    del self._text[:-1_000_000]
+                    self._ended = not data
+                    named = None if self.screen else self.SCREEN.search(self._text)
+                    if named:
+                        self.screen = named[1].decode("ascii")
+                    self._changed.notify_all()
+                if not data:
+                    return
+                if named:
+                    with contextlib.suppress(OSError):  # it has ended already
+                        screen = os.open(self.screen, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+                        poll.register(screen, select.POLLIN)
+        finally:
+            if screen >= 0:
+                os.close(screen)
+
+
+def _read_some(fd: int) -> bytes:
+    """What there is; nothing once nobody has the other end any more (EIO)."""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
