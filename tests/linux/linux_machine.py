@@ -152,12 +152,13 @@ def _make(source: Path, kernel: Kernel, into: Path) -> str:
 
 def build_init(directory: Path) -> Path:
     """The program that tests the module."""
-    return _build_program(directory / "init", *sorted(HERE.glob("*.c")))
+    work = sorted((AGENT / "work").glob("*.[cS]"))
+    return _build_program(directory / "init", *sorted(HERE.glob("*.c")), *work)
 
 
 def _build_program(program: Path, *sources: Path) -> Path:
-    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", f"-I{AGENT}"]
-    command += ["-o", str(program), *map(str, sources)]
+    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static"]
+    command += [f"-I{AGENT}", f"-I{AGENT}/work", "-o", str(program), *map(str, sources)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return program

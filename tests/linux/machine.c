@@ -149,6 +149,11 @@ void expect_clean_log(void)
 	}
 }
 
+void forget_log(void)
+{
+	klogctl(SYSLOG_CLEAR, NULL, 0);
+}
+
 /* A kernel with lockdep: it stops at the first thing that it finds, or when it runs out of memory. */
 static void tell_of_lockdep(void)
 {
@@ -215,8 +220,7 @@ int main(void)
 	stop_fair_servers();
 	/* The load is there to be disturbed, not to disturb. */
 	CHECK(!setpriority(PRIO_PROCESS, 0, -20));
-	/* What happened before us is not Veneer's doing. */
-	klogctl(SYSLOG_CLEAR, NULL, 0);
+	forget_log();
 	if (getenv("die"))
 		die_loaded();
 	if (getenv("poke"))

@@ -23,6 +23,8 @@ int online_cpus(void);
 int count_cpu_flag(const char *flag);
 /* The kernel's log has nothing that a healthy kernel does not say. */
 void expect_clean_log(void);
+/* What is in it now is not Veneer's doing. */
+void forget_log(void);
 
 /* 0, or the errno. */
 int insert(const char *path);
