@@ -15,7 +15,7 @@ from touchstone.drivers.ssh_channel import SshChannel
 from touchstone.drivers.ssh_console import Console, KernelLog, read_pstore
 from touchstone.drivers.ssh_deploy import Deployable, Workshop, build_here, headers_here
 from touchstone.drivers.ssh_diagnosis import Ended, diagnose, knock
-from touchstone.drivers.ssh_install import BASES, Installation, sweep
+from touchstone.drivers.ssh_install import BASES, UNDO, Installation, sweep
 from touchstone.drivers.ssh_link import Link, LinkLost
 from touchstone.drivers.ssh_lock import LOCK, PATIENCE, BoxLock
 from touchstone.drivers.ssh_reboot import ask_to_reboot, await_boot
@@ -360,7 +360,10 @@ class SshDriver(AgentDriver):
         """While nobody held the lock, another run may have taken our directory for a dead run's."""
         if self._installation is None:
             return
-        if link.run(f"test -d {self._installation.directory}").status:
+        directory = self._installation.directory
+        # Before the first insertion there may be no undo yet.
+        there = f"-f {directory}/{UNDO}" if self._installation.inserted else f"-d {directory}"
+        if link.run(f"test {there}").status:
             self._installation = None
 
     def _provide(self, part: Deployable, facts: BoxFacts, progress: Progress) -> list[Path]:

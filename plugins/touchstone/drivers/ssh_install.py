@@ -17,6 +17,7 @@ BASES = ("/run", "/tmp", "/var/tmp")
 """Where our directory may be: the first that we can write to and run programs from."""
 NAME = "touchstone."
 UNDO = "undo"
+MOUNTS = "/proc/self/mounts"
 UNDO_TIMEOUT = 90.0
 
 # The directory is ours alone, so nobody can put anything into what root runs from it. The shell does all but
@@ -24,10 +25,12 @@ UNDO_TIMEOUT = 90.0
 _MAKE = r"""
 for base in @BASES@; do
     where=$(cd "$base" 2>/dev/null && pwd -P) || continue
-    options=
+    # Where the longest path leads; of two mounts at one place, the last one counts.
+    options= longest=0
     while read -r _ at _ said _; do
-        case $where/ in "${at%/}"/*) options=$said ;; esac
-    done </proc/self/mounts
+        at=${at%/}
+        case $where/ in "$at"/*) [ ${#at} -lt $longest ] || { longest=${#at} options=$said; } ;; esac
+    done <@MOUNTS@
     case ,$options, in *,noexec,*) continue ;; esac
     mkdir -m 700 "$base/@NAME@" 2>/dev/null || continue
     # A full disk has room for a directory, but not for what is in it.
@@ -120,6 +123,7 @@ class Installation:
             "NAME": NAME + secrets.token_hex(4),
             "UNDO": UNDO,
             "PART": PART,
+            "MOUNTS": MOUNTS,
         }
         made = root.run_as_user(_fill(_MAKE, values), timeout=15.0)
         if made.status:
@@ -169,8 +173,9 @@ class Installation:
     def undo(self) -> None:
         """Take everything back but the directory. InfrastructureError for what does not go."""
         undo = shlex.quote(f"{self.directory}/{UNDO}")
-        # Where none is yet, nothing was done.
-        self._root.do(f"[ ! -e {undo} ] || sh {undo}", "taking back what we did", timeout=UNDO_TIMEOUT)
+        # Before the first insertion there may be none yet.
+        unless = "" if self.inserted else f"[ ! -e {undo} ] || "
+        self._root.do(f"{unless}sh {undo}", "taking back what we did", timeout=UNDO_TIMEOUT)
         self.inserted.clear()
 
     def remove(self) -> None:

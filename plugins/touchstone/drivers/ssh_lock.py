@@ -58,14 +58,16 @@ fi
         alive=
         sleep @SILENCE@ & nap=$!
         while kill -0 $nap; do wait $nap; done
-        kill -0 $$ || exit
+        # Of a holder that is gone, the number may be another's now.
+        read -r _ _ _ parent _ </proc/self/stat
+        [ "$parent" = $$ ] || exit
     done
     kill $$
 ) &
 guard=$!
 echo "$token $$ $who, since $since UTC" >"$lock"
 echo held
-while read -r beat; do kill -USR1 $guard; done 2>/dev/null
+while read -r beat; do kill -USR1 $guard || break; done 2>/dev/null
 : >"$lock"
 kill $guard
 """
