@@ -103,6 +103,8 @@ class Terminal:
         """Close it, after the end of Bochs. Safe to repeat."""
         if self._reader.is_alive():
             self._reader.join(5)
+            if self._reader.is_alive():  # somebody else has the other end
+                return
         for fd in (self._master,) if self._reader.ident else (self._master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -131,11 +133,12 @@ class Terminal:
         try:
             while True:
                 ready = [fd for fd, _ in poll.poll()]
-                if screen in ready and not _read_some(screen):
+                if screen in ready and _read_some(screen) == b"":
                     poll.unregister(screen)
                 if self._master not in ready:
                     continue
-                data = _read_some(self._master)
+                if (data := _read_some(self._master)) is None:
+                    continue
                 with self._changed:
                     self._text += data
                     del self._text[:-1_000_000]
@@ -155,9 +158,11 @@ class Terminal:
                 os.close(screen)
 
 
-def _read_some(fd: int) -> bytes:
-    """What there is; nothing once nobody has the other end any more (EIO)."""
+def _read_some(fd: int) -> bytes | None:
+    """What there is; no bytes once nobody has the other end any more (EIO), None for now."""
     try:
         return os.read(fd, 65536)
+    except BlockingIOError:
+        return None
     except OSError:
         return b""

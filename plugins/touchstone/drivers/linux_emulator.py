@@ -169,8 +169,8 @@ class LinuxMachine:
                 self._examine_remains(evidence)
             else:
                 reason = f"{died or 'the target is not known to have died'}; {self._state()}"
-                evidence.registers.update(self._registers())
-                for cpu, text in evidence.registers.items():
+                for cpu, text in self._registers():
+                    evidence.registers[cpu] = text
                     read = partial(self.read_memory, cpu=cpu)
                     evidence.frames[cpu] = backtrace(parse_registers(text), read, Symbols(None))
         return Autopsy(
