@@ -19,7 +19,7 @@ from touchstone.drivers.emulator import Evidence
 from touchstone.drivers.linux_emulator import LinuxMachine
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.process import EmulatorProcess, private_directory
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 
 BEGIN = """
@@ -63,6 +63,12 @@ class ScriptMachine(LinuxMachine):
             self._signal = self._accept(listener, self.connecting_since or time.monotonic())
         self._wait_ready(self.booting_since or time.monotonic())
         self._port = 22
+
+    def inject_nmi(self) -> None:
+        raise AgentRefused("unsupported", "a script has no NMI")
+
+    def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
+        raise OSError("a script has no memory")
 
     def _description(self) -> str:
         return "Script"
@@ -129,6 +135,7 @@ def test_an_autopsy_that_breaks_off_keeps_what_it_has(tmp_path: Path) -> None:
         machine.stop()
     assert autopsy.reason == "the target is not known to have died; Script runs"
     assert list(autopsy.registers) == [0]
+    assert list(autopsy.backtraces) == [0]
     assert autopsy.notes == ("the autopsy broke off: OSError: no more CPUs",)
 
 

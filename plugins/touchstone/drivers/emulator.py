@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ class Evidence:
             self.notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
 
 
-class EmulatorDriver(AgentDriver):
+class EmulatorDriver(AgentDriver, ABC):
     """A driver whose target is a child process. Subclasses start it and look into it."""
 
     emulator = ""
@@ -134,17 +135,17 @@ class EmulatorDriver(AgentDriver):
 
     # What a subclass says of its emulator.
 
+    @abstractmethod
     def _boot(self) -> TargetInfo:
         """Start the process and reach the agent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _image_file(self) -> Path:
         """What the emulator boots."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _description(self) -> str:
         """The machine in a few words, for the progress."""
-        raise NotImplementedError
 
     def _collect(self) -> None:
         """Append to the log what the machine said elsewhere than to its agent's channel."""
@@ -160,13 +161,13 @@ class EmulatorDriver(AgentDriver):
         """End of the emulator's own log."""
         return self._process.stderr() if self._process else ""
 
+    @abstractmethod
     def _registers(self, evidence: Evidence) -> Mapping[int, str]:
         """Stop the machine and read the registers of every CPU."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reader(self, cpu: int) -> Callable[[int, int], bytes] | None:
         """How memory is read as a CPU sees it, or None if it is gone."""
-        raise NotImplementedError
 
     # What is the same for all of them.
 

@@ -9,6 +9,7 @@ import select
 import shutil
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +46,7 @@ class SshAddress:
     """Fingerprint that its host key must have: ``SHA256:...``."""
 
 
-class LinuxMachine:
+class LinuxMachine(ABC):
     """One machine. Every method may raise InfrastructureError; TargetDied if it dies while waited for.
 
     Subclasses start its emulator and look into it.
@@ -131,9 +132,9 @@ class LinuxMachine:
             self._directory.remove()
             self._directory = None
 
+    @abstractmethod
     def inject_nmi(self) -> None:
         """Pull the NMI line. AgentRefused by an emulator that cannot."""
-        raise NotImplementedError
 
     @property
     def process_fd(self) -> int:
@@ -182,37 +183,37 @@ class LinuxMachine:
             notes=tuple(evidence.notes),
         )
 
+    @abstractmethod
     def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
         """Guest memory as a CPU sees it."""
-        raise NotImplementedError
 
     # What a subclass says of its emulator.
 
-    def _check_host(self) -> None:
+    def _check_host(self) -> None:  # noqa: B027 (QEMU needs nothing else)
         """InfrastructureError for what else the emulator needs and does not find."""
 
+    @abstractmethod
     def _launch(self, progress: Progress) -> None:
         """Start the process and wait until sshd listens at ``_port``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _description(self) -> str:
         """The emulator and its CPU in a few words, for the progress."""
-        raise NotImplementedError
 
-    def _release(self) -> None:
+    def _release(self) -> None:  # noqa: B027 (Bochs is reached by its process alone)
         """Let go of what the process was reached by, after its end."""
 
+    @abstractmethod
     def _state(self) -> str:
         """What a living emulator says of the machine's state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _registers(self) -> Iterable[tuple[int, str]]:
         """Stop the machine and read the registers, CPU by CPU."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _examine_remains(self, evidence: Evidence) -> None:
         """What can still be told of a machine whose emulator has ended."""
-        raise NotImplementedError
 
     def _emulator_log(self) -> str:
         """End of the emulator's own log."""
