@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from touchstone.drivers.linux_cpio import RootFileSystem
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -129,6 +130,23 @@ def get_kernel(release: str) -> Kernel:
     return kernel
 
 
+def oldest_kernel() -> Kernel:
+    """Of the stock ones. Skips the test where there is none."""
+    return get_kernel(_stock_releases()[0])
+
+
+def newest_kernel() -> Kernel:
+    """Of the stock ones. Skips the test where there is none."""
+    return get_kernel(_stock_releases()[-1])
+
+
+def _stock_releases() -> list[str]:
+    found = kernels()
+    if not found:
+        pytest.skip(NO_HEADERS)
+    return found
+
+
 def build_module(kernel: Kernel) -> tuple[Path, str]:
     """veneer.ko for a kernel, and everything that the build said."""
     said = _make(HOST, kernel, BUILD)
@@ -164,24 +182,6 @@ def _build_program(program: Path, *sources: Path) -> Path:
     return program
 
 
-def _entry(number: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
-    """One file of a cpio archive in the "newc" format, which the kernel unpacks (its buffer-format.rst)."""
-    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
-    header = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
-    return header + b"\0" * (-len(header) % 4) + data + b"\0" * (-len(data) % 4)
-
-
-def initramfs(files: Mapping[str, Path]) -> bytes:
-    """The only file system of the machine, uncompressed: what is to be where."""
-    directories = ("dev", "proc", "sys", "modules", "modules/kvm")
-    parts = [_entry(index, name, stat.S_IFDIR | 0o755) for index, name in enumerate(directories, 1)]
-    parts.append(_entry(100, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)))
-    for index, (name, path) in enumerate(files.items(), 200):
-        parts.append(_entry(index, name, stat.S_IFREG | 0o755, path.read_bytes()))
-    parts.append(_entry(0, "TRAILER!!!", 0))
-    return b"".join(parts)
-
-
 def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: bool = False) -> Path:
     """Build what is tested and what tests it: a file in ``directory`` that the kernel unpacks.
 
@@ -197,8 +197,15 @@ def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: boo
         files["modules/touchstone_agent.ko"] = _strip(module, "--strip-debug", directory)
         files["touchstone-agent"] = program
         files["abi-check"] = _build_program(directory / "abi-check", ABI_CHECK)
+    root = RootFileSystem()
+    for name in ("dev", "proc", "sys", "modules/kvm"):
+        root.directory(name)
+    root.character_device("dev/console", 5, 1)
+    for name, path in files.items():
+        root.file(name, path.read_bytes(), 0o755)
     initrd = directory / "initrd"
-    initrd.write_bytes(initramfs(files))
+    with initrd.open("wb") as target:
+        root.write(target)
     return initrd
 
 

@@ -64,10 +64,7 @@ def test_a_kernel_that_looks_for_bugs_finds_none(release: str, tmp_path: Path) -
 
 def test_five_level_paging(tmp_path: Path) -> None:
     """The direct map is where four levels do not reach, and nested tables have five levels as well."""
-    found = linux_machine.kernels()
-    if not found:
-        pytest.skip(linux_machine.NO_HEADERS)
-    kernel = linux_machine.get_kernel(found[-1])
+    kernel = linux_machine.newest_kernel()
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt,+la57", 2, "cycles=10")
     assert "# 2 CPUs, 5 levels of page tables" in output, output
     linux_machine.expect_all(output)
@@ -75,18 +72,12 @@ def test_five_level_paging(tmp_path: Path) -> None:
 
 def test_emulator_keeps_up_when_linux_patches_itself(tmp_path: Path) -> None:
     """Without Veneer: what would fail here would be blamed on it elsewhere. See ``accelerator``."""
-    found = linux_machine.kernels()
-    if not found:
-        pytest.skip(linux_machine.NO_HEADERS)
-    kernel = linux_machine.get_kernel(found[-1])
+    kernel = linux_machine.newest_kernel()
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, "poke=40 oops=panic")
     assert re.search(r"^ok poke\r?$", output, re.MULTILINE), output
 
 
 def test_last_words_get_out(tmp_path: Path) -> None:
     """In host mode no kernel is mapped: the report finds the serial port by itself; the machine restarts."""
-    found = linux_machine.kernels()
-    if not found:
-        pytest.skip(linux_machine.NO_HEADERS)
-    kernel = linux_machine.get_kernel(found[0])
+    kernel = linux_machine.oldest_kernel()
     linux_machine.expect_last_words(run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 2, "die=1 reboot=t"))

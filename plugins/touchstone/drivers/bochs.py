@@ -11,7 +11,7 @@ from pathlib import Path
 
 from touchstone.drivers.base import DeathNotice, ImageProvider
 from touchstone.drivers.bochs_config import INSTALL, check_firmware, read_settings
-from touchstone.drivers.bochs_ports import is_ours
+from touchstone.drivers.bochs_ports import accept_ours
 from touchstone.drivers.bochs_process import BochsProcess
 from touchstone.drivers.emulator import EmulatorDriver, Evidence
 from touchstone.drivers.process import private_directory
@@ -56,10 +56,7 @@ class BochsDriver(EmulatorDriver):
             death.arm()
             began = time.monotonic()
             process = self._process = BochsProcess(self._bochs, directory.path, device)
-            connection = self._accept(listener, process, began)
-            while not is_ours(connection):
-                connection.close()
-                connection = self._accept(listener, process, began)
+            connection = accept_ours(lambda: self._accept(listener, process, began))
         process.keep_readable()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         info = self._reach(connection, quick_ack=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
+
+
+def accept_ours(accept: Callable[[], socket.socket]) -> socket.socket:
+    """The first of the connections that ``accept`` waits for that is ours; others are hung up on."""
+    while not is_ours(connection := accept()):
+        connection.close()
+    return connection
 
 
 def is_ours(connection: socket.socket) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from touchstone.drivers.base import Progress
 from touchstone.drivers.bochs_config import INSTALL, check_firmware, read_linux_settings
-from touchstone.drivers.bochs_ports import free_port, is_ours
+from touchstone.drivers.bochs_ports import accept_ours, free_port
 from touchstone.drivers.bochs_process import BochsProcess
 from touchstone.drivers.emulator import Evidence
 from touchstone.drivers.linux_bochs_disk import write_disk
@@ -104,11 +104,7 @@ class BochsLinuxMachine(LinuxMachine):
             self._console.follow(directory.path / "console")
             began = time.monotonic()
             process = self._process = BochsProcess(self._bochs, directory.path, devices)
-            connection = self._accept(listener, began)
-            while not is_ours(connection):
-                connection.close()
-                connection = self._accept(listener, began)
-        self._signal = connection
+            self._signal = accept_ours(lambda: self._accept(listener, began))
         process.keep_readable()
         self._wait_ready(began)
         self._port = port

@@ -89,10 +89,6 @@ class QemuLinuxMachine(LinuxMachine):
         self._wait_ready(began)
         self.let_reboot(False)  # not before: SeaBIOS resets the machine once more
 
-    def power_off(self) -> None:
-        """Pull its plug. ``start`` switches it on again."""
-        self.stop()
-
     def stop(self) -> None:
         """See LinuxMachine."""
         if self._death is not None:

@@ -16,7 +16,7 @@ from touchstone.drivers.ssh_console import Console, KernelLog, read_pstore
 from touchstone.drivers.ssh_deploy import Deployable, Workshop, build_here, headers_here
 from touchstone.drivers.ssh_diagnosis import Ended, diagnose, knock
 from touchstone.drivers.ssh_install import BASES, UNDO, Installation, sweep
-from touchstone.drivers.ssh_link import Link, LinkLost
+from touchstone.drivers.ssh_link import Link
 from touchstone.drivers.ssh_lock import LOCK, PATIENCE, BoxLock
 from touchstone.drivers.ssh_reboot import ask_to_reboot, await_boot
 from touchstone.drivers.ssh_root import BoxFacts, Root
@@ -439,6 +439,3 @@ class SshDriver(AgentDriver):
 
 def _no_image(progress: Progress) -> NoReturn:
     raise InfrastructureError("a box boots its own Linux, no image of ours")
-
-
-__all__ = ["LinkLost", "Places", "SshDriver"]
