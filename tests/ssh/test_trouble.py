@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,16 @@ def test_two_runs_at_once(lab: Lab) -> None:
     first.stop()
     run.join(20)
     assert third.run(probe())[0].vector is None
+
+
+def test_what_cannot_be_taken_back_is_said(lab: Lab) -> None:
+    """Somebody has emptied the directory, and with it the undo, while our module is in the kernel."""
+    driver = lab.driver()
+    driver.start(lab.progress)
+    assert driver._installation is not None
+    shutil.rmtree(lab.box.run / Path(driver._installation.directory).name)
+    driver.stop()
+    assert "box keeps what this run put there until the next run" in driver.serial_since(0)
 
 
 def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:
