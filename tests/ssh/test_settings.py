@@ -98,12 +98,15 @@ def test_somebody_elses_qemu_is_reset_through_its_monitor(tmp_path: Path) -> Non
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU")
     path = tmp_path / "qmp"
-    listen = f"unix:{path},server=on,wait=off"
     machine = ["qemu-system-x86_64", "-display", "none", "-nodefaults", "-S", "-m", "16"]
-    with subprocess.Popen([*machine, "-qmp", listen]) as qemu:
+    with socket.socket(socket.AF_UNIX) as listener:  # ours, for one of QEMU's has a name before it listens
+        listener.bind(str(path))
+        listener.listen()
+        monitor = f"socket,id=qmp,fd={listener.fileno()},server=on,wait=off"
+        machine += ["-chardev", monitor, "-mon", "chardev=qmp,mode=control"]
+        qemu = subprocess.Popen(machine, pass_fds=[listener.fileno()])
+    with qemu:
         try:
-            while not path.exists():
-                assert qemu.poll() is None
             assert ask_monitor(path) == "prelaunch"
             power = QmpPower(path)
             power.reset()
