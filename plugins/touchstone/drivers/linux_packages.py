@@ -109,7 +109,9 @@ class Archive:
             )
         for part in ("lists/partial", "archives/partial", "packages", "apt.conf.d", "preferences.d"):
             (self._directory / part).mkdir(parents=True, exist_ok=True)
-        (self._directory / "status").touch()
+        status = self._directory / "status"
+        if not status.exists():  # apt reads the whole index anew if this is newer than what it made of it
+            status.touch()
         source = self._source
         lines = [f"deb [signed-by={source.keyring}] {source.mirror} {source.suite} main"]
         if source.security:
@@ -134,6 +136,9 @@ class Archive:
             "Dir::State::status": own / "status",
             "Dir::Cache": own,
             "Dir::Cache::archives": own / "archives",
+            # Debian's container images keep little here, and apt decompresses the index for each question.
+            "Dir::Cache::pkgcache": own / "pkgcache.bin",
+            "Acquire::GzipIndexes": "false",
             "Dir::Etc": own,
             "Dir::Etc::sourcelist": own / "sources.list",
             "Dir::Etc::sourceparts": "-",
