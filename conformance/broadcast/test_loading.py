@@ -18,6 +18,14 @@ PROTOCOL = {
 }
 
 
+ATTEMPTS = 20
+"""On a running OS other programs have exits as well, and every one that starts has some dozens of CPUIDs."""
+
+
+def attempts(target):
+    return range(ATTEMPTS if target.info.os != "bare" else 1)
+
+
 def cpuids(target, cpu):
     return target.exits(cpu).get("cpuid", 0)
 
@@ -76,10 +84,13 @@ def test_twice(target, state, virtualized):
 )
 def test_own_counters(target, probe):
     for cpu in range(target.cpus):
-        before = [cpuids(target, other) for other in range(target.cpus)]
-        probe("cpuid\ncpuid\ncpuid\ncpuid\ncpuid", on=cpu)
-        rose = [cpuids(target, other) - count for other, count in enumerate(before)]
         wanted = [5 if other == cpu else 0 for other in range(target.cpus)]
+        for _ in attempts(target):
+            before = [cpuids(target, other) for other in range(target.cpus)]
+            probe("cpuid\ncpuid\ncpuid\ncpuid\ncpuid", on=cpu)
+            rose = [cpuids(target, other) - count for other, count in enumerate(before)]
+            if rose == wanted:
+                break
         assert rose == wanted, f"five CPUIDs on CPU {cpu}: the counters rose by {rose}"
 
 
@@ -99,9 +110,12 @@ def test_own_counters(target, probe):
 )
 def test_trace(target, probe):
     for cpu in range(target.cpus):
-        (result,) = probe("nop\ncpuid\nnop", on=cpu)
-        trace = target.trace(cpu, 4)
-        where = f"rip={result.start + 1:#x}"
+        for _ in attempts(target):
+            (result,) = probe("nop\ncpuid\nnop", on=cpu)
+            trace = target.trace(cpu, 4)
+            where = f"rip={result.start + 1:#x}"
+            if any(where in line for line in trace):
+                break
         assert any(where in line for line in trace), f"CPU {cpu}: no exit at {where} among {trace}"
 
 

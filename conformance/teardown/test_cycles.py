@@ -74,12 +74,16 @@ def test_memory(target):
     proves=["as-often-as-asked"],
 )
 def test_counters(target, probe):
-    loop = "mov r12d, 200\n1: xor eax, eax\ncpuid\ndec r12d\njnz 1b"
+    # So many that what programs of a running OS add, some dozens each, does not come near to as many again.
+    made = 200 if target.info.os == "bare" else 4000
+    loop = f"mov r12d, {made}\n1: xor eax, eax\ncpuid\ndec r12d\njnz 1b"
     target.load()
     for _ in range(2):
         probe(loop, on="every-cpu")
         counts = [target.exits(cpu).get("cpuid", 0) for cpu in range(target.cpus)]
-        assert all(200 <= count < 400 for count in counts), f"after 200 CPUIDs since loading: {counts}"
+        assert all(made <= count < 2 * made for count in counts), (
+            f"after {made} CPUIDs since loading: {counts}"
+        )
         target.unload()
         target.load()
 

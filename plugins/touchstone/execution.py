@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN_CPUS = 4
 """CPUs whose last exits are fetched as evidence."""
-RECOUNTS = 3
+RECOUNTS = 20
 """How often exits are counted again on a running OS."""
 
 
