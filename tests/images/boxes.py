@@ -18,7 +18,8 @@ from touchstone.machine.agent import AgentClient
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
 
-PATIENCE = 60.0
+PATIENCE = 300.0
+"""Seconds for what takes one or two on an idle machine."""
 IMAGE = os.environ.get("TOUCHSTONE_TEST_IMAGE", "debian-12")
 
 
