@@ -131,11 +131,13 @@ class _MachineConsole:
         self._mark = machine.console_mark()
 
     def collect(self) -> bytes:
-        mark = self._machine.console_mark()
-        if mark == self._mark:
-            return b""
-        text, self._mark = self._machine.console_since(self._mark), mark
-        return text.encode()
+        while (mark := self._machine.console_mark()) != self._mark:
+            text = self._machine.console_since(self._mark)
+            # What has come since the mark was taken is in the text, and must not come again.
+            if self._machine.console_mark() == mark:
+                self._mark = mark
+                return text.encode()
+        return b""
 
     def close(self) -> None:
         """The machine's own."""
