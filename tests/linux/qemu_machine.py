@@ -12,16 +12,16 @@ from pathlib import Path
 import linux_machine
 import pytest
 
-from touchstone.drivers.linux_qemu import accelerator
+from touchstone.drivers.linux_qemu import PATIENT_KERNEL, accelerator
 from touchstone.drivers.process import EmulatorProcess, private_directory
 from touchstone.drivers.qemu_config import installed_version
 from touchstone.machine.channel import SocketChannel
 
 QEMU = "qemu-system-x86_64"
-TIMEOUT = 240.0
+TIMEOUT = 1200.0
 """Seconds; on an idle machine with two cores it takes about 30."""
-DEBUG_TIMEOUT = 1800.0
-CONNECT_TIMEOUT = 30.0
+DEBUG_TIMEOUT = 3600.0
+CONNECT_TIMEOUT = 120.0
 BUGS = re.compile(
     r"^.*(?:WARNING:|BUG:|INFO:|KASAN|Oops|unchecked MSR|general protection|Call Trace|ODEBUG|corruption).*$",
     re.MULTILINE,
@@ -59,7 +59,7 @@ class QemuMachine:
 def _words(kernel: linux_machine.Kernel, cpu: str, cpus: int, append: str) -> list[str]:
     # Warnings too, where they are looked for.
     loglevel = "loglevel=5" if kernel.looks_for_bugs else "quiet"
-    line = f"console=ttyS0 tsc=reliable {loglevel} panic=-1 suspend.pm_test_delay=0 {append}"
+    line = f"console=ttyS0 tsc=reliable {loglevel} panic=-1 suspend.pm_test_delay=0 {PATIENT_KERNEL} {append}"
     return ["-cpu", cpu, "-smp", str(cpus), "-append", line]
 
 

@@ -29,7 +29,9 @@ from touchstone.drivers.qmp import Monitor
 from touchstone.machine.driver import Autopsy, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 
-RESET_TIMEOUT = 10.0
+RESET_TIMEOUT = 60.0
+PATIENT_KERNEL = "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=240"
+"""Its time is the host's: what the host keeps waiting for 20 s is no soft lockup, and no stall of RCU."""
 PATCHES_IN_PARALLEL = (8, 1)
 """The first QEMU whose CPUs may have a thread each while a Linux that runs on them patches its own text."""
 
@@ -182,7 +184,7 @@ class QemuLinuxMachine(LinuxMachine):
             *("-smp", str(self.settings.cpus), "-m", str(self.settings.memory_mib)),
             *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
             *("-kernel", str(elf_kernel(self.image.kernel)), "-initrd", str(self.image.initrd)),
-            *("-append", f"{COMMAND_LINE} snapshot=1"),
+            *("-append", f"{COMMAND_LINE} {PATIENT_KERNEL} snapshot=1"),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "pvpanic-pci"),
             *self._qemu.arguments,
         ]
