@@ -251,7 +251,7 @@ static void test_memory(void)
 	int areas_before, areas_after;
 
 	cycle(5);
-	for (int attempt = 0; attempt < 3; attempt++) {
+	for (int attempt = 0; attempt < 10; attempt++) {
 		free_before = count_free_pages();
 		areas_before = count_areas();
 		cycle(quiet_cycles);

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from touchstone.drivers.linux_cpio import RootFileSystem
 
@@ -110,24 +111,30 @@ def get_kernel(release: str) -> Kernel:
     kernel = Kernel(release, Path(f"/usr/src/linux-headers-{release}"), CACHE / release)
     if kernel.image.is_file():
         return kernel
-    CACHE.mkdir(parents=True, exist_ok=True)
     for needed in ("apt-get", "dpkg-deb", "modinfo"):
         if not shutil.which(needed):
             pytest.skip(f"no {needed} here, to get Debian's kernel with")
-    package = f"linux-image-{release}"
+    with _lock():
+        if not kernel.image.is_file():
+            _unpack_kernel(kernel)
+    return kernel
+
+
+def _unpack_kernel(kernel: Kernel) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    package = f"linux-image-{kernel.release}"
     command = ["apt-get", "-qq", "download", package]
     fetched = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, check=False)
     archives = sorted(CACHE.glob(f"{package}_*.deb"))
     if fetched.returncode or not archives:
         pytest.skip(f"apt-get download {package}: {fetched.stderr.strip()}")
-    unpacked = CACHE / f"{release}.new"
+    unpacked = CACHE / f"{kernel.release}.new"
     shutil.rmtree(unpacked, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-x", str(archives[-1]), str(unpacked)], check=True)
     for module in unpacked.rglob("*.ko.xz"):
         subprocess.run(["xz", "-d", str(module)], check=True)
     unpacked.rename(kernel.root)
     archives[-1].unlink()
-    return kernel
 
 
 def oldest_kernel() -> Kernel:
@@ -147,10 +154,10 @@ def _stock_releases() -> list[str]:
     return found
 
 
-def build_module(kernel: Kernel) -> tuple[Path, str]:
+def build_module(kernel: Kernel, into: Path = BUILD) -> tuple[Path, str]:
     """veneer.ko for a kernel, and everything that the build said."""
-    said = _make(HOST, kernel, BUILD)
-    return BUILD / f"linux-{kernel.release}" / "veneer.ko", said
+    said = _make(HOST, kernel, into)
+    return into / f"linux-{kernel.release}" / "veneer.ko", said
 
 
 def build_agent(kernel: Kernel) -> tuple[Path, Path]:
@@ -163,9 +170,18 @@ def build_agent(kernel: Kernel) -> tuple[Path, Path]:
 
 def _make(source: Path, kernel: Kernel, into: Path) -> str:
     command = ["make", "--no-print-directory", "-C", str(source), f"KDIR={kernel.headers}", f"BUILD={into}"]
-    built = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    with _lock():
+        built = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
     assert built.returncode == 0, built.stdout
     return built.stdout
+
+
+def _lock() -> FileLock:
+    """Of what all tests and all runs of a checkout share: held by whoever makes some of it."""
+    BUILD.mkdir(exist_ok=True)
+    return FileLock(BUILD / ".linux-tests.lock")
 
 
 def build_init(directory: Path) -> Path:

@@ -7,8 +7,8 @@
 #include "machine.h"
 #include "work.h"
 
-/* Seconds that a process may take for its first round, and for its last. */
-#define PATIENCE 60
+/* Seconds that a process may take for its first round, and for its last, on a host that is busy. */
+#define PATIENCE 300
 
 void start_load(void)
 {

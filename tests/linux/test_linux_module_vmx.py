@@ -8,7 +8,7 @@ from pathlib import Path
 import bochs_machine
 import linux_machine
 
-TIMEOUT = 600.0
+TIMEOUT = 2400.0
 """Seconds; on an idle machine it takes less than two minutes."""
 
 
