@@ -45,7 +45,7 @@
 #define TRANSMIT 1
 
 #define PAGE 4096
-#define QUEUE_SIZE_MAX 128 /* its queue then fits into two pages */
+#define QUEUE_SIZE_MAX 1024 /* QEMU 10's; it was 128 in QEMU 7. A legacy driver has no say in it. */
 #define BUFFERS 8
 #define BUFFER_SIZE 1024
 #define WRITABLE 2     /* VIRTQ_DESC_F_WRITE */
@@ -79,7 +79,11 @@ struct queue {
 	struct used *used;
 };
 
-static uint8_t pages[2][2 * PAGE] __attribute__((aligned(PAGE)));
+/* Descriptors and what is available, and what was used from the next page on (2.6.2). */
+#define USED_AT(size) ((18 * (size) + 6 + PAGE - 1) & ~(PAGE - 1))
+#define QUEUE_BYTES (USED_AT(QUEUE_SIZE_MAX) + 8 * QUEUE_SIZE_MAX + 6)
+
+static uint8_t pages[2][(QUEUE_BYTES + PAGE - 1) & ~(PAGE - 1)] __attribute__((aligned(PAGE)));
 static char received[BUFFERS][BUFFER_SIZE], sent[BUFFER_SIZE];
 static struct queue queues[2];
 static uint16_t ports;
@@ -132,7 +136,7 @@ static bool set_up_queue(uint16_t number, uint16_t vector)
 		return false;
 	queue->descriptors = (struct descriptor *)start;
 	queue->available = (struct available *)(start + 16u * queue->size);
-	queue->used = (struct used *)(start + PAGE);
+	queue->used = (struct used *)(start + USED_AT(queue->size));
 	x86_out32(ports + QUEUE_PAGE, (uint32_t)((uint64_t)start / PAGE));
 	x86_out16(ports + QUEUE_VECTOR, vector);
 	return x86_in16(ports + QUEUE_VECTOR) == vector;
