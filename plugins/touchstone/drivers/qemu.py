@@ -23,7 +23,7 @@ from touchstone.drivers.qemu_config import (
     read_settings,
     too_old,
 )
-from touchstone.drivers.qmp import Monitor, MonitorRefused
+from touchstone.drivers.qmp import TIMEOUT, Monitor, MonitorRefused
 from touchstone.machine.driver import InfrastructureError, TargetError, TargetInfo
 from touchstone.machine.settings import TargetSettings
 
@@ -185,7 +185,7 @@ class QemuDriver(EmulatorDriver):
     def _living_monitor(self) -> Monitor:
         if self._monitor is None or not self._alive():
             raise InfrastructureError(f"QEMU of {self.name} is not running")
-        self._monitor.established(5.0)
+        self._monitor.established(TIMEOUT)
         return self._monitor
 
     def _state(self) -> str:

@@ -18,6 +18,8 @@ from qemu.qmp.qmp_client import ExecInterruptedError, ExecuteError
 from touchstone.machine.driver import InfrastructureError
 
 T = TypeVar("T")
+TIMEOUT = 30.0
+"""Seconds for a command: a machine whose CPUs are busy elsewhere is not one that does not answer."""
 
 # Whatever it logs as an error, it raises too; we say it once.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -101,7 +103,7 @@ class Monitor:
         self._on_event = on_event
         self._negotiated: concurrent.futures.Future[None] | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._client = self._thread.call(self._listen(path, name), 5)
+        self._client = self._thread.call(self._listen(path, name), TIMEOUT)
 
     async def _listen(self, path: Path, name: str) -> QMPClient:
         client = QMPClient(name)
@@ -130,10 +132,10 @@ class Monitor:
         assert self._negotiated is not None
         try:
             self._negotiated.result(timeout)
+        except TimeoutError:  # first: it is an OSError as well
+            raise InfrastructureError(f"QEMU did not open its monitor in {timeout:g} s") from None
         except (QMPError, EOFError, OSError) as error:
             raise MonitorGone(f"QEMU did not open its monitor: {error}") from error
-        except concurrent.futures.TimeoutError:
-            raise InfrastructureError(f"QEMU did not open its monitor in {timeout:g} s") from None
 
     def version(self) -> tuple[int, int]:
         """QEMU's version, major and minor."""
@@ -143,17 +145,17 @@ class Monitor:
         numbers: dict[str, int] = greeting.QMP.version["qemu"]  # type: ignore[assignment]
         return (numbers["major"], numbers["minor"])
 
-    def execute(self, command: str, timeout: float = 10.0, **arguments: Any) -> Any:
+    def execute(self, command: str, timeout: float = TIMEOUT, **arguments: Any) -> Any:
         """Run a command; ``_`` in an argument's name becomes ``-``. MonitorRefused, MonitorGone."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
         try:
             return self._thread.call(self._client.execute(command, named or None), timeout)
         except ExecuteError as error:
             raise MonitorRefused(f"{command}: {error}") from None
+        except TimeoutError:  # before OSError, which it is as well
+            raise InfrastructureError(f"{command}: no answer of QEMU's monitor in {timeout:g} s") from None
         except (ExecInterruptedError, QMPError, EOFError, OSError, RuntimeError) as error:
             raise MonitorGone(f"{command}: QEMU's monitor is gone ({error!r})") from error
-        except (TimeoutError, concurrent.futures.TimeoutError):
-            raise InfrastructureError(f"{command}: no answer of QEMU's monitor in {timeout:g} s") from None
 
     def submit(self, command: str, then: Callable[[Any], None]) -> None:
         """Run a command from the loop's thread; ``then`` gets its value there. Failures are dropped."""
@@ -164,7 +166,7 @@ class Monitor:
 
         self._thread.submit(run())
 
-    def human(self, line: str, timeout: float = 10.0, cpu: int | None = None) -> str:
+    def human(self, line: str, timeout: float = TIMEOUT, cpu: int | None = None) -> str:
         """Run a line of the human monitor; ``cpu`` is the one that it is about."""
         selected = {} if cpu is None else {"cpu_index": cpu}
         text = self.execute("human-monitor-command", timeout, command_line=line, **selected)
@@ -181,5 +183,5 @@ class Monitor:
                 if self._client.runstate is not Runstate.IDLE:
                     await self._client.disconnect()
 
-        with contextlib.suppress(TimeoutError, concurrent.futures.TimeoutError, RuntimeError):
-            self._thread.call(disconnect(), 10)
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            self._thread.call(disconnect(), TIMEOUT)
