@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from machines import silent
 
+from touchstone.drivers import linux_emulator
 from touchstone.drivers.base import Progress
 from touchstone.drivers.emulator import Evidence
-from touchstone.drivers.linux_emulator import LinuxMachine
+from touchstone.drivers.linux_emulator import BOOT_TIMEOUT, LinuxMachine
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.process import EmulatorProcess, private_directory
 from touchstone.machine.driver import AgentRefused, InfrastructureError
@@ -33,6 +34,7 @@ READY = BEGIN + 'port.sendall(b"!rea"); port.sendall(b"dy\\n"); time.sleep(600)'
 SILENT = BEGIN + "time.sleep(600)"
 DIES = BEGIN + 'port.sendall(b"!rea"); sys.exit(3)'
 HANGS_UP = BEGIN + "port.close(); time.sleep(600)"
+LINGERS = BEGIN + 'import os; os.mkfifo("go"); port.close(); open("go").read(); sys.exit(3)'
 DEAF = "import time; time.sleep(600)"
 LONG_AGO = -1e6
 
@@ -93,7 +95,7 @@ def test_from_start_to_stop(tmp_path: Path) -> None:
     try:
         assert said == ["starting linux-script: Script, 2 CPUs, 64 MiB"]
         assert machine.address().port == 22
-        assert 0 < machine.boot_seconds < 30
+        assert 0 < machine.boot_seconds < BOOT_TIMEOUT
         assert machine.death() == ""
         assert "Linux was here" in machine.console_since(0)
         first = machine.pid
@@ -113,7 +115,7 @@ def test_a_death_is_noticed_and_looked_into(tmp_path: Path) -> None:
     try:
         assert machine.pid is not None
         os.kill(machine.pid, signal.SIGKILL)
-        assert select.select([machine.death_fd], [], [], 30)[0]
+        assert select.select([machine.death_fd], [], [], 60)[0]
         autopsy = machine.autopsy()
     finally:
         machine.stop()
@@ -159,7 +161,23 @@ def test_an_emulator_that_does_not_start(tmp_path: Path) -> None:
         ScriptMachine("import sys; sys.exit(4)", tmp_path).start(silent)
 
 
-def test_an_emulator_that_hangs_up(tmp_path: Path) -> None:
+def test_an_emulator_that_takes_its_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it ended with is known only after the end of its connection."""
+    wait = EmulatorProcess.wait
+
+    def let_go_and_wait(process: EmulatorProcess, timeout: float) -> bool:
+        assert machine._directory is not None
+        (machine._directory.path / "go").write_text("")
+        return wait(process, timeout)
+
+    machine = ScriptMachine(LINGERS, tmp_path)
+    monkeypatch.setattr(EmulatorProcess, "wait", let_go_and_wait)
+    with pytest.raises(InfrastructureError, match="did not start: Script ended with status 3"):
+        machine.start(silent)
+
+
+def test_an_emulator_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linux_emulator, "LAST_BREATH", 0.0)
     with pytest.raises(InfrastructureError, match="did not start: Script closed its serial port"):
         ScriptMachine(HANGS_UP, tmp_path).start(silent)
 

@@ -23,6 +23,9 @@ from touchstone.machine.polling import poll_for
 from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.machine.symbols import Symbols
 
+LAST_BREATH = 10.0
+"""Seconds that a process may take to end once its connection to us has: on a busy machine, not a moment."""
+
 
 @dataclass
 class Evidence:
@@ -242,9 +245,9 @@ class EmulatorDriver(AgentDriver, ABC):
         raise TargetDied(f"{self.emulator} {self._process.describe_end()}")
 
     def _explain(self, died: TargetDied) -> TargetDied:
-        # The end of the connection comes first when a process dies; its status follows within a moment.
+        # The end of the connection comes first when a process dies; its status follows.
         ended_first = "connection" in str(died)
-        if self._process is not None and self._process.wait(1.0 if ended_first else 0.0):
+        if self._process is not None and self._process.wait(LAST_BREATH if ended_first else 0.0):
             return TargetDied(f"{self.emulator} {self._process.describe_end()}")
         if self._death is not None and self._death.reason:
             return TargetDied(self._death.reason)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from touchstone.drivers.backtrace import backtrace, parse_registers
 from touchstone.drivers.base import Progress
-from touchstone.drivers.emulator import Evidence
+from touchstone.drivers.emulator import LAST_BREATH, Evidence
 from touchstone.drivers.linux_console import Console
 from touchstone.drivers.linux_image import LinuxImage
 from touchstone.drivers.process import EmulatorProcess, PrivateDirectory, check_memory
@@ -247,7 +247,7 @@ class LinuxMachine(ABC):
                     f"end of its console:\n{self._console.tail(2000)}"
                 )
             if not (data := self._signal.recv(4096)):
-                self._process.wait(1.0)  # its status follows within a moment
+                self._process.wait(LAST_BREATH)  # its status follows
                 raise TargetDied(self.death() or f"{self.emulator} closed its serial port")
             said += data
         self.boot_seconds = time.monotonic() - began
