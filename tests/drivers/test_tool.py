@@ -24,7 +24,7 @@ def test_ctrl_c_before_we_know_its_process_ends_it_too(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_tool([sys.executable, "-c", "import time; time.sleep(600)"])
-    assert ends_within(int(Path(tmp_path / "pid").read_text()), 5)
+    assert ends_within(int(Path(tmp_path / "pid").read_text()), 60)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from touchstone.machine.polling import SLICE
+
 SHOWN_LINES = 60
 _OUTER_MAKE = ("MAKEFLAGS", "MAKELEVEL")
 
@@ -34,14 +36,21 @@ def run_tool(command: Sequence[str], directory: Path | None = None) -> tuple[int
                     key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL")
                 },
             )
-        output, _ = process.communicate()
-        return process.returncode, output
+        return _read_all(process)
     except BaseException:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.communicate()
         raise
+
+
+def _read_all(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    """Its status and its output, once it has ended. In slices, as in ``polling``: Ctrl-C always ends it."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=SLICE)
+            return process.returncode, output
 
 
 def tail_of(output: bytes, most: int = SHOWN_LINES) -> str:
