@@ -17,8 +17,8 @@ from touchstone.machine.driver import InfrastructureError
 
 PENDING = b"ptime"
 """A command of Bochs' debugger that changes nothing."""
-DEBUGGER_TIMEOUT = 5.0
-"""Seconds that Bochs' debugger may take for a command."""
+DEBUGGER_TIMEOUT = 30.0
+"""Seconds that Bochs' debugger may take for a command, on a machine that is busy with others."""
 
 
 class Terminal:
@@ -102,7 +102,7 @@ class Terminal:
     def close(self) -> None:
         """Close it, after the end of Bochs. Safe to repeat."""
         if self._reader.is_alive():
-            self._reader.join(5)
+            self._reader.join(DEBUGGER_TIMEOUT)
             if self._reader.is_alive():  # somebody else has the other end
                 return
         for fd in (self._master,) if self._reader.ident else (self._master, self.slave):

@@ -11,8 +11,8 @@ Vendor = Literal["intel", "amd"]
 
 FLAG = {"intel": "vmx", "amd": "svm"}
 MODULE = {"intel": "kvm_intel", "amd": "kvm_amd"}
-FIRST_INSTRUCTION_TIMEOUT = 1.0
-"""Seconds in which a guest under KVM must have reached its first instruction."""
+FIRST_INSTRUCTION_TIMEOUT = 10.0
+"""Seconds in which a guest under KVM must have reached its first instruction. It takes a tenth of one."""
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def too_old(binary: str, version: tuple[int, int]) -> str:
 def installed_version(binary: str) -> tuple[int, int]:
     """Version of a QEMU program; (0, 0) if it does not tell."""
     try:
-        run = subprocess.run([binary, "--version"], capture_output=True, timeout=10, check=False)
+        run = subprocess.run([binary, "--version"], capture_output=True, timeout=60, check=False)
         major, minor = run.stdout.decode().split("version ", 1)[1].split(".")[:2]
         return (int(major), int(minor))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
