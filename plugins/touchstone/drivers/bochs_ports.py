@@ -16,16 +16,22 @@ def accept_ours(accept: Callable[[], socket.socket]) -> socket.socket:
     return connection
 
 
-def is_ours(connection: socket.socket) -> bool:
+def is_ours(connection: socket.socket, table: Path = Path("/proc/net/tcp")) -> bool:
     """Whether a process of our user is at the other end: anybody on this host can reach a loopback port."""
-    host, port = connection.getpeername()
-    address = f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
+    # Both ends count: a connection that is over may have had the same port, and is nobody's, which is root's.
+    other_end = [_shown(connection.getpeername()), _shown(connection.getsockname())]
     try:
-        rows = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        rows = table.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
         return True
-    owners = [fields[7] for fields in map(str.split, rows) if fields[1] == address]
+    owners = [fields[7] for fields in map(str.split, rows) if fields[1:3] == other_end]
     return not owners or owners[0] == str(os.getuid())
+
+
+def _shown(address: tuple[str, int]) -> str:
+    """An address and its port, as the kernel's table has them."""
+    host, port = address
+    return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
 
 
 def free_port() -> int:
