@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import shutil
@@ -7,15 +8,28 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from machines import CPUID, HANG, NULL_IDT, TRIPLE_FAULT, ends_within, running, silent
+from machines import (
+    AT_ONCE,
+    CPUID,
+    FACTOR,
+    NULL_IDT,
+    PATIENT,
+    TRIPLE_FAULT,
+    ends_within,
+    hang,
+    running,
+    silent,
+    until,
+)
 
 from touchstone.drivers.bochs_log import dumped_registers
 from touchstone.drivers.bochs_ports import is_ours
 from touchstone.drivers.bochs_terminal import Terminal
 from touchstone.drivers.registry import make_driver, validate
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
 from touchstone.machine.probe import Operand, ProbeRequest
 from touchstone.machine.settings import SettingsError, TargetSettings
 
@@ -23,7 +37,7 @@ needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is
 
 
 def bochs(cpus: int = 4, vendor: str = "intel", **options: object) -> TargetSettings:
-    return TargetSettings("bochs-test", "bochs", vendor, cpus=cpus, options=options)
+    return TargetSettings("bochs-test", "bochs", vendor, cpus=cpus, timeout_factor=FACTOR, options=options)
 
 
 @pytest.fixture
@@ -58,13 +72,14 @@ def test_it_starts_as_any_cpu_and_leaves_nothing(image, tmp_path, vendor, model,
 @needs_bochs
 def test_it_listens_nowhere(machine):
     """Neither a display nor the serial port takes connections from anybody while it runs."""
-    inodes = {
-        os.readlink(link).split("[")[1].rstrip("]")
-        for pid in (os.getpid(), machine.pid)
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-        if link.exists() or link.is_symlink()
-        if os.readlink(link).startswith("socket:")
-    }
+    inodes = set()
+    for pid in (os.getpid(), machine.pid):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                kind, _, inode = os.readlink(link).partition(":")
+                if kind == "socket":
+                    inodes.add(inode.strip("[]"))
+    assert inodes
     listening = [
         row
         for table in ("tcp", "tcp6")
@@ -79,8 +94,8 @@ def test_a_killed_bochs_is_noticed_at_once(machine):
     os.kill(machine.pid, signal.SIGKILL)
     began = time.monotonic()
     with pytest.raises(TargetDied, match="Bochs killed by SIGKILL"):
-        machine.run(replace(CPUID, timeout=60.0))
-    assert time.monotonic() - began < 2
+        machine.run(PATIENT)
+    assert time.monotonic() - began < AT_ONCE
     autopsy = machine.autopsy()
     assert autopsy.reason == "Bochs killed by SIGKILL"
     assert "!1 ready" in autopsy.serial
@@ -97,7 +112,8 @@ def test_bochs_does_not_sleep_when_the_guest_halts(machine):
     before = slept()
     for _ in machine.run_many([replace(CPUID, cpus=(0, 1, 2, 3))] * 20):
         pass
-    assert slept() - before < 20, "Bochs waits for its standard input at every HLT"
+    # Every answer of a CPU has its HLT: they would be 80 and more.
+    assert slept() - before < 60, "Bochs waits for its standard input at every HLT"
 
 
 @needs_bochs
@@ -105,7 +121,7 @@ def test_a_triple_fault_leaves_registers_and_the_panic(machine):
     began = time.monotonic()
     with pytest.raises(TargetDied, match="Bochs ended with status 1"):
         machine.run(TRIPLE_FAULT)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < TRIPLE_FAULT.timeout
     slot = machine._client.info.slot
     autopsy = machine.autopsy()
     assert "3rd (13) exception with no resolution" in autopsy.reason
@@ -121,11 +137,9 @@ def test_a_triple_fault_leaves_registers_and_the_panic(machine):
 
 @needs_bochs
 def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine):
-    with pytest.raises(TargetHung):
-        machine.run(replace(HANG, timeout=0.5))
+    where = hang(machine)
     autopsy = machine.autopsy()
-    slot = machine._client.info.slot
-    assert f"rip: {slot >> 32:08x}_{slot & 0xFFFFFFFF:08x}" in autopsy.registers[0]
+    assert f"rip: {where >> 32:08x}_{where & 0xFFFFFFFF:08x}" in autopsy.registers[0]
     assert "CR4=" in autopsy.registers[3]
     assert any("os_ap_main+" in frame and "cpus.c:" in frame for frame in autopsy.backtraces[2])
     assert len(autopsy.backtraces[2]) > 1, "callers come from memory"
@@ -177,8 +191,8 @@ def test_a_screen_that_is_drawn_on_for_long_is_read():
     )
     terminal.started()
     try:
-        assert "connected to screen" in terminal.prompt(30.0)
-        assert drawing.wait(30) == 0
+        assert "connected to screen" in terminal.prompt(60.0)
+        assert drawing.wait(60) == 0
     finally:
         drawing.kill()
         drawing.wait()
@@ -187,7 +201,9 @@ def test_a_screen_that_is_drawn_on_for_long_is_read():
 
 @needs_bochs
 def test_bochs_names_its_screen(machine):
-    assert re.fullmatch(r"/dev/pts/\d+", machine._process._terminal.screen)
+    terminal = machine._process._terminal
+    until(lambda: terminal.screen)  # a thread of its own reads it
+    assert re.fullmatch(r"/dev/pts/\d+", terminal.screen)
 
 
 @needs_bochs
@@ -255,3 +271,17 @@ def test_a_connection_of_our_own_user_is_ours():
         connection, _ = listener.accept()
         with connection:
             assert is_ours(connection)
+
+
+def test_a_connection_that_is_over_says_nothing_of_the_next_with_its_port(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    row = "   0: 0100007F:A000 0100007F:{:04X} {} 00000000:00000000 00:00000000 00000000 {:5} 0 1\n"
+    table = tmp_path / "tcp"
+    over, other = row.format(2, "06", 0), row.format(3, "01", 1001)
+    connection = SimpleNamespace(
+        getpeername=lambda: ("127.0.0.1", 0xA000), getsockname=lambda: ("127.0.0.1", 1)
+    )
+    table.write_text("head\n" + over + other + row.format(1, "01", 1000))
+    assert is_ours(connection, table)
+    table.write_text("head\n" + over + other + row.format(1, "01", 1001))
+    assert not is_ours(connection, table)

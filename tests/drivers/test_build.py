@@ -35,7 +35,7 @@ def checkout(tmp_path):
 def test_the_real_image_is_found_up_to_date(image):
     steps = []
     assert build_bare(None, steps.append) == image
-    assert steps == []
+    assert not any(step.startswith("building") for step in steps), "another run may be waited for"
     assert image.elf.name == "bare-none.elf"
 
 
@@ -104,9 +104,9 @@ def test_a_second_run_waits_and_says_so(checkout):
     with lock:
         thread = threading.Thread(target=lambda: images.append(build_bare(None, progress, root=checkout)))
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         assert images == []
-    thread.join(10)
+    thread.join(60)
     assert steps == [
         f"waiting for another run that builds in {checkout / 'build'}",
         "building the bare image of none",
@@ -131,6 +131,6 @@ def test_ctrl_c_ends_make_and_its_children(checkout, tmp_path):
     )
     pid = int(Path(tmp_path / "ready").read_text())
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors
-    assert ends_within(pid, 5)
+    assert ends_within(pid, 60)
