@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 3600
+"""Seconds for a run; on an idle machine the longest takes some minutes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def run_suites(directory: Path, *arguments: str) -> Run:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=TIMEOUT,
     )
     verdicts = []
     for case in ET.parse(results).iter("testcase"):

@@ -41,7 +41,7 @@ class Owner:
         self.address = address
         transport = paramiko.Transport((address.host, address.port))
         try:
-            transport.start_client(timeout=60)
+            transport.start_client(timeout=300)
             key = transport.get_remote_server_key()
         finally:
             transport.close()
@@ -55,9 +55,9 @@ class Owner:
             client.load_host_keys(str(self.known_hosts))
             key = str(self.address.key)
             client.connect(
-                self.address.host, self.address.port, self.address.user, key_filename=key, timeout=60
+                self.address.host, self.address.port, self.address.user, key_filename=key, timeout=300
             )
-            _, out, _ = client.exec_command(command, timeout=60)
+            _, out, _ = client.exec_command(command, timeout=300)
             return out.read().decode()
 
 

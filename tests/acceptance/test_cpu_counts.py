@@ -26,7 +26,9 @@ def test_every_size(cpus: int, tmp_path: Path) -> None:
 
 
 def test_a_hundred_cycles_in_one_boot(tmp_path: Path) -> None:
-    driver = make_driver(TargetSettings("cycles", "qemu", "amd"), ROOT / "hypervisor", tmp_path)
+    driver = make_driver(
+        TargetSettings("cycles", "qemu", "amd", timeout_factor=10), ROOT / "hypervisor", tmp_path
+    )
     try:
         driver.start(lambda _: None)
         free = driver.query()["free-pages"]

@@ -14,6 +14,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+TIMEOUT = 3600
+"""Seconds for a run. A broken Veneer may hang the machine, which is found out with the target's patience."""
 BREAKAGES: dict[str, dict[str, Any]] = tomllib.loads((HERE / "breakages.toml").read_text())
 
 
@@ -39,7 +41,7 @@ def run_suites(suites: str, subject: Path, target: str, results: Path) -> tuple[
     """Run suites against a subject; the ids of the checks that turned red, and what pytest printed."""
     command = [sys.executable, "-m", "pytest", suites, f"--target={target}", f"--hypervisor={subject}"]
     command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-q", "--tb=no"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert run.returncode == 1, run.stdout + run.stderr
     red = {
         entry.get("value", "")
