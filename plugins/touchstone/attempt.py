@@ -89,6 +89,7 @@ def send_ahead(run: Run, session: TargetSession, following: CheckOnTarget | None
         or following.target.name != session.target.name
         or following.check.phase != session.phase
         or session.phase == "native"
+        or session.cannot(following.check.id) is not None
         or unmet(session, following.check.requires) is not None
     ):
         return

@@ -38,7 +38,7 @@ def enter(session: TargetSession, record: CheckRecord) -> None:
     if session.phase is None:
         session.reach("native", record)
     record.waiver = record.target.known_deviation(check.id, session.emulator)
-    if reason := unmet(session, check.requires):
+    if reason := session.cannot(check.id) or unmet(session, check.requires):
         raise pytest.skip.Exception(reason)
     # A Python check may load by itself, or leave a machine behind that is not as it was.
     session.reach(check.phase, record, oracles=not check.cases)

@@ -94,11 +94,13 @@ class Target:
         found = (one for one in self.known_deviations if one.covers(check_id) and one.concerns(version))
         return next(found, None)
 
-    def cannot(self, check_id: str) -> Waiver | None:
-        """Why it is not asked for a check."""
+    def cannot(self, check_id: str, version: tuple[int, ...] | None = None) -> str | None:
+        """Why it is not asked for a check; before it is reached, no version of its emulator is known."""
         if self._unsupported.match(check_id) is None:
             return None
-        return next((one for one in self.unsupported if one.covers(check_id)), None)
+        found = (one for one in self.unsupported if one.covers(check_id) and one.concerns(version))
+        waiver = next(found, None)
+        return None if waiver is None else f"{self.settings.name} cannot do this: {waiver}"
 
     # Nearly every check is in neither list: one match says so, instead of one for each entry.
 
@@ -189,7 +191,7 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         known_deviations=_waivers(
             file, table, place, "known-deviations", ("check", "reason", "until", "link", "emulator")
         ),
-        unsupported=_waivers(file, table, place, "unsupported", ("check", "reason", "link")),
+        unsupported=_waivers(file, table, place, "unsupported", ("check", "reason", "link", "emulator")),
     )
     if validate is not None and len(file.errors) == errors:
         try:

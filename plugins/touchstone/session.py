@@ -115,6 +115,10 @@ class TargetSession:
         version: tuple[int, ...] | None = getattr(self._driver, "version", None)
         return version
 
+    def cannot(self, check: str) -> str | None:
+        """Why a target that was reached is not asked for a check."""
+        return self.target.cannot(check, self.emulator)
+
     @property
     def driver(self) -> Driver:
         """The started driver. Whoever asks for it comes before what was sent ahead, which is forgotten."""
@@ -296,6 +300,7 @@ class TargetSession:
             for one in self._plan
             if one.needed
             and not one.measured
+            and self.cannot(one.check.id) is None
             and evaluate_all((*one.check.requires, *one.case.requires), self.known).result is not False
         ]
         self.measure(pending)

@@ -34,7 +34,7 @@ from touchstone.subjects import Subject
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
-OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others")
+OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others", "version")
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -64,6 +64,7 @@ class FakeDriver:
         self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
         self.shared = settings.options.get("shared")
+        self.version: tuple[int, ...] | None = None
 
     # --- the machine ---
 
@@ -84,6 +85,8 @@ class FakeDriver:
 
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
+        if version := self.settings.options.get("version"):
+            self.version = tuple(map(int, str(version).split(".")))
         self.serial += "fake machine ready\n"
         return TargetInfo(
             self.settings.vendor, self.settings.cpus, self.os, self.subject.name, "1", SLOT, USLOT, STRIDE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import INVENTORY, Project, check
 
 PASSING = check("passing", "mov eax, 1", "{rax: 1}")
@@ -164,6 +165,23 @@ def test_waivers(project: Project) -> None:
         ]
     )
     assert project.run("--runxfail", "-k", "failing").parseoutcomes() == {"failed": 1, "deselected": 4}
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("2.7", "INFRASTRUCTURE"), ("3.0", "SKIPPED")])
+def test_some_versions_of_an_emulator_cannot(project: Project, version: str, verdict: str) -> None:
+    """Its version is known when it runs; then such a probe is not tried, not for an oracle either."""
+    project.options(version=version)
+    waiver = '[[targets.fake-amd.unsupported]]\ncheck = "*kills"\nreason = "bug 7"\nemulator = ">= 3"\n'
+    inventory = project.path / "targets" / "inventory.toml"
+    inventory.write_text(inventory.read_text() + waiver)
+    project.suite(check("kills", "hlt", "native") + PASSING + check("also-kills", "hlt", "{rax: 0}"))
+    result = project.run("-v", "-rs")
+    assert verdicts(result)["kills"] == verdict
+    assert verdicts(result)["passing"] == "PASSED"
+    if verdict == "SKIPPED":
+        assert verdicts(result)["also-kills"] == "SKIPPED"
+        result.stdout.fnmatch_lines(["*fake-amd cannot do this: bug 7 (targets/inventory.toml:*)"])
+        assert "autopsy" not in "".join(project.journal())
 
 
 def test_native_oracle(project: Project) -> None:
