@@ -107,6 +107,7 @@ class BochsLinuxMachine(LinuxMachine):
             self._signal = accept_ours(lambda: self._accept(listener, began))
         process.keep_readable()
         self._wait_ready(began)
+        self.version = process.version()
         self._port = port
         progress(f"{self.name} has booted in {self.boot_seconds:.0f} s")
 

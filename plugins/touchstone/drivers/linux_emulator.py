@@ -63,6 +63,8 @@ class LinuxMachine(ABC):
     ) -> None:
         """Starts nothing. The console goes to ``NAME.serial.log``."""
         self.name = settings.name
+        self.version: tuple[int, ...] | None = None
+        """Of the emulator, once it was started, where that is known."""
         self.settings = settings
         self._provide_image = provide_image
         self._image: LinuxImage | None = None

@@ -153,6 +153,7 @@ class QemuLinuxMachine(LinuxMachine):
         monitor.established(BOOT_TIMEOUT)
         if (version := monitor.version()) < OLDEST:
             raise InfrastructureError(too_old(self._qemu.binary, version))
+        self.version = version
         store.attach(monitor, jobs)
         self._port = self._forwarded_port(monitor)
         if store.filled:

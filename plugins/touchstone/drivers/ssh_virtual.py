@@ -59,8 +59,6 @@ class VirtualBox:
         self._machine: LinuxMachine = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )
-        self._settings = settings
-        self._emulator = emulator
         self._image: LinuxImage | None = None
 
     def start(self, progress: Progress) -> None:
@@ -69,9 +67,7 @@ class VirtualBox:
 
     def version(self) -> tuple[int, ...] | None:
         """See Box."""
-        if self._emulator != "qemu":
-            return None
-        return qemu_config.installed_version(qemu_config.read_linux_settings(self._settings).binary)
+        return self._machine.version
 
     def stop(self) -> None:
         """See Box."""
