@@ -1,10 +1,12 @@
 """bootstrap, with a Python, an apt-get and a Makefile that write down what they are asked to do."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,18 @@ TOOLS = (
     "awk basename bash bochs cat cp cut dirname flock env grep ld ln make mkdir mv nproc printf "
     "qemu-system-x86_64 rm rmdir sh sha256sum sleep touch tr true"
 )
+
+NOTING = """\
+#!/bin/sh
+name=${{0##*/}}
+echo "$name" >>"{started}"
+for directory in {directories}; do
+	[ ! -x "$directory/$name" ] || exec "$directory/$name" "$@"
+done
+exit 127
+"""
+ENOUGH = {"dirname": 1, "sha256sum": 3, "cat": 1, "make": 2, "true": 1}
+"""What a checkout that is ready starts, and how often, to see that it is and to run ``true``."""
 
 
 class Checkout:
@@ -134,7 +148,7 @@ def test_first_run_makes_everything_then_runs_the_command(checkout):
 def test_second_run_does_nothing_but_the_command(ready):
     done = ready.run("true")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert ready.did("make") == ready.did("python -m") == 0
+    assert ready.log.read_text() == "python -V\n"
 
 
 def test_without_a_command_it_says_what_to_do_next(ready):
@@ -190,7 +204,7 @@ def test_a_failed_installation_does_not_count(checkout):
 
 def test_killed_half_way_does_not_count(checkout):
     started = checkout.root / "started"
-    hook = f'touch "{started}"; sleep 30'
+    hook = f'touch "{started}"; sleep 600'
     process = subprocess.Popen(
         checkout.command("true"),
         env={**checkout.env, "PIP_HOOK": hook},
@@ -288,18 +302,21 @@ def test_help_and_unknown_options(checkout):
     assert "unknown option --force" in done.stderr
 
 
-def test_this_checkout_is_ready_in_no_time():
-    command = [ROOT / "bootstrap", "true"]
-    subprocess.run(command, check=True)
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run(command, check=True)
-        times.append(time.perf_counter() - began)
-    assert sorted(times)[2] < 0.3
+def test_this_checkout_once_ready_starts_next_to_nothing(tmp_path):
+    """Whatever is found on PATH notes that it is started, by bootstrap or by the real Makefile."""
+    subprocess.run([ROOT / "bootstrap", "true"], check=True)
+    directories = [path for path in os.get_exec_path() if os.path.isdir(path)]
+    started, noting, programs = tmp_path / "started", tmp_path / "noting", tmp_path / "bin"
+    noting.write_text(NOTING.format(started=started, directories=shlex.join(directories)))
+    noting.chmod(0o755)
+    programs.mkdir()
+    for name in {name for path in directories for name in os.listdir(path)}:
+        (programs / name).symlink_to(noting)
+    subprocess.run([ROOT / "bootstrap", "true"], env={**os.environ, "PATH": str(programs)}, check=True)
+    assert Counter(started.read_text().split()) == ENOUGH
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
