@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 import paramiko
 
-from touchstone.drivers.ssh_link import CONNECTION_ENDED, LinkLost, hang_up
+from touchstone.drivers.ssh_link import CONNECTION_ENDED, Link, LinkLost, hang_up
 from touchstone.drivers.ssh_root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 from touchstone.machine.polling import poll_for
@@ -28,6 +29,11 @@ BEAT = 15.0
 SILENCE = 45.0
 """Seconds; the box lets the lock go after one to two times as long without a sign of life: the network went,
 and sshd has not noticed."""
+
+GRANTED = 30.0
+"""Seconds until the box says whether it is free, and until a holder that could not get it has ended."""
+LET_GO = 5.0
+"""Seconds that a holder may take to end."""
 
 # The lock is on the file that descriptor 9 is, and goes with the last process that has it open: this shell.
 # It reads our signs of life from standard input, a line each, and ends at its end, which sshd brings about
@@ -49,6 +55,9 @@ if ! flock -n 9; then
     flock -w @PATIENCE@ 9 || exit 75
     since=$(date -u '+%F %T')
 fi
+echo "$token $$ $who, since $since UTC" >"$lock"
+echo held
+trap '' USR1  # a sign of life may come before the guard has its trap
 (
     exec 9>&- </dev/null >/dev/null 2>&1
     trap 'alive=1' USR1
@@ -65,11 +74,10 @@ fi
     kill $$
 ) &
 guard=$!
-echo "$token $$ $who, since $since UTC" >"$lock"
-echo held
 while read -r beat; do kill -USR1 $guard || break; done 2>/dev/null
 : >"$lock"
 kill $guard
+wait
 """
 
 
@@ -82,12 +90,18 @@ class BoxLock:
         self._silence = silence
         self._token = secrets.token_hex(8)
         self._channel: paramiko.Channel | None = None
+        self._link: Link | None = None
         self._stop: threading.Event | None = None
 
     @property
     def held(self) -> bool:
         """Whether the holder on the box is still there, as far as is known."""
         return self._channel is not None and not (self._channel.closed or self._channel.eof_received)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the holder on the box has ended, though we want it; not so if only the connection ended."""
+        return self._channel is not None and bool(self._channel.eof_received)
 
     def acquire(self, root: Root, progress: Callable[[str], None]) -> None:
         """Get the lock; say for whom we wait. InfrastructureError when it takes too long."""
@@ -112,23 +126,30 @@ class BoxLock:
             raise
         if holder:
             progress(f"{shown} is free now")
-        self._channel = channel
+        self._channel, self._link = channel, root.link
         stop = self._stop = threading.Event()
         threading.Thread(target=_beat, args=(channel, stop), name="touchstone-lock", daemon=True).start()
 
     def release(self) -> None:
-        """Let others have it. Safe to repeat."""
+        """Let others have it: when this returns, they can. Safe to repeat."""
         if self._stop is not None:
             self._stop.set()
             self._stop = None
-        if self._channel is not None:
-            hang_up(self._channel)
-            self._channel = None
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        try:
+            if self._link is not None and self._link.alive and not channel.closed:
+                with contextlib.suppress(*CONNECTION_ENDED):
+                    channel.shutdown_write()
+                    channel.status_event.wait(LET_GO * self._link.factor)
+        finally:
+            hang_up(channel)
 
     def _await(self, channel: paramiko.Channel, shown: str, progress: Callable[[str], None]) -> str:
         """Wait for the word ``held``; who had it until then."""
         said, holder = b"", ""
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + GRANTED
         poll = select.poll()
         poll.register(channel.fileno(), select.POLLIN)
         while True:
@@ -143,7 +164,7 @@ class BoxLock:
                 if text.startswith("busy"):
                     holder = text.removeprefix("busy").strip() or "another run"
                     progress(f"waiting for {shown}, which is held by {holder}")
-                    deadline = time.monotonic() + self._patience + 30.0
+                    deadline = time.monotonic() + self._patience + GRANTED
             if ended:
                 self._refused(channel, shown, holder)
             left = deadline - time.monotonic()
@@ -152,7 +173,7 @@ class BoxLock:
             poll_for(poll, left)
 
     def _refused(self, channel: paramiko.Channel, shown: str, holder: str) -> NoReturn:
-        channel.status_event.wait(5.0)
+        channel.status_event.wait(GRANTED)
         status = channel.exit_status
         if status == 75:
             raise InfrastructureError(
