@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+import select
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import NoReturn, TypeVar
 from touchstone.drivers.base import AgentDriver, Progress
 from touchstone.drivers.ssh_boxes import Box
 from touchstone.drivers.ssh_channel import SshChannel
-from touchstone.drivers.ssh_console import Console, KernelLog, read_pstore
+from touchstone.drivers.ssh_console import Console, KernelLog, find_panic, read_pstore
 from touchstone.drivers.ssh_deploy import Deployable, Workshop, build_here, headers_here
 from touchstone.drivers.ssh_diagnosis import Ended, diagnose, knock
 from touchstone.drivers.ssh_install import BASES, UNDO, Installation, sweep
@@ -32,11 +34,16 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.polling import poll_for
 from touchstone.machine.settings import TargetSettings
 
 T = TypeVar("T")
 READY_TIMEOUT = 30.0
 """Seconds from the start of the agent's program to its ``ready``."""
+STATUS_TIMEOUT = 10.0
+"""Seconds from the end of the output of the agent's program to its exit status."""
+DEATH_TIMEOUT = 2.0
+"""Seconds from the end of the connection to the word that the machine behind it died, where one is given."""
 _ERROR = re.compile(r"error -(\d+) ?(.*)")
 
 
@@ -239,7 +246,7 @@ class SshDriver(AgentDriver):
     # --- requests
 
     def _ask(self, request: Callable[[AgentClient], T]) -> T:
-        if self._client is not None and self._lost is None and not self._lock.held and self._is_open():
+        if self._client is not None and self._lost is None and self._lock.lost and self._is_open():
             self._lost = InfrastructureError(f"the lock on {self.name} was lost: another run may be using it")
             raise self._lost
         try:
@@ -280,18 +287,34 @@ class SshDriver(AgentDriver):
     def _judge(self, error: TargetDied | TargetHung) -> TargetError:
         assert self._link is not None
         assert self._facts is not None
-        link_stands = self._link.alive
         self._collect()
         if death := self._box.death():
             return TargetDied(death)
         agent = Ended()
         if self._channel is not None:
             # The status of a command follows the end of its output.
-            agent = Ended(self._channel.status(1.0 if link_stands else 0.0), self._channel.complaint())
+            wait = STATUS_TIMEOUT * self._link.factor if self._channel.ended else 0.0
+            agent = Ended(self._channel.status(wait), self._channel.complaint())
+        if agent.status is None and isinstance(error, TargetDied) and (death := self._await_death()):
+            return TargetDied(death)
         said = self._log.since(self._well_at)
         found = diagnose(self.name, error, self._link, self._facts, said, agent, self._root_on)
         self._rebooted |= found.rebooted
+        self._collect()
+        if found.said and not find_panic(self._log.since(self._well_at)):
+            self._log.append(f"{found.said}\n".encode())  # before it came by itself, it may be too late
         return found.error
+
+    def _await_death(self) -> str:
+        """What the machine died of: a connection ends a moment before the word comes that it did."""
+        if (fd := self._box.death_fd()) is not None:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            deadline = time.monotonic() + DEATH_TIMEOUT * self.settings.timeout_factor
+            # An emulator that was killed has nobody who says so.
+            while not self._box.death() and time.monotonic() < deadline:
+                poll_for(poll, 0.05)
+        return self._box.death()
 
     # --- the way there
 

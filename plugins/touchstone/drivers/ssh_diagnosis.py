@@ -26,6 +26,8 @@ class Finding:
     """TargetDied, TargetHung; InfrastructureError if the box lives."""
     rebooted: bool = False
     """It is in another boot than the one that we knew."""
+    said: str = ""
+    """The end of its kernel log, where that is what tells."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def diagnose(
         panic = find_panic(read_pstore(root))
         text = f"{name} has rebooted" + (f": {panic}" if panic else "")
         return Finding(TargetDied(text), rebooted=True)
-    if panic := find_panic(read_kernel_log(root, before.uptime)):
-        return Finding(TargetDied(f"the kernel of {name} reported: {panic}"))
+    kernel_log = read_kernel_log(root, before.uptime)
+    if panic := find_panic(kernel_log):
+        return Finding(TargetDied(f"the kernel of {name} reported: {panic}"), said=kernel_log)
     if isinstance(error, TargetHung):
         return Finding(TargetHung(f"{error}; the box itself answers over SSH"))
     if agent.status is not None:

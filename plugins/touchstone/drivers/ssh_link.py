@@ -221,13 +221,17 @@ class Link:
             pass  # it ended without reading all of it: its status tells
 
     def _ended(self, channel: paramiko.Channel) -> bool:
-        """Whether the command itself ended (a signal leaves no status) and not the connection."""
-        return self.alive and channel.closed
+        """Whether the command itself ended (a signal leaves no status) and not the connection.
+
+        sshd tells the end of the output before that of the channel; a connection takes its channels along.
+        """
+        return bool(self.alive and channel.closed and channel.eof_received)
 
     @staticmethod
     def _active(client: paramiko.SSHClient) -> bool:
         transport = client.get_transport()
-        return transport is not None and transport.is_active()
+        # A transport that ends keeps why, closes its channels, and is inactive only then.
+        return transport is not None and transport.is_active() and transport.saved_exception is None
 
     @classmethod
     def _accepted(cls, client: paramiko.SSHClient) -> bool:

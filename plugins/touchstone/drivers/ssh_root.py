@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from touchstone.drivers.ssh_link import Completed, Link
+from touchstone.drivers.ssh_link import Completed, Link, LinkLost
 from touchstone.drivers.ssh_shell import LastingShell
 from touchstone.machine.driver import InfrastructureError
 
@@ -38,9 +38,11 @@ class BoxFacts:
 
 
 def ask_facts(shell: Link | LastingShell, timeout: float = 15.0) -> BoxFacts:
-    """Ask a box what it is. InfrastructureError if it is no Linux."""
+    """Ask a box what it is. LinkLost, TargetHung; InfrastructureError if it is no Linux."""
     answer = shell.run(_FACTS.replace("@PATH@", PATH), timeout=timeout)
     shown = shell.shown
+    if answer.status >= 128:  # a signal ended it: a box that goes down kills its shells before its sshd
+        raise LinkLost(f"the shell on {shown} was killed (status {answer.status})")
     said = dict(line.partition("=")[::2] for line in answer.text.splitlines())
     try:
         return BoxFacts(
