@@ -14,6 +14,8 @@ from touchstone.machine.driver import AgentRefused, InfrastructureError
 
 TIMEOUT = 120.0
 """Seconds that a command may take."""
+MONITOR_TIMEOUT = 30.0
+"""Seconds that QEMU's monitor may take."""
 
 
 class Power(Protocol):
@@ -105,7 +107,7 @@ class QmpPower:
                 await client.disconnect()
 
         try:
-            LoopThread.shared().call(talk(), 10.0)
+            LoopThread.shared().call(talk(), MONITOR_TIMEOUT)
         except TimeoutError:
             raise InfrastructureError(
                 f"{self.socket}: QEMU's monitor does not answer; does another program hold it?"
