@@ -23,7 +23,7 @@ START_RSP = STACK_END - 0x100
 """Offset in the slot of the RSP that a probe starts with."""
 REPLY_TIMEOUT = 5.0
 """Seconds for requests that run no probe."""
-LAST_WORDS = 0.1
+LAST_WORDS = 0.5
 """Seconds of silence after which a target that panics has said everything."""
 SEE_BEFORE = "see the line before"
 """``text`` of a panic whose reason is the log line in front of it."""
