@@ -70,7 +70,7 @@ class FakeAgent:
 
     def close(self) -> None:
         self.ours.close()
-        self.thread.join(5)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         if self.failure:
             raise self.failure
