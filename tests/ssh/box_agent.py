@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-MODULES = Path("@MODULES@")
+HOME = Path("@HOME@")
 
 
 def seal(body: str) -> None:
@@ -16,7 +16,7 @@ def seal(body: str) -> None:
     sys.stdout.flush()
 
 
-if not (MODULES / "touchstone_agent").exists():
+if not (HOME / "modules" / "touchstone_agent").exists():
     sys.exit("no module")
 cpus = int(os.environ.get("FAKE_CPUS", "2"))
 seal(f"!1 ready os=linux cpus={cpus}")
@@ -33,6 +33,7 @@ for line in sys.stdin:
     elif verb == "run":
         code = bytes.fromhex(fields["code"])
         if code == b"hang":
+            (HOME / "hanging").touch()
             time.sleep(3600)
         if code == b"exit":
             sys.exit("the agent gave up")

@@ -22,9 +22,11 @@ def possible() -> None:
 def box(possible: None, tmp_path: Path) -> Iterator[Sshd]:
     """A box that runs."""
     box = Sshd(tmp_path / "box")
-    box.start()
-    yield box
-    box.stop()
+    try:
+        box.start()
+        yield box
+    finally:
+        box.close()
 
 
 @pytest.fixture

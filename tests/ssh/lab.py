@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sshd import Sshd
+from sshd import PATIENCE, Sshd
 
 from touchstone.drivers.power import CommandPower, Power
 from touchstone.drivers.ssh import Places, SshDriver
@@ -19,16 +22,49 @@ from touchstone.machine.settings import TargetSettings
 
 HERE = Path(__file__).parent
 HANG, EXIT, NOP = b"hang", b"exit", b"\x90"
+SLOW = 10.0
+"""Stretches the timeouts of drivers and links: none is to end on a machine that is busy elsewhere."""
 
 
-def probe(code: bytes = NOP, timeout: float = 5.0) -> ProbeRequest:
+def probe(code: bytes = NOP, timeout: float = 6.0) -> ProbeRequest:
     return ProbeRequest(code=code, timeout=timeout)
+
+
+def hurry(driver: SshDriver, factor: float) -> None:
+    """Nothing is to be heard of the box any more: let what waits for it wait for a short time only."""
+    assert driver._link is not None
+    assert driver._client is not None
+    driver._link.factor = driver._client._factor = factor
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Until it has happened."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def meanwhile(happened: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+    """While the block waits for something, act as soon as ``happened`` says so."""
+
+    def watch() -> None:
+        wait_for(happened)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def the_fake_agent(box: Sshd, source: Path) -> Deployable:
     """Its module is a file in ``box.modules``; building it takes the same way as a real one."""
     source.mkdir(exist_ok=True)
-    program = (HERE / "box_agent.py").read_text().replace("@MODULES@", str(box.modules))
+    program = (HERE / "box_agent.py").read_text().replace("@HOME@", str(box.home))
     (source / "agent.py").write_text(program)
     module = f"{box.modules}/touchstone_agent"
     return Deployable(
@@ -101,7 +137,7 @@ class Lab:
         power: Power | None = None,
         places: Mapping[str, object] | None = None,
         cpus: int = 2,
-        factor: float = 1.0,
+        factor: float = SLOW,
         console: str = "",
         name: str = "box",
         headers: bool = True,
@@ -115,13 +151,17 @@ class Lab:
             subject,
             Workshop(self.directory / "cache"),
             self.directory / f"logs-{os.getpid()}",
-            replace(Places(bases=("/run",), lock_timeout=20, boot_timeout=20), **(places or {})),
+            replace(Places(bases=("/run",), lock_timeout=120, boot_timeout=20), **(places or {})),
         )
         self._drivers.append(made)
         return made
 
     def subject(self, **commands: str) -> Deployable:
         return a_fake_subject(self.box, self.directory / "subject-src", **commands)
+
+    def hanging(self) -> bool:
+        """Whether the agent has begun to hang, as it was told."""
+        return (self.box.home / "hanging").exists()
 
     def leftovers(self) -> list[str]:
         """What a run left on the box: directories, modules."""

@@ -16,6 +16,8 @@ import paramiko
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")
+PATIENCE = 60.0
+"""Seconds for what takes a moment, on a machine that is busy elsewhere."""
 _START = r"""
 set -e
 mount -t proc proc /proc
@@ -94,7 +96,7 @@ class Sshd:
         assert not isinstance(found, str), found
         self.program, self._libraries = found
         self.home = home
-        self.port = _free_port()
+        self._port_holder, self.port = _hold_a_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.run = home / "run"
         self.small = home / "small"
@@ -132,8 +134,10 @@ class Sshd:
     def tool(self, name: str, script: str) -> None:
         """Put a program of our own in front of the box's."""
         path = self.home / "sbin" / name
-        path.write_text(f"#!/bin/sh\n{script}")
-        path.chmod(0o755)
+        new = self.home / f"{name}.new"  # somebody may be calling it
+        new.write_text(f"#!/bin/sh\n{script}")
+        new.chmod(0o755)
+        new.rename(path)
 
     def set_boot_id(self, text: str) -> None:
         """It has "rebooted"."""
@@ -164,32 +168,46 @@ class Sshd:
             )
 
     def _await(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 5).close()
+                socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
                 return
             except OSError:
-                assert time.monotonic() < deadline, (self.home / "sshd.log").read_text()
+                ended = self.process is None or self.process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    raise AssertionError((self.home / "sshd.log").read_text()) from None
                 time.sleep(0.01)
 
     def stop(self) -> None:
         """Pull its plug: everything that runs in it is killed."""
         if self.process is not None:
-            inside = [os.pidfd_open(pid) for pid in self.processes()[:1]]
+            inside = [fd for pid in self.processes()[:1] if (fd := _pidfd(pid)) is not None]
             self.process.kill()
             self.process.wait()
             self.process = None
             for init in inside:  # it is killed after its parent, and the rest before it ends
-                select.select([init], [], [], 10)
-                os.close(init)
+                _await_end(init)
+
+    def close(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        self._port_holder.close()
 
     def kill_sshd(self) -> None:
         """Kill every sshd. The box lives on, and what was started from their sessions."""
+        killed = []
         for pid in self.processes():
-            with contextlib.suppress(OSError):  # one of them may end while we look
+            if (fd := _pidfd(pid)) is None:  # one of them may end while we look
+                continue
+            with contextlib.suppress(OSError):
                 if Path(os.readlink(f"/proc/{pid}/exe")).name == "sshd":
-                    os.kill(pid, signal.SIGKILL)
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+                    killed.append(fd)
+                    continue
+            os.close(fd)
+        for fd in killed:  # until then they hold their sockets
+            _await_end(fd)
 
     def start_sshd(self) -> None:
         """Start sshd again in the box that lives."""
@@ -223,6 +241,21 @@ def make_key(path: Path) -> paramiko.PKey:
     return key
 
 
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _await_end(pidfd: int) -> None:
+    """Wait for the end of a process that was killed. Closes the descriptor."""
+    try:
+        assert select.select([pidfd], [], [], PATIENCE)[0], "a process that was killed does not end"
+    finally:
+        os.close(pidfd)
+
+
 def _parent(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -230,7 +263,14 @@ def _parent(pid: int) -> int:
         return -1
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _hold_a_port() -> tuple[socket.socket, int]:
+    """A port of ours as long as the socket is open, also while no sshd listens there.
+
+    Both have SO_REUSEADDR, so sshd can listen next to a socket that only has a name. To nobody else does the
+    kernel give the port: not for a server, and not as the near end of a connection, which might then meet
+    itself.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder, int(holder.getsockname()[1])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import paramiko
 import pytest
-from lab import Lab
-from sshd import make_key
+from lab import SLOW, Lab
+from sshd import PATIENCE, make_key
 from tiny_server import TinyServer
 
 from touchstone.drivers.ssh_address import Address
@@ -41,7 +42,7 @@ def test_ssh_config_says_the_rest(lab: Lab, tmp_path: Path) -> None:
         f"Host rack-*\n HostName 127.0.0.1\n Port {lab.box.port}\n User root\n"
         f" IdentityFile {lab.box.key}\n IdentityFile {tmp_path}/absent\n UserKnownHostsFile {known}\n"
     )
-    link = Link(Address("rack-7", config=config))
+    link = Link(Address("rack-7", config=config), SLOW)
     link.open()
     assert link.address.shown == f"root@127.0.0.1 port {lab.box.port}"
     assert link.run("echo $0; echo bad >&2; exit 3").status == 3
@@ -56,7 +57,7 @@ def test_proxy_jump_leads_through_two_machines(lab: Lab, tmp_path: Path) -> None
         f"Host gate*\n HostName 127.0.0.1\n Port {lab.box.port}\n"
         f"Host inner\n HostName 127.0.0.1\n Port {lab.box.port}\n ProxyJump gate1,root@gate2\n"
     )
-    link = Link(Address("inner", config=config))
+    link = Link(Address("inner", config=config), SLOW)
     link.open()
     # Three logins: two machines to go through, and the box.
     assert link.run("echo $SSH_CONNECTION").text.endswith(f"127.0.0.1 {lab.box.port}")
@@ -68,7 +69,7 @@ def test_proxy_jump_leads_through_two_machines(lab: Lab, tmp_path: Path) -> None
 def test_password_comes_from_the_environment_and_is_never_shown(
     server: TinyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = Link(address_of(server))
+    link = Link(address_of(server), SLOW)
     with pytest.raises(InfrastructureError, match="BOX_PASSWORD, which is not set"):
         link.open()
     monkeypatch.setenv("BOX_PASSWORD", "wrong horse")
@@ -84,10 +85,10 @@ def test_password_comes_from_the_environment_and_is_never_shown(
 def test_wrong_key_is_said_with_its_file(lab: Lab, tmp_path: Path) -> None:
     other = tmp_path / "other"
     make_key(other)
-    link = Link(replace(lab.address, keys=(other,)))
+    link = Link(replace(lab.address, keys=(other,)), SLOW)
     with pytest.raises(InfrastructureError, match=f"does not let us in with {other}"):
         link.open()
-    link = Link(replace(lab.address, keys=(tmp_path / "none",)))
+    link = Link(replace(lab.address, keys=(tmp_path / "none",)), SLOW)
     with pytest.raises(InfrastructureError, match="there is no such key"):
         link.open()
 
@@ -95,7 +96,7 @@ def test_wrong_key_is_said_with_its_file(lab: Lab, tmp_path: Path) -> None:
 def test_encrypted_key_wants_an_agent(lab: Lab, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     paramiko.ECDSAKey.generate().write_private_key_file(str(locked), password="secret")
-    link = Link(replace(lab.address, keys=(locked,)))
+    link = Link(replace(lab.address, keys=(locked,)), SLOW)
     with pytest.raises(InfrastructureError, match="ssh-add"):
         link.open()
 
@@ -106,9 +107,11 @@ def test_key_of_an_agent(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         try:
             monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
             add = ["ssh-add", "-q", str(lab.box.key)]
-            while subprocess.run(add, capture_output=True, check=False).returncode:
+            deadline = time.monotonic() + PATIENCE
+            while (added := subprocess.run(add, capture_output=True, check=False)).returncode:
                 assert agent.poll() is None
-            link = Link(replace(lab.address, keys=()))
+                assert time.monotonic() < deadline, added.stderr.decode()
+            link = Link(replace(lab.address, keys=()), SLOW)
             link.open()
             link.close()
         finally:
@@ -135,10 +138,15 @@ def test_a_server_that_says_nothing_costs_a_bounded_time(server: TinyServer) -> 
 
 
 def test_a_command_that_does_not_end_costs_a_bounded_time(lab: Lab) -> None:
-    link = Link(lab.address)
+    link = Link(lab.address, SLOW)
     link.open()
-    with pytest.raises(TargetHung, match=r"more than 0\.2 s.*started"):
-        link.run("echo started; sleep 1000", timeout=0.2)
+    for timeout in (0.02, 0.2, 1.0, 6.0):  # until it is long enough to start a shell
+        with pytest.raises(TargetHung, match=f"more than {timeout * SLOW:g} s on ") as caught:
+            link.run("echo started; sleep 1000", timeout=timeout)
+        if "the last it said: 'started" in str(caught.value):
+            break
+    else:
+        pytest.fail(str(caught.value))
     # Both streams are drained: more than a window on each.
     done = link.run("head -c 3000000 /dev/zero >&2; head -c 3000000 /dev/zero; exit 7")
     assert (len(done.out), len(done.err), done.status) == (3_000_000, 3_000_000, 7)
@@ -148,7 +156,7 @@ def test_a_command_that_does_not_end_costs_a_bounded_time(lab: Lab) -> None:
 def test_not_root_and_no_sudo(lab: Lab) -> None:
     from touchstone.drivers.ssh_root import Root
 
-    link = Link(lab.address)
+    link = Link(lab.address, SLOW)
     link.open()
     lab.box.tool("sudo", "echo 'sudo: a password is required' >&2; exit 1\n")
     with pytest.raises(InfrastructureError, match=r"a password is required.*NOPASSWD"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from lab import SLOW, Lab
 
 from touchstone.drivers.ssh_address import Address
 from touchstone.drivers.ssh_link import Link
@@ -12,7 +12,7 @@ from touchstone.machine.driver import InfrastructureError
 
 
 def refusal(address: Address) -> str:
-    link = Link(address)
+    link = Link(address, SLOW)
     with pytest.raises(InfrastructureError) as caught:
         link.open()
     assert not link.alive
@@ -30,7 +30,7 @@ def test_unknown_key_is_refused_with_the_line_that_would_make_it_known(lab: Lab,
     assert f'fingerprint = "{lab.box.host_key.fingerprint}"' in text
     line = next(line.strip() for line in text.splitlines() if line.strip().startswith("[127.0.0.1]:"))
     known_hosts.write_text(line + "\n")  # the line does what it is said to do
-    link = Link(known_by(lab, known_hosts))
+    link = Link(known_by(lab, known_hosts), SLOW)
     link.open()
     assert link.run("echo in").text == "in"
     link.close()
@@ -52,7 +52,7 @@ def test_changed_key_is_refused(lab: Lab, tmp_path: Path) -> None:
 def test_pinned_key_stands_above_known_hosts(lab: Lab, tmp_path: Path) -> None:
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{lab.box.port} ssh-ed25519 {'A' * 68}\n")
-    link = Link(replace(lab.address, known_hosts=(known_hosts,)))
+    link = Link(replace(lab.address, known_hosts=(known_hosts,)), SLOW)
     link.open()
     link.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -35,18 +36,21 @@ def test_veneer_is_loaded_and_asked(driver: SshDriver) -> None:
     assert "veneer: loaded on 4 CPUs" in driver.serial_since(0)
 
 
-def run_until_it_ends(driver: SshDriver) -> None:
-    for _ in range(10_000):
+def end_by(driver: SshDriver, script: str) -> None:
+    """Run probes until the machine has ended by what ``script`` does."""
+    assert driver._link is not None
+    channel = driver._link.session(f"read -r _; {script}")
+    channel.sendall(b"now\n")  # not before sshd has said that it started: that word would be lost with it
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
         driver.run(CPUID)
 
 
 def test_panic_is_a_death_with_an_autopsy(driver: SshDriver) -> None:
     driver.reset(say)
     mark = driver.serial_mark()
-    assert driver._link is not None
-    driver._link.session("echo c >/proc/sysrq-trigger")
     with pytest.raises(TargetDied, match="panic"):
-        run_until_it_ends(driver)
+        end_by(driver, "echo c >/proc/sysrq-trigger")
     autopsy = driver.autopsy()
     assert "panic" in autopsy.reason
     assert "RIP=" in autopsy.registers[3]
@@ -61,9 +65,7 @@ def test_panic_is_a_death_with_an_autopsy(driver: SshDriver) -> None:
 
 def test_reboot_behind_our_back(driver: SshDriver) -> None:
     driver.reset(say)
-    assert driver._link is not None
-    driver._link.session("echo 1 >/proc/sys/kernel/sysrq; echo b >/proc/sysrq-trigger")
     with pytest.raises(TargetDied):
-        run_until_it_ends(driver)
+        end_by(driver, "echo 1 >/proc/sys/kernel/sysrq; echo b >/proc/sysrq-trigger")
     driver.reset(say)
     assert driver.run(CPUID)[0].vector is None
