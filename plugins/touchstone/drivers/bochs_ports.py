@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
+
+from touchstone.machine.driver import InfrastructureError
 
 
 def accept_ours(accept: Callable[[], socket.socket]) -> socket.socket:
@@ -34,8 +38,22 @@ def _shown(address: tuple[str, int]) -> str:
     return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
 
 
-def free_port() -> int:
-    """A loopback port that nobody has now, for Bochs to listen on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+def free_port(range_file: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> int:
+    """A loopback port that nobody has now, for Bochs to listen on.
+
+    None of those that the kernel gives to whoever asks for any: it could be somebody's before Bochs is there.
+    """
+    try:
+        first, last = map(int, range_file.read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        first, last = 32768, 60999
+    candidates = [*range(10000, first), *range(last + 1, 65536)] or list(range(10000, 65536))
+    port: int
+    for port in random.sample(candidates, min(1000, len(candidates))):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise InfrastructureError("no free port on the loopback interface for Bochs to listen on")
