@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.reporting import progress
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -80,7 +82,7 @@ class Project:
         if target is not None:
             words.append(f"--target={target}")
         if process:
-            return self.pytester.runpytest_subprocess(*words, timeout=120)
+            return self.pytester.runpytest_subprocess(*words, timeout=600)
         return self.pytester.runpytest_inprocess(*words)
 
     def options(self, **options: str) -> None:
@@ -104,6 +106,8 @@ def plugin_option() -> list[str]:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("PYTHONPATH", f"{HERE}:{ROOT / 'plugins'}")
     monkeypatch.setenv("COLUMNS", "160")
+    # However slow the machine is: no line of progress between the words of a verdict.
+    monkeypatch.setattr(progress, "PATIENCE", 3600.0)
     monkeypatch.syspath_prepend(str(HERE))
     return Project(pytester)
 

@@ -22,9 +22,9 @@ def test_second_run_waits_and_says_for_whom(tmp_path: Path) -> None:
     first.acquire(progress)
     thread = threading.Thread(target=second.acquire, args=(progress,))
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     first.release()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     second.release()
     assert len(said) == 1

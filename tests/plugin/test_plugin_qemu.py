@@ -18,6 +18,7 @@ vendor = "amd"
 cpus = 2
 cpu-model = "EPYC,+svm,+npt"
 accel = "tcg"
+timeout-factor = 10
 """
 
 KILLER = """
