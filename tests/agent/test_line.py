@@ -47,7 +47,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
 
     def say(text: str | bytes) -> list[str]:
         data = text if isinstance(text, bytes) else text.encode()
-        ran = subprocess.run([str(program)], input=data, capture_output=True, check=False, timeout=60)
+        ran = subprocess.run([str(program)], input=data, capture_output=True, check=False, timeout=600)
         assert ran.returncode == 0, ran.stderr.decode()
         assert ran.stdout.endswith(b"\n")
         said = []
@@ -65,7 +65,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
 
 def test_lines_in_c(tmp_path: Path) -> None:
     program = build(tmp_path / "line_test", HERE / "line_test.c", AGENT / "line.c")
-    ran = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=120)
+    ran = subprocess.run([str(program)], capture_output=True, text=True, check=False, timeout=600)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 

@@ -21,7 +21,7 @@
 #include "work.h"
 
 #define HONEST 3
-#define LIMIT 30
+#define LIMIT 120
 
 static const char *lie = "";
 static pid_t starter;

@@ -123,7 +123,9 @@ MSRS = (SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL)
 def test_refused_and_rolled_back(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     image = build_bare(broken_copy(case, tmp_path), directory=tmp_path / "build")
-    settings = TargetSettings("refusal", "bochs", "intel", len(CPUS), 64, "corei7_skylake_x")
+    settings = TargetSettings(
+        "refusal", "bochs", "intel", len(CPUS), 64, "corei7_skylake_x", timeout_factor=10.0
+    )
     driver = make_driver(settings, image, tmp_path)
     try:
         driver.start(lambda _: None)
