@@ -75,6 +75,9 @@ def test_build_that_fails_shows_the_compilers_words(lab: Lab) -> None:
     ):
         lab.driver(subject=broken).start(lab.progress)
     assert lab.leftovers() == []
+    foreign = replace(lab.subject(), build="gcc-0 -c mine.c")  # the compiler of another Debian's kernel
+    with pytest.raises(InfrastructureError, match=r"failed: gcc-0 is missing here \(apt-get install gcc-0\)"):
+        lab.driver(subject=foreign).start(lab.progress)
     nothing = replace(lab.subject(), build="true")
     with pytest.raises(InfrastructureError, match=r"'true' made no mine\.ko"):
         lab.driver(subject=nothing).start(lab.progress)

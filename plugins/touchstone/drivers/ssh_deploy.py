@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from touchstone.machine.driver import InfrastructureError
 Progress = Callable[[str], None]
 COMMANDS = ("present", "insert", "remove", "load", "unload", "query", "exits", "trace")
 """Shell commands that a subject's ``[deploy.linux]`` may name."""
+_NO_COMPILER = re.compile(rb"\b(gcc-\d+): not found")
 MODULES = Path("/lib/modules")
 
 
@@ -182,8 +184,12 @@ def build_here(what: Deployable, release: str, headers: Path, into: Path, progre
 
 def _run(command: str, directory: Path, what: str) -> None:
     status, output = run_tool(["sh", "-c", command], directory)
-    if status:
-        raise InfrastructureError(f"building {what} failed:\n{command}\n{tail_of(output)}")
+    if not status:
+        return
+    # A kernel's headers name the compiler that it was built with: another Debian's default.
+    absent = _NO_COMPILER.search(output)
+    why = f": {absent[1].decode()} is missing here (apt-get install {absent[1].decode()})" if absent else ""
+    raise InfrastructureError(f"building {what} failed{why}\n{command}\n{tail_of(output)}")
 
 
 def _strip(path: Path) -> None:
