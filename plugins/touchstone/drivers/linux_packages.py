@@ -122,6 +122,7 @@ class Archive:
         same = sources.is_file() and sources.read_text() == text
         if not same or not stamp.is_file() or time.time() - stamp.stat().st_mtime > INDEX_AGE:
             progress(f"fetching the index of Debian {source.suite}")
+            stamp.unlink(missing_ok=True)  # of the index before, if this one does not come
             sources.write_text(text)
             self._apt("update", "-qq", "-o", "APT::Update::Error-Mode=any")
             stamp.touch()
