@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project, check
+from project import Project, check
 from test_verdicts import verdicts
 
 JOURNAL = """

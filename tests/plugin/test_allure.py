@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from conftest import INVENTORY, Project, check
+from project import INVENTORY, Project, check
 
 
 class Results:

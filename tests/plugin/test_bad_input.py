@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import INVENTORY, SUITE, Project, check
+from project import INVENTORY, SUITE, Project, check
 
 PASSING = check("passing", "nop", "{rax: 0}")
 

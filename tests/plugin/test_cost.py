@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import plugin_option
+from project import plugin_option
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "touchstone"
 HEAVY = (

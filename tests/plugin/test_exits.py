@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project, check
+from project import Project, check
 
 from touchstone.reporting.exits import readable
 

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Project, check
+from project import Project, check
 
 from touchstone.locks import TargetLock
 from touchstone.machine.driver import InfrastructureError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Project, check
+from project import Project, check
 from test_verdicts import verdicts
 
 MARK = """

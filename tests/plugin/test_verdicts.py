@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import INVENTORY, Project, check
+from project import INVENTORY, Project, check
 
 PASSING = check("passing", "mov eax, 1", "{rax: 1}")
 FAILING = check("failing", "mov eax, 1", "{rax: 2}")

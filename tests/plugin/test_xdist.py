@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import INVENTORY, Project, check
+from project import INVENTORY, Project, check
 
 FIVE = "".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(5))
 
