@@ -403,6 +403,27 @@ def test_lock_stays_while_its_holder_lives(lab: Lab, monkeypatch: pytest.MonkeyP
     link.close()
 
 
+def test_guard_of_a_holder_that_was_killed_kills_nobody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number that the holder had may be another's by then."""
+    said = lab.directory / "said"
+    monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
+    for old, new in (
+        ("|| exit\n", f"|| {{ echo orphan >>{said}; exit; }}\n"),
+        ("kill $$\n", f"echo kill >>{said}\n"),
+    ):
+        assert ssh_lock._SCRIPT.count(old) == 1
+        monkeypatch.setattr(ssh_lock, "_SCRIPT", ssh_lock._SCRIPT.replace(old, new))
+    lab.box.tool("sleep", f"until [ -e {said}.killed ]; do /bin/sleep 0.02; done\n")
+    link, lock = held_lock(lab, 1)
+    link.run(f"read -r token pid rest <{ssh_lock.LOCK}; kill -9 $pid")
+    assert lock._channel is not None
+    assert lock._channel.recv(1) == b""
+    Path(f"{said}.killed").touch()
+    wait_for(lambda: said.exists() and bool(said.read_text()))
+    assert said.read_text() == "orphan\n"
+    link.close()
+
+
 RUN = """
     import sys, signal
     sys.path.insert(0, {here!r})
