@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from touchstone.drivers.emulator import options_of
@@ -110,7 +112,20 @@ def prepare(bochs: BochsSettings, directory: Path, devices: str) -> list[str]:
     configuration, commands = directory / "bochsrc", directory / "commands"
     configuration.write_text(base + devices, encoding="utf-8")
     commands.write_text("continue\n", encoding="ascii")
-    return [bochs.binary, "-q", "-f", str(configuration), "-rc", str(commands)]
+    return [bochs.binary, "-q", *_debugger(bochs.binary), "-f", str(configuration), "-rc", str(commands)]
+
+
+@cache
+def _debugger(binary: str) -> tuple[str, ...]:
+    """What makes a Bochs start its debugger: since 3.0 an option, which older ones take for an error."""
+    option = "-debugger"
+    try:
+        run = subprocess.run(
+            [binary, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()  # starting it fails as well, and says why
+    return (option,) if re.search(rf"^ +{option} ".encode(), run.stdout + run.stderr, re.MULTILINE) else ()
 
 
 def read_linux_settings(settings: TargetSettings) -> BochsSettings:
