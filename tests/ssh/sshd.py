@@ -15,7 +15,8 @@ from pathlib import Path
 import paramiko
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")
+PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0", "libwtmpdb0")
+"""The last one is of Debian 13."""
 PATIENCE = 60.0
 """Seconds for what takes a moment, on a machine that is busy elsewhere."""
 _START = r"""
@@ -60,9 +61,9 @@ def find_sshd() -> tuple[Path, Path | None] | str:
             return "no sshd (install openssh-server)"
         new = root.with_name(f"openssh.{os.getpid()}")
         new.mkdir(parents=True)
-        fetched = subprocess.run(
-            ["apt-get", "download", *PACKAGES], cwd=new, capture_output=True, check=False
-        )
+        known = subprocess.run(["apt-cache", "pkgnames"], capture_output=True, text=True, check=False)
+        wanted = [name for name in PACKAGES if name in known.stdout.split()] or PACKAGES
+        fetched = subprocess.run(["apt-get", "download", *wanted], cwd=new, capture_output=True, check=False)
         if fetched.returncode:
             shutil.rmtree(new)
             return f"no sshd, and none to be had: {fetched.stderr.decode().strip()}"
@@ -74,6 +75,13 @@ def find_sshd() -> tuple[Path, Path | None] | str:
         except OSError:  # another run was faster
             shutil.rmtree(new)
     return sshd, libraries
+
+
+def _own_parts(root: Path) -> str:
+    """Where an sshd of several programs, as there are since OpenSSH 9.8, finds its own below ``root``."""
+    programs = root / "usr/lib/openssh"
+    found = (("SshdSessionPath", programs / "sshd-session"), ("SshdAuthPath", programs / "sshd-auth"))
+    return "".join(f"{key} {path}\n" for key, path in found if path.is_file())
 
 
 def why_no_namespaces() -> str:
@@ -119,7 +127,8 @@ class Sshd:
         key = make_key(self.key)
         (home / "authorized_keys").write_text(f"{key.get_name()} {key.get_base64()}\n")
         self.host_key = make_key(home / "host_key")
-        (home / "sshd_config").write_text(_CONFIG.format(port=self.port, home=home))
+        parts = "" if self._libraries is None else _own_parts(self.program.parents[2])
+        (home / "sshd_config").write_text(_CONFIG.format(port=self.port, home=home) + parts)
 
     @classmethod
     def attach(cls, home: Path, port: int) -> Sshd:
@@ -201,7 +210,7 @@ class Sshd:
             if (fd := _pidfd(pid)) is None:  # one of them may end while we look
                 continue
             with contextlib.suppress(OSError):
-                if Path(os.readlink(f"/proc/{pid}/exe")).name == "sshd":
+                if Path(os.readlink(f"/proc/{pid}/exe")).name in ("sshd", "sshd-session", "sshd-auth"):
                     signal.pidfd_send_signal(fd, signal.SIGKILL)
                     killed.append(fd)
                     continue
