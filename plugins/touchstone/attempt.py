@@ -20,7 +20,7 @@ from touchstone.machine.probe import ProbeResult
 from touchstone.oracle import Planned
 from touchstone.session import Autopsied, TargetSession
 from touchstone.suite import requires
-from touchstone.suite.model import Requirement
+from touchstone.suite.model import Check, Requirement
 
 if TYPE_CHECKING:
     from touchstone.run import Run
@@ -64,6 +64,11 @@ def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None
     return None
 
 
+def ruled_out(session: TargetSession, check: Check) -> str | None:
+    """Why a check cannot be judged on a target that was reached."""
+    return session.cannot(check.id) or unmet(session, check.requires)
+
+
 def no_oracle(one: Planned) -> str | None:
     """Why a case cannot be judged."""
     if one.failed is not None:
@@ -89,8 +94,7 @@ def send_ahead(run: Run, session: TargetSession, following: CheckOnTarget | None
         or following.target.name != session.target.name
         or following.check.phase != session.phase
         or session.phase == "native"
-        or session.cannot(following.check.id) is not None
-        or unmet(session, following.check.requires) is not None
+        or ruled_out(session, following.check) is not None
     ):
         return
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.attempt import attempt, no_oracle, send_ahead, unmet
+from touchstone.attempt import attempt, no_oracle, ruled_out, send_ahead
 from touchstone.items import CheckOnTarget
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.probe import ProbeResult
@@ -38,7 +38,7 @@ def enter(session: TargetSession, record: CheckRecord) -> None:
     if session.phase is None:
         session.reach("native", record)
     record.waiver = record.target.known_deviation(check.id, session.emulator)
-    if reason := session.cannot(check.id) or unmet(session, check.requires):
+    if reason := ruled_out(session, check):
         raise pytest.skip.Exception(reason)
     # A Python check may load by itself, or leave a machine behind that is not as it was.
     session.reach(check.phase, record, oracles=not check.cases)
