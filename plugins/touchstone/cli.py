@@ -14,8 +14,8 @@ REPORT_TOOLS = Path(__file__).resolve().parents[2] / "report"
 
 EPILOG = """\
 The checks themselves are run by pytest:
-  pytest --target=qemu-amd --alluredir=allure-results
-  pytest --list-targets
+  ./bootstrap pytest --target=qemu-amd --alluredir=allure-results
+  ./bootstrap pytest --list-targets
 """
 
 

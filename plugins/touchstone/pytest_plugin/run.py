@@ -22,6 +22,7 @@ from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, home, read_options, show_path
+from touchstone.reporting.commands import command
 from touchstone.reporting.progress import Progress
 from touchstone.suite.model import Check
 
@@ -134,7 +135,8 @@ class Run:
         if not directory:
             return []
         shown = show_path(self.config, Path(directory).absolute())
-        return [f"results: {shown}; make a report of them with: touchstone report {shown}"]
+        report = command(self.config, ["touchstone", "report", shown])
+        return [f"results: {shown}; make a report of them with: {report}"]
 
     def _validate(self, settings: TargetSettings) -> None:
         self.config.hook.pytest_touchstone_validate_target(settings=settings)

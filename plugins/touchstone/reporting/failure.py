@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from touchstone.engine.outcomes import Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
+from touchstone.reporting.commands import command
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
 from touchstone.suite.judge import Row, Table
@@ -206,7 +206,7 @@ def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     inventory = config.getoption("touchstone_inventory")
     if inventory:
         words.append(f"--touchstone-inventory={inventory}")
-    return " ".join(shlex.quote(word) for word in words)
+    return command(config, words)
 
 
 def tail(text: str, count: int = MAX_LINES) -> list[str]:

@@ -74,12 +74,14 @@ def read_results(directories: Sequence[Path]) -> Results:
     for directory in directories:
         if not directory.is_dir():
             raise ReportError(
-                f"{directory}: no such directory; make results with pytest --alluredir={directory}"
+                f"{directory}: no such directory; "
+                f"make results with ./bootstrap pytest --alluredir={directory}"
             )
         files = sorted(directory.glob("*-result.json"))
         if not files:
             raise ReportError(
-                f"{directory}: no Allure results in it; make some with pytest --alluredir={directory}"
+                f"{directory}: no Allure results in it; "
+                f"make some with ./bootstrap pytest --alluredir={directory}"
             )
         for file in files:
             labels, status, uuid = _read_result(file)
