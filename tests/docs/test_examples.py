@@ -1,0 +1,79 @@
+"""Every file that the documentation tells to write or to extend is written, read, and run on its targets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.docs.blocks import PAGES, Block, blocks
+from tests.docs.copied import Copy
+
+from touchstone.suite import requires
+
+FILES = [block for page in PAGES for block in blocks(page) if block.path is not None]
+CHECK_ID = re.compile(r"^\s*(?:- )?id(?:: *|=\")([a-z0-9.-]+)", re.MULTILINE)
+
+
+def written(block: Block, copy: Copy) -> None:
+    """The block's file, and those of the blocks above it."""
+    for other in blocks(block.page):
+        if other.line <= block.line and other.path is not None:
+            copy.apply(other)
+
+
+def checks(block: Block) -> list[str]:
+    """Ids of the checks that a block defines."""
+    if block.language not in ("yaml", "python") or "broken" in block.words:
+        return []
+    return CHECK_ID.findall(block.text)
+
+
+@pytest.mark.parametrize("block", [block for block in FILES if checks(block)], ids=str)
+def test_checks_hold_on_the_targets_that_the_page_names(block: Block, copy: Copy) -> None:
+    assert block.targets, f"{block}: on=TARGET,... says where the checks are run"
+    assert block.path is not None
+    written(block, copy)
+    found, printed = copy.verdicts(block.targets, block.path)
+    for check in checks(block):
+        mine = {found.get((check, target), "no verdict") for target in block.targets}
+        assert mine == {"conformant"}, f"{check}: {printed}"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in FILES if checks(block) and "exits:" in block.text], ids=str
+)
+def test_checks_that_claim_a_hypervisor_fail_without_one(block: Block, copy: Copy) -> None:
+    written(block, copy)
+    found, printed = copy.verdicts(block.targets, str(block.path), "--hypervisor=none")
+    assert {found.get((check, target)) for check in checks(block) for target in block.targets} == {
+        "deviation"
+    }, printed
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in FILES if block.language == "toml"}), ids=str)
+def test_inventory_and_subjects_are_read(page: Path, copy: Copy) -> None:
+    mine = [block for block in FILES if block.page == page]
+    for block in mine:
+        copy.apply(block)
+    words = "PYTHONPATH=. ./bootstrap pytest"
+    for block in mine:
+        if block.language == "python" and block.path and "/" not in block.path:
+            words += f" -p {Path(block.path).stem}"
+    names = [
+        name for block in mine for name in re.findall(r"^\[targets\.([\w.-]+)\]$", block.text, re.MULTILINE)
+    ]
+    listed = copy.shell(f"{words} --list-targets")
+    assert set(names) <= {line.split()[0] for line in listed.stdout.splitlines()}, listed.stdout
+    for block in mine:
+        if block.language == "toml" and block.value("file"):
+            words += f" --hypervisor={block.path}"
+    read = copy.shell(f"{words} --collect-only --target=qemu-amd,linux-amd conformance/exits/cpuid.yaml")
+    assert read.returncode == 0, read.stdout
+
+
+@pytest.mark.parametrize(
+    "block", [block for page in PAGES for block in blocks(page) if block.words == ("requires",)], ids=str
+)
+def test_expressions_of_requires_are_read(block: Block) -> None:
+    assert requires.parse(block.text.strip())
