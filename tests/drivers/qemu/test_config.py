@@ -1,6 +1,6 @@
 import pytest
-from machines import qemu
 
+from tests.support.emulators import qemu
 from touchstone.drivers.qemu.config import read_settings
 
 
