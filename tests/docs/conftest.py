@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.docs.copied import Copy
+
+from tests.support.copied_checkout import Copy
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.docs.blocks import PAGES, Block, blocks
-from tests.docs.copied import Copy
 
+from tests.support.copied_checkout import Copy
+from tests.support.docs_blocks import PAGES, Block, blocks
 from touchstone.suite import requires
 
 FILES = [block for page in PAGES for block in blocks(page) if block.path is not None]

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.docs.blocks import PAGES, ROOT, blocks, has_home, inline_code, links
+
+from tests.support.checkout import ROOT
+from tests.support.docs_blocks import PAGES, blocks, has_home, inline_code, links
 
 MADE = ("build/", "allure-report/", "allure-results/")
 """Folders that come into being by a command."""

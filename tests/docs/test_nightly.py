@@ -1,0 +1,39 @@
+"""What docs/nightly has for systemd and GitHub, and what .ci/run does, is what the pages say."""
+
+from __future__ import annotations
+
+import configparser
+import re
+
+import yaml
+
+from tests.support.checkout import ROOT
+
+NIGHTLY = ROOT / "docs" / "nightly"
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    steps = re.findall(r"^step \"[\w ]+\" (\./bootstrap pytest .*)$", ci, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(steps) == 2
+    assert [step for step in steps if not re.search(rf"^ *{re.escape(step)}$", readme, re.MULTILINE)] == []
+
+
+def test_the_workflow_runs_the_nightly_script() -> None:
+    workflow = yaml.safe_load((NIGHTLY / "github-actions.yml").read_text(encoding="utf-8"))
+    commands = "\n".join(step.get("run", "") for step in workflow["jobs"]["nightly"]["steps"])
+    assert "docs/nightly/run" in commands
+    assert (NIGHTLY / "run").stat().st_mode & 0o111
+
+
+def test_the_unit_runs_the_nightly_script_of_the_checkout_that_the_page_names() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string((NIGHTLY / "touchstone-nightly.service").read_text(encoding="utf-8"))
+    checkout = unit["Service"]["WorkingDirectory"]
+    command, *_ = unit["Service"]["ExecStart"].split()
+    assert command == f"{checkout}/docs/nightly/run"
+    page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    assert f"a checkout in `{checkout}`" in page
+    assert f"user `{unit['Service']['User']}`" in page
