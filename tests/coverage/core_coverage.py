@@ -3,6 +3,9 @@
 A copy of hypervisor/ is built with gcc's trace-pc coverage in core/, the suites run against it, and before a
 target is stopped the map of reached blocks is read from its memory. Prints, as Markdown, blocks reached per
 file and target, and the lines that no target, or the machines of one vendor only, reached.
+
+With --check, no suite is run: the files and numbers of blocks in the table of a page are compared with what
+the compiler makes of the core now. The numbers are compared only if it is the compiler that the page names.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from touchstone.drivers.build import build_bare
 from touchstone.drivers.emulated.machine import EmulatorDriver
 from touchstone.machine.driver import TargetError
 from touchstone.machine.symbols import Symbols
@@ -93,16 +97,76 @@ def place(symbols: Symbols, address: int) -> tuple[str, int]:
     return Path(name).name, int(line or 0)
 
 
-def show(title: str, lines: Iterable[tuple[str, int]]) -> None:
-    """Print one list, a file per line."""
-    by_file: dict[str, list[int]] = defaultdict(list)
+def compiler() -> str:
+    """What the C compiler calls itself."""
+    said = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0]
+
+
+def generated(everything: dict[int, tuple[str, int]], reached: dict[str, set[int]]) -> Iterator[str]:
+    """The lines of the page that are measured."""
+    yield f"Measured with {compiler()}."
+    targets = sorted(reached)
+    yield ""
+    yield "| file | blocks | " + " | ".join(targets) + " |"
+    yield "|---" + "|---" * (len(targets) + 1) + "|"
+    for name, mine in sorted(by_file(everything).items()):
+        counts = [str(len(mine & reached[target])) for target in targets]
+        yield f"| `{name}` | {len(mine)} | " + " | ".join(counts) + " |"
+    lines = {target: {everything[a] for a in reached[target] if a in everything} for target in targets}
+    for target in targets:
+        others = set().union(*(lines[other] for other in targets if other != target))
+        yield from listed(f"Lines that only {target} reached", lines[target] - others)
+    yield from listed("Lines that no target reached", set(everything.values()) - set().union(*lines.values()))
+
+
+def by_file(everything: dict[int, tuple[str, int]]) -> dict[str, set[int]]:
+    """Addresses of blocks by the file that they are in."""
+    files: dict[str, set[int]] = defaultdict(set)
+    for address, (name, _) in everything.items():
+        files[name].add(address)
+    return files
+
+
+def check(page: Path) -> list[str]:
+    """What the table of a page says otherwise than the compiler does now."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "hypervisor"
+        instrument(copy)
+        image = build_bare(copy, directory=Path(directory) / "build")
+        symbols = Symbols(image.symbols)
+        now = {name: len(mine) for name, mine in by_file(all_blocks(symbols, image.symbols)).items()}
+    text = page.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| (\d+) \|", text, re.MULTILINE)
+    said = {name: int(count) for name, count in rows}
+    if f"Measured with {compiler()}." not in text:
+        # Another compiler inlines other functions, so that a header may have no block of its own.
+        now = {name: said.get(name, count) for name, count in now.items() if name.endswith(".c")}
+        said = {name: count for name, count in said.items() if name.endswith(".c")}
+    return [
+        f"{name}: the page says {said.get(name, 'nothing')}, the compiler {now.get(name, 'nothing')}"
+        for name in sorted(said.keys() | now.keys())
+        if said.get(name) != now.get(name)
+    ]
+
+
+def all_blocks(symbols: Symbols, image: Path) -> dict[int, tuple[str, int]]:
+    """File and line of every block of an image, by its address."""
+    return {address: place(symbols, address) for address in blocks(image)}
+
+
+def listed(title: str, lines: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """One list, a file per line."""
+    files: dict[str, list[int]] = defaultdict(list)
     for name, line in sorted(lines):
-        by_file[name].append(line)
-    print(f"\n**{title}**\n")
-    for name, numbers in by_file.items():
-        print(f"- `{name}`: {', '.join(map(str, numbers))}")
-    if not by_file:
-        print("- none")
+        files[name].append(line)
+    yield ""
+    yield f"**{title}**"
+    yield ""
+    for name, numbers in files.items():
+        yield f"- `{name}`: {', '.join(map(str, numbers))}"
+    if not files:
+        yield "- none"
 
 
 def main() -> None:
@@ -111,8 +175,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--target", default="bochs-amd,bochs-intel", help="default %(default)s")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace what is measured in this page")
+    parser.add_argument("--check", type=Path, metavar="PAGE", help="only compare this page with the compiler")
     parser.add_argument("suites", nargs="*", default=["conformance"])
     arguments = parser.parse_args()
+    if arguments.check:
+        if wrong := check(arguments.check):
+            again = (
+                f"make it again: ./bootstrap python tests/coverage/core_coverage.py --write {arguments.check}"
+            )
+            sys.exit("\n".join([*wrong, again]))
+        return
     collector = Collector()
     watch(collector)
     with tempfile.TemporaryDirectory() as directory:
@@ -131,20 +204,12 @@ def main() -> None:
     symbols = collector.symbols
     if symbols is None or symbols.path is None:
         sys.exit("no target could be read")
-    everything = {address: place(symbols, address) for address in blocks(symbols.path)}
-    targets = sorted(collector.reached)
-    print("\n| file | blocks | " + " | ".join(targets) + " |\n|---" + "|---" * (len(targets) + 1) + "|")
-    for name in sorted({name for name, _ in everything.values()}):
-        mine = {address for address, (file, _) in everything.items() if file == name}
-        counts = [str(len(mine & collector.reached[target])) for target in targets]
-        print(f"| `{name}` | {len(mine)} | " + " | ".join(counts) + " |")
-    lines = {
-        target: {everything[a] for a in collector.reached[target] if a in everything} for target in targets
-    }
-    for target in targets:
-        others = set().union(*(lines[other] for other in targets if other != target))
-        show(f"Lines that only {target} reached", lines[target] - others)
-    show("Lines that no target reached", set(everything.values()) - set().union(*lines.values()))
+    text = "\n".join(generated(all_blocks(symbols, symbols.path), collector.reached)) + "\n"
+    if arguments.write:
+        page = arguments.write.read_text(encoding="utf-8")
+        arguments.write.write_text(page[: page.index("Measured with ")] + text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 if __name__ == "__main__":
