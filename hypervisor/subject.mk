@@ -6,14 +6,8 @@ VENEER_SOURCES := \
 	core/answers.c core/context.c core/control_register.c core/cpuid.c core/evidence.c core/exit.c core/fault.c core/fault_entry.S \
 	core/host_state.c core/hypercall.c core/hypercall_stubs.S core/insn.c core/instruction.c core/leave.S \
 	core/lifecycle.c core/memory.c core/msr.c core/nmi.c core/report.c core/system.c \
-	svm/enter.S svm/exit.c svm/fast.c svm/setup.c \
-	vmx/capabilities.c vmx/enter.S vmx/entry_checks.c vmx/ept.c vmx/exit.c vmx/fast.c vmx/guest.c vmx/leave.c \
+	svm/enter.S svm/exit.c svm/setup.c \
+	vmx/capabilities.c vmx/enter.S vmx/entry_checks.c vmx/ept.c vmx/exit.c vmx/guest.c vmx/leave.c \
 	vmx/mtrr.c vmx/reset.c vmx/setup.c vmx/state.c
 SUBJECT_SOURCES := $(VENEER_SOURCES) hosts/bare/host.c hosts/bare/subject.c
 SUBJECT_CFLAGS := -I$(SUBJECT_DIR)
-
-# enter.S calls this one before it has saved more than five registers; it saves RBX.
-%/svm/fast.c.o: CFLAGS += -fomit-frame-pointer -fno-crossjumping -ffixed-r9 -ffixed-r10 -ffixed-r11 -fcall-used-rbx
-
-# The same for VMX, where six are saved.
-%/vmx/fast.c.o: CFLAGS += -fomit-frame-pointer -fno-crossjumping -ffixed-r8 -ffixed-r9 -ffixed-r10 -ffixed-r11 -fcall-used-rbx

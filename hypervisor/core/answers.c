@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "answers.h"
 
+#include "exit.h"
 #include "policy.h"
 #include "text.h"
 

@@ -1,5 +1,35 @@
 // SPDX-License-Identifier: MIT
+#include "insn.h"
 #include "policy.h"
+
+static void set_rflags(struct vcpu *vcpu, u64 rflags)
+{
+	vcpu->rflags = rflags;
+	vcpu->backend->write_rflags(vcpu, rflags);
+}
+
+/* All that is rare: the length is read from the guest's code, RIP wraps at 4 GiB, RFLAGS.RF or TF is set. */
+static rarely_called void complete_with_care(struct vcpu *vcpu)
+{
+	u64 next = vcpu->next_rip;
+	bool trap = vcpu->rflags & RFLAGS_TF;
+	struct instruction instruction;
+
+	if (!next) {
+		/* The bytes are gone: another CPU has changed them or their mapping meanwhile. Execute what is there now. */
+		if (!decode_instruction(vcpu, &instruction))
+			return;
+		next = vcpu->rip + instruction.length;
+	}
+	/* Outside of 64-bit code segments the instruction pointer wraps at 4 GiB. */
+	if ((next ^ vcpu->rip) >> 32 && vcpu->backend->read[GUEST_CODE_BITS](vcpu) != 64)
+		next = (u32)next;
+	if (vcpu->rflags & RFLAGS_RF)
+		set_rflags(vcpu, vcpu->rflags & ~RFLAGS_RF);
+	vcpu->backend->continue_at(vcpu, next);
+	if (trap)
+		vcpu->backend->single_step(vcpu);
+}
 
 /*
  * An instruction that was executed on the guest's behalf ends like any other:
@@ -8,27 +38,13 @@
  */
 void complete_instruction(struct vcpu *vcpu)
 {
-	unsigned int length = vcpu->backend->instruction_length(vcpu);
-	u64 next = vcpu->rip + length;
+	u64 next = vcpu->next_rip;
 
-	if (unlikely_(!length)) {
-		/* The bytes are gone: another CPU has changed them or their mapping meanwhile. Execute what is there now. */
-		return;
-	}
-	/* Outside of 64-bit code segments the instruction pointer wraps at 4 GiB. */
-	if (unlikely_((next ^ vcpu->rip) >> 32) && vcpu->backend->read(vcpu, GUEST_CODE_BITS) != 64)
-		next = (u32)next;
-	vcpu->rip = next;
-	if (unlikely_(vcpu->rflags & (RFLAGS_TF | RFLAGS_RF))) {
-		bool trap = vcpu->rflags & RFLAGS_TF;
-
-		vcpu->rflags &= ~RFLAGS_RF;
-		if (trap) {
-			vcpu->backend->single_step(vcpu);
-			return;
-		}
-	}
-	vcpu->backend->end_shadow(vcpu);
+	/* One comparison for two cases: next is 0, or its lower half has wrapped. */
+	if (unlikely_((u32)next <= (u32)vcpu->rip || vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
+		complete_with_care(vcpu);
+	else
+		vcpu->backend->continue_at(vcpu, next);
 }
 
 /* Contributory exceptions: SDM 3A table 6-4, APM2 table 8-3. */
@@ -55,6 +71,6 @@ void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	}
 	/* A fault saves RFLAGS with RF set (SDM 3B 18.3.1.1, APM2 13.1.4); an injected one saves them as they are. */
 	if (vector != VECTOR_DF)
-		vcpu->rflags |= RFLAGS_RF;
+		set_rflags(vcpu, vcpu->rflags | RFLAGS_RF);
 	vcpu->backend->inject(vcpu, vector, error_code);
 }

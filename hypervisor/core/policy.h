@@ -5,21 +5,21 @@
 
 #include "vcpu.h"
 
-/* Handlers of exits, by reason. True: leave this CPU. */
-bool handle_cpuid(struct vcpu *vcpu);
-bool handle_rdmsr(struct vcpu *vcpu);
-bool handle_wrmsr(struct vcpu *vcpu);
-bool handle_xsetbv(struct vcpu *vcpu);
-bool handle_invd(struct vcpu *vcpu);
-bool handle_hypercall(struct vcpu *vcpu);
-bool handle_hidden_instruction(struct vcpu *vcpu);
-bool handle_gp_fault(struct vcpu *vcpu);
-bool handle_cr_access(struct vcpu *vcpu);
-bool handle_nmi(struct vcpu *vcpu);
-bool handle_nmi_window(struct vcpu *vcpu);
-bool handle_task_switch(struct vcpu *vcpu);
-bool handle_init(struct vcpu *vcpu);
-bool handle_sipi(struct vcpu *vcpu);
+/* Handlers of exits, by reason. */
+void handle_cpuid(struct vcpu *vcpu);
+void handle_rdmsr(struct vcpu *vcpu);
+void handle_wrmsr(struct vcpu *vcpu);
+void handle_xsetbv(struct vcpu *vcpu);
+void handle_invd(struct vcpu *vcpu);
+void handle_hypercall(struct vcpu *vcpu);
+void handle_hidden_instruction(struct vcpu *vcpu);
+void handle_gp_fault(struct vcpu *vcpu);
+void handle_cr_access(struct vcpu *vcpu);
+void handle_nmi(struct vcpu *vcpu);
+void handle_nmi_window(struct vcpu *vcpu);
+void handle_task_switch(struct vcpu *vcpu);
+void handle_init(struct vcpu *vcpu);
+void handle_sipi(struct vcpu *vcpu);
 
 /* nmi.c: NMIs that hit Veneer itself, and those that are left when this CPU is not in guest mode (any more). */
 void note_nmi_in_host_mode(void);

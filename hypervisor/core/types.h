@@ -28,6 +28,10 @@ typedef unsigned long long u64;
 #define PAGE_BYTES 4096ull
 #define BIT_ULL_AT(n) (1ull << (n))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define likely_(x) __builtin_expect(!!(x), 1)
+/* Not inlined, so that a function that only jumps to it needs no stack frame; rarely_called: away from what is usual, too. */
+#define out_of_line __attribute__((noinline))
+#define rarely_called __attribute__((noinline, cold))
 #define unlikely_(x) __builtin_expect(!!(x), 0)
 
 #endif

@@ -13,7 +13,6 @@
 
 #define LEAF80000001_ECX_SVM BIT_ULL_AT(2)
 #define LEAF8000000A_EDX_NP BIT_ULL_AT(0)
-#define LEAF8000000A_EDX_NRIPS BIT_ULL_AT(3)
 #define LEAF8000000A_EDX_SPEC_CTRL BIT_ULL_AT(20)
 
 /* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
@@ -214,11 +213,9 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
-	u32 a, b, c, d;
 
 	(void)refusal;
-	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	vcpu->has_next_rip = d & LEAF8000000A_EDX_NRIPS;
+	vcpu->host_efer = read_msr(MSR_EFER);
 	fill_guest_state(vcpu, vcpu->vmcb);
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
@@ -243,8 +240,8 @@ void svm_leave(struct vcpu *vcpu)
 
 	context->regs = vcpu->regs;
 	context->regs.rsp = vmcb->rsp;
-	context->rip = vcpu->rip;
-	context->rflags = vcpu->rflags;
+	context->rip = vmcb->rip;
+	context->rflags = vmcb->rflags;
 	context->cr0 = vmcb->cr0;
 	context->cr3 = vmcb->cr3;
 	context->cr4 = vmcb->cr4;

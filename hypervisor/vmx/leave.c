@@ -35,11 +35,11 @@ static void read_context(struct vcpu *vcpu)
 
 	context->regs = vcpu->regs;
 	context->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
-	context->rip = vcpu->rip;
-	context->rflags = vcpu->rflags;
-	context->cr0 = vmx_read(vcpu, GUEST_CR0);
+	context->rip = vmcs_read(VMCS_GUEST_RIP);
+	context->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+	context->cr0 = vmx_read_cr0(vcpu);
 	context->cr3 = vmcs_read(VMCS_GUEST_CR3);
-	context->cr4 = vmx_read(vcpu, GUEST_CR4);
+	context->cr4 = vmx_read_cr4(vcpu);
 	context->efer = vmcs_read(VMCS_GUEST_EFER);
 	context->dr7 = vmcs_read(VMCS_GUEST_DR7);
 	context->fs_base = vmcs_read(GUEST_BASE(SEGMENT_FS));

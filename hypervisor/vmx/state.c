@@ -63,6 +63,7 @@ static void fill_control_registers(const struct vcpu *vcpu)
 	if (!vcpu->cr0_always)
 		cr0_fixed &= ~(CR0_PE | CR0_PG);
 	vmx_set(vmx, VMCS_GUEST_CR0, context->cr0 | cr0_fixed);
+	vmx->cr0_mask = cr0_fixed;
 	vmx_set(vmx, VMCS_CR0_MASK, cr0_fixed);
 	vmx_set(vmx, VMCS_CR0_SHADOW, context->cr0);
 
@@ -71,6 +72,7 @@ static void fill_control_registers(const struct vcpu *vcpu)
 	if (c & LEAF1_ECX_SMX && !(context->cr4 & CR4_SMXE))
 		cr4_mask |= CR4_SMXE;
 	vmx_set(vmx, VMCS_GUEST_CR4, context->cr4 | cr4_fixed);
+	vmx->cr4_mask = cr4_mask;
 	vmx_set(vmx, VMCS_CR4_MASK, cr4_mask);
 	vmx_set(vmx, VMCS_CR4_SHADOW, context->cr4);
 	vmx_set(vmx, VMCS_GUEST_CR3, context->cr3);
@@ -102,7 +104,7 @@ void vmx_fill_guest_state(const struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_LINK_POINTER, ~0ull);
 }
 
-void vmx_fill_host_state(const struct vcpu *vcpu)
+void vmx_fill_host_state(struct vcpu *vcpu)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
 	u32 a, b, c, d;
@@ -115,6 +117,7 @@ void vmx_fill_host_state(const struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_HOST_CR0, vcpu->host_cr0 | read_msr(MSR_VMX_CR0_FIXED0));
 	vmx_set(vmx, VMCS_HOST_CR3, vcpu->host_cr3);
 	vmx_set(vmx, VMCS_HOST_CR4, vcpu->host_cr4 | read_msr(MSR_VMX_CR4_FIXED0));
+	vcpu->host_efer = efer;
 	vmx_set(vmx, VMCS_HOST_EFER, efer);
 	vmx_set(vmx, VMCS_HOST_PAT, read_msr(MSR_PAT));
 	vmx_set(vmx, HOST_CS_SELECTOR, vcpu->host_cs);

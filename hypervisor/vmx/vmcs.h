@@ -207,6 +207,12 @@ static inline u64 vmcs_read(u64 field)
 	return value;
 }
 
+/* The same, without a register in between. */
+static inline void vmcs_read_into(u64 field, u64 *value)
+{
+	asm volatile("vmread %1, %0" : "=m"(*value) : "r"(field) : "cc");
+}
+
 static inline void vmcs_write(u64 field, u64 value)
 {
 	asm volatile("vmwrite %1, %0" : : "r"(field), "rm"(value) : "cc");
