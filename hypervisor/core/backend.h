@@ -26,6 +26,8 @@ enum guest_field {
 
 struct backend {
 	const char *name;
+	/* Which of the two extensions is hidden from the guest: SVM; else VMX. */
+	bool is_svm;
 	/* EBX, EDX, ECX of CPUID leaf 0 of the processors that it is for; a zero ends the list. */
 	u32 vendors[4][3];
 	/* The stub that executes VMCALL or VMMCALL, and the address of that instruction: the only one obeyed. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Writes to control registers that exit: they would change a bit that the guest does not have for itself. */
-#include "policy.h"
+#include "control_register.h"
+
+#include "completion.h"
 
 /* What MOV to CR0 refuses (SDM 2B "MOV-Move to/from Control Registers", SDM 3A 2.5, 4.10.1, 9.8.5). */
 static bool is_legal_cr0(struct vcpu *vcpu, u64 value)

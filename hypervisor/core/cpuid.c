@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include "policy.h"
+#include "cpuid.h"
 
-#define LEAF1_ECX_VMX (1u << 5)
-#define LEAF1_ECX_SMX (1u << 6)
-#define LEAF1_ECX_OSXSAVE (1u << 27)
-#define LEAF1_ECX_HYPERVISOR (1u << 31)
-#define LEAF7_ECX_OSPKE (1u << 4)
-#define LEAF80000001_ECX_SVM (1u << 2)
-#define LEAF80000001_ECX_SKINIT (1u << 12)
+#include "completion.h"
+#include "cpuid_bits.h"
+#include "version.h"
 
 #define HYPERVISOR_LEAF_MAX 0x40000001u
 
@@ -43,10 +39,10 @@ static void answer_leaf_1(struct vcpu *vcpu)
 	u64 a, b, c, d;
 
 	ask_processor(vcpu, &a, &b, &c, &d);
-	c &= ~(LEAF1_ECX_VMX | LEAF1_ECX_SMX | LEAF1_ECX_OSXSAVE);
-	c |= LEAF1_ECX_HYPERVISOR;
+	c &= ~(CPUID_1_ECX_VMX | CPUID_1_ECX_SMX | CPUID_1_ECX_OSXSAVE);
+	c |= CPUID_1_ECX_HYPERVISOR;
 	if (cr4 & CR4_OSXSAVE)
-		c |= LEAF1_ECX_OSXSAVE;
+		c |= CPUID_1_ECX_OSXSAVE;
 	set(vcpu, a, b, c, d);
 	complete_instruction(vcpu);
 }
@@ -60,9 +56,9 @@ static void answer_leaf_7(struct vcpu *vcpu)
 
 	ask_processor(vcpu, &a, &b, &c, &d);
 	if (is_subleaf_0) {
-		c &= ~LEAF7_ECX_OSPKE;
+		c &= ~CPUID_7_ECX_OSPKE;
 		if (cr4 & CR4_PKE)
-			c |= LEAF7_ECX_OSPKE;
+			c |= CPUID_7_ECX_OSPKE;
 	}
 	set(vcpu, a, b, c, d);
 	complete_instruction(vcpu);
@@ -74,7 +70,7 @@ static void answer_leaf_80000001(struct vcpu *vcpu)
 	u64 a, b, c, d;
 
 	ask_processor(vcpu, &a, &b, &c, &d);
-	c &= ~(LEAF80000001_ECX_SVM | LEAF80000001_ECX_SKINIT);
+	c &= ~(CPUID_80000001_ECX_SVM | CPUID_80000001_ECX_SKINIT);
 	set(vcpu, a, b, c, d);
 	complete_instruction(vcpu);
 }
@@ -101,7 +97,7 @@ static void (*const answers[INDEXED_LEAVES])(struct vcpu *vcpu) = {
 /* 0x40000000 to 0x400000ff are left to hypervisors (SDM 2A CPUID, APM3 E.3.13). */
 static out_of_line void answer_leaf_without_index(struct vcpu *vcpu)
 {
-	const u32 *signature = (const u32 *)SIGNATURE;
+	const u32 *signature = (const u32 *)VENEER_SIGNATURE;
 	u32 leaf = vcpu->regs.rax;
 
 	if (leaf >> 8 != 0x400000) {

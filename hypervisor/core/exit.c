@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
 /* The exits of both vendors, by reason: their names and their handlers. */
 #include "exit.h"
-#include "policy.h"
+
+#include "control_register.h"
+#include "cpuid.h"
+#include "crash_report.h"
+#include "hypercall.h"
+#include "msr.h"
+#include "nmi.h"
+#include "system.h"
 
 const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_OTHER] = "other",

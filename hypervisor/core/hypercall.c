@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "hypercall.h"
 
-#include "policy.h"
+#include "completion.h"
 
 static void answer_trace(struct vcpu *vcpu, u64 back)
 {

@@ -1,39 +1,24 @@
 // SPDX-License-Identifier: MIT
-#include "policy.h"
+#include "msr.h"
 
-#define MSR_VMX_FIRST 0x480
-#define MSR_VMX_LAST 0x493
-#define MSR_VM_CR 0xc0010114
-#define MSR_IGNNE 0xc0010115
-#define MSR_VM_HSAVE_PA 0xc0010117
-#define MSR_SVM_KEY 0xc0010118
-
-#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
-#define FEATURE_CONTROL_VMX_IN_SMX BIT_ULL_AT(1)
-#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
-#define VM_CR_LOCK BIT_ULL_AT(3)
-#define VM_CR_SVMDIS BIT_ULL_AT(4)
+#include "completion.h"
+#include "safe_instructions.h"
 
 const struct msr_range guarded_msrs[] = {
 	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL },
-	{ MSR_VMX_FIRST, MSR_VMX_LAST },
+	{ MSR_VMX_BASIC, MSR_VMX_LAST },
 	{ MSR_EFER, MSR_EFER },
 	{ MSR_VM_CR, MSR_VM_CR },
 	{ MSR_VM_HSAVE_PA, MSR_SVM_KEY },
 };
 const unsigned int guarded_msr_count = COUNT_OF(guarded_msrs);
 
-static bool is_amd(const struct vcpu *vcpu)
-{
-	return vcpu->backend == &svm_backend;
-}
-
 /* A processor without VMX or SVM does not have these MSRs (SDM 4 2.1; APM2 15.30). */
 static bool is_hidden(const struct vcpu *vcpu, u32 msr)
 {
-	if (is_amd(vcpu))
+	if (vcpu->backend->is_svm)
 		return msr == MSR_VM_HSAVE_PA || msr == MSR_SVM_KEY;
-	return msr >= MSR_VMX_FIRST && msr <= MSR_VMX_LAST;
+	return msr >= MSR_VMX_BASIC && msr <= MSR_VMX_LAST;
 }
 
 /* Reads that are answered otherwise than by the processor. False: #GP. */
@@ -49,11 +34,11 @@ static bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
 	 * Firmware has switched it off and locked the switch: what CPUID says as well.
 	 * Bochs 2.7 has SVM but no VM_CR.
 	 */
-	if (is_amd(vcpu) && msr == MSR_VM_CR) {
+	if (vcpu->backend->is_svm && msr == MSR_VM_CR) {
 		*value |= VM_CR_LOCK | VM_CR_SVMDIS;
 		return true;
 	}
-	if (!is_amd(vcpu) && msr == MSR_FEATURE_CONTROL)
+	if (!vcpu->backend->is_svm && msr == MSR_FEATURE_CONTROL)
 		*value = (*value | FEATURE_CONTROL_LOCKED) &
 			 ~(FEATURE_CONTROL_VMX | FEATURE_CONTROL_VMX_IN_SMX);
 	return exists;
@@ -113,10 +98,10 @@ static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr)
 
 	if (is_hidden(vcpu, msr))
 		done = false;
-	else if (is_amd(vcpu) && msr == MSR_VM_CR)
+	else if (vcpu->backend->is_svm && msr == MSR_VM_CR)
 		/* Locked: SVMDIS and LOCK cannot be changed any more, the others are ignored (APM2 15.30.1). */
 		done = true;
-	else if (!is_amd(vcpu) && msr == MSR_FEATURE_CONTROL)
+	else if (!vcpu->backend->is_svm && msr == MSR_FEATURE_CONTROL)
 		/* Locked: #GP (SDM 3C 24.7). */
 		done = false;
 	else

@@ -3,8 +3,10 @@
  * NMIs belong to the guest. Where they exit (VMX: while Veneer is in host mode they would
  * hit its own IDT), they are noted, and delivered when the guest can take one.
  */
-#include "host_state.h"
-#include "policy.h"
+#include "nmi.h"
+
+#include "idt.h"
+#include "vcpu.h"
 
 /* One that is being delivered and one behind it: what a processor keeps as well (SDM 3A 6.7.1). */
 #define MOST_PENDING 2

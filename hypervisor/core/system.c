@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Exits of single system instructions that both vendors share. */
-#include "insn.h"
-#include "policy.h"
+#include "system.h"
+
+#include "completion.h"
+#include "decode.h"
+#include "safe_instructions.h"
 
 /* XSETBV exits unconditionally on VMX (SDM 3C 26.1.2); on SVM it is intercepted so that both take the same way. */
 void handle_xsetbv(struct vcpu *vcpu)

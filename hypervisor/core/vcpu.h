@@ -166,37 +166,4 @@ ASSERT_OFFSET(context, ldtr, CONTEXT_LDTR);
 ASSERT_OFFSET(context, tr, CONTEXT_TR);
 ASSERT_OFFSET(context, stgi, CONTEXT_STGI);
 
-/* instruction.c: the instruction that caused the exit is done; RIP, RFLAGS.RF, TF and the interrupt shadow follow. */
-void complete_instruction(struct vcpu *vcpu);
-
-/* leave.S: leave host mode for good, with the state in vcpu->context. */
-__attribute__((noreturn)) void resume_context(struct vcpu *vcpu);
-
-/* lifecycle.c: the CPU whose host stack an address is on, or NULL. */
-struct vcpu *vcpu_of_stack(u64 address);
-
-/* context.c: capture what of struct context can be read on this CPU (not GPRs, RIP). */
-void capture_context(struct context *context);
-bool has_five_level_paging(void);
-
-/* A segment as VMCB and VMCS want it, looked up in the captured descriptor tables. */
-struct segment {
-	u16 selector;
-	/* Bits 0-7: type, S, DPL, P; bits 8-11: AVL, L, D/B, G, as in a VMCB (APM2 15.5.1). */
-	u16 attributes;
-	u32 limit;
-	u64 base;
-};
-struct segment read_segment(const struct context *context, u16 selector);
-
-/* fault.c, fault_entry.S: false when the instruction faulted with #GP. */
-bool read_msr_safe(u32 msr, u64 *value);
-bool write_msr_safe(u32 msr, u64 value);
-bool xsetbv_safe(u32 index, u64 value);
-/* VMXON with the physical address of its region, which must be in memory; false as well when it failed without a fault. */
-bool vmxon_safe(const u64 *physical);
-
-/* report.c: give up, saying why, where, and what the last exits were. vcpu may be NULL. */
-__attribute__((noreturn)) void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp);
-
 #endif

@@ -47,7 +47,7 @@ svm_launch:
 	jmp svm_run
 
 	.balign 16
-	.globl svm_run, svm_exited
+	.globl svm_exited
 svm_exited:
 	/* VMRUN saves RAX and RSP in the VMCB (APM2 15.5.1); all other GPRs are still the guest's. */
 	mov [rsp + 8 * 1], rcx

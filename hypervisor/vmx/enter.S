@@ -76,32 +76,10 @@ vmx_exited:
 	mov r13, [rsp + 8 * 13]
 	mov r14, [rsp + 8 * 14]
 	mov r15, [rsp + 8 * 15]
-	.globl vmx_resumed
-vmx_resumed:
 	vmresume
 	/* It never fails, unless the VMCS was broken since the last exit. */
 	mov rdi, rsp
 	call vmx_resume_failed
 	ud2
-
-/*
- * void vmx_unblock_nmis(void): an exit by an NMI leaves NMIs blocked until an IRET
- * (SDM 3C 28.4), or until the next entry; so it is written, but Bochs
- * forgets the entry. With an IRET the next NMI is counted right now.
- */
-	.globl vmx_unblock_nmis
-vmx_unblock_nmis:
-	mov rax, rsp
-	mov ecx, ss
-	push rcx
-	push rax
-	pushfq
-	mov ecx, cs
-	push rcx
-	lea rcx, [rip + 1f]
-	push rcx
-	iretq
-1:
-	ret
 
 	.section .note.GNU-stack, "", @progbits

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* VM exits, translated for the core and back. */
+#include "../core/crash_report.h"
 #include "../core/exit.h"
-#include "../core/text.h"
 #include "vmx.h"
 
 /* Exit qualification of a control-register access (SDM 3C table 28-3). */
@@ -54,14 +54,14 @@ static enum exit_reason translate_cr_access(struct vcpu *vcpu)
 {
 	u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
 	const u64 *registers = &vcpu->regs.rax;
-	u64 cr0 = vmx_read_cr0(vcpu);
+	u64 cr0 = vcpu->backend->read[GUEST_CR0](vcpu);
 
 	vcpu->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
 	vcpu->cr_number = qualification & CR_ACCESS_NUMBER;
 	switch (CR_ACCESS_TYPE(qualification)) {
 	case CR_ACCESS_MOV_TO:
 		vcpu->cr_value = registers[CR_ACCESS_REGISTER(qualification)];
-		if (vmx_read_code_bits(vcpu) != 64)
+		if (vcpu->backend->read[GUEST_CODE_BITS](vcpu) != 64)
 			vcpu->cr_value = (u32)vcpu->cr_value;
 		break;
 	case CR_ACCESS_CLTS:
@@ -132,27 +132,4 @@ void vmx_handle_exit(struct vcpu *vcpu)
 void vmx_resume_failed(struct vcpu *vcpu)
 {
 	die(vcpu, "VMRESUME failed", vcpu->rip, 0);
-}
-
-void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size)
-{
-	struct text text = { .buffer = line, .size = size };
-
-	if (!vmx_of(vcpu)->vmcs_is_current) {
-		text_add(&text, " (no VMCS)");
-		return;
-	}
-	/* A refused entry: what the processor does not like is more than what it says. */
-	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
-		vmx_find_broken_rules(vcpu, line, size);
-		return;
-	}
-	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
-	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
-	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));
-	text_add_field(&text, "vectoring", vmcs_read(VMCS_VECTORING_EVENT));
-	text_add_field(&text, "error", vmcs_read(VMCS_INSTRUCTION_ERROR));
-	text_add_field(&text, "physical", vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
-	text_add_field(&text, "guest-rsp", vmcs_read(VMCS_GUEST_RSP));
-	text_add_field(&text, "guest-cr3", vmcs_read(VMCS_GUEST_CR3));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* struct backend: the guest as the core sees it, through the VMCS. */
 #include "../core/hypercall.h"
+#include "../core/text.h"
 #include "vmx.h"
 
 /* What the guest reads from a control register: its own bits, and the shadow of ours (SDM 3C 25.6.6). */
@@ -11,7 +12,7 @@ static u64 read_shadowed(u64 field, u64 shadow_field, u64 mask)
 	return value ^ ((value ^ vmcs_read(shadow_field)) & mask);
 }
 
-u64 vmx_read_cr0(const struct vcpu *vcpu)
+static u64 read_cr0_of_guest(const struct vcpu *vcpu)
 {
 	return read_shadowed(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(vcpu)->cr0_mask);
 }
@@ -22,7 +23,7 @@ static u64 read_cr3_of_guest(const struct vcpu *vcpu)
 	return vmcs_read(VMCS_GUEST_CR3);
 }
 
-u64 vmx_read_cr4(const struct vcpu *vcpu)
+static u64 read_cr4_of_guest(const struct vcpu *vcpu)
 {
 	return read_shadowed(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(vcpu)->cr4_mask);
 }
@@ -46,7 +47,7 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vmcs_read(GUEST_BASE(SEGMENT_CS));
 }
 
-u64 vmx_read_code_bits(const struct vcpu *vcpu)
+static u64 read_code_bits(const struct vcpu *vcpu)
 {
 	u32 rights = vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_CS));
 
@@ -120,6 +121,29 @@ static void request_nmi_window(struct vcpu *vcpu, bool wanted)
 			   vmx->controls.primary | (wanted ? PRIMARY_NMI_WINDOW : 0));
 }
 
+static void describe_exit(struct vcpu *vcpu, char *line, size_t size)
+{
+	struct text text = { .buffer = line, .size = size };
+
+	if (!vmx_of(vcpu)->vmcs_is_current) {
+		text_add(&text, " (no VMCS)");
+		return;
+	}
+	/* A refused entry: what the processor does not like is more than what it says. */
+	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
+		vmx_find_broken_rules(vcpu, line, size);
+		return;
+	}
+	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
+	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
+	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));
+	text_add_field(&text, "vectoring", vmcs_read(VMCS_VECTORING_EVENT));
+	text_add_field(&text, "error", vmcs_read(VMCS_INSTRUCTION_ERROR));
+	text_add_field(&text, "physical", vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
+	text_add_field(&text, "guest-rsp", vmcs_read(VMCS_GUEST_RSP));
+	text_add_field(&text, "guest-cr3", vmcs_read(VMCS_GUEST_CR3));
+}
+
 const struct backend vmx_backend = {
 	.name = "vmx",
 	.vendors = {
@@ -137,13 +161,13 @@ const struct backend vmx_backend = {
 	.enter = vmx_enter,
 	.leave = vmx_leave,
 	.read = {
-		[GUEST_CR0] = vmx_read_cr0,
+		[GUEST_CR0] = read_cr0_of_guest,
 		[GUEST_CR3] = read_cr3_of_guest,
-		[GUEST_CR4] = vmx_read_cr4,
+		[GUEST_CR4] = read_cr4_of_guest,
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
-		[GUEST_CODE_BITS] = vmx_read_code_bits,
+		[GUEST_CODE_BITS] = read_code_bits,
 	},
 	.write_cr0 = write_cr0_of_guest,
 	.write_efer = write_efer,
@@ -154,5 +178,5 @@ const struct backend vmx_backend = {
 	.request_nmi_window = request_nmi_window,
 	.reset = vmx_reset,
 	.start = vmx_start,
-	.describe_exit = vmx_describe_exit,
+	.describe_exit = describe_exit,
 };

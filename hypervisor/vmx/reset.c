@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* INIT and SIPI in guest mode: the state that they would have left behind (SDM 3A 9.1.4 table 9-1, 9.4.4). */
+#include "../core/crash_report.h"
 #include "vmx.h"
-
-#define RIGHTS_CODE 0x9bu
-#define RIGHTS_DATA 0x93u
-#define RIGHTS_LDT 0x82u
-#define RIGHTS_BUSY_TSS 0x8bu
-#define DR6_RESET 0xffff0ff0ull
-#define DR7_RESET 0x400ull
 
 static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights)
 {

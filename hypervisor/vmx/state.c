@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Guest state as it is on this CPU, and Veneer's own host state (SDM 3C 25.4, 25.5). */
-#include "../core/memory.h"
+#include "../core/context.h"
+#include "../core/cpuid_bits.h"
 #include "vmx.h"
-
-#define LEAF1_ECX_SMX BIT_ULL_AT(6)
-#define LEAF80000001_EDX_NX BIT_ULL_AT(20)
 
 /* Bits 8-11 of a VMCB's attributes are bits 12-15 here; code and data that are in use have been accessed (SDM 3C 25.4.1). */
 static u32 access_rights(const struct segment *segment)
@@ -45,7 +43,8 @@ static void fill_segments(const struct vcpu *vcpu)
 			segment.base = context->gs_base;
 		/* TR must be usable, and a busy TSS; before the first LTR it is as after reset (SDM 3A table 9-1). */
 		if (i == SEGMENT_TR && !(segment.attributes & RIGHTS_PRESENT))
-			segment = (struct segment){ .limit = 0xffff, .attributes = 0x8b };
+			segment =
+				(struct segment){ .limit = 0xffff, .attributes = RIGHTS_BUSY_TSS };
 		set_segment(vmx, i, &segment);
 	}
 }
@@ -69,7 +68,7 @@ static void fill_control_registers(const struct vcpu *vcpu)
 
 	/* SMX goes with VMX: an OS that uses it already keeps it. */
 	cpuid(1, 0, &a, &b, &c, &d);
-	if (c & LEAF1_ECX_SMX && !(context->cr4 & CR4_SMXE))
+	if (c & CPUID_1_ECX_SMX && !(context->cr4 & CR4_SMXE))
 		cr4_mask |= CR4_SMXE;
 	vmx_set(vmx, VMCS_GUEST_CR4, context->cr4 | cr4_fixed);
 	vmx->cr4_mask = cr4_mask;
@@ -112,7 +111,7 @@ void vmx_fill_host_state(struct vcpu *vcpu)
 
 	/* On the way out Veneer walks tables of the guest whose entries may have NX set: allowed even if the guest forbids it now. */
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	if (d & LEAF80000001_EDX_NX)
+	if (d & CPUID_80000001_EDX_NX)
 		efer |= EFER_NXE;
 	vmx_set(vmx, VMCS_HOST_CR0, vcpu->host_cr0 | read_msr(MSR_VMX_CR0_FIXED0));
 	vmx_set(vmx, VMCS_HOST_CR3, vcpu->host_cr3);

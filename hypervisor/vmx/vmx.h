@@ -6,15 +6,6 @@
 #include "../core/vcpu.h"
 #include "vmcs.h"
 
-#define MSR_MTRR_CAP 0xfe
-#define MSR_MTRR_DEF_TYPE 0x2ff
-#define MSR_VMX_BASIC 0x480
-#define MSR_VMX_CR0_FIXED0 0x486
-#define MSR_VMX_CR0_FIXED1 0x487
-#define MSR_VMX_CR4_FIXED0 0x488
-#define MSR_VMX_CR4_FIXED1 0x489
-#define MSR_VMX_EPT_VPID_CAP 0x48c
-
 /* What a CPU's controls are, and what the processor can do besides. */
 struct vmx_controls {
 	u32 pin, primary, secondary, exit, entry;
@@ -36,6 +27,8 @@ struct vmx_cpu {
 	u64 vmcs_physical;
 	/* VMREAD and VMWRITE reach it; and there has been a guest in it. */
 	bool vmcs_is_current, launched;
+	/* Where the launch goes on when the processor has refused the entry. */
+	u64 refused_entry_rip;
 	/* A field that VMWRITE refused while the VMCS was filled, behind what no field is. */
 	u64 refused_field;
 };
@@ -96,18 +89,14 @@ enum vmx_launch_result {
 	VMX_ENTRY_REFUSED,
 };
 int vmx_launch(struct vcpu *vcpu);
-void vmx_unblock_nmis(void);
 extern const char vmx_exited[], vmx_entry_refused[];
+
+/* unblock_nmis.S: end the blocking of NMIs that an exit by an NMI leaves. */
+void vmx_unblock_nmis(void);
 
 /* exit.c: called by enter.S with all GPRs but RSP in struct vcpu; does not return when Veneer leaves this CPU. */
 void vmx_handle_exit(struct vcpu *vcpu);
 /* VMRESUME has failed. */
 __attribute__((noreturn)) void vmx_resume_failed(struct vcpu *vcpu);
-void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size);
-
-/* guest.c: struct backend's view of the guest. */
-u64 vmx_read_cr0(const struct vcpu *vcpu);
-u64 vmx_read_cr4(const struct vcpu *vcpu);
-u64 vmx_read_code_bits(const struct vcpu *vcpu);
 
 #endif

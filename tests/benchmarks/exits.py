@@ -105,7 +105,7 @@ def main() -> None:
                     }
                     shown = f"{ticks - native[name]}" if ticks >= 0 <= native[name] else "faults"
                     table[name].append(shown if exited else f"{shown} (no exit)")
-                # Only Veneer's stub may make one, so Veneer measures it; the stub's eleven instructions are in it.
+                # Only Veneer's stub may make one: Veneer measures it, with the stub's eleven instructions.
                 table[HYPERCALL].append(driver.query().get("hypercall-ticks", "?"))
             finally:
                 driver.stop()

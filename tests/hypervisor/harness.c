@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/context.h"
+#include "core/crash_report.h"
 #include "core/host_state.h"
 #include "core/memory.h"
-#include "core/veneer.h"
+#include "core/nmi.h"
 
 #define PHYSICAL_BYTES (64ull << 20)
 
@@ -105,11 +107,6 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 
 	CHECK(!pthread_create(&thread, NULL, run_job, &job));
 	pthread_join(thread, NULL);
-}
-
-void host_log(const char *line)
-{
-	fprintf(stderr, "%s\n", line);
 }
 
 void host_die(const char *report)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "insn.h"
-#include "policy.h"
+#include "completion.h"
+
+#include "crash_report.h"
+#include "decode.h"
 
 static void set_rflags(struct vcpu *vcpu, u64 rflags)
 {

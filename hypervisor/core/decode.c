@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "insn.h"
+#include "decode.h"
 
 #include "memory.h"
 
-#define ENTRY_PRESENT BIT_ULL_AT(0)
-#define ENTRY_LARGE BIT_ULL_AT(7)
-#define ADDRESS_MASK 0x000ffffffffff000ull
 #define LONGEST_INSTRUCTION 15
 
 /* Paging with 8-byte entries: 4-level, 5-level and PAE (SDM 3A 4.4, 4.5; APM2 5.2, 5.3). */
 static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
 {
 	for (;; shift -= 9) {
-		const u64 *entries = physical_to_host(table & ADDRESS_MASK);
+		const u64 *entries = physical_to_host(table & ENTRY_ADDRESS);
 		u64 entry = entries[linear >> shift & 511];
 
 		if (!(entry & ENTRY_PRESENT))
@@ -20,7 +17,7 @@ static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
 		if (shift == 12 || (shift <= 30 && entry & ENTRY_LARGE)) {
 			u64 offset_mask = (1ull << shift) - 1;
 
-			return physical_to_host((entry & ADDRESS_MASK & ~offset_mask) |
+			return physical_to_host((entry & ENTRY_ADDRESS & ~offset_mask) |
 						(linear & offset_mask));
 		}
 		table = entry;
@@ -44,7 +41,8 @@ static const u8 *walk_narrow(u64 table, u32 linear)
 	return physical_to_host((entry & 0xfffff000u) | (linear & 0xfff));
 }
 
-const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
+/* Host pointer to the byte at a guest-linear address, through the guest's own page tables; NULL: not present. */
+static const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
 {
 	const struct backend *backend = vcpu->backend;
 	u64 cr3 = backend->read[GUEST_CR3](vcpu);

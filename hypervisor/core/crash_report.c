@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include "crash_report.h"
+
 #include "host.h"
 #include "text.h"
-#include "vcpu.h"
+#include "vcpus.h"
 
 #define REPORTED_EXITS 8
 #define REPORTED_FRAMES 12
