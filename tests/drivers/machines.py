@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from touchstone.drivers.build import BareImage
-from touchstone.drivers.emulator import EmulatorDriver
+from touchstone.drivers.emulated.machine import EmulatorDriver
 from touchstone.drivers.registry import make_driver
 from touchstone.machine.driver import TargetHung, TargetInfo
 from touchstone.machine.probe import ProbeRequest

@@ -1,6 +1,6 @@
 import pytest
 
-from touchstone.drivers.backtrace import backtrace, parse_registers
+from touchstone.drivers.emulated.backtrace import backtrace, parse_registers
 
 
 class Code:

@@ -25,9 +25,9 @@ from machines import (
     until,
 )
 
-from touchstone.drivers.bochs_log import dumped_registers
-from touchstone.drivers.bochs_ports import is_ours
-from touchstone.drivers.bochs_terminal import Terminal
+from touchstone.drivers.bochs.log import dumped_registers
+from touchstone.drivers.bochs.ports import is_ours
+from touchstone.drivers.bochs.terminal import Terminal
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
 from touchstone.machine.probe import Operand, ProbeRequest

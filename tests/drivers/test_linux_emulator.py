@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from machines import silent
 
-from touchstone.drivers import linux_emulator
-from touchstone.drivers.base import Progress
-from touchstone.drivers.emulator import Evidence
-from touchstone.drivers.linux_emulator import BOOT_TIMEOUT, LinuxMachine
-from touchstone.drivers.linux_image import LinuxImage
-from touchstone.drivers.process import EmulatorProcess, private_directory
+from touchstone.drivers.agent_driver import Progress
+from touchstone.drivers.emulated import linux_machine as linux_emulator
+from touchstone.drivers.emulated.linux_machine import BOOT_TIMEOUT, LinuxMachine
+from touchstone.drivers.emulated.machine import Evidence
+from touchstone.drivers.emulated.process import EmulatorProcess, private_directory
+from touchstone.drivers.linux_image.image import LinuxImage
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 

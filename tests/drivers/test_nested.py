@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from touchstone.drivers import nested
-from touchstone.drivers.nested import Decision, decide, missing
+from touchstone.drivers.qemu import kvm as nested
+from touchstone.drivers.qemu.kvm import Decision, decide, missing
 from touchstone.drivers.registry import unavailable
 from touchstone.machine.settings import TargetSettings
 

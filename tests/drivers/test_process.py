@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from machines import ends_within
 
-from touchstone.drivers.process import PREFIX, EmulatorProcess, PrivateDirectory
+from touchstone.drivers.emulated.process import PREFIX, EmulatorProcess, PrivateDirectory
 from touchstone.machine.driver import InfrastructureError
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from machines import (
 )
 
 from touchstone.drivers.build import BareImage
-from touchstone.drivers.qemu import COM1
+from touchstone.drivers.qemu.driver import COM1
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
 from touchstone.machine.probe import Operand, ProbeRequest
@@ -234,7 +234,7 @@ def test_what_qemu_complains_about_is_passed_on(image, tmp_path):
 
 
 def test_a_qemu_without_the_fast_firmware_takes_its_own(image, tmp_path, monkeypatch):
-    monkeypatch.setattr("touchstone.drivers.qemu_config.FAST_FIRMWARE", "nowhere.rom")
+    monkeypatch.setattr("touchstone.drivers.qemu.config.FAST_FIRMWARE", "nowhere.rom")
     steps = []
     driver = make_driver(qemu(2), image, tmp_path)
     try:
@@ -248,7 +248,7 @@ def test_a_qemu_without_the_fast_firmware_takes_its_own(image, tmp_path, monkeyp
 
 
 def test_too_little_memory_is_said_before_the_start(image, tmp_path, monkeypatch):
-    monkeypatch.setattr("touchstone.drivers.process.available_mib", lambda: 100)
+    monkeypatch.setattr("touchstone.drivers.emulated.process.available_mib", lambda: 100)
     driver = make_driver(qemu(), image, tmp_path)
     with pytest.raises(InfrastructureError, match="not enough free memory: 160 MiB are needed, 100 MiB"):
         driver.start(silent)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.process import private_directory
-from touchstone.drivers.qmp import Monitor, MonitorGone
+from touchstone.drivers.emulated.process import private_directory
+from touchstone.drivers.qemu.qmp import Monitor, MonitorGone
 from touchstone.machine.driver import InfrastructureError
 
 VERSION = {"qemu": {"micro": 2, "minor": 2, "major": 7}, "package": ""}

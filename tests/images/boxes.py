@@ -12,8 +12,8 @@ from pathlib import Path
 import paramiko
 
 from touchstone.drivers.build import repository_root
-from touchstone.drivers.linux_image import build_image, kernel_headers
-from touchstone.drivers.linux_qemu import QemuLinuxMachine
+from touchstone.drivers.linux_image.image import build_image, kernel_headers
+from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings

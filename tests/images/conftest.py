@@ -7,7 +7,7 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_qemu import QemuLinuxMachine
+from touchstone.drivers.qemu.linux import QemuLinuxMachine
 
 
 @pytest.fixture(scope="session")

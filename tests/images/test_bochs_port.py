@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers import bochs_ports
+from touchstone.drivers.bochs import ports as bochs_ports
 from touchstone.machine.driver import InfrastructureError
 
 

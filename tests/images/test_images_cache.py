@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from touchstone.drivers import linux_image
 from touchstone.drivers.build import repository_root
-from touchstone.drivers.linux_packages import Package
+from touchstone.drivers.linux_image import image as linux_image
+from touchstone.drivers.linux_image.packages import Package
 from touchstone.machine.driver import InfrastructureError
 
 

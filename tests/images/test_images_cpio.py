@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.linux_cpio import Entry, RootFileSystem, merged
+from touchstone.drivers.linux_image.cpio import Entry, RootFileSystem, merged
 from touchstone.machine.driver import InfrastructureError
 
 

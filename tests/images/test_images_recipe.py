@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from touchstone.drivers.build import repository_root
-from touchstone.drivers.linux_recipe import names, read_recipe
+from touchstone.drivers.linux_image.recipe import names, read_recipe
 from touchstone.machine.driver import InfrastructureError
 
 

@@ -9,7 +9,7 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_qemu import QemuLinuxMachine
+from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import Operand, ProbeRequest
 

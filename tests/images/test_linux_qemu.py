@@ -12,7 +12,7 @@ import boxes
 import paramiko
 import pytest
 
-from touchstone.drivers.linux_qemu import QemuLinuxMachine, accelerator
+from touchstone.drivers.qemu.linux import QemuLinuxMachine, accelerator
 from touchstone.machine.driver import InfrastructureError
 
 

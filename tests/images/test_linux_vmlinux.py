@@ -7,9 +7,9 @@ from pathlib import Path
 import boxes
 import pytest
 
-from touchstone.drivers.linux_bochs_disk import CYLINDER, SECTOR, start_info, write_disk
-from touchstone.drivers.linux_image import LinuxImage, build_image
-from touchstone.drivers.linux_vmlinux import decompress, elf_kernel, flatten, unpack_kernel
+from touchstone.drivers.bochs.disk import CYLINDER, SECTOR, start_info, write_disk
+from touchstone.drivers.linux_image.image import LinuxImage, build_image
+from touchstone.drivers.linux_image.vmlinux import decompress, elf_kernel, flatten, unpack_kernel
 from touchstone.machine.driver import InfrastructureError
 
 

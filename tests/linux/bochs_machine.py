@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.bochs_config import INSTALL, check_firmware, read_linux_settings
-from touchstone.drivers.bochs_process import BochsProcess
-from touchstone.drivers.linux_bochs import command_line
-from touchstone.drivers.linux_bochs_disk import write_disk
+from touchstone.drivers.bochs.config import INSTALL, check_firmware, read_linux_settings
+from touchstone.drivers.bochs.disk import write_disk
+from touchstone.drivers.bochs.linux import command_line
+from touchstone.drivers.bochs.process import BochsProcess
 from touchstone.machine.settings import TargetSettings
 
 MEMORY_MIB = 256

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from touchstone.drivers.linux_cpio import RootFileSystem
+from touchstone.drivers.linux_image.cpio import RootFileSystem
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

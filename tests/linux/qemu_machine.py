@@ -12,9 +12,9 @@ from pathlib import Path
 import linux_machine
 import pytest
 
-from touchstone.drivers.linux_qemu import PATIENT_KERNEL, accelerator
-from touchstone.drivers.process import EmulatorProcess, private_directory
-from touchstone.drivers.qemu_config import installed_version
+from touchstone.drivers.emulated.process import EmulatorProcess, private_directory
+from touchstone.drivers.qemu.config import installed_version
+from touchstone.drivers.qemu.linux import PATIENT_KERNEL, accelerator
 from touchstone.machine.channel import SocketChannel
 
 QEMU = "qemu-system-x86_64"

@@ -13,7 +13,7 @@ ROOT = HERE.parents[1]
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 pytest.register_assert_rewrite("fake_target")
-for name in ("fake_target", "touchstone.pychecks", "touchstone.reporting.allure"):
+for name in ("fake_target", "touchstone.pytest_plugin.python_checks", "touchstone.reporting.allure"):
     importlib.import_module(name)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, RegisterInfo
 
+from touchstone.config.subjects import Subject
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
@@ -30,7 +31,6 @@ from touchstone.machine.driver import (
 )
 from touchstone.machine.probe import GPRS, SCRATCH_OFFSET, SCRATCH_SIZE, STACK_END, ProbeRequest, ProbeResult
 from touchstone.machine.settings import SettingsError, TargetSettings
-from touchstone.subjects import Subject
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1

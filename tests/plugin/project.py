@@ -41,7 +41,7 @@ class Project:
         )
         self.inventory(INVENTORY)
         self.file("pyproject.toml", "[tool.pytest]\nstrict = true\nfilterwarnings = ['error']\n")
-        self.file("conftest.py", "pytest_plugins = ['touchstone.fixtures']\n")
+        self.file("conftest.py", "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n")
 
     def file(self, name: str, text: str) -> Path:
         path = self.path / name

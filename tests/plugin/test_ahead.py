@@ -65,7 +65,7 @@ def test_a_crash_is_the_check_whose_probe_it_was(journaled: Project) -> None:
 
 
 def test_not_past_a_check_that_may_do_anything(journaled: Project) -> None:
-    journaled.file("conftest.py", JOURNAL + "pytest_plugins = ['touchstone.fixtures']\n")
+    journaled.file("conftest.py", JOURNAL + "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n")
     journaled.suite(check("a", "'mov eax, 1'", "{rax: 1}"), "a.yaml")
     journaled.file(
         "test_b.py",
@@ -105,7 +105,7 @@ def test_forgotten_when_somebody_else_asks_the_target(journaled: Project) -> Non
     journaled.file(
         "conftest.py",
         JOURNAL
-        + "from touchstone.run import existing_run\n"
+        + "from touchstone.pytest_plugin.run import existing_run\n"
         + "def pytest_runtest_teardown(item):\n"
         + "    for session in existing_run(item.config)._sessions.values():\n"
         + "        session.driver.nmi_counts()\n",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from project import Project, check
 
-from touchstone.locks import TargetLock
+from touchstone.engine.locks import TargetLock
 from touchstone.machine.driver import InfrastructureError
 
 

@@ -33,7 +33,7 @@ def test_short_tracebacks(project: Project) -> None:
 def test_fixtures_that_every_test_uses(project: Project) -> None:
     project.file(
         "conftest.py",
-        "import pytest\npytest_plugins = ['touchstone.fixtures']\n"
+        "import pytest\npytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
         "@pytest.fixture(autouse=True)\ndef note(request):\n"
         "    print('before', request.node.name)\n    yield\n    print('after')\n",
     )

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from touchstone.scheduler import TargetScheduling
-from touchstone.xdist import target_of, unit_of
+from touchstone.pytest_plugin.scheduling import TargetScheduling
+from touchstone.pytest_plugin.xdist import target_of, unit_of
 
 NAMES = ["qemu-amd", "qemu-amd-old", "bochs"]
 

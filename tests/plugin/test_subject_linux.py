@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.ssh_deploy import COMMANDS, a_subject
-from touchstone.subjects import read_subject
-from touchstone.tomlfile import TomlError
+from touchstone.config.subjects import read_subject
+from touchstone.config.tomlfile import TomlError
+from touchstone.drivers.ssh.build import COMMANDS, a_subject
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from touchstone.engine.outcomes import Crash, Infrastructure
+from touchstone.engine.work import Work, read_report
 from touchstone.machine.driver import AgentRefused, InfrastructureError
-from touchstone.outcomes import Crash, Infrastructure
-from touchstone.work import Work, read_report
 
 FAILURE = "fpu on CPU 2, round 8: YMM3 has changed"
 

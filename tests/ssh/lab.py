@@ -13,10 +13,10 @@ from pathlib import Path
 from sshd import PATIENCE, Sshd
 
 from touchstone.drivers.power import CommandPower, Power
-from touchstone.drivers.ssh import Places, SshDriver
-from touchstone.drivers.ssh_address import Address
-from touchstone.drivers.ssh_boxes import RackBox
-from touchstone.drivers.ssh_deploy import Deployable, Workshop
+from touchstone.drivers.ssh.address import Address
+from touchstone.drivers.ssh.boxes import RackBox
+from touchstone.drivers.ssh.build import Deployable, Workshop
+from touchstone.drivers.ssh.driver import Places, SshDriver
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import TargetSettings
 

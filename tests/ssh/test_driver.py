@@ -44,7 +44,7 @@ def test_unchanged_files_are_left_out(lab: Lab) -> None:
 
 
 def test_an_upload_that_takes_its_time_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("touchstone.drivers.ssh_upload.TOLD_EVERY", 0.0)
+    monkeypatch.setattr("touchstone.drivers.ssh.upload.TOLD_EVERY", 0.0)
     subject = lab.subject()
     (subject.sources / "mine.c").write_bytes(os.urandom(1_500_000))
     lab.driver(subject=subject).start(lab.progress)

@@ -15,8 +15,8 @@ from lab import SLOW, Lab
 from sshd import PATIENCE, make_key
 from tiny_server import TinyServer
 
-from touchstone.drivers.ssh_address import Address
-from touchstone.drivers.ssh_link import CONNECT_TIMEOUT, Link, NoConnection
+from touchstone.drivers.ssh.address import Address
+from touchstone.drivers.ssh.link import CONNECT_TIMEOUT, Link, NoConnection
 from touchstone.machine.driver import InfrastructureError, TargetHung
 
 
@@ -157,7 +157,7 @@ def test_a_command_that_does_not_end_costs_a_bounded_time(lab: Lab) -> None:
 
 
 def test_not_root_and_no_sudo(lab: Lab) -> None:
-    from touchstone.drivers.ssh_root import Root
+    from touchstone.drivers.ssh.root import Root
 
     link = Link(lab.address, SLOW)
     link.open()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from lab import SLOW, Lab
 
-from touchstone.drivers.ssh_address import Address
-from touchstone.drivers.ssh_link import Link
+from touchstone.drivers.ssh.address import Address
+from touchstone.drivers.ssh.link import Link
 from touchstone.machine.driver import InfrastructureError
 
 

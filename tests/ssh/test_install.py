@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.ssh_install import _MAKE, _fill
+from touchstone.drivers.ssh.install import _MAKE, _fill
 
 SHELLS = [["sh"], ["bash"], ["busybox", "sh"]]
 ROOT = "/dev/sda1 / ext4 rw,relatime 0 0"

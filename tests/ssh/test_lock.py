@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from lab import SLOW, Lab, wait_for
 
-from touchstone.drivers import ssh_lock
-from touchstone.drivers.ssh_link import Link
-from touchstone.drivers.ssh_lock import BoxLock
-from touchstone.drivers.ssh_root import Root
+from touchstone.drivers.ssh import lock as ssh_lock
+from touchstone.drivers.ssh.link import Link
+from touchstone.drivers.ssh.lock import BoxLock
+from touchstone.drivers.ssh.root import Root
 
 
 def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.config.inventory import read_inventory
+from touchstone.config.tomlfile import TomlError
 from touchstone.drivers import registry
 from touchstone.drivers.power import CommandPower, IpmiPower, QmpPower
-from touchstone.drivers.ssh_settings import read_settings
-from touchstone.inventory import read_inventory
+from touchstone.drivers.ssh.settings import read_settings
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
-from touchstone.tomlfile import TomlError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

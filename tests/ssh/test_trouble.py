@@ -21,7 +21,7 @@ from proxy import Proxy
 from sshd import PATIENCE
 
 from touchstone.drivers.power import CommandPower
-from touchstone.drivers.ssh import SshDriver
+from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 
 

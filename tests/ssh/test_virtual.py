@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from virtual_boxes import run_counted, say, started
 
-from touchstone.drivers.ssh import SshDriver
+from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.machine.driver import InfrastructureError, TargetDied
 from touchstone.machine.probe import ProbeRequest
 

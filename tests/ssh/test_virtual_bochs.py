@@ -10,9 +10,9 @@ import pytest
 from virtual_boxes import run_counted, started
 
 from touchstone.drivers import registry
-from touchstone.drivers.linux_bochs import BochsLinuxMachine
-from touchstone.drivers.ssh import SshDriver
-from touchstone.drivers.ssh_virtual import VirtualBox
+from touchstone.drivers.bochs.linux import BochsLinuxMachine
+from touchstone.drivers.ssh.driver import SshDriver
+from touchstone.drivers.ssh.virtual import VirtualBox
 from touchstone.machine.driver import AgentRefused, TargetDied
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import SettingsError, TargetSettings

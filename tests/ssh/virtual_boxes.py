@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.config.inventory import read_inventory
+from touchstone.config.subjects import read_subject
 from touchstone.drivers import registry
-from touchstone.drivers.ssh import SshDriver
-from touchstone.drivers.ssh_deploy import a_subject
-from touchstone.inventory import read_inventory
+from touchstone.drivers.ssh.build import a_subject
+from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.probe import ProbeRequest, ProbeResult
-from touchstone.subjects import read_subject
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
