@@ -81,6 +81,7 @@ def test_two_subjects_of_one_name_are_built_and_run_at_once(tmp_path):
 
     def ask(subject):
         image = build_bare(subject, directory=tmp_path / "build")
+        both.wait(600)  # whoever starts a machine finds what the other one has built since
         with running(qemu(cpus=1), image, tmp_path / f"logs-{subject.name}") as (driver, info):
             both.wait(600)
             return info.subject, driver.query()
