@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from machines import ends_within, qemu, running
 
+from tests.support.emulators import ends_within, qemu, running
 from touchstone.drivers.build import BareImage, build_bare, main, repository_root, subject_name
 from touchstone.machine.driver import InfrastructureError
 
