@@ -24,6 +24,8 @@
 /* Selectors of the descriptor tables that probes run under (PROTOCOL.md). */
 #define PROBE_KERNEL_CS 0x08
 #define PROBE_KERNEL_DS 0x10
+#define PROBE_KERNEL_CS32 0x18
+#define PROBE_USER_CS32 0x23
 #define PROBE_USER_DS 0x2b
 #define PROBE_USER_CS 0x33
 
@@ -86,6 +88,7 @@ struct probe_memory {
 struct probe_request {
 	uint64_t cpus;
 	uint32_t cpl;
+	uint32_t code_bits; /* 64, or 32: a code segment of compatibility mode */
 	bool once;
 	bool seeded;
 	uint64_t seed;
