@@ -66,6 +66,13 @@ def test_everything_at_once_and_in_order() -> None:
     ]
 
 
+def test_sums_that_do_not_fit() -> None:
+    assert wrong('given: {rax: "0xffffffff_ffffffff + 1"}\nrun: nop\nexpect: {eax: 0xffffffff+1}') == [
+        "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '0xffffffff_ffffffff + 1'",
+        "0xffffffff+1 does not fit into eax, which has 32 bits",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

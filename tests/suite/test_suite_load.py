@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from suite_texts import HEAD, PATH, case, check, expectation, loaded, problems
+from suite_texts import HEAD, PATH, case, check, code_of, expectation, loaded, problems
 
 from touchstone.machine.probe import Operand
 from touchstone.suite.load import duplicates, load, load_all
@@ -207,6 +207,35 @@ def test_twins_make_one_case_per_vendor() -> None:
         ("cpl=3, vendor=amd", "vmmcall"),
     ]
     assert [one.requires[0].text for one in found.cases[:2]] == ["vendor == intel", "vendor == amd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0xa5a5a5a5_00000000 + {leaf}", 0xA5A5A5A5_80000001),
+        ("0x80000001-1", 0x80000000),
+        ("IA32_LSTAR + 0x10", 0xC0000092),
+        ("0x1_00000000 + IA32_LSTAR", 0x1_C0000082),
+        ("0-1", 2**64 - 1),
+    ],
+)
+def test_sums_of_numbers(text: str, value: int) -> None:
+    (only,) = check(
+        f'each: {{leaf: [0x80000001]}}\ngiven: {{rax: "{text}", rcx: "{{leaf}}"}}\nrun: nop\nexpect: native'
+    ).cases
+    assert only.label == ""
+    assert only.given.registers["rax"] == Operand("number", value)
+
+
+def test_numbers_of_each_are_shown_as_they_are_written() -> None:
+    found = check("""\
+each: {leaf: [1, 0x80000001, 0x8000_0002, 0b11]}
+run: mov rax, 0xdeadbeef00000000 + {leaf}
+expect: {"rax[31:0]": "{leaf}"}
+""").cases
+    assert [one.label for one in found] == ["leaf=1", "leaf=0x80000001", "leaf=0x8000_0002", "leaf=0b11"]
+    assert code_of(found[1]).data.hex() == "48b801000080efbeadde"
+    assert found[2].expect.fields[0].value == Operand("number", 0x80000002)
 
 
 def test_variables_are_put_into_run_given_and_expect() -> None:

@@ -221,6 +221,8 @@ def _operand(doc: Document, node: Node, what: str, width: int) -> Value | None:
         doc.wrong(node, f"'{text}' is no value for {what}{hint}")
         return None
     plain = number(text)
+    if plain is None and isinstance(value, Operand) and value.base == "number":
+        plain = value.offset
     if plain is not None and not -(2 ** (width - 1)) <= plain < 2**width:
         doc.wrong(node, f"{text} does not fit into {what}, which has {width} bit{'s' if width > 1 else ''}")
         return None
