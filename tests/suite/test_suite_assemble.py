@@ -9,22 +9,22 @@ from suite_texts import PATH
 
 from touchstone.suite import assemble as module
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body, Source
+from touchstone.suite.model import Bits, Body, Source
 
 
-def body(*lines: str, first: int = 10) -> Body:
-    return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))))
+def body(*lines: str, first: int = 10, bits: Bits = 64) -> Body:
+    return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))), bits)
 
 
-def code(*lines: str) -> Code:
-    only = body(*lines)
+def code(*lines: str, bits: Bits = 64) -> Code:
+    only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert not assembled.problems
     return assembled.codes[only]
 
 
-def refused(*lines: str) -> list[str]:
-    only = body(*lines)
+def refused(*lines: str, bits: Bits = 64) -> list[str]:
+    only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert only not in assembled.codes
     return [str(problem).removeprefix("suite.yaml:") for problem in assembled.problems[only]]
@@ -70,6 +70,28 @@ def test_labels_and_lines() -> None:
         4,
         None,
         None,
+    ]
+
+
+def test_32_bit_code() -> None:
+    found = code("inc eax", "into", "here: push es", "mov eax, [edi]", bits=32)
+    assert found.data.hex() == "40ce068b07"
+    assert (found.labels, found.lines, found.bits) == ({"here": 2}, (0, 1, 2, 3), 32)
+
+
+def test_the_same_lines_with_other_bits_are_another_body() -> None:
+    wide, narrow = body("push rax", "nop"), body("push eax", "nop", bits=32)
+    same = body("nop"), body("nop", bits=32)
+    assembled = Assembler().assemble([wide, narrow, *same])
+    assert not assembled.problems
+    assert [assembled.codes[one].bits for one in same] == [64, 32]
+
+
+def test_what_is_not_there_in_32_bit_code() -> None:
+    (found,) = refused("nop", "inc r8", bits=32)
+    assert found.startswith("11:7: the assembler says: ")
+    assert refused("here: mov eax, OFFSET here", bits=32) == [
+        "10:7: a body does not know where it will lie; start a register with the address of a label: `given: {rsi: label}`"
     ]
 
 

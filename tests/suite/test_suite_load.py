@@ -55,7 +55,7 @@ def test_defaults() -> None:
     assert (found.tags, found.proves, found.requires) == ((), (), ())
     assert found.cite == (Citation("intel-sdm", "CPUID", "It does"),)
     (only,) = found.cases
-    assert (only.label, only.cpl, only.on) == ("", 0, "first")
+    assert (only.label, only.cpl, only.on, only.body.bits) == ("", 0, "first", 64)
     assert only.expect.native
     assert not only.expect.rip_at_end
 
@@ -207,6 +207,14 @@ def test_twins_make_one_case_per_vendor() -> None:
         ("cpl=3, vendor=amd", "vmmcall"),
     ]
     assert [one.requires[0].text for one in found.cases[:2]] == ["vendor == intel", "vendor == amd"]
+
+
+def test_bits_of_all_cases_and_of_each() -> None:
+    assert case("bits: 32\nrun: into\nexpect: native").body.bits == 32
+    found = check("each: {bits: [32, 64], cpl: 3}\nrun: nop\nexpect: native").cases
+    assert [(one.label, one.body.bits) for one in found] == [("bits=32, cpl=3", 32), ("bits=64, cpl=3", 64)]
+    twins = check("bits: 32\nrun: {intel: vmcall, amd: vmmcall}\nexpect: native").cases
+    assert [one.body.bits for one in twins] == [32, 32]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,14 @@ expect: {exception: "#UD", memory: {0x10: 5, 0x20: native}}
     assert made.seed == seed("exits.x", "")
 
 
+def test_the_kind_of_code_segment() -> None:
+    found = check("each: {bits: [32, 64]}\nrun: inc eax\nexpect: native")
+    assert [(one.code_bits, one.code.hex()) for one in (request(found), request(found, index=1))] == [
+        (32, "40"),
+        (64, "ffc0"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("on", "cpus", "expected", "together"),
     [

@@ -77,7 +77,7 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         what = ended.refused or f"the target did not survive it ({ended.ended})"
         yield f"{heading(ended)}: {what}"
-        yield from (f"    {line}" for line in listing(ended.code))
+        yield from (f"    {line}" for line in listing(ended.code, bits=ended.request.code_bits))
     for cpu, exits in record.trace.items():
         if exits:
             yield ""
@@ -165,7 +165,7 @@ def matters(row: Row) -> bool:
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
     """The probe, with an arrow at the instruction that RIP pointed to."""
     why = show.end(result) if result.vector is not None else ""
-    return listing(run.code, result.rip - result.start, why)
+    return listing(run.code, result.rip - result.start, why, run.request.code_bits)
 
 
 def citations(record: CheckRecord) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
-from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement, Source
+from touchstone.suite.model import BITS, Bits, Body, Case, Expectation, Given, Place, Requirement, Source
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import meant
@@ -21,6 +21,9 @@ from touchstone.suite.problems import meant
 On = Literal["first", "last", "every-cpu", "together"]
 ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
 _ON: Mapping[str, On] = {word: word for word in ON}
+_BITS: Mapping[str, Bits] = {str(bits): bits for bits in BITS}
+FIXED = ("cpl", "on", "bits")
+"""Keys of ``each`` that are no variables."""
 VENDORS = ("intel", "amd")
 MOST = 256
 """Cases that one check may have: more is a mistake, or should be several checks."""
@@ -36,15 +39,20 @@ class _Axis:
 
 
 def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
-    """All cases of a check, whose keys ``each``, ``given``, ``run`` and ``expect`` are read here."""
+    """All cases of a check; its keys ``each``, ``bits``, ``given``, ``run`` and ``expect`` are read here."""
     axes = _axes(doc, keys["each"][1]) if "each" in keys else []
+    every_bits: Bits = 64
+    if "bits" in keys:
+        every_bits = _BITS.get(_bits(doc, keys["bits"][1]) or "", 64)
+        if any(axis.name == "bits" for axis in axes):
+            doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
     for name in ("run", "expect"):
         if name not in keys:
             doc.wrong(entry, f"the check has no '{name}'")
     if "run" not in keys or "expect" not in keys:
         return ()
-    variables = [axis for axis in axes if axis.name not in ("cpl", "on")]
-    of_variables = [index for index, axis in enumerate(axes) if axis.name not in ("cpl", "on")]
+    variables = [axis for axis in axes if axis.name not in FIXED]
+    of_variables = [index for index, axis in enumerate(axes) if axis.name not in FIXED]
     total = 1
     for axis in axes:
         total *= len(axis.values)
@@ -60,6 +68,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = _ON.get(chosen.get("on", ""), "first")
+        bits = _BITS.get(chosen.get("bits", ""), every_bits)
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
         for vendor, body, start, end in read[tuple([combination[index] for index in of_variables])]:
             needs: tuple[Requirement, ...] = ()
@@ -67,7 +76,8 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             if vendor:
                 needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),)
                 words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
-            found.append(Case(words, cpl, on, body, start, end, needs))
+            sized = body if bits == body.bits else replace(body, bits=bits)
+            found.append(Case(words, cpl, on, sized, start, end, needs))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
     if len(found) == 1:
@@ -83,6 +93,14 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
                 item.source,
                 f"same-on-every-cpu of {item.what} says nothing on one CPU; add each: {{on: [every-cpu]}}",
             )
+
+
+def _bits(doc: Document, node: Node, hint: str = "") -> str | None:
+    text = doc.scalar(node, "bits")
+    if text is None or text in _BITS:
+        return text
+    doc.wrong(node, f"bits must be 64 (64-bit mode) or 32 (compatibility mode), not '{text}'{hint}")
+    return None
 
 
 def _axes(doc: Document, node: Node) -> list[_Axis]:
@@ -101,6 +119,8 @@ def _axes(doc: Document, node: Node) -> list[_Axis]:
                 text = doc.choice(item, "cpl", ("0", "3"))
             elif name == "on":
                 text = doc.choice(item, "on", ON)
+            elif name == "bits":
+                text = _bits(doc, item, "; a variable needs another name")
             else:
                 text = doc.scalar(item, f"each.{name}")
             if text is None or not isinstance(item, ScalarNode):

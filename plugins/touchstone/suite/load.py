@@ -18,8 +18,8 @@ from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
-    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "given", "run", "expect",
-    "timeout", "tags",
+    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "bits", "given", "run",
+    "expect", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
 LEVELS: tuple[Level, ...] = ("must", "should", "may")

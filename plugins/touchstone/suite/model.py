@@ -12,6 +12,8 @@ from touchstone.machine.probe import Operand
 Level = Literal["must", "should", "may"]
 Phase = Literal["native", "loaded", "unloaded"]
 PHASES: tuple[Phase, ...] = ("native", "loaded", "unloaded")
+Bits = Literal[32, 64]
+BITS: tuple[Bits, ...] = (64, 32)
 AREAS = ("broadcast", "exits", "teardown", "nested")
 
 
@@ -58,6 +60,8 @@ class Body:
     lines: tuple[str, ...]
     sources: tuple[Source, ...]
     """One per line."""
+    bits: Bits = 64
+    """64: 64-bit mode. 32: compatibility mode, a 32-bit code segment (SDM 3A 2.2, APM2 1.3.1)."""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
     return ProbeRequest(
         code=code.data,
         cpl=case.cpl,
+        code_bits=code.bits,
         cpus=cpus_of(case, cpus),
         together=case.on == "together",
         at=place(case, code),
