@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 import pytest
 
@@ -79,6 +80,17 @@ def state(target, probe):
 
 
 @pytest.fixture
+def same_state(state):
+    """Compare every CPU with what it was: ``same_state(before, "after unloading")``."""
+
+    def compare(before, when):
+        for cpu, (old, new) in enumerate(zip(before, state(), strict=True)):
+            assert new == old, f"{when}: CPU {cpu} is not what it was"
+
+    return compare
+
+
+@pytest.fixture
 def virtualized(probe, subject):
     """Ask who has the CPUs: ``virtualized()`` gives those whose CPUID carries the subject's signature."""
 
@@ -91,6 +103,42 @@ def virtualized(probe, subject):
         ]
 
     return ask
+
+
+@dataclass(frozen=True)
+class Step:
+    """A load or an unload that has been done."""
+
+    cycle: int
+    """Counts from 1."""
+    loaded: bool
+    """Whether the subject is loaded now."""
+
+    def __str__(self):
+        return f"cycle {self.cycle}, after {'loading' if self.loaded else 'unloading'}"
+
+
+@pytest.fixture
+def cycles(target, subject, virtualized):
+    """Load and unload the subject so many times: ``for step in cycles(20)`` stops after each load and unload.
+
+    Where the subject claims a signature in CPUID, every CPU must carry it after each load, and none after
+    each unload.
+    """
+    signed = "cpuid-signature.ebx" in subject.claims
+
+    def run(count):
+        for cycle in range(1, count + 1):
+            target.load()
+            assert not signed or virtualized() == list(range(target.cpus)), (
+                f"cycle {cycle}: not every CPU was taken"
+            )
+            yield Step(cycle, loaded=True)
+            target.unload()
+            assert not signed or virtualized() == [], f"cycle {cycle}: these CPUs still answer as virtualized"
+            yield Step(cycle, loaded=False)
+
+    return run
 
 
 @pytest.fixture

@@ -127,8 +127,7 @@ def test_trace(target, probe):
     cite={"doc": "touchstone-design", "title": "Veneer", "says": "Load and unload as often as asked."},
     proves=["as-often-as-asked", "every-cpu"],
 )
-def test_again(target, virtualized):
+def test_again(target, virtualized, cycles):
     assert virtualized() == []
-    target.load()
-    assert target.query().get("cpus") == str(target.cpus)
-    assert virtualized() == list(range(target.cpus))
+    for step in cycles(2):
+        assert target.query().get("cpus") == str(target.cpus if step.loaded else 0), str(step)
