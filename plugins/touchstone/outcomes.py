@@ -9,7 +9,7 @@ from touchstone.inventory import Target, Waiver
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.subjects import Subject
-from touchstone.suite.judge import Difference, Judgement
+from touchstone.suite.judgement import Difference, Judgement
 from touchstone.suite.model import Case, Check
 from touchstone.suite.verdict import Verdict
 

@@ -9,21 +9,21 @@ from suite_texts import PATH
 
 from touchstone.suite import assemble as module
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Bits, Body, Source
+from touchstone.suite.model import Body, CodeBits, Source
 
 
-def body(*lines: str, first: int = 10, bits: Bits = 64) -> Body:
+def body(*lines: str, first: int = 10, bits: CodeBits = 64) -> Body:
     return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))), bits)
 
 
-def code(*lines: str, bits: Bits = 64) -> Code:
+def code(*lines: str, bits: CodeBits = 64) -> Code:
     only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert not assembled.problems
     return assembled.codes[only]
 
 
-def refused(*lines: str, bits: Bits = 64) -> list[str]:
+def refused(*lines: str, bits: CodeBits = 64) -> list[str]:
     only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert only not in assembled.codes
@@ -76,7 +76,7 @@ def test_labels_and_lines() -> None:
 def test_32_bit_code() -> None:
     found = code("inc eax", "into", "here: push es", "mov eax, [edi]", bits=32)
     assert found.data.hex() == "40ce068b07"
-    assert (found.labels, found.lines, found.bits) == ({"here": 2}, (0, 1, 2, 3), 32)
+    assert (found.labels, found.lines, found.code_bits) == ({"here": 2}, (0, 1, 2, 3), 32)
 
 
 def test_the_same_lines_with_other_bits_are_another_body() -> None:
@@ -84,7 +84,7 @@ def test_the_same_lines_with_other_bits_are_another_body() -> None:
     same = body("nop"), body("nop", bits=32)
     assembled = Assembler().assemble([wide, narrow, *same])
     assert not assembled.problems
-    assert [assembled.codes[one].bits for one in same] == [64, 32]
+    assert [assembled.codes[one].code_bits for one in same] == [64, 32]
 
 
 def test_what_is_not_there_in_32_bit_code() -> None:

@@ -69,7 +69,7 @@ def test_everything_at_once_and_in_order() -> None:
     ]
 
 
-def test_bits_in_two_places() -> None:
+def test_bits_given_twice() -> None:
     assert wrong("each: {bits: [32, 64]}\nbits: 32\nrun: nop\nexpect: native") == [
         "bits is given in each as well; keep one of the two"
     ]
@@ -111,7 +111,7 @@ def test_files_that_are_no_suites(text: str, expected: list[str] | None) -> None
         assert found == expected
 
 
-def test_yaml_errors_have_places_and_hints() -> None:
+def test_yaml_errors_have_positions_and_hints() -> None:
     (found,) = problems("suite: S\n\tarea: exits\n")
     assert found.startswith("2:1: not YAML: ")
     assert found.endswith("the line contains a tab: YAML indents with spaces")

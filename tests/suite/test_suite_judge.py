@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from suite_texts import SLOT, case, code_of, result
 
 from touchstone.machine.probe import GPRS, ProbeResult
-from touchstone.suite.judge import Judgement, judge
+from touchstone.suite.judge import judge
+from touchstone.suite.judgement import Demand, Judgement
 from touchstone.suite.model import Case
 
 
@@ -267,6 +268,22 @@ def test_exits() -> None:
     assert differences(expecting("{exits: {cpuid: 0}}")) == [
         ("exits.cpuid", "0", "not counted: no subject is loaded")
     ]
+
+
+def test_a_difference_says_what_kind_of_demand_was_missed() -> None:
+    judged = of(
+        expecting("{native: true, rbx: 5, rcx: unchanged, exits: {cpuid: 1}}"), {}, {0: {}}, rax=1, rcx=1
+    )
+    assert [(item.what, item.demand) for item in judged.differences] == [
+        ("rax", Demand.NATIVE),
+        ("rcx", Demand.UNCHANGED),
+        ("rbx", Demand.VALUE),
+        ("exits.cpuid", Demand.EXITS),
+    ]
+    rows = {row.name: row for row in judged.tables[0].rows if row.name not in ("rbx", "rcx")}
+    assert rows["rdx"].stays
+    assert not rows["end"].stays
+    assert of(expecting("{rbx: 0}")).tables[0].rows[2].demand is Demand.NOTHING
 
 
 # The table

@@ -7,7 +7,7 @@ from suite_texts import HEAD, PATH, case, check, code_of, expectation, loaded, p
 
 from touchstone.machine.probe import Operand
 from touchstone.suite.load import duplicates, load, load_all
-from touchstone.suite.model import Citation, Place, Source
+from touchstone.suite.model import Citation, LabelAddress, Source
 from touchstone.suite.problems import SuiteErrors
 
 DESIGN = """\
@@ -55,7 +55,7 @@ def test_defaults() -> None:
     assert (found.tags, found.proves, found.requires) == ((), (), ())
     assert found.cite == (Citation("intel-sdm", "CPUID", "It does"),)
     (only,) = found.cases
-    assert (only.label, only.cpl, only.on, only.body.bits) == ("", 0, "first", 64)
+    assert (only.label, only.cpl, only.on, only.body.code_bits) == ("", 0, "first", 64)
     assert only.expect.native
     assert not only.expect.rip_at_end
 
@@ -144,12 +144,12 @@ expect: native
         "rsi": Operand("scratch", 8),
         "rbp": Operand("stack", -16),
         "rdx": Operand("start", 2),
-        "rcx": Place("end", -1),
-        "rbx": Place("here", 4),
+        "rcx": LabelAddress("end", -1),
+        "rbx": LabelAddress("here", 4),
         "r8": Operand("number", 0xC0000082),
         "r9": Operand("number", 11),
     }
-    assert found.given.debug == {"dr0": Place("here")}
+    assert found.given.debug == {"dr0": LabelAddress("here")}
 
 
 def test_state() -> None:
@@ -180,7 +180,7 @@ expect: native
     assert given.keep == (0xC0000082, 0xC0000081, 0xC0000102)
 
 
-def test_places_of_lines() -> None:
+def test_source_positions_of_body_lines() -> None:
     body = (
         check("""\
 run: |
@@ -195,7 +195,7 @@ expect: native
         .body
     )
     assert body.lines == ("mov ecx, 1   # one", "cpuid", "nop")
-    assert [(place.line, place.column) for place in body.sources] == [(9, 7), (10, 9), (12, 7)]
+    assert [(source.line, source.column) for source in body.sources] == [(9, 7), (10, 9), (12, 7)]
 
 
 def test_twins_make_one_case_per_vendor() -> None:
@@ -210,11 +210,14 @@ def test_twins_make_one_case_per_vendor() -> None:
 
 
 def test_bits_of_all_cases_and_of_each() -> None:
-    assert case("bits: 32\nrun: into\nexpect: native").body.bits == 32
+    assert case("bits: 32\nrun: into\nexpect: native").body.code_bits == 32
     found = check("each: {bits: [32, 64], cpl: 3}\nrun: nop\nexpect: native").cases
-    assert [(one.label, one.body.bits) for one in found] == [("bits=32, cpl=3", 32), ("bits=64, cpl=3", 64)]
+    assert [(one.label, one.body.code_bits) for one in found] == [
+        ("bits=32, cpl=3", 32),
+        ("bits=64, cpl=3", 64),
+    ]
     twins = check("bits: 32\nrun: {intel: vmcall, amd: vmmcall}\nexpect: native").cases
-    assert [one.body.bits for one in twins] == [32, 32]
+    assert [one.body.code_bits for one in twins] == [32, 32]
 
 
 @pytest.mark.parametrize(
@@ -275,8 +278,8 @@ def test_fields() -> None:
         ' "rbp as cr4": {vmxe: 0, osxsave: 1}, "r8d as cpuid.1.ecx": {hypervisor: claim.visible},'
         " r9: {in: [1, scratch]}, r10w: {not: 7}, rsi: claim.magic, r11: native, r12: unchanged}"
     ).expect.fields
-    places = {item.what: (item.register, item.low, item.width, item.kind) for item in fields}
-    assert places == {
+    found = {item.what: (item.register, item.low, item.width, item.kind) for item in fields}
+    assert found == {
         "eax": ("rax", 0, 32, "value"),
         "bh": ("rbx", 8, 8, "value"),
         "rcx[63:32]": ("rcx", 32, 32, "value"),
@@ -343,7 +346,7 @@ def test_ends(text: str, exception: tuple[object, ...], rip_at_end: bool) -> Non
 
 def test_rip_may_be_a_label() -> None:
     expect = case('run: |\n  mov eax, 1\n  fault: ud2\nexpect: {exception: "#UD", rip: fault}').expect
-    assert expect.rip == Place("fault")
+    assert expect.rip == LabelAddress("fault")
 
 
 def test_anchors_and_a_byte_order_mark_work() -> None:

@@ -69,7 +69,7 @@ def test_page_end() -> None:
     assert request(check("given: {at: page-end}\nrun: cpuid\nexpect: native")).at == 0xFFE
 
 
-def test_a_body_that_does_not_fit_behind_its_place() -> None:
+def test_a_body_that_does_not_fit_into_the_code_area() -> None:
     with pytest.raises(SuiteErrors) as caught:
         request(check("given: {at: 0x1ffe}\nrun: cpuid\nexpect: native"))
     assert str(caught.value) == (

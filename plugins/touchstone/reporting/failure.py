@@ -13,7 +13,7 @@ from touchstone.machine.probe import ProbeResult
 from touchstone.outcomes import CaseRun, CheckRecord, Improved, NotJudged
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
-from touchstone.suite.judge import Row, Table
+from touchstone.suite.judgement import Row, Table
 
 if TYPE_CHECKING:
     import pytest

@@ -17,8 +17,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from touchstone.suite.body import check, labels, rename, statements
 from touchstone.suite.constants import CONSTANTS
-from touchstone.suite.model import Bits, Body
-from touchstone.suite.problems import Problem, meant
+from touchstone.suite.model import Body, CodeBits
+from touchstone.suite.problems import Problem, did_you_mean
 from touchstone.suite.registers import SUB_REGISTERS
 
 LARGEST = 1024
@@ -29,7 +29,7 @@ SECONDS = 120
 _MESSAGE = re.compile(r"[^:]*:(\d+): (?:(Error|Warning|Fatal error|Info): )?(.*)")
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
 _SECTION = ".probe."
-_Text = tuple[Bits, tuple[str, ...]]
+_Text = tuple[CodeBits, tuple[str, ...]]
 """What decides the bytes of a body."""
 
 
@@ -46,8 +46,8 @@ class Code:
     """The body's own labels, as offsets from its first byte."""
     lines: tuple[int, ...]
     """Offset of the first byte of every line of the body."""
-    bits: Bits = 64
-    """See ``Body.bits``."""
+    code_bits: CodeBits = 64
+    """See ``Body.code_bits``."""
 
     def line_of(self, offset: int) -> int | None:
         """Index of the body's line that the byte at ``offset`` comes from; None outside of the body."""
@@ -80,7 +80,7 @@ class Assembler:
         bodies = list(bodies)
         texts: dict[_Text, Body] = {}
         for body in bodies:
-            text = body.bits, body.lines
+            text = body.code_bits, body.lines
             if text not in self._known:
                 texts.setdefault(text, body)
         for text, body in list(texts.items()):
@@ -92,7 +92,7 @@ class Assembler:
         codes: dict[Body, Code] = {}
         problems: dict[Body, tuple[Problem, ...]] = {}
         for body in bodies:
-            found = self._known[body.bits, body.lines]
+            found = self._known[body.code_bits, body.lines]
             if isinstance(found, Code):
                 codes[body] = found
             else:
@@ -119,7 +119,7 @@ class Assembler:
             if not status:
                 self._collect(bodies, output)
         for index, found in wrong.items():
-            self._known[bodies[index].bits, bodies[index].lines] = tuple(found)
+            self._known[bodies[index].code_bits, bodies[index].lines] = tuple(found)
         if status:
             self._run([body for index, body in enumerate(bodies) if index not in wrong])
 
@@ -176,7 +176,7 @@ class Assembler:
                     name = names[offset : names.index(b"\0", offset)].decode()
                     symbols.setdefault(headers[header], {})[name] = value
         for index, body in enumerate(bodies):
-            self._known[body.bits, body.lines] = _code(
+            self._known[body.code_bits, body.lines] = _code(
                 index, body, data.get(index, b""), symbols.get(index, {}), relocations
             )
 
@@ -199,19 +199,19 @@ def _code(
         return ((0, f"the body has {len(data)} bytes; a probe has at most {LARGEST}"),)
     prefix = f"b{index}$$"
     places = {name[len(prefix) :]: value for name, value in symbols.items() if name.startswith(prefix)}
-    return Code(data, places, lines, body.bits)
+    return Code(data, places, lines, body.code_bits)
 
 
 def _unresolved(symbol: str, body: Body) -> str:
     """A relocation is left: an unknown symbol, or an address that depends on where the body lies."""
     if symbol and not symbol.startswith("."):
-        hint = meant(
+        hint = did_you_mean(
             symbol, [*labels(body), *SUB_REGISTERS, *(name.lower() for name in CONSTANTS), *CONSTANTS]
         )
         return f"'{symbol}' is no register, no constant and no label of this body{hint}"
     way = (
         "take the address of a label with `lea rax, [rip + label]`"
-        if body.bits == 64
+        if body.code_bits == 64
         else "start a register with the address of a label: `given: {rsi: label}`"
     )
     return f"a body does not know where it will lie; {way}"
@@ -236,7 +236,7 @@ class _Listing:
         self.owners.append(owner)
 
     def _body(self, index: int, body: Body) -> None:
-        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.bits}')
+        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.code_bits}')
         parsed = list(statements(body))
         names = {
             item.label: f"b{index}$${item.label}"

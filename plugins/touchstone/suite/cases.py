@@ -13,15 +13,25 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
-from touchstone.suite.model import BITS, Bits, Body, Case, Expectation, Given, Place, Requirement, Source
+from touchstone.suite.model import (
+    CODE_BITS,
+    Body,
+    Case,
+    CodeBits,
+    Expectation,
+    Given,
+    LabelAddress,
+    Requirement,
+    Source,
+)
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
-from touchstone.suite.problems import meant
+from touchstone.suite.problems import did_you_mean
 
 On = Literal["first", "last", "every-cpu", "together"]
 ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
 _ON: Mapping[str, On] = {word: word for word in ON}
-_BITS: Mapping[str, Bits] = {str(bits): bits for bits in BITS}
+_CODE_BITS: Mapping[str, CodeBits] = {str(bits): bits for bits in CODE_BITS}
 FIXED = ("cpl", "on", "bits")
 """Keys of ``each`` that are no variables."""
 VENDORS = ("intel", "amd")
@@ -41,9 +51,9 @@ class _Axis:
 def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
     """All cases of a check; its keys ``each``, ``bits``, ``given``, ``run`` and ``expect`` are read here."""
     axes = _axes(doc, keys["each"][1]) if "each" in keys else []
-    every_bits: Bits = 64
+    every_bits: CodeBits = 64
     if "bits" in keys:
-        every_bits = _BITS.get(_bits(doc, keys["bits"][1]) or "", 64)
+        every_bits = _CODE_BITS.get(_bits(doc, keys["bits"][1]) or "", 64)
         if any(axis.name == "bits" for axis in axes):
             doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
     for name in ("run", "expect"):
@@ -68,7 +78,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = _ON.get(chosen.get("on", ""), "first")
-        bits = _BITS.get(chosen.get("bits", ""), every_bits)
+        bits = _CODE_BITS.get(chosen.get("bits", ""), every_bits)
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
         for vendor, body, start, end in read[tuple([combination[index] for index in of_variables])]:
             needs: tuple[Requirement, ...] = ()
@@ -76,7 +86,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             if vendor:
                 needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),)
                 words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
-            sized = body if bits == body.bits else replace(body, bits=bits)
+            sized = body if bits == body.code_bits else replace(body, code_bits=bits)
             found.append(Case(words, cpl, on, sized, start, end, needs))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
@@ -97,7 +107,7 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
 
 def _bits(doc: Document, node: Node, hint: str = "") -> str | None:
     text = doc.scalar(node, "bits")
-    if text is None or text in _BITS:
+    if text is None or text in _CODE_BITS:
         return text
     doc.wrong(node, f"bits must be 64 (64-bit mode) or 32 (compatibility mode), not '{text}'{hint}")
     return None
@@ -171,22 +181,22 @@ def _labels(
     doc: Document, given_node: Node | None, expect_node: Node, body: Body, start: Given, end: Expectation
 ) -> None:
     """Every label that is named must be in the body."""
-    places: list[tuple[Place, Source]] = []
+    places: list[tuple[LabelAddress, Source]] = []
     for name, value in (*start.registers.items(), *start.debug.items()):
-        if isinstance(value, Place) and given_node:
+        if isinstance(value, LabelAddress) and given_node:
             places.append((value, doc.at(_value_of(given_node, name))))
-    if isinstance(end.rip, Place):
+    if isinstance(end.rip, LabelAddress):
         places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:
         for wanted in (item.value, *item.values):
-            if isinstance(wanted, Place) and item.source:
+            if isinstance(wanted, LabelAddress) and item.source:
                 places.append((wanted, item.source))
     if not places:
         return
     known = ["end", *bodies.labels(body)]
     for place, source in places:
         if place.label not in known:
-            hint = meant(place.label, [*known, "start", "scratch", "stack"]) or (
+            hint = did_you_mean(place.label, [*known, "start", "scratch", "stack"]) or (
                 f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
             )
             doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
@@ -226,7 +236,7 @@ def _replaced(
         for found in _VARIABLE.finditer(node.value):
             value = scope.get(found[1])
             if value is None:
-                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{meant(found[1], scope)}")
+                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{did_you_mean(found[1], scope)}")
                 continue
             used.add(found[1])
             text = text.replace(found[0], value.value)

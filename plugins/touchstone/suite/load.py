@@ -14,7 +14,7 @@ from touchstone.suite import requires
 from touchstone.suite.cases import cases
 from touchstone.suite.model import AREAS, PHASES, Check, Citation, Level, Phase, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
-from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
@@ -262,7 +262,7 @@ class _Reader:
         words = []
         for word, item in self._words(keys, "proves"):
             if self.requirements is not None and word not in self.requirements:
-                near = meant(word, self.requirements) or "; conformance/requirements.yaml lists them"
+                near = did_you_mean(word, self.requirements) or "; conformance/requirements.yaml lists them"
                 self.doc.wrong(item, f"there is no requirement '{word}'{near}")
             words.append(word)
         return tuple(words)

@@ -12,8 +12,8 @@ from touchstone.machine.probe import Operand
 Level = Literal["must", "should", "may"]
 Phase = Literal["native", "loaded", "unloaded"]
 PHASES: tuple[Phase, ...] = ("native", "loaded", "unloaded")
-Bits = Literal[32, 64]
-BITS: tuple[Bits, ...] = (64, 32)
+CodeBits = Literal[32, 64]
+CODE_BITS: tuple[CodeBits, ...] = (64, 32)
 AREAS = ("broadcast", "exits", "teardown", "nested")
 
 
@@ -60,12 +60,12 @@ class Body:
     lines: tuple[str, ...]
     sources: tuple[Source, ...]
     """One per line."""
-    bits: Bits = 64
+    code_bits: CodeBits = 64
     """64: 64-bit mode. 32: compatibility mode, a 32-bit code segment (SDM 3A 2.2, APM2 1.3.1)."""
 
 
 @dataclass(frozen=True)
-class Place:
+class LabelAddress:
     """An address that only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
 
     label: str
@@ -76,8 +76,8 @@ class Place:
         return f"{self.label}{self.offset:+#x}" if self.offset else self.label
 
 
-Value = Operand | Place
-"""A number or an address. ``touchstone.suite.request.settle`` makes an Operand of it."""
+Value = Operand | LabelAddress
+"""A number or an address. ``touchstone.suite.request.resolve_labels`` makes an Operand of it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 
 from touchstone.machine.probe import Operand
 from touchstone.suite.constants import CONSTANTS
-from touchstone.suite.model import Place, Value
+from touchstone.suite.model import LabelAddress, Value
 from touchstone.suite.numeral import number
 
 _SUM = re.compile(r"([A-Za-z0-9_]+)(?:\s*([+-])\s*(\S+))?")
@@ -43,7 +43,7 @@ def operand(text: str) -> Value | None:
         return Operand("start", offset)
     if name == "stack":
         return Operand("stack", offset)
-    return Place(name, offset)
+    return LabelAddress(name, offset)
 
 
 def _number(text: str) -> int | None:

@@ -19,7 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite.exceptions import VECTORS
 from touchstone.suite.model import Body, Source
 from touchstone.suite.numeral import number
-from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant, one_of
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean, one_of
 
 _MARKED = "\ue000"  # stands for a # that is not to start a comment
 _MNEMONIC = re.compile(rf"#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
@@ -116,7 +116,7 @@ class Document:
                 )
             else:
                 known = list(keys)
-                hint = meant(name, known) or f"; it takes {one_of(known)}"
+                hint = did_you_mean(name, known) or f"; it takes {one_of(known)}"
                 self.wrong(key, f"unknown key '{name}' in {what}{hint}")
         return taken
 
@@ -176,7 +176,7 @@ class Document:
         if text is None or text in words:
             return text
         known = list(words)
-        self.wrong(node, f"{what} must be {one_of(known)}, not '{text}'{meant(text, known)}")
+        self.wrong(node, f"{what} must be {one_of(known)}, not '{text}'{did_you_mean(text, known)}")
         return None
 
     def number(self, node: Node, what: str, low: int = 0, high: int = 2**64 - 1) -> int | None:

@@ -57,7 +57,7 @@ class Problems:
         )
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'requires'?)``, or nothing when no known word is near."""
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word.lower(), words, 1, 0.6)
@@ -68,10 +68,10 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def meant_or_all(word: str, known: Iterable[str]) -> str:
-    """``meant``, or all known words when none is near: ``; it has cf, pf, af``."""
+def did_you_mean_or_all(word: str, known: Iterable[str]) -> str:
+    """``did_you_mean``, or all known words when none is near: ``; it has cf, pf, af``."""
     words = list(known)
-    return meant(word, words) or f"; it has {', '.join(words)}"
+    return did_you_mean(word, words) or f"; it has {', '.join(words)}"
 
 
 def one_of(words: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from touchstone.machine.probe import GPRS
 from touchstone.suite.cases import ON, VENDORS
 from touchstone.suite.given import CONTROL, DEBUG
 from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, LEVELS, SUITE_KEYS
-from touchstone.suite.model import AREAS, BITS, PHASES
+from touchstone.suite.model import AREAS, CODE_BITS, PHASES
 from touchstone.suite.registers import TABLES
 
 WIDTH = 140
@@ -90,11 +90,11 @@ def schema() -> Schema:
             "properties": {
                 "cpl": _listed({"enum": [0, 3]}),
                 "on": _listed({"enum": list(ON)}),
-                "bits": _listed({"enum": list(BITS)}),
+                "bits": _listed({"enum": list(CODE_BITS)}),
             },
             "additionalProperties": _listed(_SCALAR),
         },
-        "bits": {"enum": list(BITS)},
+        "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
         "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
         "expect": _expect(),
