@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from touchstone.machine.probe import Operand
+from touchstone.words import Level, Phase
 
-Level = Literal["must", "should", "may"]
-Phase = Literal["native", "loaded", "unloaded"]
-PHASES: tuple[Phase, ...] = ("native", "loaded", "unloaded")
 CodeBits = Literal[32, 64]
 CODE_BITS: tuple[CodeBits, ...] = (64, 32)
-AREAS = ("broadcast", "exits", "teardown", "nested")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import sys
 from touchstone.machine.probe import GPRS
 from touchstone.suite.cases import ON, VENDORS
 from touchstone.suite.given import CONTROL, DEBUG
-from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, LEVELS, SUITE_KEYS
-from touchstone.suite.model import AREAS, CODE_BITS, PHASES
+from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
+from touchstone.suite.model import CODE_BITS
 from touchstone.suite.registers import TABLES
+from touchstone.words import AREAS, LEVELS, PHASES
 
 WIDTH = 140
 """Columns of a line in ``conformance/``."""

@@ -1,0 +1,158 @@
+"""Checks written in Python: what YAML lines cannot say, a choreography of loads, NMIs and resets.
+
+::
+
+    @pytest.mark.touchstone(
+        id="broadcast.load.again",
+        title="Loading works again after unloading",
+        area="broadcast",
+        phase="native",
+        cite={"doc": "design", "title": "Veneer", "says": "Load and unload as often as asked."},
+    )
+    def test_load_again(target, probe):
+        target.load()
+        target.unload()
+        ...
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from touchstone.config.tomlfile import did_you_mean
+from touchstone.engine.facts import static_facts
+from touchstone.engine.records import CheckOnTarget
+from touchstone.pytest_plugin.collect import reason_to_skip
+from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
+from touchstone.pytest_plugin.run import Run, run_of
+from touchstone.suite import requires
+from touchstone.suite.model import Check, Citation, Requirement, Source
+from touchstone.words import AREAS, LEVELS, PHASES
+
+REQUIRED = ("id", "title", "area", "cite")
+KEYS = (*REQUIRED, "level", "phase", "claims", "requires", "tags", "proves")
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Run a marked function once per target."""
+    mark = metafunc.definition.get_closest_marker("touchstone")
+    assert mark is not None
+    if "target" not in metafunc.fixturenames:
+        _wrong(metafunc.definition, "it must use the fixture target or probe")
+    try:
+        names = [target.name for target in run_of(metafunc.config).targets]
+    except pytest.UsageError as error:
+        raise pytest.Collector.CollectError(str(error)) from None
+    marks = [mark.combined_with(one) for one in _of_parameters(metafunc.definition)] or [mark]
+    checks = [check_of(metafunc.definition, one) for one in marks]
+    if len({check.id for check in checks}) < len(checks):
+        _wrong(metafunc.definition, "two parameters have the same id")
+    for check in checks:
+        try:
+            run_of(metafunc.config).register(check)
+        except ValueError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+        register_words(metafunc.config, check)
+    metafunc.parametrize("target", names, indirect=True, ids=names)
+
+
+def _of_parameters(definition: pytest.Item) -> list[pytest.Mark]:
+    """The marks of ``pytest.param(..., marks=pytest.mark.touchstone(...))``: each parameter is a check."""
+    found = []
+    for parametrized in definition.iter_markers("parametrize"):
+        values = parametrized.args[1] if len(parametrized.args) > 1 else parametrized.kwargs.get("argvalues")
+        # Iterating over anything else (a generator) would leave nothing of it to pytest.
+        for value in values if isinstance(values, Collection) else ():
+            marks = [getattr(mark, "mark", mark) for mark in getattr(value, "marks", ())]
+            found += [mark for mark in marks if mark.name == "touchstone"]
+    return found
+
+
+def _of_item(item: pytest.Function) -> pytest.Mark | None:
+    """The mark of an item: its function's (or class's, or module's), with what its parameter says."""
+    marks = list(item.iter_markers("touchstone"))
+    of_function = getattr(item.obj, "pytestmark", ())
+    of_parameter = [one for one in marks if one in item.own_markers and one not in of_function]
+    of_scope = [one for one in marks if one not in of_parameter]
+    if of_scope and of_parameter:
+        return of_scope[0].combined_with(of_parameter[-1])
+    return marks[0] if marks else None
+
+
+def adopt(run: Run, item: pytest.Item) -> None:
+    """Make a check of an item whose function is marked; any other is left alone."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not isinstance(item, pytest.Function):
+        return
+    mark = _of_item(item)
+    if mark is None:
+        return
+    target = next((one for one in run.targets if one.name == callspec.params.get("target")), None)
+    if target is None:
+        return
+    check = check_of(item, mark)
+    item.stash[CHECK] = CheckOnTarget(check, target)
+    mark_item(item, check, reason_to_skip(check, target, static_facts(target, run.subject)))
+
+
+def check_of(item: Any, mark: pytest.Mark) -> Check:
+    """The check that a mark describes. CollectError with everything that is wrong in it."""
+    function = item.obj
+    lines, first = inspect.getsourcelines(function)
+    path = Path(os.path.relpath(item.path, item.config.invocation_params.dir))
+    source = Source(path, first, 1)
+    values = dict(mark.kwargs)
+    errors = [f"unknown argument {key!r}{did_you_mean(key, KEYS)}" for key in values if key not in KEYS]
+    errors += [f"{key} is missing" for key in REQUIRED if key not in values]
+    if mark.args:
+        errors.append("all arguments are named: id=..., title=...")
+    for key, words in (("area", AREAS), ("level", LEVELS), ("phase", PHASES)):
+        if key in values and values[key] not in words:
+            errors.append(f"{key} must be one of {', '.join(words)}, not {values[key]!r}")
+    cites = values.get("cite", ())
+    citations = []
+    for cite in [cites] if isinstance(cites, Mapping) else cites:
+        try:
+            citations.append(Citation(**cite))
+        except TypeError as error:
+            errors.append(f"cite: {str(error).removeprefix('Citation.__init__() ')}")
+    needed = values.get("requires")
+    if needed is not None:
+        try:
+            requires.parse(needed)
+        except requires.ExpressionError as error:
+            errors.append(f"requires: {error.text}")
+    if errors:
+        _wrong(item, *errors)
+    return Check(
+        id=values["id"],
+        title=values["title"],
+        area=values["area"],
+        level=values.get("level", "must"),
+        cite=tuple(citations),
+        phase=values.get("phase", "loaded"),
+        requires=() if needed is None else (Requirement(needed, source),),
+        cases=(),
+        timeout=0.0,
+        claims=values.get("claims", True),
+        tags=tuple(values.get("tags", ())),
+        proves=tuple(values.get("proves", ())),
+        text=inspect.cleandoc("".join(lines)) if lines else "",
+        source=source,
+        end_line=first + len(lines) - 1,
+    )
+
+
+def _wrong(item: Any, *errors: str) -> None:
+    line = item.obj.__code__.co_firstlineno
+    where = f"{os.path.relpath(item.path, item.config.invocation_params.dir)}:{line}"
+    name = getattr(item, "originalname", None) or item.name
+    raise pytest.Collector.CollectError(
+        "\n".join(f"{where}: {name}: touchstone mark: {text}" for text in errors)
+    )
