@@ -1,4 +1,4 @@
-"""Loading as a whole: how many CPUs it takes, and that it takes them once."""
+"""Loading: it takes every CPU, and is refused while the subject is loaded."""
 
 import pytest
 
@@ -19,7 +19,7 @@ PROTOCOL = {
 
 
 ATTEMPTS = 20
-"""On a running OS other programs have exits as well, and every one that starts has some dozens of CPUIDs."""
+"""Measurements to make on a running OS, where other programs cause exits as well."""
 
 
 def attempts(target):

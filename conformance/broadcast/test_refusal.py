@@ -1,4 +1,4 @@
-"""Loading where one CPU cannot be had: all roll back. What keeps the CPU from us is set up by a probe."""
+"""Loading is refused, and rolled back on all CPUs, if one CPU cannot be virtualized."""
 
 import pytest
 

@@ -37,7 +37,7 @@ def test_twenty(target, cycles, state, same_state):
     title="Every page that loading takes comes back with unloading",
     area="teardown",
     phase="unloaded",
-    # Under an OS with other programs the memory that is free is not ours alone to count.
+    # Under Linux other programs allocate and free memory meanwhile.
     requires="os == bare",
     cite=AS_OFTEN,
     proves=["as-often-as-asked"],
@@ -70,7 +70,7 @@ def test_memory(target, cycles):
     proves=["as-often-as-asked"],
 )
 def test_counters(target, probe, cycles):
-    # So many that what programs of a running OS add, some dozens each, does not come near to as many again.
+    # Programs of a running OS add some dozens of CPUIDs each; all of them together stay below this number.
     made = 200 if target.info.os == "bare" else 4000
     loop = f"mov r12d, {made}\n1: xor eax, eax\ncpuid\ndec r12d\njnz 1b"
     for step in cycles(2):

@@ -1,4 +1,4 @@
-"""A running OS does not notice that a hypervisor comes and goes: work checks itself, one kind per check."""
+"""Work on a running Linux goes on, and checks its own results, while the subject comes and goes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""NMIs across loading and unloading: from the APIC between the steps, from the timer amid them."""
+"""NMIs around loading and unloading: the local APIC sends them between the steps, the timer during them."""
 
 import time
 
@@ -19,8 +19,8 @@ NMI = [
     },
 ]
 
-# The interval timer's line as an NMI to all CPUs: entries 0 and 2 of the I/O APIC, for boards differ in which
-# of them it is. eax: low word of the entries; bh: the timer's mode; ecx: its count, with which it begins.
+# Let the interval timer send NMIs to all CPUs: it is wired to entry 0 or 2 of the I/O APIC, so both are set.
+# eax: low half of the two entries; bh: the timer's mode; ecx: its start count.
 TIMER = """
     mov esi, 0xfec00000
     mov r9d, 8
@@ -45,7 +45,7 @@ HZ = 1193182
 SHOTS = 20
 """Cycles with an NMI amid each step: after 0.5 ms of the target's time, in the next cycle after 1 ms, ..."""
 PATIENCE = 120
-"""Seconds of ours for 20 ms of the target's."""
+"""Seconds of real time that 20 ms of the target's time may take."""
 
 
 class Timer:
@@ -131,7 +131,7 @@ def test_one_meanwhile(target, timer, cycles):
     arm(1)
     for step in cycles(SHOTS):
         wanted = [count + 1 for count in before]
-        # The timer runs in the target's time, which we cannot wait for otherwise than by asking.
+        # The timer runs in the target's time: ask again until the NMIs have come.
         limit = time.monotonic() + PATIENCE
         counts = target.nmi_counts()
         while (
@@ -161,7 +161,7 @@ def test_many_meanwhile(target, timer, virtualized, cycles):
     for _ in cycles(10):
         pass
     timer.stop()
-    assert virtualized() == []  # a CPU that has run since then has taken what was on its way to it
+    assert virtualized() == []  # these probes run on every CPU, which takes a pending NMI before
     counts = target.nmi_counts()
     assert all(count > old for count, old in zip(counts, before, strict=True)), (
         "no NMI has come: nothing was tried"

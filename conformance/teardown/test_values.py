@@ -1,4 +1,4 @@
-"""Values that tell one CPU from the next survive loading and unloading, which zeros always would."""
+"""MSRs keep a value that differs from CPU to CPU through loading and unloading."""
 
 import struct
 

@@ -87,7 +87,7 @@ def test_the_same_lines_with_other_bits_are_another_body() -> None:
     assert [assembled.codes[one].code_bits for one in same] == [64, 32]
 
 
-def test_what_is_not_there_in_32_bit_code() -> None:
+def test_errors_of_32_bit_code() -> None:
     (found,) = refused("nop", "inc r8", bits=32)
     assert found.startswith("11:7: the assembler says: ")
     assert refused("here: mov eax, OFFSET here", bits=32) == [
@@ -110,12 +110,12 @@ def test_bodies_do_not_see_each_other() -> None:
     assert three in Assembler().assemble([one, three]).problems
 
 
-def test_a_body_that_leaves_32_bit_mode_on_does_not_change_the_next() -> None:
+def test_code32_in_one_body_does_not_reach_the_next() -> None:
     one, two = body(".code32", "nop"), body("mov rax, 1")
     assert len(Assembler().assemble([one, two]).codes) == 2
 
 
-def test_errors_carry_the_assemblers_words_to_the_suites_lines() -> None:
+def test_assembler_errors_are_reported_at_the_suites_lines() -> None:
     good, bad, worse = (
         body("nop"),
         body("nop", "bogus rax", "mov eax, [x", first=20),
@@ -182,6 +182,6 @@ def test_no_assembler() -> None:
         Assembler("as-of-nobody").assemble([body("nop")])
 
 
-def test_an_assembler_that_is_none() -> None:
+def test_a_program_that_is_no_assembler() -> None:
     with pytest.raises(AssemblerMissing, match="`false` failed with status 1"):
         Assembler("false").assemble([body("nop")])

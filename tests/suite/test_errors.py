@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (the messages are looked for as they are, in one piece)
-"""The words of the errors: they are what a person gets who has made a mistake."""
+"""The texts of the errors."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("run: nop", "the check has no 'expect'"),
     ],
 )  # fmt: skip
-def test_one_mistake(entry: str, expected: str) -> None:
+def test_message_of_one_mistake(entry: str, expected: str) -> None:
     assert wrong(entry) == [expected]
 
 
@@ -254,7 +254,7 @@ def test_ids() -> None:
     ]
 
 
-def test_requirements_that_nobody_has_written_down() -> None:
+def test_proves_names_an_unknown_requirement() -> None:
     text = f"{HEAD}  - {{id: exits.x, title: X, proves: [exit-cpuid], run: nop, expect: native}}\n"
     assert problems(text, requirements={"exits-cpuid"}) == [
         "5:38: there is no requirement 'exit-cpuid' (did you mean 'exits-cpuid'?)"

@@ -121,7 +121,7 @@ def test_flags() -> None:
     assert differences(expecting("{rflags: {zf: 1, cf: 0}}"), rflags=0x42) == []
 
 
-def test_what_only_some_exceptions_bring() -> None:
+def test_cr2_and_dr6_after_other_exceptions() -> None:
     assert differences(expecting('{exception: "#DB", dr6.bs: 1}'), vector=1, dr6=0xFFFF4FF0) == []
     assert differences(expecting('{exception: "#DB", dr6.bs: 1}'), vector=1, dr6=0xFFFF0FF0) != []
     assert differences(expecting('{exception: "#UD", cr2: 5}'), vector=6) == [
@@ -194,7 +194,7 @@ def test_native_memory_where_no_field_names_it() -> None:
 # Native
 
 
-def test_native_is_all_of_it() -> None:
+def test_native_compares_everything() -> None:
     native = {"vector": 13, "error_code": 0, "rip": 0, "rax": 5, "rflags": 0x10002}
     assert differences(expecting("native"), native, **native) == []
     for name, value, what in [
@@ -210,7 +210,7 @@ def test_native_is_all_of_it() -> None:
         ]
 
 
-def test_native_with_exceptions_to_it_bit_by_bit() -> None:
+def test_native_beside_named_bits() -> None:
     entry = expecting('{native: true, "ecx as cpuid.1.ecx": {vmx: 0}}', "cpuid")
     native = {"rcx": 0b111111}
     assert differences(entry, native, rcx=0b011111) == []
@@ -218,7 +218,7 @@ def test_native_with_exceptions_to_it_bit_by_bit() -> None:
     assert differences(entry, native, rcx=0b111111) == [("ecx as cpuid.1.ecx.vmx", "0x0", "0x1")]
 
 
-def test_native_but_another_exception() -> None:
+def test_native_with_a_named_exception() -> None:
     entry = expecting('{native: true, exception: "#UD", rip: start}')
     assert differences(entry, {"rax": 5}, vector=6, rip=0, rax=5) == []
     assert differences(entry, {"rax": 5}, rax=5) != []

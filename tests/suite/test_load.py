@@ -86,7 +86,7 @@ checks:
     assert first.text == "  - {id: teardown.a, title: A, run: nop, expect: native}"
 
 
-def test_an_entry_ends_at_its_last_line_that_says_something() -> None:
+def test_an_entry_ends_before_blank_lines_and_comments() -> None:
     text = HEAD + "".join(
         f"  - id: exits.x{number}\n    title: X\n    run: nop\n    expect: native\n\n  # the next one\n\n"
         for number in range(3)
@@ -338,7 +338,7 @@ def test_exits_are_ranges_and_claim_a_hypervisor() -> None:
         ("{rip: end}", (None, None, None), True),
     ],
 )
-def test_ends(text: str, exception: tuple[object, ...], rip_at_end: bool) -> None:
+def test_how_a_probe_is_expected_to_end(text: str, exception: tuple[object, ...], rip_at_end: bool) -> None:
     expect = expectation(text).expect
     assert (expect.exception, expect.vector, expect.error_code) == exception
     assert expect.rip_at_end is rip_at_end

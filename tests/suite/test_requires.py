@@ -105,7 +105,7 @@ def test_names() -> None:
     }
 
 
-def test_what_is_false_is_told_before_what_is_unknown() -> None:
+def test_a_false_part_is_reported_before_an_unknown_one() -> None:
     needs = tuple(
         Requirement(text, Source(PATH, 1, 1)) for text in ("cpuid.la57", "cpus >= 2", "vendor == amd")
     )

@@ -46,7 +46,7 @@ def test_bits(which: str, bit: str, low: int) -> None:
     assert fields[bit] == (low, 1)
 
 
-def test_tables_that_are_none() -> None:
+def test_unknown_tables() -> None:
     assert table("cpuid.1.esi") is None
     assert table("cpuid.0x99.eax") is None
     assert table("cr5") is None

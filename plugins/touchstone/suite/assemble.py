@@ -1,4 +1,4 @@
-"""All bodies of a session through GNU as in one run: bytes, labels, and errors at the suite's lines."""
+"""Assembles all bodies of a session in one run of GNU as: bytes, labels, and errors at the suite's lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _Text = tuple[CodeBits, tuple[str, ...]]
 
 
 class AssemblerMissing(Exception):
-    """GNU as is not there, or is something else."""
+    """GNU as is not on PATH, does not end, or fails without an error message for a body."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Code:
 
 @dataclass(frozen=True)
 class Assembled:
-    """What came of the bodies."""
+    """Bytes of the bodies, and what is wrong with those that have none."""
 
     codes: Mapping[Body, Code]
     problems: Mapping[Body, tuple[Problem, ...]]
-    """For every body that has no code: why, at the suite's lines."""
+    """For every body that cannot be assembled: why, at the suite's lines."""
 
 
 class Assembler:
-    """Assembles bodies, every distinct text once in its life."""
+    """Assembles bodies; each distinct text once."""
 
     def __init__(self, program: str = "as") -> None:
         self.program = program
@@ -75,7 +75,7 @@ class Assembler:
     def assemble(self, bodies: Iterable[Body]) -> Assembled:
         """Bytes of every body; those that cannot be assembled have problems instead.
 
-        One process if all is well, two if not. Raises AssemblerMissing.
+        Runs the assembler once, and again without the bodies that it refused. Raises AssemblerMissing.
         """
         bodies = list(bodies)
         texts: dict[_Text, Body] = {}
@@ -203,7 +203,7 @@ def _code(
 
 
 def _unresolved(symbol: str, body: Body) -> str:
-    """A relocation is left: an unknown symbol, or an address that depends on where the body lies."""
+    """Error for a relocation: an unknown symbol, or an address that depends on where the body is loaded."""
     if symbol and not symbol.startswith("."):
         hint = did_you_mean(
             symbol, [*labels(body), *SUB_REGISTERS, *(name.lower() for name in CONSTANTS), *CONSTANTS]
@@ -218,7 +218,7 @@ def _unresolved(symbol: str, body: Body) -> str:
 
 
 class _Listing:
-    """The one input of the assembler. Every body has a section, and symbols that no other body can reach."""
+    """The input of one run of the assembler: a section for each body, with symbol names of its own."""
 
     def __init__(self, bodies: list[Body]) -> None:
         self.owners: list[tuple[int, int] | None] = []

@@ -36,7 +36,7 @@ FIXED = ("cpl", "on", "bits")
 """Keys of ``each`` that are no variables."""
 VENDORS = ("intel", "amd")
 MOST = 256
-"""Cases that one check may have: more is a mistake, or should be several checks."""
+"""Cases that one check may have. More are a mistake, or should be several checks."""
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 _AXIS = re.compile(r"[A-Za-z_][\w-]*")
@@ -152,7 +152,7 @@ def _read(
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
     expect_node = _replaced(doc, keys["expect"][1], scope, used)
     if len(doc.problems) > before:
-        return []  # what a variable should have been nobody knows: more problems would be noise
+        return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
     end = expect(doc, expect_node)
     found = []
@@ -180,7 +180,7 @@ def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
 def _labels(
     doc: Document, given_node: Node | None, expect_node: Node, body: Body, start: Given, end: Expectation
 ) -> None:
-    """Every label that is named must be in the body."""
+    """Report labels that ``given`` or ``expect`` names and the body does not have."""
     places: list[tuple[LabelAddress, Source]] = []
     for name, value in (*start.registers.items(), *start.debug.items()):
         if isinstance(value, LabelAddress) and given_node:

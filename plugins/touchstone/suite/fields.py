@@ -1,4 +1,4 @@
-"""What an expectation names, and what it wants of it: ``rax[63:32]``, ``cpuid.1.ecx``, ``{in: [1, 2]}``."""
+"""The keys and values of ``expect`` that are about registers: ``rax[63:32]``, ``{in: [1, 2]}``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WORDS = ("unchanged", "native", "same-on-every-cpu")
 
 @dataclass(frozen=True)
 class MeasuredField:
-    """The place that a key of an expectation names."""
+    """The register, bits of a register, or bytes of memory that a key of ``expect`` names."""
 
     what: str
     register: str
@@ -44,15 +44,15 @@ class MeasuredField:
     bits: Mapping[str, BitField] | None = None
     """Names of the fields in it, if it has some."""
     table: str = ""
-    """Whose names they are."""
+    """Register or CPUID leaf that ``bits`` are the names of."""
 
 
 def measured_field(doc: Document, key: ScalarNode) -> MeasuredField | None:
     """The register, sub-register, bit range or named field that a key names; None after a problem."""
     text = key.value
-    place = _MEASURED.get(text)
-    if place:
-        return MeasuredField(text, *place, TABLES.get(text), text)
+    whole = _MEASURED.get(text)
+    if whole:
+        return MeasuredField(text, *whole, TABLES.get(text), text)
     parts = _KEY.fullmatch(text)
     if not parts or parts["register"] not in _MEASURED:
         doc.wrong(key, _unknown(text, parts["register"] if parts else text))
@@ -118,7 +118,7 @@ def _unknown(text: str, register: str) -> str:
 
 
 def named_bit(doc: Document, key: Node, whole: MeasuredField, name: str, what: str) -> MeasuredField | None:
-    """One named field of a spot."""
+    """One named bit-field of a measured field."""
     assert whole.bits is not None
     field = whole.bits.get(name)
     if field is None:
@@ -156,7 +156,7 @@ def _is_set(node: MappingNode) -> bool:
 def expectation(
     doc: Document, where: MeasuredField, node: Node, bits: int | None = None
 ) -> FieldExpectation | None:
-    """The expectation that a value states; ``bits`` is the width of its numbers if it is not the spot's."""
+    """The expectation that a value states; ``bits`` is the width of its numbers if it is not the field's."""
     source = doc.at(node)
     width = bits or where.width
 

@@ -1,4 +1,4 @@
-"""Expected against measured. Pure functions: the same answers give the same judgement, always."""
+"""Compares what was measured with what a case expects. Pure functions: equal results, equal judgements."""
 
 from __future__ import annotations
 

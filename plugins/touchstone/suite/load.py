@@ -1,4 +1,4 @@
-"""From the text of a suite to its model, with everything that is wrong reported at once."""
+"""Reads a suite's text into its model, and reports all problems of a file at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Keys = Mapping[str, tuple[ScalarNode, Node]]
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector: it would walk the growing tree again and again (15 % of it)."""
+    """Pause the cyclic garbage collector: it walks the growing tree again and again, 15 % of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -268,7 +268,7 @@ class _Reader:
         return tuple(words)
 
     def _end(self, entry: MappingNode) -> int:
-        """Number of the entry's last line that says something."""
+        """Number of the entry's last line that is neither blank nor a comment."""
         line: int = (
             entry.end_mark.line
             if entry.end_mark.column == 0 or not entry.flow_style

@@ -1,4 +1,4 @@
-"""Bytes of the scratch area, as ``given`` puts and ``expect`` wants them."""
+"""The key ``memory`` of ``given`` and ``expect``: bytes of the scratch area."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 
 WORD = 8
-"""Bytes of a number that does not say how many it has."""
+"""Bytes of a number that is written without ``bytes:``."""
 PIECES = 8
 """Pieces of memory that one request can put (``targets/agent/PROTOCOL.md``)."""
 GIVEN = 512

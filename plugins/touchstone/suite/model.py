@@ -1,4 +1,4 @@
-"""What a suite says, as values. Made by ``touchstone.suite.load``, read by everything else."""
+"""A suite as values. ``touchstone.suite.load`` makes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODE_BITS: tuple[CodeBits, ...] = (64, 32)
 
 @dataclass(frozen=True)
 class Source:
-    """A place in a file, for messages: ``file:line:column``. Line and column count from 1."""
+    """A position in a file, for messages: ``file:line:column``. Line and column count from 1."""
 
     path: Path
     line: int
@@ -52,7 +52,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Body:
-    """What a probe runs: lines of assembly (GNU as, Intel syntax) and where each of them stands."""
+    """What a probe runs: lines of assembly (GNU as, Intel syntax) and their positions."""
 
     lines: tuple[str, ...]
     sources: tuple[Source, ...]
@@ -63,7 +63,7 @@ class Body:
 
 @dataclass(frozen=True)
 class LabelAddress:
-    """An address that only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
+    """An address relative to ``end`` or to a label of the body; known once the body is assembled."""
 
     label: str
     """``end`` (behind the last byte), or a label of the body."""
@@ -104,8 +104,8 @@ class FieldExpectation:
     """What one register, bit-field or byte range must be at the end.
 
     ``what`` is a name (``rax``, ``eax``, ``rflags.cf``, ``rax[31:0]``, ``cr2``, ``memory[0x10:8]``),
-    ``register``/``low``/``width`` its place: bits ``low`` to ``low + width - 1`` of the register; for memory,
-    ``low`` and ``width`` are bytes of the scratch area.
+    of bits ``low`` to ``low + width - 1`` of ``register``; for memory, ``low`` and ``width`` are bytes of the
+    scratch area.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Addresses and named numbers as a suite writes them."""
+"""Numbers, constants and addresses as a suite writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong in a suite: collected, so that one run tells everything, each with its place."""
+"""Problems of suites, each with its position; they are collected, so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem:
 
 
 class SuiteErrors(Exception):
-    """Everything that is wrong in one or several files, in the order of the places."""
+    """All problems of one or several files, in the order of their positions."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -29,7 +29,7 @@ class SuiteErrors(Exception):
 
 
 class Problems:
-    """Collects problems; the same one at the same place counts once."""
+    """Collects problems; the same one at the same position counts once."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}

@@ -20,8 +20,8 @@ def _bits(text: str) -> dict[str, BitField]:
     """``"pe:0 iopl:12-13"`` as a table."""
     table = {}
     for word in text.split():
-        name, _, place = word.rpartition(":")
-        low, _, high = place.partition("-")
+        name, _, bits = word.rpartition(":")
+        low, _, high = bits.partition("-")
         table[name] = BitField(int(low), int(high or low) - int(low) + 1)
     return table
 

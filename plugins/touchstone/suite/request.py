@@ -1,4 +1,4 @@
-"""From a case and its bytes to the request that the agent runs."""
+"""Makes the agent's request of a case and its bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPARED_BYTES = 64
 
 
 def resolve_labels(value: Value, code: Code) -> Operand:
-    """A value with the labels of a body, and its end, put in. KeyError for a label that the body has not."""
+    """An operand for a value; labels become offsets from the start. KeyError for an unknown label."""
     if isinstance(value, Operand):
         return value
     base = len(code.data) if value.label == "end" else code.labels[value.label]

@@ -1,4 +1,4 @@
-"""The expressions of ``requires``: parsed once with places, evaluated against facts, with a reason in words.
+"""The expressions of ``requires``: parsed once, evaluated against facts; a reason says why one is false.
 
 Grammar::
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of a suite, for editors: completion and a first look. The loader says the rest, and better.
+"""The JSON Schema of a suite, for completion in editors. The loader checks more, with better messages.
 
 ``python -m touchstone.suite.schema > conformance/suite.schema.json`` renews it.
 """
