@@ -16,6 +16,7 @@ from touchstone.engine.session import Autopsied, TargetSession
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.probe import ProbeResult
 from touchstone.suite import judge
+from touchstone.suite.judgement import Demand
 
 if TYPE_CHECKING:
     from touchstone.pytest_plugin.run import Run
@@ -135,7 +136,7 @@ def _may_be_others(session: TargetSession, case: CaseRun) -> bool:
     """
     wrong = case.differences
     running = session.info is not None and session.info.os != "bare"
-    return running and bool(wrong) and all(one.what.startswith("exits.") for one in wrong)
+    return running and bool(wrong) and all(one.demand is Demand.EXITS for one in wrong)
 
 
 def _exits(session: TargetSession, cpus: Sequence[int]) -> Mapping[int, Mapping[str, int]]:

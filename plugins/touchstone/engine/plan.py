@@ -9,7 +9,7 @@ from touchstone.engine.records import CheckOnTarget
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
 from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, SuiteErrors
-from touchstone.suite.request import place
+from touchstone.suite.request import code_offset
 
 
 class Plan:
@@ -38,7 +38,7 @@ class Plan:
                 if code is None:
                     wrong[key] = assembled.problems[case.body]
                 else:
-                    place(case, code)
+                    code_offset(case, code)
             except SuiteErrors as error:
                 wrong[key] = error.problems
         broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}

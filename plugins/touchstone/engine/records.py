@@ -9,7 +9,7 @@ from touchstone.config.inventory import Target, Waiver
 from touchstone.config.subjects import Subject
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeRequest, ProbeResult
-from touchstone.suite.judge import Difference, Judgement
+from touchstone.suite.judgement import Difference, Judgement
 from touchstone.suite.model import Case, Check
 from touchstone.words import Verdict
 

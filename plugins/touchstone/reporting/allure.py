@@ -272,7 +272,7 @@ def _probe_text(run: CaseRun) -> Iterator[str]:
     """A table per CPU; where all CPUs agree with what was expected, the first one's stands for them."""
     if run.judgement is None:
         yield heading(run)
-        yield from (f"    {line}" for line in listing(run.code))
+        yield from (f"    {line}" for line in listing(run.code, bits=run.request.code_bits))
         for result in run.results:
             yield f"    CPU {result.cpu}: {show.end(result)}, rip {show.register('rip', result.rip, result)}"
         return

@@ -23,9 +23,9 @@ def disassemble(code: bytes, bits: int = 64) -> tuple[tuple[int, str, str], ...]
     return tuple(lines)
 
 
-def listing(code: bytes, arrow: int | None = None, why: str = "") -> list[str]:
+def listing(code: bytes, arrow: int | None = None, why: str = "", bits: int = 64) -> list[str]:
     """Lines to print. ``arrow`` is the offset that RIP had; ``why`` is written behind it."""
-    lines = disassemble(code)
+    lines = disassemble(code, bits)
     width = min(max((len(raw) for _, raw, _ in lines), default=0), 30)
     shown = [
         f"{'->' if offset == arrow else '  '} +{offset:#05x}  {raw:<{width}}  {text}"

@@ -14,7 +14,7 @@ from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
-from touchstone.suite.judge import Row, Table
+from touchstone.suite.judgement import Row, Table
 
 if TYPE_CHECKING:
     import pytest
@@ -78,7 +78,7 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         what = ended.refused or f"the target did not survive it ({ended.ended})"
         yield f"{heading(ended)}: {what}"
-        yield from (f"    {line}" for line in listing(ended.code))
+        yield from (f"    {line}" for line in listing(ended.code, bits=ended.request.code_bits))
     for cpu, exits in record.trace.items():
         if exits:
             yield ""
@@ -166,7 +166,7 @@ def matters(row: Row) -> bool:
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
     """The probe, with an arrow at the instruction that RIP pointed to."""
     why = show.end(result) if result.vector is not None else ""
-    return listing(run.code, result.rip - result.start, why)
+    return listing(run.code, result.rip - result.start, why, run.request.code_bits)
 
 
 def citations(record: CheckRecord) -> Iterator[str]:
