@@ -24,6 +24,7 @@ from touchstone.config.subjects import Subject
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
+    Driver,
     InfrastructureError,
     TargetDied,
     TargetHung,
@@ -51,7 +52,7 @@ class Cpu:
     zero: bool = False
 
 
-class FakeDriver:
+class FakeDriver(Driver):
     def __init__(self, settings: TargetSettings, subject: Subject) -> None:
         self.name = settings.name
         self.settings = settings
@@ -63,8 +64,9 @@ class FakeDriver:
         self.os = str(settings.options.get("os", "bare"))
         self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
-        self.shared = settings.options.get("shared")
-        self.version: tuple[int, ...] | None = None
+        key = settings.options.get("shared")
+        self.lock_key = None if key is None else str(key)
+        self.emulator_version: tuple[int, ...] | None = None
 
     # --- the machine ---
 
@@ -86,7 +88,7 @@ class FakeDriver:
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
         if version := self.settings.options.get("version"):
-            self.version = tuple(map(int, str(version).split(".")))
+            self.emulator_version = tuple(map(int, str(version).split(".")))
         self.serial += "fake machine ready\n"
         return TargetInfo(
             self.settings.vendor, self.settings.cpus, self.os, self.subject.name, "1", SLOT, USLOT, STRIDE
@@ -151,6 +153,11 @@ class FakeDriver:
     def nmi_counts(self) -> list[int]:
         return [0] * self.settings.cpus
 
+    def request(
+        self, verb: str, pairs: Mapping[str, str], timeout: float = 60.0, limit: float | None = None
+    ) -> Mapping[str, str]:
+        raise AgentRefused("verb", f"there is no {verb} here")
+
     def autopsy(self) -> Autopsy:
         self.note("autopsy")
         return Autopsy(
@@ -161,11 +168,11 @@ class FakeDriver:
             self.serial[-200:],
         )
 
-    def serial_mark(self) -> int:
+    def serial_position(self) -> int:
         return len(self.serial)
 
-    def serial_since(self, mark: int) -> str:
-        return self.serial[mark:]
+    def serial_since(self, position: int) -> str:
+        return self.serial[position:]
 
     def die(self, why: str) -> None:
         self.alive = False

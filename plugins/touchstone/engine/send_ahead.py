@@ -118,7 +118,7 @@ def next_check(item: pytest.Item, following: pytest.Item | None) -> CheckOnTarge
 
 def _look(run: Run, session: TargetSession, place: CheckOnTarget) -> Attempt:
     planned = [one for one in run.plan.cases(place) if unmet(session, one.case.requires) is None]
-    return Attempt(place.check.id, planned, session.driver.serial_mark())
+    return Attempt(place.check.id, planned, session.driver.serial_position())
 
 
 def _send(session: TargetSession, found: Attempt) -> bool:

@@ -113,8 +113,7 @@ class TargetSession:
     @property
     def emulator(self) -> tuple[int, ...] | None:
         """Version of the emulator, where the driver knows it."""
-        version: tuple[int, ...] | None = getattr(self._driver, "version", None)
-        return version
+        return None if self._driver is None else self._driver.emulator_version
 
     def cannot(self, check: str) -> str | None:
         """Why a target that was reached is not asked for a check."""
@@ -285,8 +284,8 @@ class TargetSession:
 
     def _share(self, doing: list[str]) -> None:
         """Wait for a box that another run may be driving. Virtual targets are every run's own."""
-        key = getattr(self.driver, "shared", None)
-        if key:
+        key = self.driver.lock_key
+        if key is not None:
             from touchstone.engine.locks import TargetLock  # noqa: PLC0415
 
             doing[0] = f"waiting for {self.target.name}"

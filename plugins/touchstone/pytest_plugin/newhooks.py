@@ -27,6 +27,6 @@ def pytest_touchstone_make_driver(
 ) -> Driver | None:
     """Make the driver of a target of yours, without contacting the target; None for any other.
 
-    A driver of something that exists once has an attribute ``shared``, a name for it that is the same in
-    every run: a second run then waits for the first.
+    A driver of a machine that exists only once sets ``Driver.lock_key``; a second run then waits for the
+    first.
     """

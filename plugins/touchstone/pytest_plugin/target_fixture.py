@@ -42,7 +42,7 @@ class TargetHandle:
     def __init__(self, session: TargetSession, record: CheckRecord) -> None:
         self._session = session
         self._record = record
-        self._mark = session.driver.serial_mark()
+        self._mark = session.driver.serial_position()
 
     @property
     def name(self) -> str:
