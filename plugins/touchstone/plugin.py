@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
     from touchstone.machine.settings import TargetSettings
+    from touchstone.pytest_plugin.run import Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,6 +88,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from touchstone.pytest_plugin.python_checks import parametrize  # noqa: PLC0415
 
         parametrize(metafunc)
+
+
+def pytest_touchstone_run_begins(config: pytest.Config, run: Run) -> None:
+    """Register the hooks that only runs with checks need."""
+    from touchstone.pytest_plugin.hooks import RunHooks  # noqa: PLC0415
+
+    config.pluginmanager.register(RunHooks(run), "touchstone-run")
 
 
 @pytest.hookimpl(trylast=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
-from touchstone.reporting import progress
+from touchstone.engine import progress
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

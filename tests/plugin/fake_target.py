@@ -21,6 +21,7 @@ import pytest
 from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, RegisterInfo
 
 from touchstone.config.subjects import Subject
+from touchstone.engine.cpu import READ_LEAVES
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
@@ -35,7 +36,10 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
-OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others", "version")
+OPTIONS = (
+    "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
+    "version",
+)  # fmt: skip
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -183,6 +187,8 @@ class FakeDriver(Driver):
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         if not self.alive:
             raise InfrastructureError(f"{self.name} is gone")
+        if probe.code == READ_LEAVES and self.settings.options.get("cpuid") == "die":
+            self.die("it died while its CPUID was read")
         if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
             raise AgentRefused("state", "#GP on MOV to CR4")
         return [self.run_on(probe, cpu) for cpu in probe.cpus]

@@ -108,7 +108,7 @@ def test_forgotten_when_somebody_else_asks_the_target(journaled: Project) -> Non
         + "from touchstone.pytest_plugin.run import existing_run\n"
         + "def pytest_runtest_teardown(item):\n"
         + "    for session in existing_run(item.config)._sessions.values():\n"
-        + "        session.driver.nmi_counts()\n",
+        + "        with session.asking() as driver:\n            driver.nmi_counts()\n",
     )
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)

@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from touchstone.reporting import progress as module
-from touchstone.reporting.progress import Progress
+from touchstone.engine import progress as module
+from touchstone.engine.progress import StageProgress
 
 
 def test_quick_stages_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 3600.0)
     said: list[str] = []
-    progress = Progress(said.append)
+    progress = StageProgress(said.append)
     with progress.stage("box"):
         progress("booting")
     progress("outside of any stage")
@@ -28,7 +28,7 @@ def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
         said.append(text)
         late.set()
 
-    progress = Progress(write)
+    progress = StageProgress(write)
     with progress.stage("box"):
         progress("booting")
         assert late.wait(60)
@@ -39,6 +39,6 @@ def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_to_tell() -> None:
-    progress = Progress(None)
+    progress = StageProgress(None)
     with progress.stage("box"):
         progress("booting")

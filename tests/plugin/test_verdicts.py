@@ -268,6 +268,21 @@ def test_death_while_loading_is_the_subjects(project: Project) -> None:
     )
 
 
+def test_death_while_the_cpuid_is_read_is_the_labs_whatever_the_subject_is_called(project: Project) -> None:
+    """Also if the subject's title is a part of the target's name."""
+    project.inventory('[targets.box-amd]\ndriver = "fake"\nvendor = "amd"\ncpus = 2\ncpuid = "die"\n')
+    project.file("hypervisor/box.toml", 'name = "box"\ntitle = "box"\n[deploy.bare]\ndirectory = "."\n')
+    project.suite(PASSING)
+    result = project.run("-v", "--hypervisor=box", target="box-amd")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "suite.yaml::exits.passing[[]box-amd[]] INFRASTRUCTURE*",
+            "box-amd: reading the CPUID of box-amd: it died while its CPUID was read",
+        ]
+    )
+
+
 def test_target_that_comes_back_is_used_again(project: Project) -> None:
     project.options(load="die-once")
     project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(3)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from touchstone.engine.outcomes import Crash, Infrastructure
+from touchstone.engine.outcomes import Crash, Infrastructure, Unsupported
 from touchstone.engine.work import Work, read_report
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 
@@ -72,7 +72,7 @@ def test_no_kinds_are_all() -> None:
 def test_what_the_target_cannot_do_skips_the_check(code: str) -> None:
     target = Target()
     target.refusal = AgentRefused(code, "perf: no counter")
-    with pytest.raises(pytest.skip.Exception, match="box cannot do this work: perf: no counter"):
+    with pytest.raises(Unsupported, match="box cannot do this work: perf: no counter"):
         target.work("perf").__enter__()
 
 

@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import pytest
-
-from touchstone.engine.outcomes import Crash, Hang, Infrastructure
+from touchstone.engine.outcomes import Crash, Hang, Infrastructure, Unsupported
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.words import Phase
 
@@ -106,9 +104,7 @@ class Work:
             answer = self._ask({"do": "start", "kinds": ",".join(self._kinds) or "all"}, None)
         except AgentRefused as refusal:
             if refusal.code in CANNOT:
-                raise pytest.skip.Exception(
-                    f"{self._target.name} cannot do this work: {refusal.text}"
-                ) from None
+                raise Unsupported(f"{self._target.name} cannot do this work: {refusal.text}") from None
             raise
         self.workers = int(answer.get("workers", "0"))
         try:

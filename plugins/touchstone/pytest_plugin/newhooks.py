@@ -1,4 +1,4 @@
-"""Hooks of Touchstone's own, for plugins that bring a driver for another kind of target."""
+"""Hooks of Touchstone's own: for plugins that bring a driver for another kind of target, and for its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
     from touchstone.machine.settings import TargetSettings
+    from touchstone.pytest_plugin.run import Run
+
+
+@pytest.hookspec
+def pytest_touchstone_run_begins(config: pytest.Config, run: Run) -> None:
+    """The first suite, check in Python or ``--target`` of a pytest run was met: there will be checks."""
 
 
 @pytest.hookspec(firstresult=True)

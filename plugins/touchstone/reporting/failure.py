@@ -13,8 +13,9 @@ from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.disassembly import listing
+from touchstone.reporting.exits import readable
 from touchstone.suite import show
-from touchstone.suite.judge import Row, Table
+from touchstone.suite.judge import Demand, Row, Table
 
 if TYPE_CHECKING:
     import pytest
@@ -24,7 +25,7 @@ MAX_TABLES = 3
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
 _ANSWER = re.compile(r"[=!]\d+ ")
-_PLACE = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
+_SLOT_ADDRESS = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 
 
 def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
@@ -79,7 +80,7 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         what = ended.refused or f"the target did not survive it ({ended.ended})"
         yield f"{heading(ended)}: {what}"
         yield from (f"    {line}" for line in listing(ended.code))
-    for cpu, exits in record.trace.items():
+    for cpu, exits in traces(record):
         if exits:
             yield ""
             yield f"last exits of CPU {cpu}, newest last"
@@ -91,6 +92,12 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         yield "serial log, without the agent's answers"
         yield from (f"    {line}" for line in tail("\n".join(said)))
+
+
+def traces(record: CheckRecord) -> Iterator[tuple[int, list[str]]]:
+    """CPUs with their last exits, readable."""
+    for cpu, exits in record.trace.items():
+        yield cpu, readable(exits, record.target.settings.vendor)
 
 
 def sections(item: pytest.Item, record: CheckRecord) -> Iterator[tuple[str, str]]:
@@ -114,14 +121,14 @@ def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
     for table in run.judgement.tables if run.judgement is not None else ():
         if table.cpu in wrong:
             rows = [row for row in table.rows if row.ok is False]
-            key = tuple((row.name, _placeless(row.expected), _placeless(row.measured)) for row in rows)
+            key = tuple((row.name, _without_slot(row.expected), _without_slot(row.measured)) for row in rows)
             groups.setdefault(key, []).append(table)
     return [(run, tables) for tables in groups.values()]
 
 
-def _placeless(text: str) -> str:
+def _without_slot(text: str) -> str:
     """An address within a CPU's slot without its number, which differs from CPU to CPU."""
-    return _PLACE.sub(r"\1", text)
+    return _SLOT_ADDRESS.sub(r"\1", text)
 
 
 def heading(run: CaseRun, cpu: int | None = None) -> str:
@@ -141,7 +148,9 @@ def table_lines(
     only say that something was to stay as it was, and did.
     """
     rows = [row for row in table.rows if everything or matters(row)]
-    quiet = [row.name for row in table.rows if row.ok and row.stays] if not everything else []
+    quiet = (
+        [row.name for row in table.rows if row.ok and row.demand is Demand.STAYS] if not everything else []
+    )
     cells = [("", "", "given", "expected", "measured")]
     cells += [("!!" if row.ok is False else "", row.name, *row.cells) for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
@@ -160,7 +169,7 @@ def table_lines(
 
 def matters(row: Row) -> bool:
     """Whether a reader of a failure wants to see a row."""
-    return row.ok is False or (row.ok is True and not row.stays)
+    return row.ok is False or (row.ok is True and row.demand is not Demand.STAYS)
 
 
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 
 from touchstone.machine.probe import GPRS, Operand, ProbeResult
@@ -21,16 +22,31 @@ _REGISTERS = ("rflags", *GPRS, "cr2", "dr6")
 Cells = tuple[str, str, str]
 
 
+class Demand(Enum):
+    """What kind of demand a row is about."""
+
+    VALUE = "value"
+    STAYS = "stays"
+    """No more than that something stays as it was, or is as on the bare machine."""
+    EXITS = "exits"
+    """A number of exits."""
+
+
 class Row:
     """One line of the table that a report shows.
 
     Its texts may be made when somebody reads them: of most registers of most checks nobody does.
     """
 
-    __slots__ = ("_cells", "name", "ok", "source")
+    __slots__ = ("_cells", "demand", "name", "ok", "source")
 
     def __init__(
-        self, name: str, cells: Cells | Callable[[], Cells], ok: bool | None, source: Source | None = None
+        self,
+        name: str,
+        cells: Cells | Callable[[], Cells],
+        ok: bool | None,
+        source: Source | None = None,
+        demand: Demand = Demand.VALUE,
     ) -> None:
         """``cells`` are the texts of ``given``, ``expected`` and ``measured``, or make them."""
         self.name = name
@@ -39,6 +55,7 @@ class Row:
         """None: nothing was demanded."""
         self.source = source
         """Where the suite demands it."""
+        self.demand = demand
 
     @property
     def cells(self) -> Cells:
@@ -62,21 +79,6 @@ class Row:
         """The value at the end."""
         return self.cells[2]
 
-    @property
-    def stays(self) -> bool:
-        """Whether it demands no more than that something stays as it was, or is as on the bare machine."""
-        return self.expected.endswith(("unchanged", "native"))
-
-
-class _Staying(Row):
-    """A row of that kind, known without its texts."""
-
-    __slots__ = ()
-
-    @property
-    def stays(self) -> bool:
-        return True
-
 
 @dataclass(frozen=True)
 class Table:
@@ -95,6 +97,7 @@ class Difference:
     expected: str
     measured: str
     source: Source | None
+    demand: Demand = Demand.VALUE
 
     def __str__(self) -> str:
         return f"CPU {self.cpu}: {self.what}: expected {self.expected}, measured {self.measured}"
@@ -140,7 +143,9 @@ def judge(
         tables.append(Table(result.cpu, rows))
         for row in rows:
             if row.ok is False:
-                differences.append(Difference(result.cpu, row.name, row.expected, row.measured, row.source))
+                differences.append(
+                    Difference(result.cpu, row.name, row.expected, row.measured, row.source, row.demand)
+                )
     return Judgement(tuple(differences), tuple(tables))
 
 
@@ -209,7 +214,7 @@ class _Judge:
         expect, result = self.expect, self.result
         measured = show.register("rip", result.rip, result, code=self.code)
         wanted: int | None = None
-        origin = ""
+        origin, demand = "", Demand.VALUE
         if expect.rip_at_end:
             wanted = result.start + len(self.code.data)
         elif expect.rip is not None:
@@ -218,11 +223,11 @@ class _Judge:
             if self.native is None:
                 return self._unanswered("rip", measured)
             wanted = (result.start + self.native.rip - self.native.start) & _ALL
-            origin = ", native"
+            origin, demand = ", native", Demand.STAYS
         if wanted is None:
             return Row("rip", ("", "", measured), None)
         text = show.register("rip", wanted, result, code=self.code)
-        return Row("rip", ("", text + origin, measured), result.rip == wanted, expect.source)
+        return Row("rip", ("", text + origin, measured), result.rip == wanted, expect.source, demand)
 
     def _unanswered(self, name: str, measured: str) -> Row:
         expected = f"as native, but CPU {self.result.cpu} has no native answer"
@@ -246,14 +251,14 @@ class _Judge:
             if wanted is None or measured is None:
                 if named or expect.exception is not None:
                     return Row(name, nothing, None, expect.source)  # there is no native one to compare
-                return _Staying(name, cells, wanted is measured, expect.source)
+                return Row(name, cells, wanted is measured, expect.source, Demand.STAYS)
             if mask == _ALL:
-                return _Staying(name, cells, measured == wanted, expect.source)
+                return Row(name, cells, measured == wanted, expect.source, Demand.STAYS)
             cells = partial(cells, beside=f" beside {_bits(_ALL & ~mask)}")
             return Row(name, cells, measured & mask == wanted & mask, expect.source)
         if name in GPRS and expect.gprs_unchanged and not named:
             cells = partial(self._cells, name, given, measured, given, "unchanged")
-            return _Staying(name, cells, measured == given, expect.source)
+            return Row(name, cells, measured == given, expect.source, Demand.STAYS)
         return Row(name, nothing, None)
 
     def _cells(
@@ -293,7 +298,9 @@ class _Judge:
             ok = measured is not None and measured & ~rf in {value & ~rf for value in wanted}
         start = "" if given is None else self._value(field, given)
         shown = "not measured" + _why(field.register) if measured is None else self._value(field, measured)
-        return Row(field.what, (start, text, shown), ok, field.source)
+        stays = field.kind == "unchanged" or (field.kind == "native" and bool(wanted))
+        demand = Demand.STAYS if stays else Demand.VALUE
+        return Row(field.what, (start, text, shown), ok, field.source, demand)
 
     def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], str]:
         """The values that fit (or, for ``not``, that do not), and what the report says of them."""
@@ -404,18 +411,20 @@ class _Judge:
             )
             given = show.data(self._put(low, width))
             cells = given, f"{show.data(native)}, native", show.data(measured) or "not measured"
-            yield Row(f"memory[{low:#x}:{width}]", cells, ok and bool(measured), self.expect.source)
+            fits = ok and bool(measured)
+            yield Row(f"memory[{low:#x}:{width}]", cells, fits, self.expect.source, Demand.STAYS)
 
     def _exit(self, name: str, least: int, most: int | None) -> Row:
         wanted = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
         label = f"exits.{name}"
         if self.exits is None:
             cells = "", wanted, "not counted: no subject is loaded"
-            return Row(label, cells, False, self.expect.source)
+            return Row(label, cells, False, self.expect.source, Demand.EXITS)
         count = self.exits.get(name, 0)
         unknown = "" if name in self.exits else " (the subject has no counter of this name)"
         ok = count >= least and (most is None or count <= most)
-        return Row(label, ("", wanted, f"{count}{unknown}"), ok, self.expect.source)
+        cells = "", wanted, f"{count}{unknown}"
+        return Row(label, cells, ok, self.expect.source, Demand.EXITS)
 
 
 def _read(result: ProbeResult, name: str) -> int | None:

@@ -11,7 +11,7 @@ PATIENCE = 1.0
 """Seconds after which a person wants to know what is going on."""
 
 
-class Progress:
+class StageProgress:
     """Takes a sentence per step. A step is shown as soon as its stage has lasted longer than a second.
 
     Args:
