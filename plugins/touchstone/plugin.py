@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only. All that is more than a few lines is imported when a suite is met."""
+"""The pytest plugin: hooks only. The modules that do the work are imported when a suite is met."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; look at the targets if the command line names some."""
+    """Register the markers; check the names if the command line names targets."""
     config.addinivalue_line(
         "markers", "touchstone(id, title, area, level, phase, cite, claims, ...): a check written in Python"
     )
@@ -99,7 +99,7 @@ def pytest_touchstone_run_begins(config: pytest.Config, run: Run) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_touchstone_validate_target(settings: TargetSettings) -> bool:
-    """Let the drivers that come with Touchstone look at what no other plugin knows."""
+    """Validate targets of the drivers that come with Touchstone; other plugins are asked first."""
     from touchstone.drivers import registry  # noqa: PLC0415
 
     registry.validate(settings)

@@ -9,7 +9,7 @@ from touchstone.engine import progress as module
 from touchstone.engine.progress import StageProgress
 
 
-def test_quick_stages_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_stages_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 3600.0)
     said: list[str] = []
     progress = StageProgress(said.append)
@@ -19,7 +19,7 @@ def test_quick_stages_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == []
 
 
-def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_stages_show_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     said: list[str] = []
     late = threading.Event()
@@ -38,7 +38,7 @@ def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"box: loading \(\d+ s\)", said[-1])
 
 
-def test_nobody_to_tell() -> None:
+def test_without_a_terminal_nothing_is_shown() -> None:
     progress = StageProgress(None)
     with progress.stage("box"):
         progress("booting")

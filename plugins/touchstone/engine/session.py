@@ -290,7 +290,7 @@ class TargetSession:
         self.lose()
         if started:
             self._setbacks.add(phase, why)
-        else:  # a target that does not start at first does not start later either
+        else:  # it did not even start the first time
             self._setbacks.give_up(phase, why)
 
     def _find_driver(self) -> None:

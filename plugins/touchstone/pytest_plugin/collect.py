@@ -75,11 +75,11 @@ class SuiteFile(pytest.File):
 
 
 def judged_by_touchstone() -> None:
-    """What pytest thinks a check calls; CheckItem.runtest does the work."""
+    """The function that a pytest.Function must have; CheckItem.runtest judges the check instead."""
 
 
 class CheckItem(pytest.Function):
-    """One check on one target. A Function, so that fixtures, marks, ``-k`` and ``--lf`` work as ever."""
+    """One check on one target. A Function, so that fixtures, marks, ``-k`` and ``--lf`` work as for tests."""
 
     def __init__(self, *, check_on_target: CheckOnTarget, skip: str | None, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -93,7 +93,7 @@ class CheckItem(pytest.Function):
 
     @property
     def id(self) -> Any:
-        """The node id as pytest 9.2 takes it apart, so that ``--lf`` and ``--sw`` know it again."""
+        """The node id, with the target as its parameter: pytest 9.2 needs that for ``--lf`` and ``--sw``."""
         return self._structured if self._structured is not None else super().id
 
     def runtest(self) -> None:
@@ -107,7 +107,7 @@ class CheckItem(pytest.Function):
         return self.path, check.source.line - 1, f"{check.id} [{target.name}]"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What a person needs to see, instead of a traceback through this plugin."""
+        """Expected against measured and the evidence, instead of a traceback through this plugin."""
         record = self.stash[CHECK].record
         if isinstance(excinfo.value, AssertionError | NotJudged) and record is not None:
             return failure_repr(self, record, excinfo)

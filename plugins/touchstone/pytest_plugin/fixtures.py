@@ -1,6 +1,7 @@
-"""Fixtures of Python checks. A checkout asks for them in its conftest.py.
+"""Fixtures of Python checks, for the conftest.py of a checkout.
 
-``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``; unasked, they would hide others' ``target``.
+``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``. The plugin does not register them by itself,
+because they would hide another plugin's fixture ``target``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hooks of a run that has checks. Registered for the first one, so that other runs never pay for them."""
+"""The hooks of a run that has checks. They are registered with the first check: other runs do without."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RunHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Spare the garbage collector what lives to the end: it would walk all of it again and again."""
+        """Take what was collected out of garbage collection, since it lives until the end of the run."""
         gc.freeze()
 
     # --- one check
@@ -88,7 +88,7 @@ class RunHooks:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """A check that holds although the inventory says that it does not, has improved: a failure."""
+        """A check that holds although a known deviation says that it does not is a failure: improved."""
         check_on_target = item.stash.get(CHECK, None)
         if check_on_target is None:
             return (yield)
@@ -136,7 +136,8 @@ class RunHooks:
             path, line, _ = item.reportinfo()
             reason = str(getattr(error, "msg", None) or error)
             report.longrepr = (str(path), (line or 0) + 1, f"Skipped: {reason}")
-        # What says nothing about the subject is an error, what it did is a failure, whenever it happens.
+        # pytest reports what goes wrong in setup as an error, in call as a failure. Here, an error says
+        # nothing about the subject, and a failure does, whichever of the two it happened in.
         if verdict in ERRORS and report.when == "call":
             report.when = "setup"
         elif verdict in FAILURES and report.when == "setup":
@@ -175,7 +176,7 @@ class RunHooks:
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport
     ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
-        """Words for the verdicts that pytest has none for."""
+        """The words of verdicts for which pytest has none."""
         if not isinstance(report, pytest.TestReport) or report.passed or not report.user_properties:
             return None
         judged = judged_of(report)
@@ -191,7 +192,7 @@ class RunHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        """Say which verdict a check has whose worker died."""
+        """Give a check whose worker died its verdict."""
         judged = crashed_worker(crashitem, report, self.run)
         if judged is not None and self._allure is not None:
             self._allure.crashed_worker(judged, crashitem, report)

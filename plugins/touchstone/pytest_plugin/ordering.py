@@ -1,4 +1,4 @@
-"""The order of the run: each target goes through its phases once, and every other test stays where it was."""
+"""The order of a run: each target goes through its phases once; tests that are no checks are not moved."""
 
 from __future__ import annotations
 

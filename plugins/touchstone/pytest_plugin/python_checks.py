@@ -1,4 +1,4 @@
-"""Checks written in Python: what YAML lines cannot say, a choreography of loads, NMIs and resets.
+"""Checks written in Python: what a suite cannot say, such as a sequence of loads, NMIs and resets.
 
 ::
 
@@ -59,7 +59,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def adopt(run: Run, item: pytest.Item) -> None:
-    """Make a check of an item whose function is marked; any other is left alone."""
+    """Make an item whose function has the mark ``touchstone`` a check; leave any other item as it is."""
     mark = item.get_closest_marker("touchstone")
     callspec = getattr(item, "callspec", None)
     if mark is None or callspec is None or not isinstance(item, pytest.Function):
@@ -73,7 +73,7 @@ def adopt(run: Run, item: pytest.Item) -> None:
 
 
 def check_of(item: Any, mark: pytest.Mark) -> Check:
-    """The check that a mark describes. CollectError with everything that is wrong in it."""
+    """The check that a mark ``touchstone`` describes. CollectError with everything that is wrong in it."""
     function = item.obj
     lines, first = inspect.getsourcelines(function)
     path = Path(os.path.relpath(item.path, item.config.invocation_params.dir))

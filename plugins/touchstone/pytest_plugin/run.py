@@ -1,4 +1,4 @@
-"""The state of one pytest run: inventory, subject, targets, probes, sessions. Made for the first suite."""
+"""The state of one pytest run: inventory, subject, targets, plan, sessions. Made with the first suite."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What every check of a run shares. Nothing is contacted before a check is run."""
+    """What the checks of a run have in common. No target is contacted before a check runs."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -98,7 +98,7 @@ class Run:
         """The one session of a target in this run."""
         found = self._sessions.get(target.name)
         if found is None:
-            self.stop_all()  # one worker drives one target at a time
+            self.stop_all()  # a process drives one target at a time
             found = self._sessions[target.name] = TargetSession(
                 target,
                 self.subject,

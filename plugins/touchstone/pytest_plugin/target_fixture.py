@@ -1,4 +1,7 @@
-"""What a Python check holds of its target: all it may do, and what it does goes on the record."""
+"""The values of the fixtures ``target`` and ``probe``: what a Python check can do with its target.
+
+The probes that it runs, and how they end, are kept in the record of the check.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ On = Literal["first", "last", "every-cpu"] | int | Sequence[int]
 
 
 class TargetHandle:
-    """A target in the hands of one check.
+    """The target of one check.
 
     A target that dies or hangs ends the check with the verdict crash or hang.
     """
@@ -44,7 +47,7 @@ class TargetHandle:
 
     @property
     def info(self) -> TargetInfo:
-        """What it said of itself: vendor, CPUs, addresses of the slots."""
+        """What its agent reports: vendor, CPUs, addresses of the slots."""
         assert self._session.info is not None
         return self._session.info
 
@@ -215,7 +218,7 @@ class Prober:
             registers: Start values: numbers, or Operand addresses.
         """
         __tracebackhide__ = True
-        here = inspect.currentframe()  # inspect.stack() would look for the source of every frame there is
+        here = inspect.currentframe()  # inspect.stack() reads the source of every frame
         assert here is not None
         assert here.f_back is not None
         lines = tuple(line for line in text.splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""pytest-xdist: one worker per target, and nothing lost when one dies."""
+"""pytest-xdist: one worker per target, and a result also for the check whose worker died."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> JudgedCh
     if target is None:
         return None
     name = nodeid.split("::", 1)[1].rpartition("[")[0]
-    area = name.split(".", 1)[0]  # an id begins with its area; of a Python check the name says nothing
+    area = name.split(".", 1)[0]  # a check's id begins with its area, the name of a Python function does not
     area = area if area in AREAS else "?"
     judged = JudgedCheck(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
     report.when = "setup"

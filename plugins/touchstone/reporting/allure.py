@@ -1,8 +1,8 @@
-"""Allure results: the last word on each of them before it is written, and what only the controller writes.
+"""Allure results: completed before they are written, and the files of which a run has only one.
 
-allure-pytest keeps the life of a result; here it gets what a reader of the report needs: title, description,
-parameters, labels, a step per case and CPU, and the evidence. Two targets never collapse into one entry: the
-target is a parameter, and part of the history id; the test case id comes from the check's id alone.
+allure-pytest makes the results; this adds what a reader of the report needs: title, description, parameters,
+labels, a step per case and CPU, and the evidence. A check has an entry for each target: the target is a
+parameter, and part of the history id; the test case id is made of the check's id alone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DiffDetails(StatusDetails):
 
 
 class AllureReport:
-    """Completes the results of checks. Lives in every process that runs checks, and in the controller."""
+    """Completes the results of checks. One in every process that runs checks, and one in the controller."""
 
     def __init__(self, config: pytest.Config, directory: str) -> None:
         self._directory = Path(directory).absolute()
@@ -78,7 +78,7 @@ class AllureReport:
         allure_commons.plugin_manager.register(self)
 
     def close(self) -> None:
-        """Take leave of Allure."""
+        """Unregister from Allure, and let allure-pytest write its files itself."""
         if allure_commons.plugin_manager.is_registered(self):
             allure_commons.plugin_manager.unregister(self)
         self._files.close()
@@ -141,7 +141,7 @@ class AllureReport:
             result.steps += [step(run) for run in record.runs]
 
     def crashed_worker(self, judged: JudgedCheck, nodeid: str, report: pytest.TestReport) -> None:
-        """Write the result of a check whose worker died: nobody else can."""
+        """Write the result of a check whose worker died before it wrote one."""
         self._files.take_over()
         stop = int(report.stop * 1000) if getattr(report, "stop", 0) else None
         result = TestResult(
@@ -159,7 +159,7 @@ class AllureReport:
         allure_commons.plugin_manager.hook.report_result(result=result)
 
     def write_run(self, summary: Summary) -> None:
-        """Write what is one file per run: environment and categories. Only the controller may."""
+        """Write environment and categories, one file per run. For the controller, not for workers."""
         if not summary.judged:
             return
         lines = [f"touchstone={__version__}"]

@@ -1,4 +1,4 @@
-"""The text of a failure: what was demanded and why, what was measured, and how to see it again."""
+"""The text of a failure: the demand and its source, what was measured, and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SLOT_ADDRESS = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)"
 
 
 def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    """The text in pytest's own kind of representation, so that summaries show what differs, and where."""
+    """The text as pytest represents failures, so that its summary shows what differs, and where."""
     shown = excinfo.getrepr(style="native")
     brief = item.config.getoption("tbstyle") in ("line", "no")
     shown.reprtraceback.reprentries[0].lines = (
@@ -127,7 +127,7 @@ def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
 
 
 def _without_slot(text: str) -> str:
-    """An address within a CPU's slot without its number, which differs from CPU to CPU."""
+    """A text without the numbers of addresses in a CPU's slot, which differ from CPU to CPU."""
     return _SLOT_ADDRESS.sub(r"\1", text)
 
 

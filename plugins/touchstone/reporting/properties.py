@@ -25,7 +25,7 @@ class JudgedCheck:
     phase: str
     subject: str
     claims: str = "?"
-    """``yes``: it claims that a hypervisor is there, so the bare machine must fail it; ``no``, or unknown."""
+    """``yes``: it demands what only a hypervisor does, so the bare machine must fail it; ``no``; ``?``."""
 
 
 def properties_of(judged: JudgedCheck) -> list[tuple[str, str]]:
@@ -44,7 +44,7 @@ def judged_of(report: pytest.TestReport) -> JudgedCheck | None:
 
 
 def about_property(target: str, text: str) -> tuple[str, str]:
-    """What a target is, once it is known (better); travels with the report of the check that found out."""
+    """The line about a target, for the report of the check after which it is known or has changed."""
     return (_ABOUT, f"{target}\t{text}")
 
 

@@ -25,7 +25,7 @@ _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
 
 
 class Summary:
-    """Collects what reports say; lives where the terminal is, in the controller of a distributed run."""
+    """Collects what reports say, in the process that writes to the terminal."""
 
     def __init__(self) -> None:
         self.judged: dict[str, JudgedCheck] = {}
