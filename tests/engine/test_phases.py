@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.sessions import FakeMachine, check, session_on
 from touchstone.engine.outcomes import Autopsied, Blocked, Crash, Infrastructure, Unavailable
 from touchstone.engine.phases import STRIKES, Party, Setbacks, Step
 from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import AgentRefused, Autopsy, InfrastructureError, TargetDied
-
-from sessions import FakeMachine, check, session_on  # isort: skip
 
 
 def test_a_phase_is_given_up_after_some_failures_in_a_row() -> None:

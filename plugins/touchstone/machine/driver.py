@@ -9,6 +9,9 @@ from typing import Protocol
 
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 
+Say = Callable[[str], None]
+"""Takes a sentence about each step of something that takes its time, to show it to whoever waits."""
+
 
 class TargetError(Exception):
     """Base of what can go wrong between us and a target."""
@@ -72,10 +75,6 @@ class Autopsy:
     notes: tuple[str, ...] = ()
 
 
-Progress = Callable[[str], None]
-"""Takes a sentence that says which step is being taken."""
-
-
 class Driver(Protocol):
     """One target. Not thread-safe; one owner at a time. Every call may raise InfrastructureError.
 
@@ -92,11 +91,11 @@ class Driver(Protocol):
     """
 
     @abstractmethod
-    def start(self, progress: Progress) -> TargetInfo:
+    def start(self, progress: Say) -> TargetInfo:
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""
 
     @abstractmethod
-    def reset(self, progress: Progress) -> TargetInfo:
+    def reset(self, progress: Say) -> TargetInfo:
         """Bring a target in any state (dead, hung, alive) back to a reached agent, no subject loaded."""
 
     @abstractmethod
