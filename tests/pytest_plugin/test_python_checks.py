@@ -85,7 +85,7 @@ def test_python_checks(project: Project) -> None:
     assert project.run("-m", "mine and may").parseoutcomes()["passed"] == 1
 
 
-def test_a_check_that_loads_by_itself_costs_no_other_its_oracle(project: Project) -> None:
+def test_oracles_are_measured_before_a_check_that_loads_by_itself(project: Project) -> None:
     project.options()
     project.suite(check("yaml", "nop", "native"))
     project.file(

@@ -195,11 +195,11 @@ class AgentClient:
             sent.append(self._send_probe(left.popleft()))
         return self._outcomes(sent, left)
 
-    def nmi(self, cpus: Iterable[int], count: int) -> None:
+    def send_nmis(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
         self._ask("nmi", [("on", f"{cpu_mask(cpus):x}"), ("n", str(count))], REPLY_TIMEOUT + count * 1e-3)
 
-    def counts(self) -> list[int]:
+    def nmi_counts(self) -> list[int]:
         """NMIs since boot, per CPU."""
         cpus = range(self._reached().cpus)
         deadline = self._deadline(REPLY_TIMEOUT)

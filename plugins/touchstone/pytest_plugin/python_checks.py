@@ -1,4 +1,4 @@
-"""Checks written in Python: what YAML lines cannot say, a choreography of loads, NMIs and resets.
+"""Checks written in Python: what a suite cannot say, such as a sequence of loads, NMIs and resets.
 
 ::
 
@@ -86,7 +86,7 @@ def _of_item(item: pytest.Function) -> pytest.Mark | None:
 
 
 def adopt(run: Run, item: pytest.Item) -> None:
-    """Make a check of an item whose function is marked; any other is left alone."""
+    """Make an item whose function has the mark ``touchstone`` a check; leave any other item as it is."""
     callspec = getattr(item, "callspec", None)
     if callspec is None or not isinstance(item, pytest.Function):
         return
@@ -102,7 +102,7 @@ def adopt(run: Run, item: pytest.Item) -> None:
 
 
 def check_of(item: Any, mark: pytest.Mark) -> Check:
-    """The check that a mark describes. CollectError with everything that is wrong in it."""
+    """The check that a mark ``touchstone`` describes. CollectError with everything that is wrong in it."""
     function = item.obj
     lines, first = inspect.getsourcelines(function)
     path = Path(os.path.relpath(item.path, item.config.invocation_params.dir))

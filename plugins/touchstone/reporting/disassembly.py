@@ -1,4 +1,4 @@
-"""The probe as the CPU read it: disassembled, with an arrow where it ended."""
+"""A probe's machine code, disassembled, with an arrow where it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 @lru_cache(512)
 def disassemble(code: bytes, bits: int = 64) -> tuple[tuple[int, str, str], ...]:
-    """(offset, bytes in hex, text) of every instruction, in Intel syntax; data looks like instructions."""
+    """(offset, bytes in hex, text) of every instruction, in Intel syntax; data is decoded as well."""
     from iced_x86 import Decoder, Formatter, FormatterSyntax  # noqa: PLC0415
 
     formatter = Formatter(FormatterSyntax.INTEL)
