@@ -41,7 +41,7 @@ def test_checks_hold_on_the_targets_that_the_page_names(block: Block, copy: Copy
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in FILES if checks(block) and "exits:" in block.text], ids=str
+    "block", [block for block in FILES if checks(block) and "exits: {" in block.text], ids=str
 )
 def test_checks_that_claim_a_hypervisor_fail_without_one(block: Block, copy: Copy) -> None:
     written(block, copy)
