@@ -34,6 +34,7 @@ def known_options() -> set[str]:
             check=True,
         )
         texts.append(done.stdout)
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "coverage").glob("*.py")]
     return set(re.findall(r"--[\w-]+", " ".join(texts)))
 
 
