@@ -79,7 +79,7 @@ def build_image(name: str, progress: Progress, *, root: Path | None = None) -> L
     """
     root = root or repository_root()
     recipe = read_recipe(name, root)
-    cache = root / "build" / "images"
+    cache = (root / "build" / "images").resolve()
     directory = cache / f"{name}-{recipe.digest}"
     if (image := _load(name, directory)) is not None:
         return image
@@ -105,7 +105,7 @@ def build_image(name: str, progress: Progress, *, root: Path | None = None) -> L
 def kernel_headers(image: LinuxImage, progress: Progress, *, root: Path | None = None) -> Path:
     """Where to build modules for an image's kernel: the KDIR of its make. Fetched when first asked for."""
     root = root or repository_root()
-    cache = root / "build" / "images"
+    cache = (root / "build" / "images").resolve()
     directory = cache / f"headers-{image.release}"
     tree = directory / "usr" / "src" / f"linux-headers-{image.release}"
     if tree.is_dir():
