@@ -19,7 +19,7 @@ def test_it_is_none_that_the_kernel_gives_to_others(given: str, tmp_path: Path) 
     try:
         port = bochs_ports.free_port(ports)
     except InfrastructureError:
-        pytest.skip("somebody has the only port that is left")
+        pytest.skip("another program has the only port that is left")
     assert not first <= port <= last
 
 
