@@ -1,6 +1,6 @@
 """Only skips that ``tests/may_skip.toml`` lists are allowed: any other is shown, and fails the session in CI.
 
-Otherwise nobody would notice a test that never runs because it lacks what bootstrap, or the test, could bring.
+Otherwise nobody would notice a test that never runs for want of what bootstrap, or the test, could bring.
 """
 
 from __future__ import annotations
