@@ -11,8 +11,14 @@ import pytest
 from tests.support import boxes
 from tests.support.checkout import ROOT
 from tests.support.project import Project
+from tests.support.side_by_side import (  # noqa: F401  hooks
+    pytest_cmdline_main,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 from tests.support.skips import SkipWatch, read_known
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
+from touchstone.pytest_plugin.xdist import is_worker
 from touchstone.reporting import progress
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
@@ -25,7 +31,7 @@ for name in (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # the controller of pytest-xdist sees all reports
+    if not is_worker(config):  # the controller of pytest-xdist sees all reports
         file = ROOT / "tests" / "may_skip.toml"
         watch = SkipWatch(read_known(file), str(file.relative_to(ROOT)), strict=bool(os.environ.get("CI")))
         config.pluginmanager.register(watch, "skips of the project's own tests")
