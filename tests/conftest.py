@@ -18,8 +18,8 @@ from tests.support.side_by_side import (  # noqa: F401  hooks
 )
 from tests.support.skips import SkipWatch, read_known
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
+from touchstone.engine import progress
 from touchstone.pytest_plugin.xdist import is_worker
-from touchstone.reporting import progress
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 for name in (
