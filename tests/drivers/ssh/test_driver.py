@@ -33,7 +33,7 @@ def test_unchanged_files_are_left_out(lab: Lab) -> None:
     driver.start(lab.progress)
     assert driver._installation is not None
     assert set(driver._installation.sent) == {"undo", "agent.ko", "touchstone-agent", "mine.ko"}
-    driver._installation.sent.clear()
+    driver._installation.sent.clear()  # type: ignore[attr-defined]
     where = Path(driver._installation.directory).name
     (lab.box.run / where / "mine.ko").write_text("damaged")
     driver.reset(lab.progress)

@@ -83,6 +83,7 @@ def test_the_end_of_a_connection_in_all_of_paramikos_words(
     driver.start(lab.progress)
 
     def end(channel: paramiko.Channel, data: bytes) -> None:
+        assert driver._link is not None
         driver._link.close()
         raise error
 
@@ -97,7 +98,7 @@ def test_channels_end_a_moment_before_their_connection(lab: Lab, monkeypatch: py
     """It looks alive in between: that is no lock that went, and no command that ended."""
     driver = lab.driver()
     driver.start(lab.progress)
-    lock, unlink = driver._lock._channel, paramiko.Channel._unlink
+    lock, unlink = driver._lock._channel, paramiko.Channel._unlink  # type: ignore[attr-defined]
     assert lock is not None
 
     def slowly(channel: paramiko.Channel) -> None:
