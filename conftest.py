@@ -1,4 +1,4 @@
 """What every test of this checkout may use."""
 
-# touchstone.fixtures: target, subject and probe of Python checks. pytester: for the tests of the plugin.
-pytest_plugins = ["touchstone.fixtures", "pytester"]
+# The fixtures target, subject and probe of Python checks; pytester for the tests of the plugin.
+pytest_plugins = ["touchstone.pytest_plugin.fixtures", "pytester"]

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.options import add_options, home
-from touchstone.peek import is_suite
+from touchstone.pytest_plugin.options import add_options, home
+from touchstone.pytest_plugin.sniff import is_suite
+from touchstone.words import AREAS, LEVELS, PHASES
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
 
+    from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
     from touchstone.machine.settings import TargetSettings
-    from touchstone.subjects import Subject
-
-AREAS = ("broadcast", "exits", "teardown", "nested")
-LEVELS = ("must", "should", "may")
-PHASES = ("native", "loaded", "unloaded")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the hooks that plugins with drivers of their own implement."""
-    from touchstone import newhooks  # noqa: PLC0415
+    from touchstone.pytest_plugin import newhooks  # noqa: PLC0415
 
     pluginmanager.add_hookspecs(newhooks)
 
@@ -46,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("markers", f"{word}: checks of this {kind} (touchstone)")
     if not asked_for(config):
         return
-    from touchstone.run import run_of  # noqa: PLC0415
+    from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
     run_of(config).check()
     if hasattr(config, "workerinput") and getattr(config.option, "clean_alluredir", False):
@@ -58,7 +55,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what is judged where, if targets were named."""
     if not asked_for(config):
         return None
-    from touchstone.run import run_of  # noqa: PLC0415
+    from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
     return run_of(config).header()
 
@@ -68,7 +65,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Serve ``--list-targets``."""
     if not config.getoption("touchstone_list_targets"):
         return None
-    from touchstone.run import list_targets  # noqa: PLC0415
+    from touchstone.pytest_plugin.run import list_targets  # noqa: PLC0415
 
     return list_targets(config)
 
@@ -79,7 +76,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     if not parent.session.isinitpath(file_path) and not is_suite(file_path):
         return None
-    from touchstone.collect import SuiteFile  # noqa: PLC0415
+    from touchstone.pytest_plugin.collect import SuiteFile  # noqa: PLC0415
 
     return SuiteFile.from_parent(parent, path=file_path)
 
@@ -87,7 +84,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run Python checks once per target."""
     if metafunc.definition.get_closest_marker("touchstone") is not None:
-        from touchstone.pychecks import parametrize  # noqa: PLC0415
+        from touchstone.pytest_plugin.python_checks import parametrize  # noqa: PLC0415
 
         parametrize(metafunc)
 
@@ -106,7 +103,7 @@ def pytest_touchstone_make_driver(
     config: pytest.Config, settings: TargetSettings, subject: Subject
 ) -> Driver:
     """Make one of the drivers that come with Touchstone."""
-    from touchstone.run import make_driver  # noqa: PLC0415
+    from touchstone.pytest_plugin.run import make_driver  # noqa: PLC0415
 
     return make_driver(config, settings, subject)
 
@@ -116,7 +113,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto``: one worker per target."""
     if not asked_for(config):
         return None
-    from touchstone.run import run_of  # noqa: PLC0415
+    from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
     return len(run_of(config).targets)
 
@@ -126,7 +123,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     """Give each target to one worker."""
     if not asked_for(config) and not (home(config) / "targets" / "inventory.toml").is_file():
         return None
-    from touchstone.xdist import make_scheduler  # noqa: PLC0415
+    from touchstone.pytest_plugin.xdist import make_scheduler  # noqa: PLC0415
 
     return make_scheduler(config, log)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from touchstone.inventory import read_inventory
+from touchstone.config.inventory import read_inventory
 from touchstone.machine.settings import TargetSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.emulator import EmulatorDriver
+from touchstone.drivers.emulated.machine import EmulatorDriver
 from touchstone.machine.driver import TargetError
 from touchstone.machine.symbols import Symbols
 

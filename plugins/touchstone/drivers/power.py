@@ -95,7 +95,7 @@ class QmpPower:
     def _execute(self, *commands: str) -> None:
         from qemu.qmp import QMPClient, QMPError  # noqa: PLC0415
 
-        from touchstone.drivers.qmp import LoopThread  # noqa: PLC0415
+        from touchstone.drivers.qemu.qmp import LoopThread  # noqa: PLC0415
 
         async def talk() -> None:
             client = QMPClient("touchstone-power")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone.drivers.base import ImageProvider
+from touchstone.drivers.agent_driver import ImageProvider
 from touchstone.drivers.build import BareImage, build_bare, repository_root
 from touchstone.machine.driver import Driver
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:
-    from touchstone.drivers.ssh_deploy import Deployable
+    from touchstone.drivers.ssh.build import Deployable
 
 DRIVERS = ("bochs", "qemu", "ssh")
 """Names of the drivers, as the inventory writes them."""
@@ -25,19 +25,19 @@ def validate(settings: TargetSettings) -> None:
     if settings.timeout_factor <= 0:
         raise SettingsError("timeout-factor", f"{settings.timeout_factor} is not positive")
     if settings.driver == "qemu":
-        from touchstone.drivers import qemu_config  # noqa: PLC0415
+        from touchstone.drivers.qemu import config as qemu_config  # noqa: PLC0415
 
         qemu_config.read_settings(settings)
     elif settings.driver == "bochs":
-        from touchstone.drivers import bochs_config  # noqa: PLC0415
+        from touchstone.drivers.bochs import config as bochs_config  # noqa: PLC0415
 
         bochs_config.read_settings(settings)
     elif settings.driver == "ssh" and is_virtual(settings):
-        from touchstone.drivers import ssh_virtual  # noqa: PLC0415
+        from touchstone.drivers.ssh import virtual as ssh_virtual  # noqa: PLC0415
 
         ssh_virtual.read_settings(settings)
     elif settings.driver == "ssh":
-        from touchstone.drivers import ssh_settings  # noqa: PLC0415
+        from touchstone.drivers.ssh import settings as ssh_settings  # noqa: PLC0415
 
         ssh_settings.read_settings(settings)
     else:
@@ -53,10 +53,10 @@ def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_
     validate(settings)
     provide: ImageProvider = _provider(subject)
     if settings.driver == "qemu":
-        from touchstone.drivers.qemu import QemuDriver  # noqa: PLC0415
+        from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
 
         return QemuDriver(settings, provide, log_directory)
-    from touchstone.drivers.bochs import BochsDriver  # noqa: PLC0415
+    from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
 
     return BochsDriver(settings, provide, log_directory)
 
@@ -65,14 +65,17 @@ def make_box_driver(
     settings: TargetSettings, subject: Deployable | None, log_directory: Path, root: Path | None = None
 ) -> Driver:
     """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
-    from touchstone.drivers import ssh, ssh_boxes, ssh_deploy, ssh_settings  # noqa: PLC0415
+    from touchstone.drivers.ssh import boxes as ssh_boxes  # noqa: PLC0415
+    from touchstone.drivers.ssh import build as ssh_deploy  # noqa: PLC0415
+    from touchstone.drivers.ssh import driver as ssh  # noqa: PLC0415
+    from touchstone.drivers.ssh import settings as ssh_settings  # noqa: PLC0415
 
     validate(settings)
     root = root or repository_root()
     box: ssh_boxes.Box
     places = ssh.Places()
     if is_virtual(settings):
-        from touchstone.drivers import ssh_virtual  # noqa: PLC0415
+        from touchstone.drivers.ssh import virtual as ssh_virtual  # noqa: PLC0415
 
         box = ssh_virtual.VirtualBox(settings, log_directory)
     else:
@@ -94,7 +97,8 @@ def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lamb
     Starts a short-lived machine where only that tells; nothing for what an installation would cure.
     """
     if settings.driver == "qemu":
-        from touchstone.drivers import nested, qemu_config  # noqa: PLC0415
+        from touchstone.drivers.qemu import config as qemu_config  # noqa: PLC0415
+        from touchstone.drivers.qemu import kvm as nested  # noqa: PLC0415
 
         if qemu_config.read_settings(settings).accel == "kvm":
             return nested.decide(settings.vendor, progress).reason

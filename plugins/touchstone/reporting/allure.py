@@ -29,15 +29,14 @@ from allure_commons.model2 import (
 )
 
 from touchstone import __version__
-from touchstone.items import CheckOnTarget
-from touchstone.outcomes import CaseRun, CheckRecord
+from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord
 from touchstone.reporting.allure_files import ResultFiles
 from touchstone.reporting.disassembly import listing
 from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines
 from touchstone.reporting.properties import Mark
 from touchstone.reporting.terminal import Summary
 from touchstone.suite import show
-from touchstone.suite.verdict import Verdict
+from touchstone.words import Verdict
 
 STATUS = {
     Verdict.CONFORMANT: Status.PASSED,

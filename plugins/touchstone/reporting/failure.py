@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from touchstone.engine.outcomes import Improved, NotJudged
+from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
-from touchstone.outcomes import CaseRun, CheckRecord, Improved, NotJudged
 from touchstone.reporting.disassembly import listing
 from touchstone.suite import show
 from touchstone.suite.judge import Row, Table

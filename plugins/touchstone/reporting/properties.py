@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from touchstone.suite.verdict import Verdict
+from touchstone.words import Verdict
 
 PREFIX = "touchstone."
 _ABOUT = f"{PREFIX}about"

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from touchstone.reporting.properties import Mark, about_of, mark_of
-from touchstone.suite.model import AREAS
-from touchstone.suite.verdict import Verdict
+from touchstone.words import AREAS, Verdict
 
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.CONFORMANT: {"green": True},

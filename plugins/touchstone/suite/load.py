@@ -12,9 +12,10 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite import requires
 from touchstone.suite.cases import cases
-from touchstone.suite.model import AREAS, PHASES, Check, Citation, Level, Phase, Requirement, Source, Suite
+from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
 from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant
+from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
@@ -22,7 +23,6 @@ CHECK_KEYS = (
     "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
-LEVELS: tuple[Level, ...] = ("must", "should", "may")
 TIMEOUT = 5.0
 """Seconds that a probe may take if its check does not say."""
 

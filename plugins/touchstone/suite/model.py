@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from touchstone.machine.probe import Operand
-
-Level = Literal["must", "should", "may"]
-Phase = Literal["native", "loaded", "unloaded"]
-PHASES: tuple[Phase, ...] = ("native", "loaded", "unloaded")
-AREAS = ("broadcast", "exits", "teardown", "nested")
+from touchstone.words import Level, Phase
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from touchstone.machine.probe import GPRS
 from touchstone.suite.body import DIRECTIVES
 from touchstone.suite.cases import ON, VENDORS
 from touchstone.suite.given import CONTROL, DEBUG
-from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, LEVELS, SUITE_KEYS
-from touchstone.suite.model import AREAS, PHASES
+from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
 from touchstone.suite.registers import TABLES
+from touchstone.words import AREAS, LEVELS, PHASES
 
 _INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 Schema = dict[str, object]

@@ -1,0 +1,1 @@
+"""What people write down about machines and subjects: inventory, subject files, TOML, logs."""

@@ -1,0 +1,142 @@
+"""Subjects: the hypervisor under test, as its TOML file describes it. ``none`` is built in: the bare machine.
+
+::
+
+    name = "veneer"
+    title = "Veneer"
+
+    [claims]                  # what checks may require as subject.KEY; tables nest with dots
+    nested = "hidden"
+
+    [deploy.bare]             # for targets that boot the bare OS: the directory that holds subject.mk
+    directory = "."
+
+    [deploy.linux]            # for targets that run Linux: docs/adding-a-subject.md
+    sources = "."
+    build = "make KDIR={headers} BUILD={build}"
+    files = "veneer.ko"
+    load = "..."              # and other shell commands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from touchstone.config.tomlfile import TomlError, TomlFile, describe, did_you_mean
+
+Claim = str | int | bool
+
+MAX_UNSIGNED = 2**64 - 1
+LINUX_NEEDS = ("sources", "build", "files", "present", "insert", "remove", "load", "unload", "query")
+LINUX_MAY_HAVE = ("exits", "trace")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A hypervisor, and what it claims."""
+
+    name: str
+    title: str
+    path: Path | None = None
+    """Its TOML file; None for ``none``."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    """Flat: ``cpuid-signature.ebx``. What a requirement names ``subject.KEY``."""
+    bare: Path | None = None
+    """Directory with ``subject.mk``, to link the subject into the bare OS's image."""
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Other ``[deploy.KIND]`` tables, for drivers of our own and of others."""
+
+    @property
+    def absent(self) -> bool:
+        """There is no hypervisor: the bare machine is judged."""
+        return self.name == NONE
+
+
+NONE = "none"
+BARE_MACHINE = Subject(NONE, "the bare machine, without a hypervisor")
+
+
+def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hypervisor") -> Subject:
+    """The subject of ``--hypervisor``: ``none``, a TOML file's path, or a name under ``directory``.
+
+    Raises:
+        TomlError: There is no such subject, or its file is wrong.
+    """
+    if name == NONE:
+        return BARE_MACHINE
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name).expanduser()
+        path = path if path.is_absolute() else relative_to / path
+        return read_subject(path, name)
+    path = directory / f"{name}.toml"
+    if not path.is_file():
+        known = [NONE, *sorted(found.stem for found in directory.glob("*.toml"))]
+        raise TomlError(
+            [
+                f"no hypervisor {name!r} in {shown}/{did_you_mean(name, known)}"
+                " A TOML file's path can be given instead."
+            ]
+        )
+    return read_subject(path, f"{shown}/{path.name}")
+
+
+def read_subject(path: Path, shown: str | None = None) -> Subject:
+    """Read a subject's file. TomlError with everything that is wrong in it."""
+    file = TomlFile.read(path, shown)
+    file.known(file.data, (), ("name", "title", "claims", "deploy"))
+    name = file.text(file.data, "name", ())
+    if name == NONE:
+        file.error(("name",), "the name 'none' means the bare machine; give the hypervisor another one")
+    title = file.text(file.data, "title", (), name)
+    claims: dict[str, Claim] = {}
+    _flatten(file, file.table(file.data.get("claims", {}), ("claims",)), ("claims",), claims)
+    bare, options = _deploy(file)
+    file.check()
+    return Subject(name, title, path, claims, bare, options)
+
+
+def _flatten(
+    file: TomlFile, table: Mapping[str, Any], place: tuple[str, ...], claims: dict[str, Claim]
+) -> None:
+    for key, value in table.items():
+        here = (*place, key)
+        if isinstance(value, dict):
+            _flatten(file, value, here, claims)
+        elif isinstance(value, str | bool) or (isinstance(value, int) and 0 <= value <= MAX_UNSIGNED):
+            claims[".".join(here[1:])] = value
+        else:
+            wanted = "a text, true or false, or a number from 0 to 2**64-1"
+            file.error(here, f"a claim is {wanted}, not {describe(value)}")
+
+
+def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
+    bare: Path | None = None
+    options: dict[str, dict[str, str]] = {}
+    for kind, value in file.table(file.data.get("deploy", {}), ("deploy",)).items():
+        place = ("deploy", kind)
+        table = file.table(value, place)
+        options[kind] = {key: file.text(table, key, place) for key in table}
+        if kind == "linux":
+            _check_linux(file, table, place)
+        if kind != "bare":
+            continue
+        file.known(table, place, ("directory",))
+        directory = file.text(table, "directory", place)
+        bare = (file.path.parent / directory).resolve()
+        if directory and not (bare / "subject.mk").is_file():
+            text = f"there is no subject.mk in {bare}, so it cannot be linked into the bare OS"
+            file.error((*place, "directory"), text)
+    return bare, options
+
+
+def _check_linux(file: TomlFile, table: Mapping[str, Any], place: tuple[str, ...]) -> None:
+    file.known(table, place, LINUX_NEEDS + LINUX_MAY_HAVE)
+    for key in LINUX_NEEDS:
+        if key not in table:
+            file.text(table, key, place)
+    sources = table.get("sources")
+    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+        file.error((*place, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")

@@ -1,0 +1,1 @@
+"""Images of Debian for emulated machines, made of its packages."""

@@ -1,0 +1,1 @@
+"""Boxes that run Linux, reached over SSH."""

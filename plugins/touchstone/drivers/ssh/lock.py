@@ -1,0 +1,194 @@
+"""The lock on a box: one run at a time, from wherever it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import select
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import paramiko
+
+from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, hang_up
+from touchstone.drivers.ssh.root import Root
+from touchstone.machine.driver import InfrastructureError, TargetHung
+from touchstone.machine.polling import poll_for
+
+LOCK = "/run/lock/touchstone"
+PATIENCE = 1800.0
+"""Seconds to wait for another run."""
+BEAT = 15.0
+"""Seconds between signs of life of the holder."""
+SILENCE = 45.0
+"""Seconds; the box lets the lock go after one to two times as long without a sign of life: the network went,
+and sshd has not noticed."""
+
+GRANTED = 30.0
+"""Seconds until the box says whether it is free, and until a holder that could not get it has ended."""
+LET_GO = 5.0
+"""Seconds that a holder may take to end."""
+
+# The lock is on the file that descriptor 9 is, and goes with the last process that has it open: this shell.
+# It reads our signs of life from standard input, a line each, and ends at its end, which sshd brings about
+# when the connection is gone; its guard ends it when none come. A holder of this run that a lost connection
+# left behind is ended, and not waited for. While all is well, nothing is started but a sleep now and then:
+# programs execute CPUID when they start, which a hypervisor counts.
+_SCRIPT = r"""
+lock=@LOCK@ who=@WHO@ token=@TOKEN@ since=@NOW@
+umask 022
+[ -d "${lock%/*}" ] || mkdir -p "${lock%/*}"
+exec 9<>"$lock" || exit 73
+if ! flock -n 9; then
+    read -r held pid rest <"$lock"
+    if [ "$held" = "$token" ] && [ "$pid" -gt 1 ] 2>/dev/null; then
+        kill "$pid"
+    else
+        echo "busy $rest"
+    fi
+    flock -w @PATIENCE@ 9 || exit 75
+    since=$(date -u '+%F %T')
+fi
+echo "$token $$ $who, since $since UTC" >"$lock"
+echo held
+trap '' USR1  # a sign of life may come before the guard has its trap
+(
+    exec 9>&- </dev/null >/dev/null 2>&1
+    trap 'alive=1' USR1
+    trap 'kill $nap; exit' TERM
+    alive=1
+    while [ -n "$alive" ]; do
+        alive=
+        sleep @SILENCE@ & nap=$!
+        while kill -0 $nap; do wait $nap; done
+        # Of a holder that is gone, the number may be another's now.
+        read -r _ _ _ parent _ </proc/self/stat
+        [ "$parent" = $$ ] || exit
+    done
+    kill $$
+) &
+guard=$!
+while read -r beat; do kill -USR1 $guard || break; done 2>/dev/null
+: >"$lock"
+kill $guard
+wait
+"""
+
+
+class BoxLock:
+    """Holds a box as long as its channel is open. Made once per run: a run knows its own lock again."""
+
+    def __init__(self, path: str = LOCK, patience: float = PATIENCE, silence: float = SILENCE) -> None:
+        self._path = path
+        self._patience = patience
+        self._silence = silence
+        self._token = secrets.token_hex(8)
+        self._channel: paramiko.Channel | None = None
+        self._link: Link | None = None
+        self._stop: threading.Event | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the holder on the box is still there, as far as is known."""
+        return self._channel is not None and not (self._channel.closed or self._channel.eof_received)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the holder on the box has ended, though we want it; not so if only the connection ended."""
+        return self._channel is not None and bool(self._channel.eof_received)
+
+    def acquire(self, root: Root, progress: Callable[[str], None]) -> None:
+        """Get the lock; say for whom we wait. InfrastructureError when it takes too long."""
+        self.release()
+        who = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+        script = _SCRIPT
+        for key, value in {
+            "LOCK": self._path,
+            "WHO": who,
+            "TOKEN": self._token,
+            "PATIENCE": f"{max(1, round(self._patience))}",
+            "SILENCE": f"{self._silence:g}",
+            "NOW": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+        }.items():
+            script = script.replace(f"@{key}@", shlex.quote(value))
+        shown = root.link.address.shown
+        channel = root.link.session(root.wrap(script))
+        try:
+            holder = self._await(channel, shown, progress)
+        except BaseException:
+            hang_up(channel)
+            raise
+        if holder:
+            progress(f"{shown} is free now")
+        self._channel, self._link = channel, root.link
+        stop = self._stop = threading.Event()
+        threading.Thread(target=_beat, args=(channel, stop), name="touchstone-lock", daemon=True).start()
+
+    def release(self) -> None:
+        """Let others have it: when this returns, they can. Safe to repeat."""
+        if self._stop is not None:
+            self._stop.set()
+            self._stop = None
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        try:
+            if self._link is not None and self._link.alive and not channel.closed:
+                with contextlib.suppress(*CONNECTION_ENDED):
+                    channel.shutdown_write()
+                    channel.status_event.wait(LET_GO * self._link.factor)
+        finally:
+            hang_up(channel)
+
+    def _await(self, channel: paramiko.Channel, shown: str, progress: Callable[[str], None]) -> str:
+        """Wait for the word ``held``; who had it until then."""
+        said, holder = b"", ""
+        deadline = time.monotonic() + GRANTED
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLIN)
+        while True:
+            ended = channel.closed or channel.eof_received
+            while channel.recv_ready():
+                said += channel.recv(4096)
+            *lines, said = said.split(b"\n")
+            for line in lines:
+                text = line.decode("utf-8", "backslashreplace")
+                if text == "held":
+                    return holder
+                if text.startswith("busy"):
+                    holder = text.removeprefix("busy").strip() or "another run"
+                    progress(f"waiting for {shown}, which is held by {holder}")
+                    deadline = time.monotonic() + self._patience + GRANTED
+            if ended:
+                self._refused(channel, shown, holder)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TargetHung(f"{shown} does not say whether it is free")
+            poll_for(poll, left)
+
+    def _refused(self, channel: paramiko.Channel, shown: str, holder: str) -> NoReturn:
+        channel.status_event.wait(GRANTED)
+        status = channel.exit_status
+        if status == 75:
+            raise InfrastructureError(
+                f"{shown} is held by {holder}, and did not become free in {self._patience:g} s"
+            )
+        if status < 0:
+            raise LinkLost(f"the connection to {shown} ended while its lock was asked for")
+        said = channel.recv_stderr(4096).decode("utf-8", "backslashreplace").strip()
+        raise InfrastructureError(f"{shown}: the lock {self._path} cannot be taken (status {status}): {said}")
+
+
+def _beat(channel: paramiko.Channel, stop: threading.Event) -> None:
+    """Tell the box from time to time that its holder lives."""
+    while not stop.wait(BEAT):
+        try:
+            channel.sendall(b".\n")
+        except CONNECTION_ENDED:
+            return

@@ -1,0 +1,115 @@
+"""What the inventory says about a box: read, checked, and nothing contacted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchstone.drivers.emulated.machine import options_of
+from touchstone.drivers.power import CommandPower, IpmiPower, Power, QmpPower
+from touchstone.drivers.ssh.address import CONFIG, Address
+from touchstone.drivers.ssh.lock import PATIENCE
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+OPTIONS: Mapping[str, type] = {
+    "host": str,
+    "port": int,
+    "user": str,
+    "key": str,
+    "password_env": str,
+    "fingerprint": str,
+    "known_hosts": str,
+    "proxy_jump": str,
+    "ssh_config": str,
+    "kernel_headers": str,
+    "console": str,
+    "power_reset": str,
+    "power_nmi": str,
+    "ipmi": str,
+    "ipmi_user": str,
+    "ipmi_password_env": str,
+    "qmp": str,
+    "lock_timeout": int,
+    "boot_timeout": int,
+}
+"""Keys of a box's entry, with ``-`` for ``_``. docs/add-your-box.md says what each of them means."""
+BOOT_TIMEOUT = 300.0
+"""Seconds from a reset to sshd: servers take minutes for their firmware alone."""
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+@dataclass(frozen=True)
+class SshSettings:
+    """The options of ``OPTIONS``, checked."""
+
+    address: Address
+    power: Power | None
+    console: str
+    headers: Path | None
+    lock_timeout: float
+    boot_timeout: float
+
+
+def read_settings(settings: TargetSettings) -> SshSettings:
+    """What a box's entry says. SettingsError for what no box can be."""
+    if "password" in settings.options:
+        raise SettingsError(
+            "password", "a password is never in a file: name an environment variable with password-env"
+        )
+    options = options_of(settings, OPTIONS, "the SSH driver")
+
+    def text(key: str) -> str:
+        return str(options.get(key, ""))
+
+    def number(key: str, default: float, most: int) -> int:
+        value = options.get(key, default)
+        assert isinstance(value, int | float)
+        if not 1 <= value <= most:
+            raise SettingsError(key, f"{value} is not between 1 and {most}")
+        return int(value)
+
+    if not text("host"):
+        raise SettingsError("host", "it is missing: a name, an address, or a Host of ssh_config")
+    prints = tuple(text("fingerprint").replace(",", " ").split())
+    for one in prints:
+        if not _FINGERPRINT.fullmatch(one):
+            raise SettingsError(
+                "fingerprint", f"{one!r} is none: 'SHA256:' and 43 letters, as ssh-keygen -l prints it"
+            )
+    jumps = tuple(part.strip() for part in text("proxy_jump").split(",") if part.strip())
+    return SshSettings(
+        address=Address(
+            host=text("host"),
+            port=number("port", 22, 65535) if "port" in options else 0,
+            user=text("user"),
+            keys=(Path(text("key")).expanduser(),) if text("key") else (),
+            fingerprints=prints,
+            known_hosts=(Path(text("known_hosts")),) if text("known_hosts") else (),
+            password_variable=text("password_env"),
+            jumps=jumps,
+            config=Path(text("ssh_config")) if text("ssh_config") else CONFIG,
+        ),
+        power=_power(text),
+        console=text("console"),
+        headers=Path(text("kernel_headers")).expanduser() if text("kernel_headers") else None,
+        lock_timeout=number("lock_timeout", PATIENCE, 7 * 86400),
+        boot_timeout=number("boot_timeout", BOOT_TIMEOUT, 86400),
+    )
+
+
+def _power(text: Callable[[str], str]) -> Power | None:
+    ways = [key for key in ("power_reset", "ipmi", "qmp") if text(key)]
+    if len(ways) > 1:
+        raise SettingsError(ways[1], f"{ways[0].replace('_', '-')} is given too: one power control is enough")
+    if text("power_nmi") and ways != ["power_reset"]:
+        raise SettingsError("power_nmi", "it goes with power-reset; ipmi and qmp can do it by themselves")
+    if text("power_reset"):
+        return CommandPower(text("power_reset"), text("power_nmi"))
+    if text("ipmi"):
+        for key in ("ipmi_user", "ipmi_password_env"):
+            if not text(key):
+                raise SettingsError(key, "ipmi needs it")
+        return IpmiPower(text("ipmi"), text("ipmi_user"), text("ipmi_password_env"))
+    return QmpPower(Path(text("qmp")).expanduser()) if text("qmp") else None

@@ -1,0 +1,1 @@
+"""Judging without pytest: plan, session, phases, oracles, records, verdicts."""

@@ -1,0 +1,75 @@
+"""The plan of a run: every probe that will run, assembled at once before the first one does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from touchstone.engine.oracle import Planned
+from touchstone.engine.records import CheckOnTarget
+from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
+from touchstone.suite.model import Body
+from touchstone.suite.problems import Problem, SuiteErrors
+from touchstone.suite.request import place
+
+
+class Plan:
+    """What runs on which target."""
+
+    def __init__(self) -> None:
+        self._assembler = Assembler()
+        self._cases: dict[str, dict[str, list[Planned]]] = {}
+        """Target to check id to its cases."""
+
+    def make(self, checks: Iterable[CheckOnTarget]) -> tuple[set[str], dict[str, str]]:
+        """Assemble the probes of all checks.
+
+        Returns the ids of those that cannot be run, and for every suite with such checks what is wrong in it.
+        """
+        checks = list(checks)
+        cases = {id(case): case for one in checks for case in one.check.cases}
+        try:
+            assembled = self._assembler.assemble(dict.fromkeys(case.body for case in cases.values()))
+        except AssemblerMissing as error:
+            return {one.check.id for one in checks}, {"touchstone": str(error)}
+        wrong: dict[int, Sequence[Problem]] = {}
+        for key, case in cases.items():
+            try:
+                code = assembled.codes.get(case.body)
+                if code is None:
+                    wrong[key] = assembled.problems[case.body]
+                else:
+                    place(case, code)
+            except SuiteErrors as error:
+                wrong[key] = error.problems
+        broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}
+        for one in checks:
+            if one.check.id not in broken:
+                self._cases.setdefault(one.target.name, {})[one.check.id] = [
+                    Planned(one.check, case, assembled.codes[case.body]) for case in one.check.cases
+                ]
+        return broken, _by_suite(problem for found in wrong.values() for problem in found)
+
+    def cases(self, one: CheckOnTarget) -> Sequence[Planned]:
+        """The cases of a check on a target."""
+        return self._cases[one.target.name][one.check.id]
+
+    def of_target(self, name: str) -> list[Planned]:
+        """All cases that will run on a target."""
+        return [case for cases in self._cases.get(name, {}).values() for case in cases]
+
+    def assemble(self, body: Body) -> Code:
+        """Assemble the probe of a Python check. ValueError with the assembler's message."""
+        assembled = self._assembler.assemble([body])
+        if assembled.problems:
+            raise ValueError("\n".join(str(one) for found in assembled.problems.values() for one in found))
+        return assembled.codes[body]
+
+
+def _by_suite(problems: Iterable[Problem]) -> dict[str, str]:
+    suites: dict[str, dict[Problem, None]] = {}
+    for problem in problems:
+        suites.setdefault(str(problem.source.path), {})[problem] = None
+    return {
+        path: "\n".join(map(str, sorted(found, key=lambda one: (one.source.line, one.source.column))))
+        for path, found in suites.items()
+    }

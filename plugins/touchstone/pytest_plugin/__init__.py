@@ -1,0 +1,1 @@
+"""What is pytest's: hooks, options, collection, marks, fixtures, scheduling with xdist."""

@@ -1,0 +1,32 @@
+"""Hooks of Touchstone's own, for plugins that bring a driver for another kind of target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from touchstone.config.subjects import Subject
+    from touchstone.machine.driver import Driver
+    from touchstone.machine.settings import TargetSettings
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_touchstone_validate_target(settings: TargetSettings) -> bool | None:
+    """Whether a driver takes these settings: called for every entry of the inventory, contacts nothing.
+
+    Return True for a target of your own driver, None for any other. Raise
+    ``touchstone.machine.settings.SettingsError`` for what your driver cannot work with.
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_touchstone_make_driver(
+    config: pytest.Config, settings: TargetSettings, subject: Subject
+) -> Driver | None:
+    """Make the driver of a target of yours, without contacting the target; None for any other.
+
+    A driver of something that exists once has an attribute ``shared``, a name for it that is the same in
+    every run: a second run then waits for the first.
+    """

@@ -1,0 +1,219 @@
+"""The state of one pytest run: inventory, subject, targets, probes, sessions. Made for the first suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from touchstone.config.inventory import Inventory, Target, read_inventory
+from touchstone.config.logs import log_directory
+from touchstone.config.subjects import Subject, find_subject
+from touchstone.config.tomlfile import TomlError
+from touchstone.engine.facts import static_facts
+from touchstone.engine.outcomes import Unavailable
+from touchstone.engine.plan import Plan
+from touchstone.engine.session import TargetSession
+from touchstone.machine.driver import Driver, InfrastructureError
+from touchstone.machine.settings import TargetSettings
+from touchstone.pytest_plugin.options import Options, home, read_options, show_path
+from touchstone.reporting.progress import Progress
+from touchstone.suite.model import Check
+
+if TYPE_CHECKING:
+    from touchstone.drivers.ssh.build import Deployable
+    from touchstone.engine.records import CheckOnTarget
+
+
+class Run:
+    """What every check of a run shares. Nothing is contacted before a check is run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options: Options = read_options(config)
+        self._places: dict[str, str] = {}
+        """Check id to where it stands; an id is unique over all suites."""
+        self.plan = Plan()
+        self.following: CheckOnTarget | None = None
+        """The check that follows the running one at once, as far as pytest tells."""
+        self._sessions: dict[str, TargetSession] = {}
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The inventory. UsageError with everything that is wrong in it."""
+        try:
+            return read_inventory(self.options.inventory, self.options.shown_inventory, self._validate)
+        except TomlError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @cached_property
+    def targets(self) -> Sequence[Target]:
+        """The targets that were asked for, in the order of the inventory. UsageError if there is none."""
+        try:
+            return self.inventory.select(self.options.targets)
+        except LookupError as error:
+            raise pytest.UsageError(error.args[0]) from None
+
+    @cached_property
+    def requirements(self) -> Collection[str] | None:
+        """Ids that ``proves`` may name; None where there is no conformance/requirements.yaml."""
+        path = home(self.config) / "conformance" / "requirements.yaml"
+        if not path.is_file():
+            return None
+        shown = show_path(self.config, path)
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return frozenset(str(entry["id"]) for entry in entries)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise pytest.UsageError(f"{shown}: cannot be read: {error}") from None
+        except (TypeError, KeyError):
+            raise pytest.UsageError(f"{shown}: it must be a list of entries, each with an id") from None
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The hypervisor under test. UsageError with everything that is wrong in its file."""
+        config = self.config
+        try:
+            return find_subject(
+                self.options.hypervisor, home(config) / "hypervisor", config.invocation_params.dir
+            )
+        except TomlError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def check(self) -> None:
+        """UsageError for whatever is wrong with what the command line names."""
+        assert self.targets
+        assert self.subject
+
+    def header(self) -> str:
+        """What is judged where."""
+        names = ", ".join(target.name for target in self.targets)
+        return f"touchstone: {self.subject.title} on {names}"
+
+    def session(self, target: Target) -> TargetSession:
+        """The one session of a target in this run."""
+        found = self._sessions.get(target.name)
+        if found is None:
+            self.stop_all()  # one worker drives one target at a time
+            found = self._sessions[target.name] = TargetSession(
+                target,
+                self.subject,
+                self._driver_maker(target),
+                self.plan.of_target(target.name),
+                static_facts(target, self.subject),
+                Progress(self._writer()),
+            )
+        return found
+
+    def stop_all(self) -> None:
+        """Stop every target. Safe to repeat."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            session.stop()
+
+    def register(self, check: Check) -> None:
+        """Note a check's id. ValueError when another check has it, with its place."""
+        where = str(check.source)
+        before = self._places.setdefault(check.id, where)
+        if before != where:
+            raise ValueError(f"{where}: the id {check.id!r} is already used at {before}")
+
+    def about(self, target: Target) -> str | None:
+        """The line that says what a target is; None as long as it has not been reached."""
+        session = self._sessions.get(target.name)
+        return None if session is None or session.facts is None else session.describe()
+
+    def places_of_results(self) -> list[str]:
+        """Lines that say where results are."""
+        directory = self.config.getoption("allure_report_dir", None)
+        if not directory:
+            return []
+        shown = show_path(self.config, Path(directory).absolute())
+        return [f"results: {shown}; make a report of them with: touchstone report {shown}"]
+
+    def _validate(self, settings: TargetSettings) -> None:
+        self.config.hook.pytest_touchstone_validate_target(settings=settings)
+
+    def _driver_maker(self, target: Target) -> Callable[[], Driver]:
+        settings = replace(
+            target.settings,
+            timeout_factor=target.settings.timeout_factor * self.options.timeout_factor,
+        )
+
+        def make() -> Driver:
+            driver: Driver | None = self.config.hook.pytest_touchstone_make_driver(
+                config=self.config, settings=settings, subject=self.subject
+            )
+            assert driver is not None, "the registry makes one, or says why not"
+            return driver
+
+        return make
+
+    def _writer(self) -> Callable[[str], None] | None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        return reporter.write_line if reporter is not None and self.config.get_verbosity() >= 0 else None
+
+
+_KEY = pytest.StashKey[Run]()
+
+
+def run_of(config: pytest.Config) -> Run:
+    """The run's state, made at its first use."""
+    run = config.stash.get(_KEY, None)
+    if run is None:
+        from touchstone.pytest_plugin.hooks import Runtime  # noqa: PLC0415
+
+        run = config.stash[_KEY] = Run(config)
+        config.pluginmanager.register(Runtime(run), "touchstone-runtime")
+    return run
+
+
+def existing_run(config: pytest.Config) -> Run | None:
+    """The run's state if there is a suite or a target in this run."""
+    return config.stash.get(_KEY, None)
+
+
+def list_targets(config: pytest.Config) -> int:
+    """Print the inventory: ``--list-targets``."""
+    inventory = Run(config).inventory
+    width = max(len(name) for name in inventory.targets)
+    for name, target in inventory.targets.items():
+        settings = target.settings
+        about = f"{settings.driver:<5}  {settings.vendor:<5}  {settings.cpus:>2} CPUs  {target.title}"
+        print(f"{name:<{width}}  {about}")
+    return pytest.ExitCode.OK
+
+
+def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subject) -> Driver:
+    """A driver that comes with Touchstone. Unavailable where the host lacks what the target needs."""
+    from touchstone.drivers import registry  # noqa: PLC0415
+
+    reason = registry.unavailable(settings)
+    if reason:
+        raise Unavailable(f"this host cannot run {settings.name}: {reason}")
+    if settings.driver == "ssh":
+        part = _for_linux(subject, settings)
+        return registry.make_box_driver(settings, part, log_directory(home(config)))
+    if not subject.absent and subject.bare is None:
+        raise InfrastructureError(
+            f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
+        )
+    return registry.make_driver(settings, subject.bare, log_directory(home(config)))
+
+
+def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
+    """How a subject gets into a running Linux. InfrastructureError if its file does not say."""
+    from touchstone.drivers.ssh.build import a_subject  # noqa: PLC0415
+
+    if subject.absent:
+        return None
+    if subject.path is None or "linux" not in subject.options:
+        raise InfrastructureError(
+            f"{subject.path} has no [deploy.linux], so {subject.title} cannot be put on {settings.name}"
+        )
+    return a_subject(subject.name, subject.title, subject.path, subject.options["linux"])

@@ -1,0 +1,280 @@
+"""What a Python check holds of its target: all it may do, and what it does goes on the record."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from touchstone.engine.outcomes import Finding, Infrastructure
+from touchstone.engine.records import CaseRun, CheckRecord
+from touchstone.engine.session import Autopsied, TargetSession
+from touchstone.engine.work import Work
+from touchstone.machine.agent import REPLY_TIMEOUT
+from touchstone.machine.driver import (
+    AgentRefused,
+    InfrastructureError,
+    TargetDied,
+    TargetHung,
+    TargetInfo,
+)
+from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
+from touchstone.suite.model import Body, Source
+from touchstone.words import Phase
+
+if TYPE_CHECKING:
+    from touchstone.pytest_plugin.run import Run
+
+KVM_TIMEOUT = 30.0
+"""Seconds for inserting KVM, running a guest, and removing KVM."""
+
+On = Literal["first", "last", "every-cpu"] | int | Sequence[int]
+
+
+class TargetHandle:
+    """A target in the hands of one check.
+
+    A target that dies or hangs ends the check with the verdict crash or hang.
+    """
+
+    def __init__(self, session: TargetSession, record: CheckRecord) -> None:
+        self._session = session
+        self._record = record
+        self._mark = session.driver.serial_mark()
+
+    @property
+    def name(self) -> str:
+        """Its name in the inventory."""
+        return self._session.target.name
+
+    @property
+    def info(self) -> TargetInfo:
+        """What it said of itself: vendor, CPUs, addresses of the slots."""
+        assert self._session.info is not None
+        return self._session.info
+
+    @property
+    def vendor(self) -> str:
+        """``intel`` or ``amd``."""
+        return self.info.vendor
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs there are."""
+        return self.info.cpus
+
+    @property
+    def phase(self) -> Phase | None:
+        """Where it is now: ``native``, ``loaded``, ``unloaded``."""
+        return self._session.phase
+
+    def run(self, request: ProbeRequest, label: str = "") -> list[ProbeResult]:
+        """Run a probe. AgentRefused when the agent cannot."""
+        __tracebackhide__ = True
+        case = CaseRun(label, request.code, request, start=time.time())
+        self._record.runs.append(case)
+        try:
+            with self._watched():
+                case.results = results = self._session.run(request)
+        except AgentRefused as error:
+            case.refused = str(error)
+            raise
+        except Finding as error:
+            case.ended = error.verdict.value
+            raise
+        finally:
+            case.stop = time.time()
+        return results
+
+    def load(self, option: str | None = None) -> None:
+        """Load the subject on all CPUs. AgentRefused when it refuses, and then nothing has changed."""
+        __tracebackhide__ = True
+        with self._watched():
+            self._session.load(option)
+
+    def unload(self) -> None:
+        """Unload the subject. AgentRefused when it refuses."""
+        __tracebackhide__ = True
+        with self._watched():
+            self._session.unload()
+
+    def reset(self) -> None:
+        """Reset the machine; it is ``native`` then."""
+        self._session.phase = None
+        self._session.reach("native", self._record)
+
+    def query(self) -> Mapping[str, str]:
+        """What the subject says of itself: ``loaded``, ``version``, ``cpus``, ..."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.query()
+
+    def exits(self, cpu: int = 0) -> Mapping[str, int]:
+        """Exit counters of a CPU since loading."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.exits(cpu)
+
+    def trace(self, cpu: int = 0, count: int = 16) -> list[str]:
+        """The last exits of a CPU, newest last."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.trace(cpu, count)
+
+    def send_nmis(self, cpus: Sequence[int], count: int = 1) -> None:
+        """Send NMIs from inside."""
+        __tracebackhide__ = True
+        with self._watched():
+            self._session.driver.send_nmis(tuple(cpus), count)
+
+    def inject_nmi(self) -> None:
+        """Inject an NMI from outside. AgentRefused with code ``unsupported`` where that cannot be done."""
+        __tracebackhide__ = True
+        with self._watched():
+            self._session.driver.inject_nmi()
+
+    def nmi_counts(self) -> list[int]:
+        """NMIs taken since boot, per CPU."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.nmi_counts()
+
+    def request(
+        self,
+        verb: str,
+        pairs: Mapping[str, str],
+        timeout: float = REPLY_TIMEOUT,
+        limit: float | None = None,
+    ) -> Mapping[str, str]:
+        """Ask the agent for what only some agents can do (PROTOCOL.md). AgentRefused if this one cannot."""
+        __tracebackhide__ = True
+        with self._watched():
+            return self._session.driver.request(verb, pairs, timeout, limit)
+
+    def work(self, *kinds: str) -> Work:
+        """Have processes work on every CPU, and check their own results, for as long as a ``with`` lasts.
+
+        ``kinds`` are ``processes``, ``faults``, ``timers``, ``perf``, ``ptrace``, ``signals``, ``vdso`` and
+        ``fpu``; none: all that the target can do. Skips the check if the target cannot (``os == linux`` can).
+        """
+        return Work(kinds, lambda pairs, limit: self.request("work", pairs, limit=limit), self)
+
+    def try_kvm(self) -> Mapping[str, str]:
+        """Use Linux' own hypervisor, and leave it as it was: what came of each step.
+
+        ``kvm`` in PROTOCOL.md has the keys. AgentRefused where the OS has none.
+        """
+        __tracebackhide__ = True
+        return self.request("kvm", {}, timeout=KVM_TIMEOUT)
+
+    def serial(self) -> str:
+        """The serial log since the check began."""
+        return self._session.driver.serial_since(self._mark)
+
+    def gather_evidence(self) -> None:
+        """The serial log and the subject's last exits, for the report of a failure."""
+        self._session.evidence(self._record, (0,), self._mark)
+
+    def _watched(self) -> _Watch:
+        return _Watch(self._session, self._record)
+
+
+class _Watch:
+    """Turns a target that dies or is lost in our hands into the check's verdict."""
+
+    def __init__(self, session: TargetSession, record: CheckRecord) -> None:
+        self._session = session
+        self._record = record
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, TargetDied | TargetHung):
+            error = self._session.perform_autopsy(error)
+        if isinstance(error, Autopsied):
+            self._record.autopsy = error.autopsy
+            raise error.finding(error.autopsy.reason) from None
+        if isinstance(error, InfrastructureError):
+            self._session.phase = None
+            raise Infrastructure(str(error)) from None
+
+
+class Prober:
+    """Assembles and runs a probe: ``probe("cpuid", rax=0x40000000, on="every-cpu")``."""
+
+    def __init__(self, run: Run, target: TargetHandle) -> None:
+        self._run = run
+        self._target = target
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        on: On = "first",
+        together: bool = False,
+        cpl: Literal[0, 3] = 0,
+        at: int = 0,
+        seed: int | None = None,
+        rflags: int = 2,
+        bits: Mapping[str, tuple[int, int]] | None = None,
+        memory: tuple[tuple[int, bytes], ...] = (),
+        read: tuple[int, int] | None = None,
+        keep: tuple[int, ...] = (),
+        timeout: float = 5.0,
+        **registers: int | Operand,
+    ) -> list[ProbeResult]:
+        """Run lines of assembly; one result per CPU.
+
+        Args:
+            text: GNU as, Intel syntax, one or several lines.
+            on: ``first``, ``last``, ``every-cpu``, a CPU's number, or several.
+            together: All CPUs start at the same time.
+            cpl: Privilege level.
+            at: Offset in the code area.
+            seed: Random start values of the registers that are not named.
+            rflags: RFLAGS at the start.
+            bits: ``cr0``, ``cr4``, ``efer``: masks to set and to clear before.
+            memory: (offset in the scratch area, bytes) to put there.
+            read: (offset, length) of the scratch area to get back.
+            keep: MSRs to restore after it.
+            timeout: Seconds after which it counts as hung.
+            registers: Start values: numbers, or Operand addresses.
+        """
+        __tracebackhide__ = True
+        here = inspect.currentframe()  # inspect.stack() would look for the source of every frame there is
+        assert here is not None
+        assert here.f_back is not None
+        lines = tuple(line for line in text.splitlines() if line.strip())
+        place = Source(Path(here.f_back.f_code.co_filename), here.f_back.f_lineno, 1)
+        code = self._run.plan.assemble(Body(lines, (place,) * len(lines)))
+        request = ProbeRequest(
+            code=code.data,
+            cpl=cpl,
+            cpus=self._cpus(on),
+            together=together,
+            at=at,
+            seed=seed,
+            registers={
+                name: value if isinstance(value, Operand) else Operand(offset=value & (2**64 - 1))
+                for name, value in registers.items()
+            },
+            rflags=rflags,
+            bits=bits or {},
+            memory=memory,
+            read=read,
+            keep=keep,
+            timeout=timeout,
+        )
+        return self._target.run(request, label="; ".join(line.strip() for line in lines))
+
+    def _cpus(self, on: On) -> tuple[int, ...]:
+        if isinstance(on, int):
+            return (on,)
+        if isinstance(on, str):
+            last = self._target.cpus
+            return {"first": (0,), "last": (last - 1,), "every-cpu": tuple(range(last))}[on]
+        return tuple(on)

@@ -1,0 +1,74 @@
+"""pytest-xdist: one worker per target, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from touchstone.pytest_plugin.run import run_of
+from touchstone.reporting.properties import Mark, properties_of
+from touchstone.words import AREAS, Verdict
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer  # type: ignore[import-untyped]
+    from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
+
+    from touchstone.pytest_plugin.run import Run
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def target_of(nodeid: str, names: list[str]) -> str | None:
+    """The target that a node id names: ``x.yaml::check[qemu-amd]``, ``test_x.py::test_y[qemu-amd-4]``."""
+    if not nodeid.endswith("]") or "[" not in nodeid:
+        return None
+    parameters = nodeid[nodeid.rindex("[") + 1 : -1]
+    fitting = [
+        name
+        for name in names
+        if parameters == name or parameters.startswith(f"{name}-") or parameters.endswith(f"-{name}")
+    ]
+    return max(fitting, key=len, default=None)
+
+
+def unit_of(nodeid: str, names: list[str]) -> str:
+    """The unit of work that a test belongs to: its target, or its file."""
+    target = target_of(nodeid, names)
+    return f"target {target}" if target else nodeid.split("::", 1)[0]
+
+
+def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Our scheduler, unless the run distributes in a way of its own (``--dist=each``, ``no``)."""
+    from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    from touchstone.pytest_plugin.scheduling import TargetScheduling  # noqa: PLC0415
+
+    if config.getoption("dist") in ("each", "no"):
+        return None
+    names = [target.name for target in run_of(config).targets]
+
+    def say(text: str) -> None:
+        log(text)
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"touchstone: {text}")
+
+    return TargetScheduling(len(parse_tx_spec_config(config)), lambda nodeid: unit_of(nodeid, names), say)
+
+
+def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> Mark | None:
+    """Give a check its verdict whose worker died: an infrastructure problem, so an error and no failure."""
+    target = target_of(nodeid, [target.name for target in run.targets])
+    if target is None:
+        return None
+    name = nodeid.split("::", 1)[1].rpartition("[")[0]
+    area = name.split(".", 1)[0]  # an id begins with its area; of a Python check the name says nothing
+    area = area if area in AREAS else "?"
+    mark = Mark(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
+    report.when = "setup"
+    report.user_properties = [*report.user_properties, *properties_of(mark)]
+    return mark

@@ -1,0 +1,31 @@
+"""The fixed words: areas, levels, phases and verdicts. Imports nothing of the package."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+Area = Literal["broadcast", "exits", "teardown", "nested"]
+Level = Literal["must", "should", "may"]
+Phase = Literal["native", "loaded", "unloaded"]
+
+AREAS: tuple[Area, ...] = ("broadcast", "exits", "teardown", "nested")
+"""What a check is about; the folders of ``conformance/``."""
+LEVELS: tuple[Level, ...] = ("must", "should", "may")
+"""How binding it is, as in RFC 2119."""
+PHASES: tuple[Phase, ...] = ("native", "loaded", "unloaded")
+"""The life of a target in one run, in this order."""
+
+
+class Verdict(Enum):
+    """What a check says about one subject on one target."""
+
+    CONFORMANT = "conformant"
+    DEVIATION = "deviation"
+    CRASH = "crash"
+    HANG = "hang"
+    KNOWN_DEVIATION = "known-deviation"
+    IMPROVED = "improved"
+    UNSUPPORTED = "unsupported"
+    BLOCKED = "blocked"
+    INFRASTRUCTURE = "infrastructure"

@@ -1,0 +1,69 @@
+import re
+
+import pytest
+
+from touchstone.drivers.qemu import kvm as nested
+from touchstone.drivers.qemu.kvm import Decision, decide, missing
+from touchstone.drivers.registry import unavailable
+from touchstone.machine.settings import TargetSettings
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A root file system of a host that can do it all."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu vmx svm sse\n\nprocessor\t: 1\n")
+    for module, value in (("kvm_intel", "Y"), ("kvm_amd", "1")):
+        parameters = tmp_path / "sys/module" / module / "parameters"
+        parameters.mkdir(parents=True)
+        (parameters / "nested").write_text(value + "\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/kvm").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("vendor", ["intel", "amd"])
+def test_a_host_that_has_it_all_misses_nothing(host, vendor):
+    assert missing(vendor, host) == ""
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flag", "module"), [("intel", "vmx", "kvm_intel"), ("amd", "svm", "kvm_amd")]
+)
+def test_what_is_missing_has_a_name(host, vendor, flag, module):
+    (host / "dev/kvm").unlink()
+    assert missing(vendor, host) == "/dev/kvm cannot be opened: No such file or directory"
+    parameter = host / f"sys/module/{module}/parameters/nested"
+    parameter.write_text("N\n")
+    assert missing(vendor, host).startswith(f"{module}.nested is N (modprobe -r {module}")
+    parameter.unlink()
+    assert missing(vendor, host) == f"the kernel module {module} is not loaded (modprobe {module} nested=1)"
+    (host / "proc/cpuinfo").write_text("flags\t\t: fpu sse\n")
+    assert missing(vendor, host) == f"the host's CPU has no {flag} flag (/proc/cpuinfo)"
+    (host / "proc/cpuinfo").unlink()
+    assert "cannot be read" in missing(vendor, host)
+
+
+def test_this_host_is_decided_by_a_guest_or_by_what_is_missing():
+    decision = decide("intel")
+    assert decide("intel") is decision, "decided once"
+    words = r"no vmx flag|not loaded|nested is|cannot be opened|first instruction"
+    assert decision.possible or re.search(words, decision.reason)
+
+
+def test_a_kvm_that_runs_no_guest_is_found_out(monkeypatch):
+    """Where the kernel claims everything, only a guest that says ``ready`` counts."""
+    monkeypatch.setattr(nested, "missing", lambda vendor: "")
+    monkeypatch.setattr(nested, "_decided", {})
+    steps = []
+    decision = decide("intel", steps.append)
+    assert any(step.startswith("trying whether KVM runs a machine with VMX") for step in steps)
+    assert decision.possible or "did not reach its first instruction within 10 s" in decision.reason
+
+
+def test_a_kvm_target_is_unavailable_for_the_reason_decided(monkeypatch):
+    monkeypatch.setattr(nested, "decide", lambda vendor, progress: Decision(f"no {vendor}"))
+    kvm = TargetSettings("qemu-intel", "qemu", "intel", options={"accel": "kvm"})
+    assert unavailable(kvm) == "no intel"
+    assert unavailable(TargetSettings("qemu-amd", "qemu", "amd")) == ""
+    assert unavailable(TargetSettings("bochs-intel", "bochs", "intel")) == ""

@@ -1,0 +1,117 @@
+"""The scheduler by itself: no worker, no process."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from touchstone.pytest_plugin.scheduling import TargetScheduling
+from touchstone.pytest_plugin.xdist import target_of, unit_of
+
+NAMES = ["qemu-amd", "qemu-amd-old", "bochs"]
+
+
+class Worker:
+    """As xdist's: runs what it is sent in order, and a test only when it knows the next one or the end."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.queue: list[int] = []
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        assert not self.shutting_down, "work for a worker that was told to go"
+        self.queue += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+    @property
+    def can_run(self) -> bool:
+        return len(self.queue) >= 2 or bool(self.queue and self.shutting_down)
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "target"),
+    [
+        ("a.yaml::exits.x[qemu-amd]", "qemu-amd"),
+        ("a.yaml::exits.x[qemu-amd-old]", "qemu-amd-old"),
+        ("test_a.py::test_x[qemu-amd-4-True]", "qemu-amd"),
+        ("test_a.py::test_x[4-bochs]", "bochs"),
+        ("test_a.py::test_x[other]", None),
+        ("test_a.py::test_x", None),
+    ],
+)
+def test_target_of(nodeid: str, target: str | None) -> None:
+    assert target_of(nodeid, NAMES) == target
+
+
+def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tuple[list[str], list[str]]:
+    """Run to the end with crashes at random moments; returns finished and crashed tests."""
+    chance = random.Random(seed)
+    nodeids = [f"s.yaml::c{n}[{name}]" for name, count in tests.items() for n in range(count)]
+    chance.shuffle(nodeids)
+    nodeids.sort(key=lambda one: list(tests).index(one.split("[")[1][:-1]))
+    scheduling = TargetScheduling(workers, lambda nodeid: unit_of(nodeid, list(tests)))
+    alive = [Worker(f"gw{n}") for n in range(workers)]
+    done: list[str] = []
+    crashed: list[str] = []
+    owners: dict[str, set[str]] = {}
+    for worker in alive:
+        scheduling.add_node(worker)  # type: ignore[arg-type]
+        scheduling.add_node_collection(worker, nodeids)  # type: ignore[arg-type]
+    assert scheduling.collection_is_completed
+    scheduling.schedule()
+    for _ in range(10_000):
+        if scheduling.tests_finished:
+            for worker in alive:
+                worker.shutdown()
+        ready = [worker for worker in alive if worker.can_run]
+        if not ready:
+            break
+        worker = chance.choice(ready)
+        nodeid = nodeids[worker.queue[0]]
+        owners.setdefault(nodeid.split("[")[1], set()).add(worker.gateway.id)
+        if crashes and chance.random() < 0.2:
+            crashes -= 1
+            alive.remove(worker)
+            crash = scheduling.remove_node(worker)  # type: ignore[arg-type]
+            assert crash == nodeid
+            crashed.append(crash)
+            other = Worker(f"{worker.gateway.id}'")
+            alive.append(other)
+            scheduling.add_node(other)  # type: ignore[arg-type]
+            scheduling.add_node_collection(other, nodeids)  # type: ignore[arg-type]
+            scheduling.schedule()
+            owners[nodeid.split("[")[1]].clear()
+            continue
+        index = worker.queue.pop(0)
+        done.append(nodeids[index])
+        scheduling.mark_test_complete(worker, index)  # type: ignore[arg-type]
+    assert all(len(names) <= 1 for names in owners.values()) or crashed, "two workers drove one target"
+    assert not scheduling.has_pending
+    return done, crashed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_lost_or_doubled(seed: int) -> None:
+    chance = random.Random(1000 + seed)
+    tests = {name: chance.choice([1, 2, 3, 20]) for name in ("a", "b", "c")[: chance.randint(1, 3)]}
+    done, crashed = simulate(tests, workers=chance.randint(1, 5), crashes=chance.randint(0, 4), seed=seed)
+    assert sorted(done + crashed) == sorted(
+        f"s.yaml::c{n}[{name}]" for name in tests for n in range(tests[name])
+    )
+
+
+def test_workers_that_collected_different_tests_get_none() -> None:
+    said: list[str] = []
+    scheduling = TargetScheduling(2, lambda nodeid: nodeid, said.append)
+    workers = [Worker("gw0"), Worker("gw1")]
+    for worker, tests in zip(workers, (["a"], ["b"]), strict=True):
+        scheduling.add_node(worker)  # type: ignore[arg-type]
+        scheduling.add_node_collection(worker, tests)  # type: ignore[arg-type]
+    scheduling.schedule()
+    assert [worker.queue for worker in workers] == [[], []]
+    assert said == ["the workers collected different tests: nothing is run"]
