@@ -6,7 +6,8 @@
 /* Selectors that a probe may use (PROTOCOL.md). */
 #define PROBE_KERNEL_CS 0x08
 #define PROBE_KERNEL_DS 0x10
-#define PROBE_USER_CS_32 0x23
+#define PROBE_KERNEL_CS32 0x18
+#define PROBE_USER_CS32 0x23
 #define PROBE_USER_DS 0x2b
 #define PROBE_USER_CS 0x33
 #define PROBE_TSS 0x40
@@ -20,7 +21,7 @@
 #define IDT_VECTORS 256
 
 /* IA32_STAR and IA32_FMASK while a probe runs; Linux has the same mask. */
-#define PROBE_STAR ((uint64_t)PROBE_KERNEL_CS << 32 | (uint64_t)PROBE_USER_CS_32 << 48)
+#define PROBE_STAR ((uint64_t)PROBE_KERNEL_CS << 32 | (uint64_t)PROBE_USER_CS32 << 48)
 #define PROBE_FMASK 0x47700
 
 typedef uint64_t idt_gate[2];

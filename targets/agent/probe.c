@@ -135,7 +135,10 @@ static void fill_registers(struct probe_context *context, const struct probe_req
 	}
 	context->rip = slot + SLOT_CODE + request->at;
 	context->rflags = request->rflags | 2;
-	context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
+	if (request->code_bits == 32)
+		context->cs = user ? PROBE_USER_CS32 : PROBE_KERNEL_CS32;
+	else
+		context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
 	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
 	context->data_selector = context->ss;
 }

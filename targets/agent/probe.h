@@ -76,6 +76,7 @@ struct probe_memory {
 struct probe_request {
 	uint64_t cpus;
 	uint32_t cpl;
+	uint32_t code_bits; /* 64, or 32: a code segment of compatibility mode */
 	bool once;
 	bool seeded;
 	uint64_t seed;

@@ -9,6 +9,7 @@
 enum {
 	KEY_CODE,
 	KEY_CPL,
+	KEY_BITS,
 	KEY_ON,
 	KEY_ONCE,
 	KEY_AT,
@@ -22,9 +23,10 @@ enum {
 };
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	  [KEY_ON] = "on",	   [KEY_ONCE] = "once",
-	[KEY_AT] = "at",     [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
-	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	  [KEY_EFER] = "efer",	   [KEY_KEEP] = "keep",
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl", [KEY_BITS] = "bits", [KEY_ON] = "on",
+	[KEY_ONCE] = "once", [KEY_AT] = "at",	[KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
+	[KEY_READ] = "read", [KEY_CR0] = "cr0", [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
+	[KEY_KEEP] = "keep",
 };
 
 static const char *const gpr_names[16] = {
@@ -205,6 +207,11 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 			return wrong(error, "cpl", "0 or 3");
 		probe->cpl = value[0] == '3' ? 3 : 0;
 		return true;
+	case KEY_BITS:
+		if (!line_equal(value, "32") && !line_equal(value, "64"))
+			return wrong(error, "bits", "32 or 64");
+		probe->code_bits = value[0] == '3' ? 32 : 64;
+		return true;
 	case KEY_ON:
 		return run_parse_mask(value, cpus, &probe->cpus, error);
 	case KEY_ONCE:
@@ -266,6 +273,7 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 	probe->read_offset = 0;
 	probe->read_size = 0;
 	probe->cpus = 1;
+	probe->code_bits = 64;
 	probe->rflags = RFLAGS_FIXED;
 	for (unsigned int i = 0; i < line->pairs; i++) {
 		const char *key = line->pair[i].key, *value = line->pair[i].value;

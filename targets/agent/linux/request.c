@@ -30,6 +30,8 @@ bool request_valid(const struct probe_request *request)
 
 	if (request->cpl != 0 && request->cpl != 3)
 		return false;
+	if (request->code_bits != 32 && request->code_bits != 64)
+		return false;
 	if (!is_bool(&request->once) || !is_bool(&request->seeded))
 		return false;
 	if (request->rflags & ~PROBE_RFLAGS_ALLOWED)
