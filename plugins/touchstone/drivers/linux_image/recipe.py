@@ -15,7 +15,7 @@ from touchstone.machine.driver import InfrastructureError
 
 FILES = ("init", "sshd_config")
 """What every box has of ours, beside the recipes."""
-CODE = ("linux_cpio.py", "linux_image.py", "linux_modules.py", "linux_recipe.py")
+CODE = ("cpio.py", "image.py", "modules.py", "recipe.py")
 """A change in what makes images makes new ones."""
 
 
