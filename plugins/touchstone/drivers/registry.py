@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone.drivers.agent_driver import ImageProvider
 from touchstone.drivers.build import BareImage, build_bare, repository_root
-from touchstone.machine.driver import Driver
+from touchstone.machine.driver import Driver, Say
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:
+    from touchstone.drivers.emulated.driver import ImageProvider
     from touchstone.drivers.ssh.build import Deployable
 
 DRIVERS = ("bochs", "qemu", "ssh")
@@ -53,9 +52,10 @@ def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_
     validate(settings)
     provide: ImageProvider = _provider(subject)
     if settings.driver == "qemu":
+        from touchstone.drivers.qemu import kvm  # noqa: PLC0415
         from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
 
-        return QemuDriver(settings, provide, log_directory)
+        return QemuDriver(settings, provide, log_directory, lambda say: kvm.problem(settings.vendor, say))
     from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
 
     return BochsDriver(settings, provide, log_directory)
@@ -91,17 +91,17 @@ def is_virtual(settings: TargetSettings) -> bool:
     return "image" in settings.options
 
 
-def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lambda _: None) -> str:
+def unavailable(settings: TargetSettings, progress: Say = lambda _: None) -> str:
     """Why this host cannot run the target (a flag or a parameter that is missing), or nothing.
 
     Starts a short-lived machine where only that tells; nothing for what an installation would cure.
     """
     if settings.driver == "qemu":
         from touchstone.drivers.qemu import config as qemu_config  # noqa: PLC0415
-        from touchstone.drivers.qemu import kvm as nested  # noqa: PLC0415
+        from touchstone.drivers.qemu import kvm  # noqa: PLC0415
 
         if qemu_config.read_settings(settings).accel == "kvm":
-            return nested.decide(settings.vendor, progress).reason
+            return kvm.problem(settings.vendor, progress)
     return ""
 
 

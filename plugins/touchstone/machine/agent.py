@@ -8,13 +8,20 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NoReturn
 
 from touchstone.machine import protocol
 from touchstone.machine.channel import Channel
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung, TargetInfo
+from touchstone.machine.driver import (
+    AgentRefused,
+    ConnectionEnded,
+    InfrastructureError,
+    TargetDied,
+    TargetHung,
+    TargetInfo,
+)
 from touchstone.machine.probe import GPRS, STACK_END, Operand, ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog, readable
 
@@ -193,12 +200,12 @@ class AgentClient:
             sent.append(self._send_probe(left.popleft()))
         return self._outcomes(sent, left)
 
-    def nmi(self, cpus: Iterable[int], count: int) -> None:
+    def send_nmis(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
         self._ask("nmi", [("on", f"{cpu_mask(cpus):x}"), ("n", str(count))], REPLY_TIMEOUT + count * 1e-3)
 
-    def counts(self) -> list[int]:
-        """NMIs since boot, per CPU."""
+    def nmi_counts(self) -> list[int]:
+        """NMIs taken since boot, per CPU."""
         cpus = range(self._reached().cpus)
         deadline = self._deadline(REPLY_TIMEOUT)
         number = self._send("counts", [("on", f"{cpu_mask(cpus):x}")], deadline)
@@ -392,7 +399,7 @@ class AgentClient:
             except TimeoutError:
                 raise TargetHung(f"{limit}{self._progress()}") from None
             if not data:
-                raise TargetDied("the connection to the agent ended")
+                raise ConnectionEnded("the connection to the agent ended")
             self._log.append(data)
             self._waiting += self._splitter.feed(data)
         return self._waiting.pop(0)
@@ -427,7 +434,3 @@ class AgentClient:
 
     def _violated(self, verb: str, what: str) -> NoReturn:
         raise InfrastructureError(f"the agent's answer to {verb} breaks the protocol: {what}")
-
-
-Progress = Callable[[str], None]
-"""Takes one sentence per step."""

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 
+Say = Callable[[str], None]
+"""Takes a sentence about each step of something that takes its time, to show it to whoever waits."""
+
 
 class TargetError(Exception):
     """Base of what can go wrong between us and a target."""
@@ -19,6 +22,10 @@ class InfrastructureError(TargetError):
 
 class TargetDied(TargetError):
     """The target stopped, shut down or reset while in our hands (triple fault, panic, process gone)."""
+
+
+class ConnectionEnded(TargetDied):
+    """The connection to the agent ended. A driver that can find out why raises the reason instead."""
 
 
 class TargetHung(TargetError):
@@ -77,10 +84,10 @@ class Driver(Protocol):
     name: str
     """The target's name in the inventory."""
 
-    def start(self, progress: Callable[[str], None]) -> TargetInfo:
+    def start(self, progress: Say) -> TargetInfo:
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""
 
-    def reset(self, progress: Callable[[str], None]) -> TargetInfo:
+    def reset(self, progress: Say) -> TargetInfo:
         """Bring a target in any state (dead, hung, alive) back to a reached agent, no subject loaded."""
 
     def stop(self) -> None:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from touchstone.drivers.agent_driver import AgentDriver, Progress
+from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.ssh.boxes import Box
 from touchstone.drivers.ssh.build import Deployable, Workshop, build_here, headers_here
 from touchstone.drivers.ssh.channel import SshChannel
@@ -29,6 +29,7 @@ from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
     InfrastructureError,
+    Say,
     TargetDied,
     TargetError,
     TargetHung,
@@ -71,7 +72,7 @@ class SshDriver(AgentDriver):
         places: Places | None = None,
     ) -> None:
         """Contacts nothing."""
-        super().__init__(settings, _no_image, log_directory)
+        super().__init__(settings, log_directory)
         self._box = box
         self._agent = agent
         self._subject = subject
@@ -94,7 +95,7 @@ class SshDriver(AgentDriver):
 
     # --- the life of a box in our hands
 
-    def start(self, progress: Progress) -> TargetInfo:
+    def start(self, progress: Say) -> TargetInfo:
         """See Driver."""
         if self._link is not None:
             return self.reset(progress)
@@ -112,7 +113,7 @@ class SshDriver(AgentDriver):
             self.stop()
             raise
 
-    def reset(self, progress: Progress) -> TargetInfo:
+    def reset(self, progress: Say) -> TargetInfo:
         """See Driver. A box that lives keeps its boot; one that died or hangs is reset."""
         if self._link is None:
             return self.start(progress)
@@ -323,7 +324,7 @@ class SshDriver(AgentDriver):
             self._root = Root(link, root=facts.root)
         return self._root
 
-    def _settle(self, progress: Progress) -> TargetInfo:
+    def _settle(self, progress: Say) -> TargetInfo:
         """From a box that is on to an agent that answers."""
         link = self._link
         assert link is not None
@@ -389,7 +390,7 @@ class SshDriver(AgentDriver):
         if link.run(f"test {there}").status:
             self._installation = None
 
-    def _provide(self, part: Deployable, facts: BoxFacts, progress: Progress) -> list[Path]:
+    def _provide(self, part: Deployable, facts: BoxFacts, progress: Say) -> list[Path]:
         def make(into: Path) -> None:
             headers = self._box.headers(facts.release, progress) or headers_here(facts.release)
             if headers is not None:
@@ -402,7 +403,7 @@ class SshDriver(AgentDriver):
 
         return self._workshop.provide(part, facts.release, facts.version, make, progress)
 
-    def _revive(self, progress: Progress, link: Link) -> None:
+    def _revive(self, progress: Say, link: Link) -> None:
         """Bring a box back that died or hangs: into a new boot, or to its snapshot."""
         before = self._facts
         if self._box.bring_back(progress):
@@ -458,7 +459,3 @@ class SshDriver(AgentDriver):
         if isinstance(error, TargetDied | TargetHung) and (tail := self._log.tail(2000)):
             parts.append(f"end of the log:\n{tail}")
         return "\n".join(parts)
-
-
-def _no_image(progress: Progress) -> NoReturn:
-    raise InfrastructureError("a box boots its own Linux, no image of ours")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from touchstone.drivers.bochs import config as bochs_config
 from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_image.recipe import names
 from touchstone.drivers.qemu import config as qemu_config
 from touchstone.drivers.ssh.address import Address
-from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.driver import Autopsy, InfrastructureError, Say, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
     from touchstone.drivers.emulated.linux_machine import LinuxMachine
     from touchstone.drivers.ssh.console import Console
 
-Progress = Callable[[str], None]
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
 """With the options of their drivers."""
 OPTIONS: Mapping[str, type] = {"image": str, "emulator": str}
@@ -58,12 +57,12 @@ class VirtualBox:
         from touchstone.drivers.qemu import linux as linux_qemu  # noqa: PLC0415
 
         machine = linux_bochs.BochsLinuxMachine if emulator == "bochs" else linux_qemu.QemuLinuxMachine
-        self._machine: LinuxMachine = machine(
+        self._machine: LinuxMachine[Any] = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )
         self._image: LinuxImage | None = None
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: Say) -> None:
         """See Box."""
         self._machine.start(progress)
 
@@ -87,7 +86,7 @@ class VirtualBox:
             config=None,
         )
 
-    def bring_back(self, progress: Progress) -> bool:
+    def bring_back(self, progress: Say) -> bool:
         """See Box. To where it was after its boot."""
         try:
             self._machine.restore(progress)
@@ -97,7 +96,7 @@ class VirtualBox:
             self._machine.start(progress)
         return True
 
-    def headers(self, release: str, progress: Progress) -> Path | None:
+    def headers(self, release: str, progress: Say) -> Path | None:
         """See Box."""
         return kernel_headers(self._machine.image, progress)
 
@@ -124,7 +123,7 @@ class VirtualBox:
 
 
 class _MachineConsole:
-    def __init__(self, machine: LinuxMachine) -> None:
+    def __init__(self, machine: LinuxMachine[Any]) -> None:
         self._machine = machine
         self._mark = machine.console_mark()
 
