@@ -82,7 +82,8 @@ def test_the_end_of_a_connection_in_all_of_paramikos_words(
     driver.start(lab.progress)
 
     def end(channel: paramiko.Channel, data: bytes) -> None:
-        driver._link.close()
+        assert driver._visit is not None
+        driver._visit.link.close()
         raise error
 
     with monkeypatch.context() as patched:
@@ -260,7 +261,7 @@ def test_the_agents_end_is_told_with_its_words(lab: Lab) -> None:
 def test_full_disk(lab: Lab) -> None:
     subject = lab.subject()
     (subject.sources / "mine.c").write_bytes(os.urandom(500_000))
-    driver = lab.driver(subject=subject, places={"bases": (str(lab.box.small),)})
+    driver = lab.driver(subject=subject, visit={"bases": (str(lab.box.small),)})
     with pytest.raises(InfrastructureError, match=r"mine\.ko .*its disk is full \(\d+ KiB free"):
         driver.start(lab.progress)
     assert lab.leftovers() == []
@@ -270,7 +271,7 @@ def test_full_disk(lab: Lab) -> None:
 
 
 def test_nowhere_to_put_anything(lab: Lab) -> None:
-    driver = lab.driver(places={"bases": ("/proc",)})
+    driver = lab.driver(visit={"bases": ("/proc",)})
     with pytest.raises(InfrastructureError, match="none of /proc takes a directory"):
         driver.start(lab.progress)
 
@@ -304,7 +305,7 @@ def test_the_inventory_is_wrong_about_the_box(lab: Lab) -> None:
 
 
 def test_two_runs_at_once(lab: Lab) -> None:
-    first, second = lab.driver(), lab.driver(places={"lock_timeout": 1})
+    first, second = lab.driver(), lab.driver(visit={"lock_timeout": 1})
     first.start(lab.progress)
     said: list[str] = []
     with pytest.raises(InfrastructureError, match="did not become free in 1 s"):
@@ -331,8 +332,8 @@ def test_what_cannot_be_taken_back_is_said(lab: Lab) -> None:
     """Somebody has emptied the directory, and with it the undo, while our module is in the kernel."""
     driver = lab.driver()
     driver.start(lab.progress)
-    assert driver._installation is not None
-    shutil.rmtree(lab.box.run / Path(driver._installation.directory).name)
+    assert driver._visit is not None
+    shutil.rmtree(lab.box.run / Path(driver._visit.installation.directory).name)
     driver.stop()
     assert "box keeps what this run put there until the next run" in driver.serial_since(0)
 

@@ -11,7 +11,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:
     from touchstone.drivers.emulated.driver import ImageProvider
-    from touchstone.drivers.ssh.build import Deployable
+    from touchstone.drivers.ssh.deployable import Deployable
 
 DRIVERS = ("bochs", "qemu", "ssh")
 """Names of the drivers, as the inventory writes them."""
@@ -65,25 +65,27 @@ def make_box_driver(
     settings: TargetSettings, subject: Deployable | None, log_directory: Path, root: Path | None = None
 ) -> Driver:
     """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
-    from touchstone.drivers.ssh import boxes as ssh_boxes  # noqa: PLC0415
-    from touchstone.drivers.ssh import build as ssh_deploy  # noqa: PLC0415
-    from touchstone.drivers.ssh import driver as ssh  # noqa: PLC0415
-    from touchstone.drivers.ssh import settings as ssh_settings  # noqa: PLC0415
+    from touchstone.drivers.ssh.boxes import Box, RackBox  # noqa: PLC0415
+    from touchstone.drivers.ssh.build import BuildCache  # noqa: PLC0415
+    from touchstone.drivers.ssh.deployable import the_agent  # noqa: PLC0415
+    from touchstone.drivers.ssh.driver import SshDriver  # noqa: PLC0415
+    from touchstone.drivers.ssh.settings import read_settings  # noqa: PLC0415
+    from touchstone.drivers.ssh.visit import VisitSettings  # noqa: PLC0415
 
     validate(settings)
     root = root or repository_root()
-    box: ssh_boxes.Box
-    places = ssh.Places()
+    box: Box
+    visit = VisitSettings()
     if is_virtual(settings):
-        from touchstone.drivers.ssh import virtual as ssh_virtual  # noqa: PLC0415
+        from touchstone.drivers.ssh.virtual import VirtualBox  # noqa: PLC0415
 
-        box = ssh_virtual.VirtualBox(settings, log_directory)
+        box = VirtualBox(settings, log_directory)
     else:
-        said = ssh_settings.read_settings(settings)
-        box = ssh_boxes.RackBox(said.address, said.power, said.console, said.headers)
-        places = ssh.Places(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
-    workshop = ssh_deploy.Workshop(root / "build" / "linux")
-    return ssh.SshDriver(settings, box, ssh_deploy.the_agent(root), subject, workshop, log_directory, places)
+        said = read_settings(settings)
+        box = RackBox(said.address, said.power, said.console, said.headers)
+        visit = VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
+    cache = BuildCache(root / "build" / "linux")
+    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
 
 
 def is_virtual(settings: TargetSettings) -> bool:

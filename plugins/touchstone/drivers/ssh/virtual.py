@@ -17,7 +17,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
     from touchstone.drivers.emulated.linux_machine import LinuxMachine
-    from touchstone.drivers.ssh.console import Console
+    from touchstone.drivers.ssh.console import LogSource
 
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
 """With the options of their drivers."""
@@ -100,7 +100,7 @@ class VirtualBox:
         """See Box."""
         return kernel_headers(self._machine.image, progress)
 
-    def console(self) -> Console | None:
+    def console(self) -> LogSource | None:
         """See Box."""
         return _MachineConsole(self._machine)
 
