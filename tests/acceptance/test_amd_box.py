@@ -8,8 +8,8 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from runs import run_suites
 
+from tests.support.runs import run_suites
 from touchstone.drivers.emulated.linux_machine import SshAddress
 from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.qemu.linux import QemuLinuxMachine

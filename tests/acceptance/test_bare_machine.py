@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from runs import run_suites
+
+from tests.support.runs import run_suites
 
 FINE = {"conformant", "known-deviation", "unsupported"}
 

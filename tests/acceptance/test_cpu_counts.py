@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from runs import ROOT, run_suites
 
+from tests.support.runs import ROOT, run_suites
 from touchstone.drivers.registry import make_driver
 from touchstone.machine.settings import TargetSettings
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from runs import run_suites
+
+from tests.support.runs import run_suites
 
 # Without the work that every load and unload must not disturb: Bochs takes two minutes for it, and
 # tests/linux does the like there.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from machines import ends_within
 
+from tests.support.emulators import ends_within
 from touchstone.drivers.build import BareImage, build_bare, repository_root, subject_name
 from touchstone.machine.driver import InfrastructureError
 

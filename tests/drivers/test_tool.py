@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from machines import ends_within
 
+from tests.support.emulators import ends_within
 from touchstone.drivers.tool import run_tool, tail_of
 
 

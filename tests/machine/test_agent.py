@@ -3,10 +3,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from fake_agent import HELLO, FakeAgent, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.fake_agent import HELLO, FakeAgent, Request
 from touchstone.machine import agent as agent_module
 from touchstone.machine.agent import AHEAD, AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
 from touchstone.machine.channel import SocketChannel

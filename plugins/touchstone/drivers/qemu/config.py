@@ -52,11 +52,19 @@ def read_settings(settings: TargetSettings) -> QemuSettings:
         raise SettingsError("arguments", f"{arguments!r} is not a list of strings")
     return QemuSettings(
         accel=accel,
-        machine=str(options.get("machine", "pc")),
+        machine=_without_vmport(str(options.get("machine", "pc"))),
         firmware=str(options.get("firmware", FAST_FIRMWARE)),
         binary=str(options.get("binary", "qemu-system-x86_64")),
         arguments=tuple(arguments),
     )
+
+
+def _without_vmport(machine: str) -> str:
+    """QEMU's -machine, without the port 5658h of VMware's hypervisor, which a bare machine does not have."""
+    name, *said = machine.split(",")
+    if name == "microvm" or any(word.startswith("vmport=") for word in said):
+        return machine
+    return f"{machine},vmport=off"
 
 
 def cpu_model(settings: TargetSettings, accel: str) -> str:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from tests.support import boxes
+from tests.support.checkout import ROOT
+from tests.support.project import Project
+from touchstone.drivers.qemu.linux import QemuLinuxMachine
+from touchstone.reporting import progress
+
+# Runs in this process forget what they import; what can be imported only once is imported before them.
+for name in (
+    "tests.support.fake_target",
+    "touchstone.pytest_plugin.python_checks",
+    "touchstone.reporting.allure",
+):
+    importlib.import_module(name)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'plugins'}")
+    monkeypatch.setenv("COLUMNS", "160")
+    # However slow the machine is: no line of progress between the words of a verdict.
+    monkeypatch.setattr(progress, "PATIENCE", 3600.0)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return Project(pytester)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QemuLinuxMachine]:
+    """A box that has booted. Whoever spoils it restores it."""
+    machine = boxes.a_machine(tmp_path_factory.mktemp("logs"))
+    try:
+        machine.start(boxes.say)
+        yield machine
+    finally:
+        machine.stop()
+        assert machine.pid is None
+
+
+@pytest.fixture
+def box(machine: QemuLinuxMachine) -> Iterator[paramiko.SSHClient]:
+    """A login on a box as it was after its boot."""
+    machine.restore(boxes.say)
+    with boxes.login(machine) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def built(machine: QemuLinuxMachine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with the agent's module and program for the box's kernel."""
+    directory = tmp_path_factory.mktemp("agent")
+    boxes.build_agent(machine, directory)
+    return directory
+
+
+@pytest.fixture
+def agent_box(box: paramiko.SSHClient, built: Path) -> paramiko.SSHClient:
+    """A login on a box with the agent's module loaded, and its program in /tmp."""
+    boxes.put(box, built / "touchstone_agent.ko", built / "touchstone-agent")
+    boxes.run(box, "insmod /tmp/touchstone_agent.ko && dmesg -C")
+    return box

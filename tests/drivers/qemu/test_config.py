@@ -1,0 +1,17 @@
+import pytest
+
+from tests.support.emulators import qemu
+from touchstone.drivers.qemu.config import read_settings
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("pc", "pc,vmport=off"),
+        ("q35,smm=off", "q35,smm=off,vmport=off"),
+        ("pc,vmport=on", "pc,vmport=on"),
+        ("microvm", "microvm"),  # has no such port, and refuses the option
+    ],
+)
+def test_port_of_vmware_is_off_unless_asked_for(asked: str, given: str) -> None:
+    assert read_settings(qemu(machine=asked)).machine == given

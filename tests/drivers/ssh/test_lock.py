@@ -1,0 +1,96 @@
+"""The lock on a box: who has it, for how long, and what ends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.ssh.lab import SLOW, Lab, wait_for
+from touchstone.drivers.ssh import lock as ssh_lock
+from touchstone.drivers.ssh.link import Link
+from touchstone.drivers.ssh.lock import BoxLock
+from touchstone.drivers.ssh.root import Root
+
+
+def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:
+    link = Link(lab.address, SLOW)
+    link.open()
+    lock = BoxLock(silence=silence)
+    lock.acquire(Root.enter(link)[0], lab.progress)
+    return link, lock
+
+
+def test_lock_goes_when_its_holder_falls_silent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection stands all the time, as it does for sshd when only the network went."""
+    monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
+    link, lock = held_lock(lab, 0.2)
+    assert lock._channel is not None
+    assert lock._channel.recv(1) == b""
+    assert not lock.held
+    assert lock.lost
+    assert link.alive
+    link.close()
+    lab.driver().start(lab.progress)
+
+
+# Lasts until its parent, the guard, was woken some times: only signs of life do that. Or for a minute.
+NAP = """
+echo >>{naps}
+woken() {{
+    while read -r key n; do [ "$key" != voluntary_ctxt_switches: ] || echo $n; done </proc/$PPID/status
+}}
+first=$(woken) left=600
+while [ $(($(woken) - first)) -lt 5 ] && [ $left -gt 0 ]; do left=$((left - 1)); /bin/sleep 0.1; done
+"""
+
+
+def test_a_lock_that_is_let_go_is_free_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its shell on the box takes its time to end."""
+    monkeypatch.setattr(ssh_lock, "_SCRIPT", f"{ssh_lock._SCRIPT}\nsleep 0.5\n")
+    first, lock = held_lock(lab, 60)
+    lock.release()
+    second, other = held_lock(lab, 60)
+    assert not any("waiting for" in said for said in lab.said)
+    other.release()
+    first.close()
+    second.close()
+
+
+def test_lock_stays_while_its_holder_lives(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if signs of life come before its guard expects any."""
+    monkeypatch.setattr(ssh_lock, "BEAT", 0.02)
+    trap = "trap 'alive=1' USR1"
+    assert trap in ssh_lock._SCRIPT
+    monkeypatch.setattr(ssh_lock, "_SCRIPT", ssh_lock._SCRIPT.replace(trap, f"/bin/sleep 0.3; {trap}"))
+    naps = lab.directory / "naps"
+    lab.box.tool("sleep", NAP.format(naps=naps))
+    link, lock = held_lock(lab, 1)
+    assert lock._channel is not None
+    lock._channel.settimeout(0.1)
+    while not naps.exists() or len(naps.read_text()) < 4:
+        with pytest.raises(TimeoutError):  # and not the end
+            lock._channel.recv(1)
+    assert lock.held
+    link.close()
+
+
+def test_guard_of_a_holder_that_was_killed_kills_nobody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number that the holder had may be another's by then."""
+    said = lab.directory / "said"
+    monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
+    for old, new in (
+        ("|| exit\n", f"|| {{ echo orphan >>{said}; exit; }}\n"),
+        ("kill $$\n", f"echo kill >>{said}\n"),
+    ):
+        assert ssh_lock._SCRIPT.count(old) == 1
+        monkeypatch.setattr(ssh_lock, "_SCRIPT", ssh_lock._SCRIPT.replace(old, new))
+    lab.box.tool("sleep", f"until [ -e {said}.killed ]; do /bin/sleep 0.02; done\n")
+    link, lock = held_lock(lab, 1)
+    link.run(f"read -r token pid rest <{ssh_lock.LOCK}; kill -9 $pid")
+    assert lock._channel is not None
+    assert lock._channel.recv(1) == b""
+    Path(f"{said}.killed").touch()
+    wait_for(lambda: said.exists() and bool(said.read_text()))
+    assert said.read_text() == "orphan\n"
+    link.close()

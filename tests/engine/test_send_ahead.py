@@ -1,0 +1,115 @@
+"""The probes of the next check are on their way while pytest reports: when, and when not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import Project, check, verdicts
+
+JOURNAL = """
+from pathlib import Path
+import pytest
+
+def note(text):
+    with Path("journal").open("a") as file:
+        file.write(text + "\\n")
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logstart(nodeid):
+    note("start " + nodeid.split(".")[-1].split("[")[0])
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logfinish(nodeid):
+    note("finish " + nodeid.split(".")[-1].split("[")[0])
+"""
+A, B, C = "b801000000", "b802000000", "b803000000"
+
+
+@pytest.fixture
+def journaled(project: Project) -> Project:
+    project.options(sends="yes")
+    project.file("conftest.py", JOURNAL)
+    return project
+
+
+def suite(b: str = "{rax: 2}", run: str = "'mov eax, 2'") -> str:
+    return (
+        check("a", "'mov eax, 1'", "{rax: 1}") + check("b", run, b) + check("c", "'mov eax, 3'", "{rax: 3}")
+    )
+
+
+def told(project: Project) -> list[str]:
+    lines = (line.removeprefix("fake-amd ") for line in project.journal())
+    return [line for line in lines if line.startswith(("start ", "send ", "finish "))]
+
+
+def test_sent_as_soon_as_the_one_before_holds(journaled: Project) -> None:
+    journaled.suite(suite())
+    journaled.run().assert_outcomes(passed=3)
+    assert told(journaled) == [
+        "start a", f"send {A}", f"send {B}", "finish a",
+        "start b", f"send {C}", "finish b",
+        "start c", "finish c",
+    ]  # fmt: skip
+
+
+def test_not_in_the_evidence_of_a_check_that_fails(journaled: Project) -> None:
+    journaled.suite(suite(b="{rax: 7}"))
+    journaled.run().assert_outcomes(passed=2, failed=1)
+    assert told(journaled)[4:] == ["start b", "finish b", "start c", f"send {C}", "finish c"]
+
+
+def test_a_crash_is_the_check_whose_probe_it_was(journaled: Project) -> None:
+    journaled.suite(suite(run="invd", b="{rax: 0}"))
+    assert verdicts(journaled.run("-v")) == {"a": "PASSED", "b": "CRASH", "c": "PASSED"}
+
+
+def test_not_past_a_check_that_may_do_anything(journaled: Project) -> None:
+    journaled.file("conftest.py", JOURNAL + "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n")
+    journaled.suite(check("a", "'mov eax, 1'", "{rax: 1}"), "a.yaml")
+    journaled.file(
+        "test_b.py",
+        "import pytest\n"
+        "@pytest.mark.touchstone(id='exits.b', title='B', area='exits',"
+        " cite={'doc': 'x', 'title': 'x', 'says': 'x'})\n"
+        "def test_b(target): pass\n",
+    )
+    journaled.suite(check("c", "'mov eax, 3'", "{rax: 3}"), "c.yaml")
+    journaled.run("a.yaml", "test_b.py", "c.yaml").assert_outcomes(passed=3)
+    assert [line for line in told(journaled) if "send" in line] == [f"send {A}", f"send {C}"]
+    assert told(journaled)[-3:] == ["start c", f"send {C}", "finish c"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "@pytest.fixture(autouse=True)\ndef anything(): yield\n",
+        "def pytest_collection_modifyitems(items):\n"
+        "    items[1].add_marker(pytest.mark.skipif(False, reason='no'))\n"
+        "    items[2].add_marker(pytest.mark.skipif(False, reason='no'))\n",
+    ],
+    ids=["fixture", "mark"],
+)
+def test_not_where_something_may_happen_between(journaled: Project, between: str) -> None:
+    journaled.file("conftest.py", JOURNAL + between)
+    journaled.suite(suite())
+    journaled.run().assert_outcomes(passed=3)
+    assert told(journaled) == [
+        line
+        for name, code in (("a", A), ("b", B), ("c", C))
+        for line in (f"start {name}", f"send {code}", f"finish {name}")
+    ]
+
+
+def test_forgotten_when_somebody_else_asks_the_target(journaled: Project) -> None:
+    journaled.file(
+        "conftest.py",
+        JOURNAL
+        + "from touchstone.pytest_plugin.run import existing_run\n"
+        + "def pytest_runtest_teardown(item):\n"
+        + "    for session in existing_run(item.config)._sessions.values():\n"
+        + "        session.driver.nmi_counts()\n",
+    )
+    journaled.suite(suite())
+    journaled.run().assert_outcomes(passed=3)
+    assert told(journaled).count(f"send {B}") == 2

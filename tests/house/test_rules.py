@@ -1,0 +1,109 @@
+"""What holds for the whole checkout: the lock, the words of the README, and what no file may say."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+NIGHTLY = ROOT / "docs" / "nightly"
+# Put together here, so that this file is no hit itself.
+PRIVATE_PYTEST = "_" + "pytest"
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files of the project; the ones that are about to be are among them."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    return {normal(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", LOCK, re.MULTILINE)}
+
+
+def wanted() -> list[str]:
+    groups = PROJECT["dependency-groups"].values()
+    return [*PROJECT["project"]["dependencies"], *(one for group in groups for one in group)]
+
+
+@pytest.mark.parametrize("requirement", wanted())
+def test_every_dependency_is_exact_and_locked(requirement):
+    name, _, version = requirement.partition("==")
+    assert version, f"{requirement}: not an exact version"
+    assert locked().get(normal(name)) == version
+
+
+def test_every_locked_package_has_hashes_and_no_address():
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(locked()) >= len(wanted())
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert "://" not in LOCK
+
+
+def test_the_report_s_lock_names_no_host_to_download_from():
+    assert '"resolved"' not in (ROOT / "report" / "package-lock.json").read_text()
+
+
+def test_plugins_use_public_pytest_only():
+    private = re.compile(rf"\b(?:from|import)\s+{PRIVATE_PYTEST}\b")
+    assert [str(path) for path in tracked("plugins/**.py") if private.search(path.read_text())] == []
+
+
+def test_c_files_say_their_licence():
+    sources = tracked("*.c", "*.h", "*.S")
+    assert sources
+    without = [path for path in sources if "SPDX-License-Identifier: MIT" not in path.read_text()[:200]]
+    assert [str(path.relative_to(ROOT)) for path in without] == []
+
+
+def test_what_tests_share_is_in_support():
+    imported = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)", re.MULTILINE)
+    assert [str(path) for path in tracked("tests/**.py") if imported.search(path.read_text())] == []
+
+
+def test_ci_runs_the_readme_s_commands():
+    ci = (ROOT / ".ci" / "run").read_text()
+    steps = re.findall(r"^step \"[\w ]+\" (\./bootstrap pytest .*)$", ci, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    assert len(steps) == 2
+    assert [step for step in steps if not re.search(rf"^ *{re.escape(step)}$", readme, re.MULTILINE)] == []
+
+
+def test_the_readme_s_files_exist():
+    named = set(re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    tracked("bootstrap", ".ci/run", "docs/nightly/run", "*.sh"),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_scripts_can_be_run(path):
+    assert path.stat().st_mode & 0o111
+    shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
+    subprocess.run([shell, "-n", path], check=True)
+
+
+def test_the_nightly_workflow_is_yaml_and_runs_what_is_here():
+    workflow = yaml.safe_load((NIGHTLY / "github-actions.yml").read_text())
+    steps = workflow["jobs"]["nightly"]["steps"]
+    commands = "\n".join(step.get("run", "") for step in steps)
+    assert "docs/nightly/run" in commands
+    assert (NIGHTLY / "run").stat().st_mode & 0o111

@@ -1,0 +1,248 @@
+"""Whatever a person writes wrongly: the file, the line, what is wrong, and what was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.project import INVENTORY, SUITE, Project, check
+
+PASSING = check("passing", "nop", "{rax: 0}")
+
+
+def test_unknown_target(project: Project) -> None:
+    project.suite(PASSING)
+    result = project.run(target="fake-adm")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: no target 'fake-adm' in targets/inventory.toml; did you mean fake-amd?"]
+    )
+
+
+def test_unknown_target_far_from_any(project: Project) -> None:
+    result = project.run(target="zzz")
+    result.stderr.fnmatch_lines(["ERROR: no target 'zzz' in *inventory.toml (known: fake-amd, fake-intel)"])
+
+
+def test_no_target_named(project: Project) -> None:
+    result = project.run(target=",")
+    result.stderr.fnmatch_lines(["ERROR: --target names no target: give a name, a list*"])
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--target=fake-*"], ["fake-amd", "fake-intel"]),
+        (["--target=all"], ["fake-amd", "fake-intel"]),
+        (["--target=fake-intel,fake-amd"], ["fake-amd", "fake-intel"]),
+        (["--target=fake-intel", "--hv-target=fake-amd"], ["fake-amd", "fake-intel"]),
+        (["--hv-target=fake-intel"], ["fake-intel"]),
+    ],
+)
+def test_targets_are_selected(project: Project, words: list[str], names: list[str]) -> None:
+    project.suite(PASSING)
+    result = project.run("--collect-only", "-q", *words, target=None)
+    found = [line.split("[")[1].rstrip("]") for line in result.outlines if "[" in line]
+    assert found == names
+
+
+def test_default_target_that_is_not_there(project: Project) -> None:
+    project.suite(PASSING)
+    result = project.run(target=None)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["no target 'qemu-amd' in targets/inventory.toml*"])
+
+
+def test_list_targets(project: Project) -> None:
+    result = project.run("--list-targets", target=None)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["fake-amd *fake *amd *2 CPUs*", "fake-intel *fake *intel *4 CPUs*"])
+
+
+def test_inventory_tells_everything_at_once(project: Project) -> None:
+    project.inventory(
+        INVENTORY
+        + """
+[targets.bad]
+driver = "fake"
+vendr = "amd"
+cpus = "two"
+
+[targets.worse]
+driver = "fake"
+vendor = "arm"
+cpus = 65
+timeout-factor = 0
+colour = "red"
+
+[[targets.worse.known-deviations]]
+chek = "x"
+until = "tomorrow"
+
+[targets.UPPER]
+driver = "fake"
+vendor = "amd"
+journl = "x"
+
+[targets.last]
+driver = "fake"
+vendor = "amd"
+journl = "x"
+
+[target.typo]
+"""
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*targets/inventory.toml:12: vendor is missing",
+            "*targets/inventory.toml:14: unknown key 'vendr'; did you mean vendor?",
+            "*targets/inventory.toml:15: cpus must be a whole number, 1 to 64, not 'two' (a text)",
+            "*targets/inventory.toml:19: vendor must be amd or intel, not 'arm'*",
+            "*targets/inventory.toml:20: cpus must be a whole number, 1 to 64, not 65 (a number)",
+            "*targets/inventory.toml:21: timeout-factor must be from 0.01 to 1000, not 0 (a number)",
+            "*targets/inventory.toml:24: check is missing",
+            "*targets/inventory.toml:24: reason is missing",
+            "*targets/inventory.toml:25: unknown key 'chek'; did you mean check?",
+            "*targets/inventory.toml:26: until must be a date such as 2027-01-01, not 'tomorrow' (a text)",
+            "*targets/inventory.toml:28: 'UPPER' cannot be a target's name*",
+            "*targets/inventory.toml:36: journl: unknown key; the fake driver knows journal*",
+            "*targets/inventory.toml:38: unknown key 'target'; did you mean targets?",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[targets.a\n", "targets/inventory.toml:1:11: Expected ']' at the end of a table declaration"),
+        ("", "targets/inventory.toml:1: there are no targets: an entry begins with [[]targets.NAME[]]"),
+        ("targets = 3\n", "targets/inventory.toml:1: targets must be a table, not 3 (a number)"),
+        ("[targets]\na = 1\n", "*targets/inventory.toml:2: a must be a table, not 1 (a number)*"),
+        ("\xff", "targets/inventory.toml:1:1: Invalid statement"),
+    ],
+)
+def test_inventory_that_cannot_be_read(project: Project, text: str, error: str) -> None:
+    project.inventory(text)
+    project.run().stderr.fnmatch_lines([f"ERROR: {error}"])
+
+
+def test_inventory_that_is_missing(project: Project) -> None:
+    project.run("--touchstone-inventory=nowhere.toml").stderr.fnmatch_lines(
+        ["ERROR: nowhere.toml: No such file or directory"]
+    )
+
+
+def test_unknown_hypervisor(project: Project) -> None:
+    result = project.run("--hypervisor=venner")
+    result.stderr.fnmatch_lines(["ERROR: no hypervisor 'venner' in hypervisor/; did you mean veneer?*"])
+
+
+def test_subject_of_ones_own(project: Project) -> None:
+    project.file("other/subject.mk", "")
+    project.file(
+        "other/mine.toml",
+        'name = "mine"\n[deploy.bare]\ndirectory = "."\n[claims.cpuid-signature]\nebx = 7\n',
+    )
+    project.suite(check("claim", "nop", "{rax: 0}", requires="subject.cpuid-signature.ebx == 7"))
+    result = project.run("--hypervisor=other/mine.toml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["touchstone: mine on fake-amd"])
+
+
+def test_broken_subject(project: Project) -> None:
+    project.file(
+        "hypervisor/broken.toml",
+        'nme = "x"\n[claims]\nnested = 1.5\nbig = -1\n[deploy.bare]\ndirectory = "nowhere"\n',
+    )
+    project.run("--hypervisor=broken").stderr.fnmatch_lines(
+        [
+            "*hypervisor/broken.toml:1: unknown key 'nme'; did you mean name?",
+            "*hypervisor/broken.toml:1: name is missing",
+            "*hypervisor/broken.toml:3: a claim is a text, true or false, or a number*not 1.5*",
+            "*hypervisor/broken.toml:4: a claim is a text*not -1*",
+            "*hypervisor/broken.toml:6: there is no subject.mk in */hypervisor/nowhere*",
+        ]
+    )
+
+
+def test_broken_suites_are_all_told(project: Project) -> None:
+    project.suite("  - id: exits.x\n    titel: T\n    run: nop\n    expect: {raxx: 0}\n", "one.yaml")
+    project.suite(PASSING.replace("nop", "frobnicate eax"), "two.yaml")
+    project.suite(PASSING.replace("passing", "other").replace("nop", "mov eax, [bogus]"), "three.yaml")
+    project.suite(check("twice", "nop", "{rax: 0}"), "four.yaml")
+    project.suite(check("twice", "nop", "{rax: 0}"), "five.yaml")
+    project.file("six.yaml", "suite: [\n")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.assert_outcomes(errors=5)
+    result.stdout.fnmatch_lines_random(
+        [
+            "*ERROR collecting one.yaml*",
+            "one.yaml:6:5: *titel*title*",
+            "one.yaml:8:*raxx*",
+            "two.yaml:7:10: the assembler says: *frobnicate*",
+            "three.yaml:7:10: *bogus*",
+            "four.yaml:5:*: the id 'exits.twice' is already used at five.yaml:5:*",
+            "six.yaml:*",
+        ]
+    )
+
+
+def test_any_yaml_that_is_named_is_taken_for_a_suite(project: Project) -> None:
+    project.file("notes.yaml", "a: 1\n")
+    project.suite(PASSING)
+    assert project.run().parseoutcomes() == {"passed": 1}
+    result = project.run("notes.yaml")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["notes.yaml:1:*"])
+
+
+def test_requirements_are_known(project: Project) -> None:
+    project.file("conformance/requirements.yaml", "- id: one\n- id: two\n")
+    project.suite(check("a", "nop", "{rax: 0}", proves="[twoo]"))
+    project.run().stdout.fnmatch_lines(["suite.yaml:*twoo*two*"])
+    project.file("conformance/requirements.yaml", "- 1\n")
+    project.run().stdout.fnmatch_lines(["conformance/requirements.yaml: it must be a list of entries*"])
+
+
+def test_selection_by_marks_and_words(project: Project) -> None:
+    project.suite(
+        check("first", "nop", "{rax: 0}", level="may", tags="[slow-one]", proves="[some.need]")
+        + check("second", "nop", "{rax: 0}", phase="unloaded")
+    )
+    for words, count in (
+        (("-m", "may"), 1),
+        (("-m", "exits and not may"), 1),
+        (("-m", "slow-one"), 1),
+        (("-m", "some.need"), 1),
+        (("-m", "unloaded"), 1),
+        (("-k", "first"), 1),
+        (("-k", "exits"), 2),
+        (("-k", "fake-amd and second"), 1),
+    ):
+        assert project.run(*words).parseoutcomes().get("passed") == count, words
+    assert project.run("suite.yaml::exits.first[fake-amd]").parseoutcomes() == {"passed": 1}
+
+
+def test_timeout_factor(project: Project) -> None:
+    result = project.run("--touchstone-timeout-factor=none")
+    result.stderr.fnmatch_lines(["*'none' is not a factor from 0.01 to 1000"])
+
+
+def test_option_that_somebody_else_has(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.file("rival.py", "def pytest_addoption(parser):\n    parser.addoption('--target')\n")
+    project.suite(PASSING)
+    monkeypatch.setenv("TOUCHSTONE_NO_TARGET_OPTION", "1")
+    monkeypatch.syspath_prepend(str(project.path))
+    result = project.run("-p", "rival", "--hv-target=fake-amd", "--target=esp32", target=None)
+    result.assert_outcomes(passed=1)
+    result = project.run("-p", "rival", "--target=fake-amd", target=None)
+    result.stdout.fnmatch_lines(
+        ["--target=fake-amd belongs to nobody*name Touchstone's targets with --hv-target"]
+    )
+
+
+def test_suite_head_is_found_behind_comments(project: Project) -> None:
+    project.suite(PASSING, head="# comment\n" * 50 + SUITE)
+    project.run().assert_outcomes(passed=1)

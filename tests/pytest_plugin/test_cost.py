@@ -1,0 +1,67 @@
+"""What the plugin costs those who do not use it, and what it relies on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import plugin_option
+
+PACKAGE = Path(__file__).parents[2] / "plugins" / "touchstone"
+HEAVY = (
+    "yaml",
+    "paramiko",
+    "qemu",
+    "elftools",
+    "iced_x86",
+    "filelock",
+    "touchstone.suite",
+    "touchstone.drivers",
+)
+
+UNRELATED = """
+import sys
+import pytest
+
+class Spy:
+    def pytest_unconfigure(self, config):
+        print("LOADED", " ".join(sorted(sys.modules)))
+
+sys.exit(pytest.main(["-q", "-p", "no:hypothesispytest", *sys.argv[1:]], plugins=[Spy()]))
+"""
+
+
+def test_unrelated_run_imports_nothing(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
+    pytester.makepyfile(test_plain="def test_plain(): pass\n")
+    pytester.makefile(".yaml", notes="a: 1\n")
+    done = subprocess.run(
+        [sys.executable, "-c", UNRELATED, *plugin_option()],
+        capture_output=True,
+        text=True,
+        cwd=pytester.path,
+        check=True,
+    )
+    loaded = next(line for line in done.stdout.splitlines() if line.startswith("LOADED")).split()[1:]
+    assert "touchstone.plugin" in loaded
+    ours = [name for name in loaded if name.startswith("touchstone")]
+    light = (
+        "plugin",
+        "pytest_plugin",
+        "pytest_plugin.newhooks",
+        "pytest_plugin.options",
+        "pytest_plugin.sniff",
+        "words",
+    )
+    assert ours == ["touchstone", *(f"touchstone.{name}" for name in light)]
+    assert [name for name in loaded if name.split(".")[0] in HEAVY] == []
+
+
+def test_public_api_only() -> None:
+    private = re.compile(r"\b_pytest\b")
+    found = [str(path) for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
+    assert found == []

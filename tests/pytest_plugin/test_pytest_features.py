@@ -1,0 +1,56 @@
+"""What pytest does for any test, it does for checks."""
+
+from __future__ import annotations
+
+from tests.support.project import Project, check, verdicts
+
+TWO = check("bad", "mov eax, 1", "{rax: 2}") + check("good", "nop", "{rax: 0}")
+
+
+def test_last_failed(project: Project) -> None:
+    project.suite(TWO)
+    project.run("-p", "cacheprovider")
+    result = project.run("-p", "cacheprovider", "--lf", "-v")
+    assert verdicts(result) == {"bad": "FAILED"}
+
+
+def test_stop_at_the_first_failure(project: Project) -> None:
+    project.options()
+    project.suite(TWO)
+    result = project.run("-x", "-v")
+    assert verdicts(result) == {"bad": "FAILED"}
+    assert project.journal()[-1] == "fake-amd stop"
+
+
+def test_short_tracebacks(project: Project) -> None:
+    project.suite(TWO)
+    result = project.run("--tb=line")
+    result.stdout.fnmatch_lines(["suite.yaml:5: CPU 0: rax: expected 0x2, measured 0x1"])
+    result.stdout.no_fnmatch_line("*given*expected*measured*")
+
+
+def test_fixtures_that_every_test_uses(project: Project) -> None:
+    project.file(
+        "conftest.py",
+        "import pytest\npytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
+        "@pytest.fixture(autouse=True)\ndef note(request):\n"
+        "    print('before', request.node.name)\n    yield\n    print('after')\n",
+    )
+    project.suite(TWO)
+    result = project.run("-s", "--setup-show")
+    result.stdout.fnmatch_lines(["*before exits.bad[[]fake-amd[]]", "*after*"])
+
+
+def test_collect_only_contacts_nothing(project: Project) -> None:
+    project.options()
+    project.suite(TWO)
+    result = project.run("--collect-only", "-q")
+    result.stdout.fnmatch_lines(
+        ["suite.yaml::exits.bad[[]fake-amd[]]", "suite.yaml::exits.good[[]fake-amd[]]"]
+    )
+    assert project.journal() == []
+
+
+def test_progress_only_for_what_takes_long(project: Project) -> None:
+    project.suite(TWO)
+    project.run().stdout.no_fnmatch_line("*starting the fake machine*")

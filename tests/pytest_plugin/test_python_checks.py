@@ -1,0 +1,150 @@
+"""Checks written in Python."""
+
+from __future__ import annotations
+
+from tests.support.project import Project, check, verdicts
+
+MARK = """
+import pytest
+from touchstone.machine.driver import AgentRefused
+CITE = {"doc": "intel-sdm", "title": "CPUID", "says": "It clears the upper halves."}
+"""
+
+
+def mark(name: str, more: str = "") -> str:
+    return (
+        f"@pytest.mark.touchstone(id='exits.{name}', title='Check {name}', area='exits', cite=CITE{more})\n"
+        f"def test_{name}"
+    )
+
+
+def test_python_checks(project: Project) -> None:
+    project.options()
+    project.suite(check("yaml", "nop", "{rax: 0}"))
+    project.file(
+        "test_checks.py",
+        MARK
+        + mark("conformant", ", tags=['mine'], level='may'")
+        + "(target, subject, probe):\n"
+        + "    results = probe('mov eax, 1\\nmov ebx, ecx', rcx=7, on='every-cpu')\n"
+        + "    assert [(r.registers['rax'], r.registers['rbx']) for r in results] == [(1, 7), (1, 7)]\n"
+        + "    assert (target.vendor, target.cpus, target.phase) == ('amd', 2, 'loaded')\n"
+        + "    assert subject.claims['nested'] == 'hidden'\n"
+        + mark("cycles", ", phase='native'")
+        + "(target):\n"
+        + "    for _ in range(3):\n"
+        + "        target.load()\n        assert target.query()['cpus'] == '2'\n        target.unload()\n"
+        + "    assert target.phase == 'unloaded'\n"
+        + mark("refused", ", phase='native'")
+        + "(target):\n"
+        + "    with pytest.raises(AgentRefused, match='EPERM'):\n        target.load('refuse')\n"
+        + "    assert target.phase == 'native'\n"
+        + mark("deviation")
+        + "(probe):\n    assert probe('cpuid')[0].registers['rax'] == 1\n"
+        + mark("crash")
+        + "(target, probe):\n    probe('hlt')\n"
+        + mark("dies", ", phase='unloaded'")
+        + "(target):\n    target.load('die')\n"
+        + mark("mistake")
+        + "(target):\n    undefined\n"
+        + mark("link")
+        + "(probe):\n    probe('int1')\n"
+        + mark("other", ", requires='cpus >= 4'")
+        + "(target):\n    assert False\n",
+    )
+    result = project.run("-v", "-rs")
+    found = {}
+    for line in result.outlines:
+        if line.startswith(("test_checks.py::", "suite.yaml::")) and "[fake-amd] " in line:
+            name, word = line.split("[fake-amd] ")
+            found[name.split("::")[1].removeprefix("test_")] = word.split()[0]
+    assert found == {
+        "conformant": "PASSED",
+        "exits.yaml": "PASSED",
+        "cycles": "PASSED",
+        "refused": "PASSED",
+        "deviation": "FAILED",
+        "crash": "CRASH",
+        "dies": "CRASH",
+        "mistake": "INFRASTRUCTURE",
+        "link": "INFRASTRUCTURE",
+        "other": "SKIPPED",
+    }
+    result.stdout.fnmatch_lines_random(
+        [
+            ">*assert probe('cpuid')*registers*rax*== 1",
+            "last exits of CPU 0, newest last",
+            "autopsy: guest triple fault (fake)",
+            "*pytest 'test_checks.py::test_crash[[]fake-amd[]]' --target=fake-amd --hypervisor=veneer",
+            "*needs cpus >= 4, fake-amd has 2",
+            "exits  4 conformant, 1 deviation, 2 crash, 1 unsupported, 2 infrastructure*",
+        ]
+    )
+    words = [line.split()[1] for line in project.journal()]
+    assert words[:9] == ["start", *["load", "unload"] * 3, "reset", "load"], "native again, by a reset"
+    assert project.run("-m", "mine and may").parseoutcomes()["passed"] == 1
+
+
+def test_a_check_that_loads_by_itself_costs_no_other_its_oracle(project: Project) -> None:
+    project.options()
+    project.suite(check("yaml", "nop", "native"))
+    project.file(
+        "test_checks.py",
+        MARK + mark("loads", ", phase='native'") + "(target):\n    target.load()\n    target.unload()\n",
+    )
+    project.run().assert_outcomes(passed=2)
+
+
+def test_wrong_marks(project: Project) -> None:
+    project.file(
+        "test_wrong.py",
+        "import pytest\n"
+        "@pytest.mark.touchstone(id='x', area='exit', phaze='native', cite={'doc': 'd'}, requires='cpu>1')\n"
+        "def test_wrong(target): pass\n",
+    )
+    project.file(
+        "test_unused.py", "import pytest\n@pytest.mark.touchstone(id='y')\ndef test_unused(): pass\n"
+    )
+    project.run().stdout.fnmatch_lines_random(
+        [
+            "test_wrong.py:2: test_wrong: touchstone mark: unknown argument 'phaze'; did you mean phase?",
+            "test_wrong.py:2: test_wrong: touchstone mark: title is missing",
+            "test_wrong.py:2: test_wrong: touchstone mark: area must be one of broadcast, exits*",
+            "test_wrong.py:2: test_wrong: touchstone mark: cite: *missing*'title' and 'says'*",
+            "test_wrong.py:2: test_wrong: touchstone mark: requires: 'cpu' is nothing*",
+            "test_unused.py:2: test_unused: touchstone mark: it must use the fixture target or probe",
+        ]
+    )
+
+
+def test_ids_are_unique_over_yaml_and_python(project: Project) -> None:
+    project.suite(check("same", "nop", "{rax: 0}"))
+    project.file("test_same.py", MARK + mark("same") + "(target): pass\n")
+    project.run().stdout.fnmatch_lines(["*the id 'exits.same' is already used at *"])
+
+
+def test_assembly_that_does_not_assemble(project: Project) -> None:
+    project.file("test_as.py", MARK + mark("bad") + "(probe):\n    probe('frobnicate')\n")
+    result = project.run("-v")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*test_as.py:7:1: the assembler says: *frobnicate*"])
+
+
+def test_fixture_without_mark(project: Project) -> None:
+    project.file("test_no_mark.py", "def test_x(target): pass\n")
+    project.run().stdout.fnmatch_lines(["*mark the function with @pytest.mark.touchstone*"])
+
+
+def test_order_over_files(project: Project) -> None:
+    project.suite(check("late", "nop", "{rax: 0}", phase="unloaded"), "a.yaml")
+    project.file("test_b.py", MARK + mark("early", ", phase='native'") + "(target): pass\n")
+    project.file("test_plain.py", "def test_plain(): pass\n")
+    result = project.run("-v", "a.yaml", "test_plain.py", "test_b.py", target="all")
+    order = [line.split()[0] for line in result.outlines if "PASSED" in line]
+    assert order == [
+        "test_b.py::test_early[fake-amd]",
+        "a.yaml::exits.late[fake-amd]",
+        "test_plain.py::test_plain",
+        "test_b.py::test_early[fake-intel]",
+        "a.yaml::exits.late[fake-intel]",
+    ] or verdicts(result)

@@ -1,0 +1,165 @@
+# ruff: noqa: E501 (the messages are looked for as they are, in one piece)
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+
+import pytest
+
+from tests.support.suite_texts import PATH
+from touchstone.suite import assemble as module
+from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
+from touchstone.suite.model import Body, Source
+
+
+def body(*lines: str, first: int = 10) -> Body:
+    return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))))
+
+
+def code(*lines: str) -> Code:
+    only = body(*lines)
+    assembled = Assembler().assemble([only])
+    assert not assembled.problems
+    return assembled.codes[only]
+
+
+def refused(*lines: str) -> list[str]:
+    only = body(*lines)
+    assembled = Assembler().assemble([only])
+    assert only not in assembled.codes
+    return [str(problem).removeprefix("suite.yaml:") for problem in assembled.problems[only]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["vmxon [rdi]"], "f30fc737"),
+        (["vmrun rax", "clgi"], "0f01d80f01dd"),
+        (["mov ecx, IA32_LSTAR", "rdmsr"], "b9820000c00f32"),
+        (["mov ax, KERNEL_DS # the agent's"], "66b81000"),
+        (["mov eax, SCRATCH_OFFSET"], "b800300000"),
+        ([".code32", "inc eax"], "40"),
+        ([".byte 0x0f, 0x01; nop"], "0f0190"),
+        (['.ascii "a;b # c"'], "613b6220232063"),
+        (["mov al, '#'  # a character"], "b023"),
+        (["x = 5", "mov eax, x"], "b805000000"),
+        (["vmovdqa32 zmm0{k1}{z}, zmm1"], "62f17dc96fc1"),
+        (["// nothing", "nop // more"], "90"),
+        (["1: loop 1b"], "e2fe"),
+        (["lock", "add [rdi], eax"], "f00107"),
+    ],
+)
+def test_bytes(lines: list[str], expected: str) -> None:
+    assert code(*lines).data.hex() == expected
+
+
+def test_labels_and_lines() -> None:
+    found = code(
+        "mov eax, 1", "again: fault: dec ecx", "# nothing", "jnz again; nop", "lea rax, [rip + fault]"
+    )
+    assert found.data.hex() == "b801000000ffc975fc90488d05f4ffffff"
+    assert found.labels == {"again": 5, "fault": 5}
+    assert found.lines == (0, 5, 7, 7, 10)
+    assert [found.line_of(offset) for offset in (0, 4, 5, 8, 9, 10, 16, 17, -1)] == [
+        0,
+        0,
+        1,
+        3,
+        3,
+        4,
+        4,
+        None,
+        None,
+    ]
+
+
+def test_a_label_may_be_called_like_an_instruction() -> None:
+    assert code("loop: loop loop").data.hex() == "e2fe"
+
+
+def test_bodies_do_not_see_each_other() -> None:
+    one, two = (
+        body("here: nop", "x = 1", "mov eax, x"),
+        body("here: jmp here", "x = 2", "mov eax, x", first=20),
+    )
+    codes = Assembler().assemble([one, two]).codes
+    assert (codes[one].data.hex(), codes[two].data.hex()) == ("90b801000000", "ebfeb802000000")
+    three = body("jmp here")
+    assert three in Assembler().assemble([one, three]).problems
+
+
+def test_a_body_that_leaves_32_bit_mode_on_does_not_change_the_next() -> None:
+    one, two = body(".code32", "nop"), body("mov rax, 1")
+    assert len(Assembler().assemble([one, two]).codes) == 2
+
+
+def test_errors_carry_the_assemblers_words_to_the_suites_lines() -> None:
+    good, bad, worse = (
+        body("nop"),
+        body("nop", "bogus rax", "mov eax, [x", first=20),
+        body("mov al, 0x100", first=30),
+    )
+    assembled = Assembler().assemble([good, bad, worse])
+    assert assembled.codes[good].data == b"\x90"
+    assert [str(problem) for problem in assembled.problems[bad]] == [
+        "suite.yaml:21:7: the assembler says: no such instruction: `bogus rax'",
+        "suite.yaml:22:7: the assembler says: bad expression",
+        "suite.yaml:22:7: the assembler says: junk `x' after expression",
+    ]
+    assert str(assembled.problems[worse][0]).startswith("suite.yaml:30:7: the assembler says: ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["nop", "mov rax, rxa"], "11:7: 'rxa' is no register, no constant and no label of this body (did you mean 'rdx'?)"),
+        (["here: nop", "jmp heer"], "11:7: 'heer' is no register, no constant and no label of this body (did you mean 'here'?)"),
+        (["mov ecx, IA32_LSTR"], "10:7: 'IA32_LSTR' is no register, no constant and no label of this body (did you mean 'ia32_lstar'?)"),
+        (["here: nop", "mov rax, offset here"],
+         "11:7: a body does not know where it will lie; take the address of a label with `lea rax, [rip + label]`"),
+        (["# nothing"], "10:7: the body has no instruction"),
+        ([".skip 1025"], "10:7: the body has 1025 bytes; a probe has at most 1024"),
+        ([".skip 1 << 40"], "10:7: .skip takes plain numbers up to 4096 here, not '1 << 40'"),
+        (["nop /* until the end of all bodies"], "10:7: a body must not contain a /* comment; use #"),
+        (['.ascii "open'], "10:7: a body must not contain a string that does not end"),
+        ([". = . + 4"], "10:7: a body must not move the location counter"),
+        ([".macro m"], "10:7: the directive .macro is not allowed in a body, which is code and data (.byte to .octa, .align)"),
+        ([".sektion .data"], "10:7: the directive .sektion is not allowed in a body, which is code and data (.byte to .octa, .align)"),
+        (["nop; .incbin \"/etc/passwd\""], "10:7: the directive .incbin is not allowed in a body, which is code and data (.byte to .octa, .align)"),
+        (["here: .text"], "10:7: the directive .text is not allowed in a body, which is code and data (.byte to .octa, .align)"),
+    ],
+)  # fmt: skip
+def test_refusals(lines: list[str], expected: str) -> None:
+    assert refused(*lines) == [expected]
+
+
+def test_every_text_is_assembled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    run = subprocess.run
+
+    def counted(*arguments: object, **options: object) -> object:
+        runs.append(options["input"])
+        return run(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(module.subprocess, "run", counted)
+    assembler = Assembler()
+    many: Iterable[Body] = [body("nop"), body("nop", first=50), body("ud2")]
+    assert len(assembler.assemble(many).codes) == 3
+    assert len(runs) == 1
+    again = assembler.assemble([body("nop", first=80), body("bogus")])
+    assert len(again.codes) == 1
+    assert len(runs) == 2
+    later = body("bogus", first=90)
+    assert assembler.assemble([later]).problems[later][0].source == later.sources[0]
+    assert len(runs) == 2
+    assert assembler.assemble([]).codes == {}
+
+
+def test_no_assembler() -> None:
+    with pytest.raises(AssemblerMissing, match="no `as-of-nobody` on PATH: install GNU binutils"):
+        Assembler("as-of-nobody").assemble([body("nop")])
+
+
+def test_an_assembler_that_is_none() -> None:
+    with pytest.raises(AssemblerMissing, match="`false` failed with status 1"):
+        Assembler("false").assemble([body("nop")])

@@ -1,0 +1,258 @@
+# ruff: noqa: E501 (the messages are looked for as they are, in one piece)
+"""The words of the errors: they are what a person gets who has made a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.suite_texts import HEAD, loaded, problems, wrong
+from touchstone.suite.load import load
+from touchstone.suite.problems import SuiteErrors
+
+BROKEN = """\
+suite: Broken
+area: exit
+requires: vendor == intle
+phse: loaded
+checks:
+  - id: exits.a
+    titel: A
+    level: mst
+    cite: {doc: intel-sdm, titel: T, says: S}
+    each: {cpl: [0, 2], on: [every]}
+    given: {eax: 5, rdi: scrach, cr4: {osxsav: 1}, keep: [ia32-lstr], rflags: {if: 1}}
+    run: |
+      mov eax, 1
+      .section .text
+    expect: {exception: "#UB", "rax[64:0]": 1, "ecx as cpuid.1.ecx": {vmxx: 0}, rflags.cx: 1}
+    timeout: 0
+  - id: exits.a
+    title: A
+    title: B
+    run: nop
+    expect: natve
+"""
+
+
+def test_everything_at_once_and_in_order() -> None:
+    assert problems(BROKEN) == [
+        "2:7: area must be broadcast, exits, teardown or nested, not 'exit' (did you mean 'exits'?)",
+        "3:21: requires: vendor is intel or amd, never 'intle' (did you mean 'intel'?)",
+        "4:1: unknown key 'phse' in the suite (did you mean 'phase'?)",
+        "6:5: the check has no 'title'",
+        "7:5: unknown key 'titel' in a check (did you mean 'title'?)",
+        "8:12: level must be must, should or may, not 'mst' (did you mean 'must'?)",
+        "9:11: cite has no title: name the document, the title and the sentence",
+        "9:28: unknown key 'titel' in cite (did you mean 'title'?)",
+        "10:21: cpl must be 0 or 3, not '2'",
+        "10:30: on must be first, last, every-cpu or together, not 'every' (did you mean 'every-cpu'?)",
+        "11:13: 'eax': start values are given for whole registers; write rax",
+        "11:26: the body has no label 'scrach' (did you mean 'scratch'?)",
+        "11:40: cr4 has no bit 'osxsav' (did you mean 'osxsave'?)",
+        "11:59: 'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
+        "11:79: rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
+        "14:7: the directive .section is not allowed in a body, which is code and data (.byte to .octa, .align)",
+        "15:25: there is no exception #UB (did you mean '#UD'?)",
+        "15:32: 'rax[64:0]': a bit range is [HIGH:LOW], from 63 to 0, or one bit [N]",
+        "15:71: cpuid.1.ecx has no bit 'vmxx' (did you mean 'vmx'?)",
+        "15:81: rflags has no bit 'cx'; it has cf, pf, af, zf, sf, tf, if, df, of, iopl, nt, rf, vm, ac, vif, vip, id",
+        "16:14: timeout must be seconds, more than 0 and up to 3600, not '0'",
+        "17:5: the check has no 'cite', and the suite has none either: every check says what it proves",
+        "17:9: the id 'exits.a' is already used in line 6",
+        "19:5: 'title' is given twice in a check; the first one is in line 18",
+        "21:13: expect is `native` or a mapping ({exception: \"#UD\"}), not 'natve'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["1:1: the file is empty; a suite has the keys suite, area and checks"]),
+        ("# nothing\n", ["1:1: the file is empty; a suite has the keys suite, area and checks"]),
+        ("- a\n", ["1:1: the suite must be a mapping (`key: value` lines), not a list"]),
+        ("hello\n", ["1:1: the suite must be a mapping (`key: value` lines), not 'hello'"]),
+        (
+            "suite: S\narea: exits\nchecks: {}\n",
+            ["3:9: checks must be a list: every check begins with `- id: ...`"],
+        ),
+        (
+            "suite: S\narea: exits\nchecks:\n",
+            ["3:8: checks must be a list: every check begins with `- id: ...`"],
+        ),
+        ("suite: [\n", None),
+        ("suite: S\n\tarea: exits\n", None),
+        ("a: b\n---\nc: d\n", None),
+        ("suite: !!python/object:os.system S\n", None),
+        ("suite: \x07\n", None),
+    ],
+)
+def test_files_that_are_no_suites(text: str, expected: list[str] | None) -> None:
+    found = problems(text)
+    assert found
+    if expected is not None:
+        assert found == expected
+
+
+def test_yaml_errors_have_places_and_hints() -> None:
+    (found,) = problems("suite: S\n\tarea: exits\n")
+    assert found.startswith("2:1: not YAML: ")
+    assert found.endswith("the line contains a tab: YAML indents with spaces")
+    (found,) = problems("a:\n  {rax[63:32]: 0}\n")
+    assert found.startswith("2:")
+    assert found.endswith('; between { and } a key with brackets is written in quotes: "rax[63:32]"')
+    (found,) = problems("a: b\nc: \x07\n")
+    assert found == "2:1: not YAML: control characters are not allowed"
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"suite: S\narea: \xe9\n")
+    with pytest.raises(SuiteErrors) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}:2:7: not UTF-8: byte 0xe9; save the file as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        # each
+        ("each: {vendor: [a]}\nrun: nop\nexpect: native", "'vendor' cannot be a variable of each; bodies per vendor go into run"),
+        ("each: {cpl: [0, 0]}\nrun: nop\nexpect: native", "each.cpl lists 0 twice"),
+        ("each: {x: [1]}\nrun: nop\nexpect: native", "each.x is used nowhere: write {x} in run, given or expect"),
+        ("each: {cpl: []}\nrun: nop\nexpect: native", "each.cpl is an empty list"),
+        (
+            "each: {x: [1]}\nrun: mov eax, {x}\ngiven: {rax: '{y}'}\nexpect: native",
+            "'{y}' is no variable of each",
+        ),
+        ("run: nop\ngiven: {rax: '{msr}'}\nexpect: native", "'{msr}' is no variable of each"),
+        (
+            "each: {msr: [1]}\ngiven: {keep: [{msr}]}\nrun: nop\nexpect: native",
+            'YAML takes {msr} for a mapping; to use the variable, quote it: "{msr}"',
+        ),
+        (
+            "run: mov ecx, {mrs}\nexpect: native",
+            "{mrs} is no variable of `each` and nothing that the assembler knows",
+        ),
+        # given
+        ("given: {rax: 012}\nrun: nop\nexpect: native",
+         "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '012';"
+         " a leading zero is ambiguous, write it without, or in hex"),
+        ("given: {rax: 1.5}\nrun: nop\nexpect: native",
+         "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '1.5'"),
+        ("given: {rax: 0x1_0000_0000_0000_0000}\nrun: nop\nexpect: native",
+         "0x1_0000_0000_0000_0000 does not fit into rax, which has 64 bits"),
+        ("given: {cr4: 5}\nrun: nop\nexpect: native",
+         "cr4 starts as it is, with bits set (1) or cleared (0): {osxsave: 1}"),
+        ("given: {cr4: {vmxe: 2}}\nrun: nop\nexpect: native", "cr4.vmxe must be from 0x0 to 0x1, not 2"),
+        ("given: {rflags: 0x200}\nrun: nop\nexpect: native",
+         "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0"),
+        ("given: {cr3: 5}\nrun: nop\nexpect: native", "'cr3' cannot be given; write it in `run`"),
+        ("given: {memory: {0x2000: 5}}\nrun: nop\nexpect: native",
+         "'0x2000': memory is named by offsets in the scratch area, 0 to 0x1fff"),
+        ("given: {memory: {0x1ffc: 5}}\nrun: nop\nexpect: native",
+         "8 bytes at 0x1ffc do not fit into the scratch area of 0x2000 bytes"),
+        ("given: {memory: {0: 48 8b}}\nrun: nop\nexpect: native",
+         "memory at 0x0 must be a number or hex bytes in quotes (\"48 8b\"), not '48 8b'"),
+        ("given: {memory: {0: '4'}}\nrun: nop\nexpect: native",
+         "'4' is not hex bytes (\"48 8b\"); numbers and words have no quotes"),
+        ("given: {memory: {0: 1, 4: 1}}\nrun: nop\nexpect: native",
+         "the memory at 0x0 (8 bytes) overlaps the one at 0x4"),
+        ("given: {memory: {0: {bytes: 1, is: 256}}}\nrun: nop\nexpect: native", "256 does not fit into 1 bytes"),
+        ("given: {at: 0x2000}\nrun: nop\nexpect: native",
+         "at (an offset in the code area, or page-end) must be from 0x0 to 0x1ffe, not 0x2000"),
+        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep; a probe can keep 8"),
+        # run
+        ("run: [nop]\nexpect: native", "run must be a single value, not a list"),
+        ("run:\nexpect: native", "run has no value"),
+        ("run: |\n  \nexpect: native", "run has no instruction"),
+        ("run: >\n  nop\n  nop\nexpect: native",
+         "YAML joins the lines of this text into one; write `run: |` and the lines below it"),
+        ("run: nop\n  nop\nexpect: native",
+         "YAML joins the lines of this text into one; write `run: |` and the lines below it"),
+        ("run: {intl: nop}\nexpect: native", "unknown key 'intl' in run (did you mean 'intel'?)"),
+        ("run: |\n  a: nop\n  a: nop\nexpect: native", "the label 'a' is defined twice"),
+        ("run: 'rax: nop'\nexpect: native",
+         "'rax' is a word of the language or a register and cannot be a label"),
+        ("run: 'TSS: nop'\nexpect: native", "'TSS' is a constant of the language (0x40) and cannot be a label"),
+        ("run: .include \"/etc/passwd\"\nexpect: native",
+         "the directive .include is not allowed in a body, which is code and data (.byte to .octa, .align)"),
+        # expect
+        ("run: nop\nexpect: {}", "expect is empty; if the probe must only end without an exception, say {exception: none}"),
+        ("run: nop\nexpect: {rax: }", "'rax' has no value"),
+        ("run: nop\nexpect: {rax: {vmx: 1}}", "rax has no named bits of its own; say whose they are: 'rax as cr4'"),
+        ("run: nop\nexpect: {rax.cf: 1}", "rax has no named bits; say whose they are: 'rax as NAME'"),
+        ("run: nop\nexpect: {rax as cr5: {x: 1}}", "there are no bit names for 'cr5' (did you mean 'cr4'?)"),
+        ("run: nop\nexpect: {al as cr4: {vmxe: 1}}", "cr4.vmxe is bit 13, but al as cr4 has 8 bits only"),
+        ("run: nop\nexpect: {al: 256}", "256 does not fit into al, which has 8 bits"),
+        ("run: nop\nexpect: {cr4: 1}",
+         "cr4 is not measured at the end of a probe; read it into a register in `run`, and expect 'rax as cr4'"
+         " (or a plain rax)"),
+        ("run: nop\nexpect: {eflags: 1}", "'eflags': write rflags"),
+        ("run: nop\nexpect: {RAX: 1}", "'RAX': registers are written in lower case: rax"),
+        ("run: nop\nexpect: {gpr: unchanged}", "'gpr' is no register (did you mean 'gprs'?)"),
+        ("run: nop\nexpect: {rax: unchangd}", "'unchangd' is no value for rax (did you mean 'unchanged'?)"),
+        ("run: nop\nexpect: {rax: nowhere}", "the body has no label 'nowhere'; words are start, end, scratch, stack"),
+        ("run: nop\nexpect: {rax: claim.a+b}", "'claim.a+b': a claim of the subject is claim.NAME or claim.NAME+N"),
+        ("run: nop\nexpect: {cr2: unchanged}",
+         "cr2 has no start value that could be unchanged; give a value, or native"),
+        ("run: nop\nexpect: {rax: same-on-every-cpu}",
+         "same-on-every-cpu of rax says nothing on one CPU; add each: {on: [every-cpu]}"),
+        ("run: nop\nexpect: {rax: 1, eax: 1}", "'eax' and 'rax' speak of the same bits"),
+        ("run: nop\nexpect: {rax: {in: [1], not: 2}}", "'rax' takes either in or not, and nothing beside it"),
+        ('run: nop\nexpect: {exception: "#UD(0)"}', "#UD has no error code; write #UD"),
+        ('run: nop\nexpect: {exception: "#GP(x)"}', "the error code of #GP must be a number, not 'x'"),
+        ("run: nop\nexpect: {exception: UD}", "'UD' is no exception (did you mean '#UD'?)"),
+        ("run: nop\nexpect:\n  exception: #XQ", "exception has no value; YAML takes #XQ for a comment, so quote it: \"#XQ\""),
+        ("run: nop\nexpect: {rip: scratch}", "rip must be start, start+N, end, or a label of the body, not 'scratch'"),
+        ("run: nop\nexpect: {exits: {cpuid: '>=0'}}", 'exits.cpuid: ">=0" always holds'),
+        ("run: nop\nexpect: {exits: {cpuid: many}}",
+         'exits.cpuid must be a count: 1, ">=1", "<=3" or "1..3", not \'many\''),
+        ("run: nop\nexpect: {exits: {CPUID: 1}}",
+         "'CPUID' is no name of an exit counter; they are lower case: cpuid, rdmsr"),
+        ("run: nop\nexpect: {memory: {0: native, 0x100: native}}",
+         "the memory named spans 264 bytes, from 0x0; a probe brings back 200"),
+        ("run: nop\nexpect: {native: yes}", "native must be true or false, not 'yes'"),
+        # the check
+        ("run: nop\nexpect: native\nclaims: yes", "claims must be true or false, not 'yes'"),
+        ("run: nop\nexpect: native\ntags: [a b]", "'a b' cannot be one of tags: letters, digits, '.', '-' and '_' only"),
+        ("run: nop\nexpect: native\ntimeout: 1h", "timeout must be seconds, more than 0 and up to 3600, not '1h'"),
+        ("run: nop\nexpect: native\nrequires: cpus > two", "requires: cpus is a number, 'two' is none"),
+        ("run: nop\nexpect: native\nlevel: !!str must", "level must be a single value, not something with the tag tag:yaml.org,2002:str"),
+        ("expect: native", "the check has no 'run'"),
+        ("run: nop", "the check has no 'expect'"),
+    ],
+)  # fmt: skip
+def test_one_mistake(entry: str, expected: str) -> None:
+    assert wrong(entry) == [expected]
+
+
+def test_ids() -> None:
+    def entry(name: str) -> list[str]:
+        return problems(f"{HEAD}  - {{id: {name}, title: X, run: nop, expect: native}}\n")
+
+    assert entry("nested.x") == ["5:10: the id 'nested.x' must start with its area: exits."]
+    assert entry("exits.X") == [
+        "5:10: the id 'exits.X' must be lower-case words joined by '.' or '-': nested.vmx.vmxon-ud"
+    ]
+
+
+def test_requirements_that_nobody_has_written_down() -> None:
+    text = f"{HEAD}  - {{id: exits.x, title: X, proves: [exit-cpuid], run: nop, expect: native}}\n"
+    assert problems(text, requirements={"exits-cpuid"}) == [
+        "5:38: there is no requirement 'exit-cpuid' (did you mean 'exits-cpuid'?)"
+    ]
+    assert problems(text, requirements={"exit-cpuid"}) == []
+    assert loaded(text).checks[0].proves == ("exit-cpuid",)
+
+
+def test_too_many_cases() -> None:
+    values = ", ".join(map(str, range(300)))
+    assert wrong(f"each: {{x: [{values}]}}\nrun: mov eax, {{x}}\nexpect: native") == [
+        "each makes 300 cases; a check has at most 256: split it"
+    ]
+
+
+def test_an_alias_that_contains_itself_ends() -> None:
+    assert wrong("each: {x: [1]}\nrun: mov eax, {x}\ngiven: &a {rax: *a}\nexpect: native")

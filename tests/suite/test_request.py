@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.suite_texts import case, check, code_of
+from touchstone.machine.probe import Operand
+from touchstone.suite.model import Check
+from touchstone.suite.problems import SuiteErrors
+from touchstone.suite.request import memory_range, probe_request, seed
+
+
+def request(found: Check, cpus: int = 4, index: int = 0):  # type: ignore[no-untyped-def]
+    one = found.cases[index]
+    return probe_request(found, one, code_of(one), cpus)
+
+
+def test_everything_reaches_the_request() -> None:
+    made = request(
+        check("""\
+given: {gprs: random, rdi: scratch+8, rsi: end, rdx: here-1, rflags: {df: 1}, cr4: {osxsave: 0}, dr0: here,
+        memory: {8: "01 02"}, at: 0x10, keep: [ia32-lstar]}
+run: |
+  nop
+  here: ud2
+timeout: 0.5
+expect: {exception: "#UD", memory: {0x10: 5, 0x20: native}}
+""")
+    )
+    assert made.code.hex() == "900f0b"
+    assert (made.cpl, made.cpus, made.together, made.at, made.timeout) == (0, (0,), False, 0x10, 0.5)
+    assert made.registers == {
+        "rdi": Operand("scratch", 8),
+        "rsi": Operand("start", 3),
+        "rdx": Operand("start", 0),
+    }
+    assert made.debug == {"dr0": Operand("start", 1)}
+    assert made.rflags == 1 << 10 | 2
+    assert made.bits == {"cr4": (0, 1 << 18)}
+    assert made.memory == ((8, b"\x01\x02"),)
+    assert made.read == (0x10, 0x18)
+    assert made.keep == (0xC0000082,)
+    assert made.seed == seed("exits.x", "")
+
+
+@pytest.mark.parametrize(
+    ("on", "cpus", "expected", "together"),
+    [
+        ("first", 4, (0,), False),
+        ("last", 4, (3,), False),
+        ("last", 1, (0,), False),
+        ("every-cpu", 4, (0, 1, 2, 3), False),
+        ("together", 2, (0, 1), True),
+    ],
+)
+def test_cpus(on: str, cpus: int, expected: tuple[int, ...], together: bool) -> None:
+    made = request(check(f"each: {{on: {on}}}\nrun: nop\nexpect: native"), cpus)
+    assert (made.cpus, made.together) == (expected, together)
+
+
+def test_page_end() -> None:
+    assert request(check("given: {at: page-end}\nrun: cpuid\nexpect: native")).at == 0xFFE
+
+
+def test_a_body_that_does_not_fit_behind_its_place() -> None:
+    with pytest.raises(SuiteErrors) as caught:
+        request(check("given: {at: 0x1ffe}\nrun: cpuid\nexpect: native"))
+    assert str(caught.value) == (
+        "suite.yaml:8:10: 2 bytes at 0x1ffe do not fit into the code area of 0x2000 bytes; lower `at`"
+    )
+
+
+def test_seeds_are_stable_and_differ() -> None:
+    assert seed("exits.cpuid", "cpl=3") == 0x27D60EA8D91F0EF6
+    found = check("given: {gprs: random}\neach: {cpl: [0, 3]}\nrun: nop\nexpect: native")
+    assert request(found, index=0).seed != request(found, index=1).seed
+    assert request(check("run: nop\nexpect: native")).seed is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("run: nop\nexpect: native", None),
+        ("given: {rdi: scratch+0x100}\nrun: nop\nexpect: native", (0, 64)),
+        ("given: {memory: {0x40: 1}}\nrun: nop\nexpect: native", (0, 72)),
+        ("given: {memory: {0x1000: 1}}\nrun: nop\nexpect: native", (0, 64)),
+        ("given: {rdi: scratch}\nrun: nop\nexpect: {native: true, memory: {0x80: 1}}", (0, 0x88)),
+        ("given: {rdi: scratch}\nrun: nop\nexpect: {native: true, memory: {0x800: 1}}", (0x800, 8)),
+        ("given: {rdi: scratch}\nrun: nop\nexpect: {rax: 1}", None),
+        ("run: nop\nexpect: {memory: {4: {bytes: 2, is: 1}, 0x10: '01'}}", (4, 13)),
+    ],
+)
+def test_what_is_read_back(entry: str, expected: tuple[int, int] | None) -> None:
+    assert memory_range(case(entry)) == expected

@@ -1,0 +1,183 @@
+# ruff: noqa: E501 (the messages are looked for as they are, in one piece)
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.suite_texts import PATH
+from touchstone.suite.model import Requirement, Source
+from touchstone.suite.requires import (
+    ExpressionError,
+    Facts,
+    Outcome,
+    evaluate,
+    evaluate_all,
+    names_used,
+    parse,
+)
+
+FACTS: Facts = {
+    "vendor": "intel",
+    "cpus": 2,
+    "os": "bare",
+    "target": "bochs-intel",
+    "driver": "bochs",
+    "subject": "veneer",
+    "subject.nested": "emulated",
+    "subject.trace": True,
+    "subject.leaf": 0x40000000,
+    "cpuid.xsave": 1,
+    "cpuid.avx512f": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "result", "reason"),
+    [
+        ("cpus >= 2", True, ""),
+        ("cpus >= 4", False, "needs cpus >= 4, bochs-intel has 2"),
+        ("not cpus >= 2", False, "needs not cpus >= 2, bochs-intel has 2"),
+        ("subject.nested == hidden", False, "needs subject.nested == hidden, veneer has emulated"),
+        ("subject.nested in (hidden, emulated)", True, ""),
+        ("subject.nested not in (hidden, emulated)", False,
+         "needs subject.nested not in (hidden, emulated), veneer has emulated"),
+        ("subject.leaf == 0x40000000", True, ""),
+        ("subject.leaf != 0x40000000", False, "needs subject.leaf != 1073741824, veneer has 1073741824"),
+        ("subject.trace", True, ""),
+        ("subject.trace == true", True, ""),
+        ("subject.trace == false", False, "needs subject.trace == false, veneer has true"),
+        ("cpuid.xsave and not cpuid.avx512f", True, ""),
+        ("cpuid.avx512f", False, "needs cpuid.avx512f, bochs-intel has 0"),
+        ("cpuid.la57", None, "needs cpuid.la57, and cpuid.la57 is not known of bochs-intel"),
+        ("cpuid.la57 and cpus >= 4", False, "needs cpus >= 4, bochs-intel has 2"),
+        ("cpuid.la57 or cpus >= 2", True, ""),
+        ("cpuid.la57 or cpus >= 4", None,
+         "needs cpuid.la57, and cpuid.la57 is not known of bochs-intel, or needs cpus >= 4, bochs-intel has 2"),
+        ("subject == none", False, "needs subject == none, this run has veneer"),
+        ('target == "bochs-intel"', True, ""),
+        ("vendor == amd or vendor == intel and cpus < 2", False,
+         "needs vendor == amd, bochs-intel has intel, or needs cpus < 2, bochs-intel has 2"),
+        ("not (vendor == amd or cpus < 2)", True, ""),
+        ("not (vendor == intel and cpus >= 2)", False,
+         "needs not vendor == intel, bochs-intel has intel, or needs not cpus >= 2, bochs-intel has 2"),
+        ("subject.version >= 2", None, "needs subject.version >= 2, and subject.version is not known of veneer"),
+        ("subject.nested > 2", False, "needs subject.nested > 2, veneer has emulated"),
+    ],
+)  # fmt: skip
+def test_results_and_reasons(text: str, result: bool | None, reason: str) -> None:
+    assert evaluate(text, FACTS) == Outcome(result, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "message"),
+    [
+        ("", 0, "a name is expected, but the expression ends"),
+        ("cpus >=", 7, "a number or a word is expected, but the expression ends"),
+        ("cpus = 2", 5, "'=' is not expected here; equality is =="),
+        ("cpus >= two", 8, "cpus is a number, 'two' is none"),
+        ("2 <= cpus", 0, "'2' is no name; names come first: cpus >= 2"),
+        ("vendor == intl", 10, "vendor is intel or amd, never 'intl' (did you mean 'intel'?)"),
+        ("vendor > amd", 7, "> compares numbers; 'amd' is none"),
+        ("cpu >= 2", 0, "'cpu' is nothing that is known of a target (did you mean 'cpus'?)"),
+        ("memory >= 2", 0, "'memory' is nothing that is known of a target; known are vendor, os, cpus, target,"
+         " driver, subject, subject.CLAIM and cpuid.FEATURE"),
+        ("cpuid.xsav", 0, "there is no CPUID feature 'xsav' (did you mean 'xsave'?)"),
+        ("cpus >= 2 nd vendor == amd", 10, "and, or, or the end is expected, but there is 'nd' (did you mean 'and'?)"),
+        ("(cpus >= 2", 10, "')' is expected, but the expression ends"),
+        ("vendor in intel", 10, "'(' with the values: in (a, b) is expected, but there is 'intel'"),
+        ("vendor in (intel amd)", 17, "',' or ')' is expected, but there is 'amd'"),
+        ("cpus >= 2 && vendor == amd", 10, "'&' is not expected here; write and"),
+        ("not", 3, "a name is expected, but the expression ends"),
+    ],
+)  # fmt: skip
+def test_errors(text: str, offset: int, message: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text)
+    assert (caught.value.text, caught.value.offset) == (message, offset)
+
+
+def test_names() -> None:
+    assert names_used("cpus >= 2 and (not cpuid.xsave or subject.nested == hidden)") == {
+        "cpus",
+        "cpuid.xsave",
+        "subject.nested",
+    }
+
+
+def test_what_is_false_is_told_before_what_is_unknown() -> None:
+    needs = tuple(
+        Requirement(text, Source(PATH, 1, 1)) for text in ("cpuid.la57", "cpus >= 2", "vendor == amd")
+    )
+    assert evaluate_all(needs, FACTS).reason == "needs vendor == amd, bochs-intel has intel"
+    assert evaluate_all(needs[:2], FACTS).result is None
+    assert evaluate_all(needs[1:2], FACTS) == Outcome(True, "")
+    assert evaluate_all((), {}) == Outcome(True, "")
+
+
+# An expression as a text, and what it must come to, built side by side.
+Pair = tuple[str, bool | None]
+
+
+def _leaf(number: int, known: bool, value: int) -> Pair:
+    name = f"subject.{'k' if known else 'u'}{value}"
+    return f"{name} >= {number}", (value >= number) if known else None
+
+
+def _and(left: bool | None, right: bool | None) -> bool | None:
+    if left is False or right is False:
+        return False
+    return None if left is None or right is None else True
+
+
+def _not(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+PAIRS = st.recursive(
+    st.builds(_leaf, st.integers(0, 9), st.booleans(), st.integers(0, 9)),
+    lambda inner: st.one_of(
+        st.builds(lambda one: (f"not ({one[0]})", _not(one[1])), inner),
+        st.builds(lambda one, two: (f"({one[0]}) and ({two[0]})", _and(one[1], two[1])), inner, inner),
+        st.builds(
+            lambda one, two: (f"({one[0]}) or ({two[0]})", _not(_and(_not(one[1]), _not(two[1])))),
+            inner,
+            inner,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(PAIRS)
+def test_three_valued_logic(pair: Pair) -> None:
+    text, expected = pair
+    facts: dict[str, str | int | bool] = {f"subject.k{value}": value for value in range(10)}
+    outcome = evaluate(text, facts)
+    assert outcome.result is expected
+    assert bool(outcome.reason) is (expected is not True)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6), st.data())
+def test_and_binds_tighter_than_or(names: list[str], data: st.DataObject) -> None:
+    ops = [data.draw(st.sampled_from(["and", "or"])) for _ in names[1:]]
+    facts: dict[str, str | int | bool] = {f"subject.{name}": data.draw(st.booleans()) for name in "abc"}
+    text = f"subject.{names[0]}" + "".join(
+        f" {op} subject.{name}" for op, name in zip(ops, names[1:], strict=True)
+    )
+    python = text.replace("subject.", "")
+    expected = eval(
+        python, {name: facts[f"subject.{name}"] for name in "abc"}
+    )  # the grammar is Python's here
+    assert evaluate(text, facts).result is expected
+
+
+@given(st.text(alphabet="abcpus019 ()<>=!.,'\"#-andornti\n", max_size=30))
+def test_any_text_parses_or_is_refused_with_a_place_in_it(text: str) -> None:
+    offset, message = 0, "fine"
+    try:
+        parse(text)
+    except ExpressionError as error:
+        offset, message = error.offset, error.text
+    assert 0 <= offset <= len(text)
+    assert message

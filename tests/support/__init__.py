@@ -1,0 +1,1 @@
+"""What tests share. Nothing in here is collected."""

@@ -1,0 +1,346 @@
+"""A target without a machine: it interprets some instructions, and dies, hangs and refuses on demand.
+
+It is a pytest plugin (``-p tests.support.fake_target``) and drives targets whose ``driver`` is ``fake``.
+What it did goes to the file that the option ``journal`` names, one word a line.
+
+Instructions that mean something else here: HLT kills the machine, INVD does while the subject is loaded,
+PAUSE hangs it, INT1 breaks the link, EMMS kills this very process.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, RegisterInfo
+
+from touchstone.config.subjects import Subject
+from touchstone.machine.driver import (
+    AgentRefused,
+    Autopsy,
+    InfrastructureError,
+    TargetDied,
+    TargetHung,
+    TargetInfo,
+)
+from touchstone.machine.probe import GPRS, SCRATCH_OFFSET, SCRATCH_SIZE, STACK_END, ProbeRequest, ProbeResult
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
+MASK32, MASK64 = 2**32 - 1, 2**64 - 1
+OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others", "version")
+SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
+
+
+@dataclass
+class Fault(Exception):
+    vector: int
+    error_code: int | None = None
+
+
+@dataclass
+class Cpu:
+    registers: dict[str, int]
+    scratch: bytearray = field(default_factory=lambda: bytearray(SCRATCH_SIZE))
+    zero: bool = False
+
+
+class FakeDriver:
+    def __init__(self, settings: TargetSettings, subject: Subject) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.subject = subject
+        self.loaded = False
+        self.alive = False
+        self.counters: Counter[str] = Counter()
+        self.serial = ""
+        self.os = str(settings.options.get("os", "bare"))
+        self.others = int(str(settings.options.get("others", "0")))
+        self.resets = 0
+        self.shared = settings.options.get("shared")
+        self.version: tuple[int, ...] | None = None
+
+    # --- the machine ---
+
+    def start(self, progress: Callable[[str], None]) -> TargetInfo:
+        self.note("start")
+        progress("starting the fake machine")
+        if self.settings.options.get("start") == "fail":
+            raise InfrastructureError("the fake machine has no power")
+        return self.boot()
+
+    def reset(self, progress: Callable[[str], None]) -> TargetInfo:
+        self.note("reset")
+        progress("resetting the fake machine")
+        self.resets += 1
+        if self.settings.options.get("reset") == "fail":
+            raise InfrastructureError("the fake machine does not come back")
+        return self.boot()
+
+    def boot(self) -> TargetInfo:
+        self.alive, self.loaded = True, False
+        if version := self.settings.options.get("version"):
+            self.version = tuple(map(int, str(version).split(".")))
+        self.serial += "fake machine ready\n"
+        return TargetInfo(
+            self.settings.vendor, self.settings.cpus, self.os, self.subject.name, "1", SLOT, USLOT, STRIDE
+        )
+
+    def stop(self) -> None:
+        self.note("stop")
+        self.alive = False
+
+    def note(self, word: str) -> None:
+        journal = self.settings.options.get("journal")
+        if journal:
+            with Path(str(journal)).open("a", encoding="utf-8") as file:
+                file.write(f"{self.name} {word}\n")
+
+    # --- the subject ---
+
+    def load(self, option: str | None = None) -> None:
+        self.note("load")
+        behaviour = option or self.settings.options.get("load")
+        if self.subject.absent:
+            raise AgentRefused("ENODEV", "no subject in this image")
+        if behaviour == "refuse":
+            raise AgentRefused("EPERM", "the firmware locked it off")
+        if behaviour == "die":
+            self.die("it died while it was loaded")
+        if behaviour == "die-once" and self.resets == 0:
+            self.die("it died while it was loaded")
+        self.loaded = True
+        self.counters.clear()
+
+    def unload(self) -> None:
+        self.note("unload")
+        if self.settings.options.get("unload") == "die":
+            self.die("it died while it was unloaded")
+        self.loaded = False
+
+    def query(self) -> Mapping[str, str]:
+        return {
+            "loaded": str(int(self.loaded)),
+            "name": "veneer",
+            "version": "0.1",
+            "cpus": str(self.settings.cpus),
+        }
+
+    def exits(self, cpu: int) -> Mapping[str, int]:
+        if self.subject.absent:
+            raise AgentRefused("ENODEV", "no subject in this image")
+        if self.others:  # programs of an OS, between two readings
+            self.others -= 1
+            self.counters["cpuid"] += 36
+        return dict(self.counters)
+
+    def trace(self, cpu: int, count: int) -> list[str]:
+        return ["cpuid rip=0x100002 info=0x0"]
+
+    def send_nmis(self, cpus: tuple[int, ...], count: int) -> None: ...
+
+    def inject_nmi(self) -> None:
+        raise AgentRefused("unsupported", "nobody is there to push the button")
+
+    def nmi_counts(self) -> list[int]:
+        return [0] * self.settings.cpus
+
+    def autopsy(self) -> Autopsy:
+        self.note("autopsy")
+        return Autopsy(
+            "guest triple fault (fake)",
+            {0: "rip=0x100000"},
+            {0: ("0x100abc svm_exit+0x1c (svm/exit.c:88)",)},
+            ("cpuid rip=0x100002",),
+            self.serial[-200:],
+        )
+
+    def serial_mark(self) -> int:
+        return len(self.serial)
+
+    def serial_since(self, mark: int) -> str:
+        return self.serial[mark:]
+
+    def die(self, why: str) -> None:
+        self.alive = False
+        raise TargetDied(why)
+
+    # --- probes ---
+
+    def run(self, probe: ProbeRequest) -> list[ProbeResult]:
+        if not self.alive:
+            raise InfrastructureError(f"{self.name} is gone")
+        if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
+            raise AgentRefused("state", "#GP on MOV to CR4")
+        return [self.run_on(probe, cpu) for cpu in probe.cpus]
+
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        if self.loaded and "sends" in self.settings.options:
+            self.note(" ".join(["send", *(probe.code.hex() for probe in probes)]))
+        return self.outcomes(probes)
+
+    def outcomes(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        for probe in probes:
+            try:
+                yield self.run(probe)
+            except AgentRefused as refusal:
+                yield refusal
+
+    def run_on(self, probe: ProbeRequest, number: int) -> ProbeResult:
+        slot = (USLOT if probe.cpl else SLOT) + number * STRIDE
+        given = dict.fromkeys(GPRS, 0) | {"rsp": slot + STACK_END - 0x100}
+        if probe.seed is not None:
+            given |= {name: (0x9E3779B97F4A7C15 * (index + 1) ^ probe.seed) & MASK64
+                      for index, name in enumerate(GPRS) if name != "rsp"}  # fmt: skip
+        given |= {name: operand.resolve(slot, probe.at) for name, operand in probe.registers.items()}
+        cpu = Cpu(dict(given))
+        for offset, data in probe.memory:
+            cpu.scratch[offset : offset + len(data)] = data
+        start = slot + probe.at
+        rip, fault = start, None
+        try:
+            while rip != start + len(probe.code):
+                instruction = next(iter(Decoder(64, probe.code[rip - start :], ip=rip)))
+                rip = self.step(cpu, instruction, slot, probe.cpl)
+        except Fault as raised:
+            fault = raised
+        low, length = probe.read or (0, 0)
+        return ProbeResult(
+            cpu=number,
+            vector=None if fault is None else fault.vector,
+            error_code=None if fault is None else fault.error_code,
+            registers=cpu.registers,
+            given=given,
+            rip=rip,
+            rflags=probe.rflags,
+            start=start,
+            slot=slot,
+            memory=bytes(cpu.scratch[low : low + length]),
+        )
+
+    def step(self, cpu: Cpu, it: Instruction, slot: int, cpl: int) -> int:
+        if it.code == Code.INVALID:
+            raise Fault(6)
+        simple: dict[int, Callable[[], None]] = {
+            Mnemonic.NOP: lambda: None,
+            Mnemonic.CPUID: lambda: self.cpuid(cpu),
+            Mnemonic.RDMSR: lambda: self.rdmsr(cpu, cpl),
+            Mnemonic.HLT: lambda: self.die("guest triple fault"),
+            Mnemonic.INVD: lambda: self.die("guest triple fault") if self.loaded else None,
+            Mnemonic.PAUSE: self.hang,
+            Mnemonic.INT1: self.lose,
+            Mnemonic.EMMS: lambda: os._exit(9),
+        }
+        if it.mnemonic in simple:
+            simple[it.mnemonic]()
+        elif it.mnemonic == Mnemonic.MOV:
+            self.write(cpu, it, 0, slot, self.read(cpu, it, 1, slot))
+        elif it.mnemonic == Mnemonic.XOR:
+            self.write(cpu, it, 0, slot, self.read(cpu, it, 0, slot) ^ self.read(cpu, it, 1, slot))
+        elif it.mnemonic == Mnemonic.ADD:
+            self.write(cpu, it, 0, slot, self.read(cpu, it, 0, slot) + self.read(cpu, it, 1, slot))
+        elif it.mnemonic == Mnemonic.DEC:
+            value = self.read(cpu, it, 0, slot) - 1
+            cpu.zero = value == 0
+            self.write(cpu, it, 0, slot, value)
+        elif it.mnemonic == Mnemonic.JNE:
+            return it.near_branch64 if not cpu.zero else it.next_ip
+        else:
+            raise Fault(6)
+        return it.next_ip
+
+    def hang(self) -> None:
+        self.alive = False
+        raise TargetHung("no answer to run")
+
+    def lose(self) -> None:
+        self.alive = False
+        raise InfrastructureError("the link to the fake machine broke")
+
+    def cpuid(self, cpu: Cpu) -> None:
+        self.counters["cpuid"] += self.loaded
+        leaf, subleaf = cpu.registers["rax"] & MASK32, cpu.registers["rcx"] & MASK32
+        values = self.leaf(leaf, subleaf)
+        keep = MASK64 ^ MASK32 if self.loaded and self.settings.options.get("bug") == "upper-halves" else 0
+        for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
+            cpu.registers[name] = cpu.registers[name] & keep | value
+
+    def leaf(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        brand = b"Fake CPU @ 1.00GHz".ljust(48, b"\0")
+        svm = self.settings.vendor == "amd" and not self.loaded
+        if leaf == 0:
+            words = struct.unpack(
+                "<3I", b"AuthcAMDenti" if self.settings.vendor == "amd" else b"GenuntelineI"
+            )
+            return (0xD, *words)
+        if leaf == 1:
+            return (0x800F12, 0, 1 << 26 | self.loaded << 31, 0)
+        if leaf == 0x40000000 and self.loaded:
+            return (0x40000000, *SIGNATURE)
+        if leaf == 0x80000000:
+            return (0x8000001F, 0, 0, 0)
+        if leaf == 0x80000001:
+            return (0, 0, svm << 2, 0)
+        if 0x80000002 <= leaf <= 0x80000004:
+            return struct.unpack_from("<4I", brand, (leaf - 0x80000002) * 16)
+        if leaf == 0x8000000A and svm:
+            return (1, 16, 0, 1 | 1 << 16)
+        return (0, 0, 0, 0)
+
+    def rdmsr(self, cpu: Cpu, cpl: int) -> None:
+        if cpl or cpu.registers["rcx"] & MASK32 >= 0x40000000:
+            raise Fault(13, 0)
+        cpu.registers |= {"rax": 0, "rdx": 0}
+
+    def read(self, cpu: Cpu, it: Instruction, index: int, slot: int) -> int:
+        kind = it.op_kind(index)
+        if kind == OpKind.REGISTER:
+            name, bits = place(it.op_register(index))
+            return cpu.registers[name] & (2**bits - 1)
+        if kind == OpKind.MEMORY:
+            offset, size = self.address(cpu, it, slot), it.memory_size
+            data = cpu.scratch[offset : offset + (8 if "64" in str(size) else 4)]
+            return int.from_bytes(data, "little")
+        return it.immediate(index) & MASK64
+
+    def write(self, cpu: Cpu, it: Instruction, index: int, slot: int, value: int) -> None:
+        if it.op_kind(index) == OpKind.REGISTER:
+            name, bits = place(it.op_register(index))
+            cpu.registers[name] = value & (2**bits - 1)  # 32-bit writes clear the upper half
+            return
+        offset = self.address(cpu, it, slot)
+        _, bits = place(it.op_register(1))
+        cpu.scratch[offset : offset + bits // 8] = (value & (2**bits - 1)).to_bytes(bits // 8, "little")
+
+    def address(self, cpu: Cpu, it: Instruction, slot: int) -> int:
+        base = 0 if it.memory_base == Register.NONE else cpu.registers[place(it.memory_base)[0]]
+        offset = (base + it.memory_displacement - slot - SCRATCH_OFFSET) & MASK64
+        if offset >= SCRATCH_SIZE:
+            raise Fault(14, 2)
+        return offset
+
+
+def place(register: Any) -> tuple[str, int]:
+    info = RegisterInfo(register)
+    return GPRS[info.number], info.size * 8
+
+
+@pytest.hookimpl
+def pytest_touchstone_validate_target(settings: TargetSettings) -> bool | None:
+    if settings.driver != "fake":
+        return None
+    for key in settings.options:
+        if key not in OPTIONS:
+            raise SettingsError(key, f"unknown key; the fake driver knows {', '.join(OPTIONS)}")
+    return True
+
+
+@pytest.hookimpl
+def pytest_touchstone_make_driver(settings: TargetSettings, subject: Subject) -> FakeDriver | None:
+    return FakeDriver(settings, subject) if settings.driver == "fake" else None

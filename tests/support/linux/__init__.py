@@ -1,0 +1,1 @@
+"""A Linux with one program of ours, in QEMU or Bochs."""
