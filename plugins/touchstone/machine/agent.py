@@ -193,7 +193,7 @@ class AgentClient:
         return self._results(probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout)))
 
     def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
-        """See Driver. The first are on their way when this returns; the target has always its next one."""
+        """See Driver. AHEAD probes are sent when this returns: the target need not wait for the next."""
         self._reached()
         left, sent = deque(probes), deque[_Sent]()
         while left and len(sent) < AHEAD:
@@ -248,12 +248,6 @@ class AgentClient:
             timeout += limit
         return dict(self._ask(verb, sent, timeout).fields)
 
-    def forget(self) -> None:
-        """The machine is being reset: whatever it began to say will not be finished, nothing of it counts."""
-        self._splitter.clear()
-        self._waiting.clear()
-        self._nonce = ""
-
     def _reached(self) -> TargetInfo:
         if self.info is None or not self._nonce:
             raise InfrastructureError("the agent has not been greeted")
@@ -287,7 +281,7 @@ class AgentClient:
             yield outcome
 
     def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
-        """The answers to a probe that was sent as request ``number``. Its time begins now."""
+        """The answers to a probe that was sent as request ``number``. Its timeout begins now."""
         info = self._reached()
         answers = self._gather("run", number, set(probe.cpus), self._deadline(probe.timeout))
         base = info.uslot if probe.cpl else info.slot
@@ -413,7 +407,7 @@ class AgentClient:
         raise TargetDied(f"the machine was reset behind our back: {how}")
 
     def _panicked(self, event: protocol.Event) -> NoReturn:
-        """The OS of the target gave up. Its report may still be on the way, and ends with silence."""
+        """The OS of the target panicked: read its report, until LAST_WORDS seconds pass without a byte."""
         before = self._log.tail().partition("!1 panic")[0].splitlines()
         with contextlib.suppress(TimeoutError, TargetDied):
             while data := self._channel.receive(time.monotonic() + LAST_WORDS * self._factor):

@@ -1,4 +1,4 @@
-"""What a driver does, whatever kind of target it drives, and the three ways in which a target fails."""
+"""The interface of all drivers, and the errors that tell in which way a target failed."""
 
 from __future__ import annotations
 
@@ -102,9 +102,8 @@ class Driver(Protocol):
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """Run probes one after the other: the results of each, or why the agent refused it.
 
-        The first may be on their way when this returns, and the target some probes ahead of what was given;
-        TargetDied and TargetHung are the fault of the
-        one whose turn it is.
+        Probes are sent ahead: the first when this returns, and always some more than were answered.
+        TargetDied and TargetHung are the fault of the one whose result is the next.
         """
 
     def load(self, option: str | None = None) -> None:

@@ -46,9 +46,16 @@ def test_what_is_missing_has_a_name(host, vendor, flag, module):
 
 def test_this_host_is_decided_by_a_guest_or_by_what_is_missing():
     found = problem("intel")
-    assert problem("intel") is found, "found out once"
     words = r"no vmx flag|not loaded|nested is|cannot be opened|first instruction"
     assert not found or re.search(words, found)
+
+
+def test_kvm_is_tried_once_per_process(monkeypatch):
+    asked = []
+    monkeypatch.setattr(kvm, "_known", {})
+    monkeypatch.setattr(kvm, "missing", lambda vendor: asked.append(vendor) or f"no {vendor}")
+    assert [problem("intel"), problem("amd"), problem("intel")] == ["no intel", "no amd", "no intel"]
+    assert asked == ["intel", "amd"]
 
 
 def test_a_kvm_that_runs_no_guest_is_found_out(monkeypatch):

@@ -9,7 +9,7 @@ from tests.support.ssh.lab import Lab, probe
 from touchstone.machine.driver import InfrastructureError
 
 
-def test_goes_all_the_way_and_leaves_nothing(lab: Lab) -> None:
+def test_deploys_runs_and_cleans_up(lab: Lab) -> None:
     driver = lab.driver(subject=lab.subject())
     info = driver.start(lab.progress)
     assert (info.os, info.cpus, info.vendor, info.agent) == ("linux", 2, "amd", "fake")

@@ -76,7 +76,7 @@ def test_cut_during_a_subjects_command(lab: Lab, proxy: Proxy) -> None:
 @pytest.mark.parametrize(
     "error", [EOFError(), paramiko.SSHException("Channel closed"), OSError("Socket is closed")], ids=repr
 )
-def test_the_end_of_a_connection_in_all_of_paramikos_words(
+def test_every_exception_of_paramiko_for_an_ended_connection(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     driver = lab.driver(subject=lab.subject())
@@ -94,7 +94,9 @@ def test_the_end_of_a_connection_in_all_of_paramikos_words(
     works(driver, lab)
 
 
-def test_channels_end_a_moment_before_their_connection(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_that_end_before_their_connection_are_no_lost_lock(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It looks alive in between: that is no lock that went, and no command that ended."""
     driver = lab.driver()
     driver.start(lab.progress)
@@ -163,7 +165,7 @@ def test_sshd_killed(lab: Lab) -> None:
 # --- the box
 
 
-def test_rebooted_behind_our_back(lab: Lab, tmp_path: Path) -> None:
+def test_an_unexpected_reboot_is_a_death(lab: Lab, tmp_path: Path) -> None:
     driver = lab.driver()
     driver.start(lab.progress)
     lab.box.stop()
@@ -238,7 +240,7 @@ def test_hang_and_power_control(lab: Lab, tmp_path: Path) -> None:
     assert asked.read_text() == "reset\nnmi\n"
 
 
-def test_dead_for_good(lab: Lab) -> None:
+def test_box_that_does_not_come_back(lab: Lab) -> None:
     driver = lab.driver()
     driver.start(lab.progress)
     lab.box.stop()

@@ -63,7 +63,7 @@ def test_panic_is_a_death_with_an_autopsy(driver: SshDriver) -> None:
     assert driver.query()["cpus"] == "4"
 
 
-def test_reboot_behind_our_back(driver: SshDriver) -> None:
+def test_an_unexpected_reboot_is_a_death(driver: SshDriver) -> None:
     driver.reset(say)
     with pytest.raises(TargetDied):
         end_by(driver, "echo 1 >/proc/sys/kernel/sysrq; echo b >/proc/sysrq-trigger")

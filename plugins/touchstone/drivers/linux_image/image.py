@@ -36,7 +36,7 @@ ACCOUNTS = {
 }
 """``*`` and not ``!``: an account that is locked may not log in with a key either."""
 WRAPPERS = {"reboot": "-f", "poweroff": "-f", "halt": "-f"}
-"""busybox's, without an init that they could ask."""
+"""Programs of busybox, with -f: our init cannot be asked to shut down."""
 PROGRAMS = (
     *("usr/bin/dash", "usr/bin/mount", "usr/bin/kmod", "usr/bin/busybox", "usr/bin/ip", "usr/sbin/sshd"),
     *("usr/lib/openssh/sftp-server", "usr/bin/cat", "usr/bin/dmesg", "usr/bin/flock", "usr/bin/sha256sum"),

@@ -68,7 +68,7 @@ def _without_vmport(machine: str) -> str:
 
 
 def cpu_model(settings: TargetSettings, accel: str) -> str:
-    """QEMU's -cpu: the model, told not to give itself away as virtual.
+    """QEMU's -cpu: the model, without CPUID's signs of a virtual machine.
 
     A bare machine has no CPUID leaf 0x40000000, and claims no hypervisor in leaf 1.
     """

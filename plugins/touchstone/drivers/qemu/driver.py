@@ -9,6 +9,7 @@ from typing import Any
 
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.driver import EmulatorDriver, ImageProvider
+from touchstone.drivers.emulated.process import EmulatorProcess
 from touchstone.drivers.qemu import config as qemu_config
 from touchstone.drivers.qemu.config import INSTALL, QemuSettings, cpu_model, read_settings
 from touchstone.drivers.qemu.emulator import SERIAL, Qemu, describe_reset
@@ -32,8 +33,11 @@ class BareQemu(Qemu):
         super().__init__(settings.name, settings.cpus, qemu.binary)
         self._com1 = FollowedFile(self.directory / COM1)
 
-    def _arguments(self) -> list[str]:
+    def _start_process(self) -> EmulatorProcess:
         self.death.arm()
+        return super()._start_process()
+
+    def _arguments(self) -> list[str]:
         settings = self._settings
         return [
             *("-nodefaults", "-no-user-config", "-display", "none", "-machine", self._qemu.machine),

@@ -70,11 +70,6 @@ class Monitor:
         self._negotiated = self._thread.submit(accept())
         self._negotiated.add_done_callback(lambda _: done())
 
-    @property
-    def accepted(self) -> bool:
-        """Whether QEMU has connected, successfully or not."""
-        return self._negotiated is not None and self._negotiated.done()
-
     def established(self, timeout: float) -> None:
         """Wait until the negotiation is over. MonitorGone if it failed."""
         assert self._negotiated is not None

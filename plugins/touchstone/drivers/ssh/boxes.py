@@ -14,25 +14,25 @@ from touchstone.machine.polling import poll_for
 
 
 class Box(Protocol):
-    """What the driver needs of a box that is not said over SSH."""
+    """What the driver needs of a box besides SSH."""
 
     disposable: bool
     """It is thrown away afterwards: nothing on it needs to be taken back."""
 
     def start(self, progress: Say) -> None:
-        """See that it runs."""
+        """Start it, if it is ours to start."""
 
     def version(self) -> tuple[int, ...] | None:
         """Of the emulator, if it is an emulated one."""
 
     def stop(self) -> None:
-        """Let go of it. Safe to repeat."""
+        """Stop it, if it is ours to stop. Safe to repeat."""
 
     def address(self) -> Address:
         """How to get in, once it is started."""
 
     def bring_back(self, progress: Say) -> bool:
-        """Reset it without asking it. False if there is no way to."""
+        """Reset it by force. False if there is no way to."""
 
     def headers(self, release: str, progress: Say) -> Path | None:
         """Where this machine has what modules for its kernel are built against, if it is told so."""

@@ -85,7 +85,7 @@ def _fill(script: str, values: dict[str, str]) -> str:
 
 
 def sweep(root: Root, progress: Say, bases: Sequence[str] = BASES) -> None:
-    """Take away what killed runs left. We hold the lock. InfrastructureError for what does not go."""
+    """Remove what killed runs left; we must hold the lock. InfrastructureError for what cannot be removed."""
     script = _fill(_SWEEP, {"BASES": " ".join(map(shlex.quote, bases)), "NAME": NAME, "UNDO": UNDO})
     shown = root.link.address.shown
     for line in root.do(script, "looking for what an earlier run left", timeout=UNDO_TIMEOUT).splitlines():
@@ -110,7 +110,7 @@ class Installation:
     def make(
         cls, root: Root, parts: Sequence[Deployable], progress: Say, bases: Sequence[str] = BASES
     ) -> Installation:
-        """Make the directory. What undoes everything in it comes with the first files, before any is used."""
+        """Make the directory. Its undo script comes with the first files, before anything is used."""
         for part in parts:
             if root.run(part.command("present")).status == 0:
                 raise InfrastructureError(
@@ -135,7 +135,7 @@ class Installation:
 
     @property
     def sent(self) -> Sequence[str]:
-        """Names of the files that went over the wire so far."""
+        """Names of the files that were uploaded so far."""
         return self._uploader.sent
 
     def put(self, files: Sequence[Path]) -> None:
@@ -171,7 +171,7 @@ class Installation:
         return f"cd {where} && echo $$ >agent.pid && {{ {self.command(part, 'run')}; }}"
 
     def undo(self) -> None:
-        """Take everything back but the directory. InfrastructureError for what does not go."""
+        """Undo everything but the directory. InfrastructureError for what cannot be undone."""
         undo = shlex.quote(f"{self.directory}/{UNDO}")
         # Before the first insertion there may be none yet.
         unless = "" if self.inserted else f"[ ! -e {undo} ] || "
@@ -179,7 +179,7 @@ class Installation:
         self.inserted.clear()
 
     def remove(self) -> None:
-        """Take everything back."""
+        """Undo everything, and remove the directory."""
         self.undo()
         self._root.do(f"rm -rf {shlex.quote(self.directory)}", "removing our directory")
 

@@ -20,7 +20,7 @@ class Root:
 
     @classmethod
     def enter(cls, link: Link) -> tuple[Root, BoxInfo]:
-        """Find out whether we are root there, in a shell that stays if we are: a login costs a box time."""
+        """Find out whether we are root there. If so, the same shell is used on: each login costs time."""
         root = cls(link, root=True)
         try:
             info = ask_info(root._shell)
@@ -33,7 +33,7 @@ class Root:
         return cls(link, root=False), info
 
     def ask_info(self) -> BoxInfo:
-        """What it is now. ``root`` says nothing new here: with sudo everybody is."""
+        """What the box says now. ``root`` is always true here, also with sudo."""
         return ask_info(self._shell)
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Root:
         return self._shell.run(script, timeout)
 
     def run_as_user(self, script: str, *, timeout: float = 30.0) -> Completed:
-        """The same as whoever logged in: what SFTP is to write to belongs to the user."""
+        """Run a script as the user who logged in: SFTP writes as that user, too."""
         if self.needs_sudo:
             return self.link.run(script, timeout=timeout)
         return self.run(script, timeout=timeout)

@@ -31,7 +31,7 @@ class Uploader:
         self._progress = progress
         self._empty = True
         self.sent: list[str] = []
-        """Names of the files that really went over the wire."""
+        """Names of the files that were sent."""
 
     def put(self, files: Mapping[str, tuple[Path | bytes, int]]) -> None:
         """Make the directory hold these: name to (local file or content, mode).

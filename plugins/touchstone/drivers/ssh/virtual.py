@@ -15,7 +15,7 @@ from touchstone.drivers.ssh.address import Address
 from touchstone.machine.driver import Autopsy, InfrastructureError, Say, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
-if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
+if TYPE_CHECKING:  # every run validates the whole inventory: import late what only a started box needs
     from touchstone.drivers.emulated.linux_machine import LinuxMachine
     from touchstone.drivers.ssh.console import LogSource
 
@@ -46,7 +46,7 @@ def read_settings(settings: TargetSettings) -> tuple[str, str]:
 
 
 class VirtualBox:
-    """One that we start, and throw away afterwards. See ``Box``."""
+    """An emulated machine that we start, and throw away afterwards. See ``Box``."""
 
     disposable = True
 
@@ -130,11 +130,11 @@ class _MachineConsole:
     def collect(self) -> bytes:
         while (mark := self._machine.console_mark()) != self._mark:
             text = self._machine.console_since(self._mark)
-            # What has come since the mark was taken is in the text, and must not come again.
+            # If more has come since the position was taken, it is in the text as well: read again.
             if self._machine.console_mark() == mark:
                 self._mark = mark
                 return text.encode()
         return b""
 
     def close(self) -> None:
-        """The machine's own."""
+        """The machine closes its log itself."""
