@@ -66,7 +66,7 @@ def make_box_driver(
 ) -> Driver:
     """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
     from touchstone.drivers.ssh.boxes import Box, RackBox  # noqa: PLC0415
-    from touchstone.drivers.ssh.build import BuildCache  # noqa: PLC0415
+    from touchstone.drivers.ssh.build import ModuleCache  # noqa: PLC0415
     from touchstone.drivers.ssh.deployable import the_agent  # noqa: PLC0415
     from touchstone.drivers.ssh.driver import SshDriver  # noqa: PLC0415
     from touchstone.drivers.ssh.settings import read_settings  # noqa: PLC0415
@@ -84,7 +84,7 @@ def make_box_driver(
         said = read_settings(settings)
         box = RackBox(said.address, said.power, said.console, said.headers)
         visit = VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
-    cache = BuildCache(root / "build" / "linux")
+    cache = ModuleCache(root / "build" / "linux")
     return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
 
 

@@ -14,7 +14,7 @@ from tests.support.ssh.sshd import PATIENCE, Sshd
 from touchstone.drivers.power import CommandPower, Power
 from touchstone.drivers.ssh.address import Address
 from touchstone.drivers.ssh.boxes import RackBox
-from touchstone.drivers.ssh.build import BuildCache
+from touchstone.drivers.ssh.build import ModuleCache
 from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.drivers.ssh.visit import VisitSettings
@@ -150,7 +150,7 @@ class Lab:
             rack,
             self.agent,
             subject,
-            BuildCache(self.directory / "cache"),
+            ModuleCache(self.directory / "cache"),
             self.directory / f"logs-{os.getpid()}",
             replace(VisitSettings(bases=("/run",), lock_timeout=120, boot_timeout=20), **(visit or {})),
         )

@@ -28,7 +28,7 @@ _NO_COMPILER = re.compile(rb"\b(gcc-\d+): not found")
 MODULES = Path("/lib/modules")
 
 
-class BuildCache:
+class ModuleCache:
     """What was built for a kernel: ``build/linux/RELEASE/NAME-HASH/``, a hash of sources and kernel."""
 
     def __init__(self, cache: Path) -> None:

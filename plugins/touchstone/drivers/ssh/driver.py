@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.ssh.boxes import Box, await_death
-from touchstone.drivers.ssh.build import BuildCache, build_here, build_there, headers_here
+from touchstone.drivers.ssh.build import ModuleCache, build_here, build_there, headers_here
 from touchstone.drivers.ssh.console import LogSource
 from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.diagnosis import diagnose
@@ -48,7 +48,7 @@ class SshDriver(AgentDriver):
         box: Box,
         agent: Deployable,
         subject: Deployable | None,
-        cache: BuildCache,
+        cache: ModuleCache,
         log_directory: Path,
         visit_settings: VisitSettings | None = None,
     ) -> None:
