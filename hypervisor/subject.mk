@@ -3,17 +3,11 @@
 SUBJECT_NAME := veneer
 # What every host needs, and how it is compiled; hosts/linux/Makefile reads it here as well.
 VENEER_SOURCES := \
-	core/answers.c core/context.c core/control_register.c core/cpuid.c core/evidence.c core/exit.c core/fault.c core/fault_entry.S \
-	core/host_state.c core/hypercall.c core/hypercall_stubs.S core/insn.c core/instruction.c core/leave.S \
-	core/lifecycle.c core/memory.c core/msr.c core/nmi.c core/report.c core/system.c \
-	svm/enter.S svm/exit.c svm/fast.c svm/setup.c \
-	vmx/capabilities.c vmx/enter.S vmx/entry_checks.c vmx/ept.c vmx/exit.c vmx/fast.c vmx/guest.c vmx/leave.c \
-	vmx/mtrr.c vmx/reset.c vmx/setup.c vmx/state.c
+	core/completion.c core/context.c core/control_register.c core/counters.c core/cpuid.c core/crash_report.c core/decode.c \
+	core/exit.c core/fault.c core/fault_entry.S core/host_state.c core/hypercall.c core/hypercall_stubs.S core/leave.S \
+	core/lifecycle.c core/memory.c core/msr.c core/nmi.c core/query.c core/safe_instructions.S core/system.c core/vcpus.c \
+	svm/enter.S svm/exit.c svm/guest.c svm/setup.c \
+	vmx/capabilities.c vmx/enter.S vmx/entry_checks.c vmx/ept.c vmx/exit.c vmx/guest.c vmx/leave.c vmx/mtrr.c vmx/reset.c \
+	vmx/setup.c vmx/state.c vmx/unblock_nmis.S
 SUBJECT_SOURCES := $(VENEER_SOURCES) hosts/bare/host.c hosts/bare/subject.c
 SUBJECT_CFLAGS := -I$(SUBJECT_DIR)
-
-# enter.S calls this one before it has saved more than five registers; it saves RBX.
-%/svm/fast.c.o: CFLAGS += -fomit-frame-pointer -fno-crossjumping -ffixed-r9 -ffixed-r10 -ffixed-r11 -fcall-used-rbx
-
-# The same for VMX, where six are saved.
-%/vmx/fast.c.o: CFLAGS += -fomit-frame-pointer -fno-crossjumping -ffixed-r8 -ffixed-r9 -ffixed-r10 -ffixed-r11 -fcall-used-rbx

@@ -11,7 +11,7 @@
 
 struct vcpu;
 
-/* Guest state that the core reads or writes by name; RIP and RFLAGS are in struct vcpu. */
+/* Guest state that the core reads or writes by name. */
 enum guest_field {
 	GUEST_CR0,
 	GUEST_CR3,
@@ -21,10 +21,13 @@ enum guest_field {
 	GUEST_CS_BASE,
 	/* 64, 32 or 16: the default operand size of the code segment. */
 	GUEST_CODE_BITS,
+	GUEST_FIELDS
 };
 
 struct backend {
 	const char *name;
+	/* Which of the two extensions is hidden from the guest: SVM; else VMX. */
+	bool is_svm;
 	/* EBX, EDX, ECX of CPUID leaf 0 of the processors that it is for; a zero ends the list. */
 	u32 vendors[4][3];
 	/* The stub that executes VMCALL or VMMCALL, and the address of that instruction: the only one obeyed. */
@@ -45,24 +48,23 @@ struct backend {
 	int (*enter)(struct vcpu *vcpu, struct refusal *refusal);
 
 	/*
-	 * Tear-down, on each CPU, in host mode: complete vcpu->context with
-	 * the guest state as it is now and give the hardware back.
+	 * Tear-down, on each CPU, in host mode: complete vcpu->context with the guest state as it
+	 * is now, give the hardware back, and go on as the guest.
 	 */
-	void (*leave)(struct vcpu *vcpu);
+	__attribute__((noreturn)) void (*leave)(struct vcpu *vcpu);
 
-	u64 (*read)(struct vcpu *vcpu, enum guest_field field);
-	void (*write)(struct vcpu *vcpu, enum guest_field field, u64 value);
+	u64 (*read[GUEST_FIELDS])(const struct vcpu *vcpu);
+	void (*write_cr0)(struct vcpu *vcpu, u64 value);
+	void (*write_efer)(struct vcpu *vcpu, u64 value);
+	void (*write_rflags)(struct vcpu *vcpu, u64 value);
 
-	/* Length of the instruction that caused the exit, or 0 if it cannot be read any more. */
-	unsigned int (*instruction_length)(struct vcpu *vcpu);
+	/* The next entry starts at RIP; an STI or MOV SS shadow that covered the last instruction is over. */
+	void (*continue_at)(struct vcpu *vcpu, u64 rip);
 
 	/* The next entry delivers this exception; error_code is ignored for vectors without one. */
 	void (*inject)(struct vcpu *vcpu, enum vector vector, u32 error_code);
 
-	/* An instruction has been completed: end the STI or MOV SS shadow that covered it. */
-	void (*end_shadow)(struct vcpu *vcpu);
-
-	/* As end_shadow, and a single-step trap (DR6.BS) is due after the instruction. */
+	/* A single-step trap (DR6.BS) is due before the next instruction. */
 	void (*single_step)(struct vcpu *vcpu);
 
 	/* NMIs exit, and there is one to inject: tell when the guest can take it. NULL: they do not exit. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "memory.h"
-#include "vcpu.h"
+#include "context.h"
+
+#include "cpuid_bits.h"
 
 void capture_context(struct context *context)
 {
@@ -38,7 +39,7 @@ unsigned int physical_address_bits(void)
 	if (a < 0x80000008)
 		return 36;
 	cpuid(0x80000008, 0, &a, &b, &c, &d);
-	return a & 0xff;
+	return a & CPUID_80000008_EAX_PHYSICAL_BITS;
 }
 
 /* CPUID 80000001 EDX.Page1GB[26]. */
@@ -47,7 +48,7 @@ bool has_gigabyte_pages(void)
 	u32 a, b, c, d;
 
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	return d & BIT_ULL_AT(26);
+	return d & CPUID_80000001_EDX_PAGE1GB;
 }
 
 /* Descriptors: SDM 3A 3.4.5, APM2 4.7. System descriptors have 16 bytes in long mode. */

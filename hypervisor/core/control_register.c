@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 /* Writes to control registers that exit: they would change a bit that the guest does not have for itself. */
-#include "policy.h"
+#include "control_register.h"
+
+#include "completion.h"
 
 /* What MOV to CR0 refuses (SDM 2B "MOV-Move to/from Control Registers", SDM 3A 2.5, 4.10.1, 9.8.5). */
 static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
 {
 	const struct backend *backend = vcpu->backend;
-	u64 old = backend->read(vcpu, GUEST_CR0), cr4 = backend->read(vcpu, GUEST_CR4);
-	bool is_64_bit_code = backend->read(vcpu, GUEST_CODE_BITS) == 64;
+	u64 old = backend->read[GUEST_CR0](vcpu), cr4 = backend->read[GUEST_CR4](vcpu);
+	bool is_64_bit_code = backend->read[GUEST_CODE_BITS](vcpu) == 64;
 
 	if (value >> 32 || ~value & vcpu->cr0_always)
 		return false;
@@ -19,7 +21,7 @@ static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
 		return false;
 	if (!(value & CR0_PG))
 		return !(old & CR0_PG) || !(is_64_bit_code || cr4 & CR4_PCIDE);
-	if (old & CR0_PG || !(backend->read(vcpu, GUEST_EFER) & EFER_LME))
+	if (old & CR0_PG || !(backend->read[GUEST_EFER](vcpu) & EFER_LME))
 		return true;
 	return cr4 & CR4_PAE && !is_64_bit_code;
 }
@@ -30,11 +32,10 @@ static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
  * the guest gets to see what it wrote, and executes the instruction again,
  * which does the rest of it without an exit.
  */
-bool handle_cr_access(struct vcpu *vcpu)
+void handle_cr_access(struct vcpu *vcpu)
 {
 	if (vcpu->cr_number == 0 && is_legal_cr0(vcpu, vcpu->cr_value))
-		vcpu->backend->write(vcpu, GUEST_CR0, vcpu->cr_value);
+		vcpu->backend->write_cr0(vcpu, vcpu->cr_value);
 	else
 		inject_exception(vcpu, VECTOR_GP, 0);
-	return false;
 }

@@ -1,76 +1,127 @@
 // SPDX-License-Identifier: MIT
-#include "policy.h"
+#include "cpuid.h"
 
-#define LEAF1_ECX_VMX BIT_ULL_AT(5)
-#define LEAF1_ECX_SMX BIT_ULL_AT(6)
-#define LEAF1_ECX_OSXSAVE BIT_ULL_AT(27)
-#define LEAF1_ECX_HYPERVISOR BIT_ULL_AT(31)
-#define LEAF7_ECX_OSPKE BIT_ULL_AT(4)
-#define LEAF80000001_ECX_SVM BIT_ULL_AT(2)
-#define LEAF80000001_ECX_SKINIT BIT_ULL_AT(12)
+#include "completion.h"
+#include "cpuid_bits.h"
+#include "version.h"
 
 #define HYPERVISOR_LEAF_MAX 0x40000001u
 
-static void set(struct regs *regs, u32 a, u32 b, u32 c, u32 d)
+static void set(struct vcpu *vcpu, u64 a, u64 b, u64 c, u64 d)
 {
-	regs->rax = a;
-	regs->rbx = b;
-	regs->rcx = c;
-	regs->rdx = d;
+	vcpu->regs.rax = a;
+	vcpu->regs.rbx = b;
+	vcpu->regs.rcx = c;
+	vcpu->regs.rdx = d;
 }
+
+/* What the processor says, for the guest's EAX and ECX. In 64-bit mode CPUID clears the upper halves (SDM 2A CPUID). */
+static inline void ask_processor(const struct vcpu *vcpu, u64 *a, u64 *b, u64 *c, u64 *d)
+{
+	asm volatile("cpuid"
+		     : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
+		     : "a"((u32)vcpu->regs.rax), "c"((u32)vcpu->regs.rcx));
+}
+
+static out_of_line void answer_as_processor(struct vcpu *vcpu)
+{
+	u64 a, b, c, d;
+
+	ask_processor(vcpu, &a, &b, &c, &d);
+	set(vcpu, a, b, c, d);
+	complete_instruction(vcpu);
+}
+
+/* VMX and SMX are hidden, a hypervisor is announced, OSXSAVE mirrors the guest's CR4. */
+static void answer_leaf_1(struct vcpu *vcpu)
+{
+	u64 cr4 = vcpu->backend->read[GUEST_CR4](vcpu);
+	u64 a, b, c, d;
+
+	ask_processor(vcpu, &a, &b, &c, &d);
+	c &= ~(CPUID_1_ECX_VMX | CPUID_1_ECX_SMX | CPUID_1_ECX_OSXSAVE);
+	c |= CPUID_1_ECX_HYPERVISOR;
+	if (cr4 & CR4_OSXSAVE)
+		c |= CPUID_1_ECX_OSXSAVE;
+	set(vcpu, a, b, c, d);
+	complete_instruction(vcpu);
+}
+
+/* In subleaf 0 OSPKE mirrors the guest's CR4. */
+static void answer_leaf_7(struct vcpu *vcpu)
+{
+	bool is_subleaf_0 = !(u32)vcpu->regs.rcx;
+	u64 cr4 = vcpu->backend->read[GUEST_CR4](vcpu);
+	u64 a, b, c, d;
+
+	ask_processor(vcpu, &a, &b, &c, &d);
+	if (is_subleaf_0) {
+		c &= ~CPUID_7_ECX_OSPKE;
+		if (cr4 & CR4_PKE)
+			c |= CPUID_7_ECX_OSPKE;
+	}
+	set(vcpu, a, b, c, d);
+	complete_instruction(vcpu);
+}
+
+/* SVM is hidden, and SKINIT with it. */
+static void answer_leaf_80000001(struct vcpu *vcpu)
+{
+	u64 a, b, c, d;
+
+	ask_processor(vcpu, &a, &b, &c, &d);
+	c &= ~(CPUID_80000001_ECX_SVM | CPUID_80000001_ECX_SKINIT);
+	set(vcpu, a, b, c, d);
+	complete_instruction(vcpu);
+}
+
+/* Reserved where SVM does not exist (APM3 E.4.9). */
+static void answer_leaf_8000000a(struct vcpu *vcpu)
+{
+	set(vcpu, 0, 0, 0, 0);
+	complete_instruction(vcpu);
+}
+
+/* Basic leaf n is at 2n, extended leaf 80000000 + n at 2n + 1: the number of the leaf, rotated left by one. */
+#define LEAF_INDEX(leaf) ((u32)(leaf) << 1 | (u32)(leaf) >> 31)
+#define INDEXED_LEAVES 64
+
+/* The leaves of which the guest is told something else than what the processor says. */
+static void (*const answers[INDEXED_LEAVES])(struct vcpu *vcpu) = {
+	[LEAF_INDEX(1)] = answer_leaf_1,
+	[LEAF_INDEX(7)] = answer_leaf_7,
+	[LEAF_INDEX(0x80000001)] = answer_leaf_80000001,
+	[LEAF_INDEX(0x8000000a)] = answer_leaf_8000000a,
+};
 
 /* 0x40000000 to 0x400000ff are left to hypervisors (SDM 2A CPUID, APM3 E.3.13). */
-static void answer_hypervisor_leaf(struct regs *regs, u32 leaf)
+static out_of_line void answer_leaf_without_index(struct vcpu *vcpu)
 {
-	const u32 *signature = (const u32 *)SIGNATURE;
+	const u32 *signature = (const u32 *)VENEER_SIGNATURE;
+	u32 leaf = vcpu->regs.rax;
 
-	if (leaf == 0x40000000)
-		set(regs, HYPERVISOR_LEAF_MAX, signature[0], signature[1], signature[2]);
-	else if (leaf == 0x40000001)
-		set(regs, VENEER_VERSION, 0, 0, 0);
-	else
-		set(regs, 0, 0, 0, 0);
-}
-
-/* Bits that mirror the guest's CR4, or tell of virtualization while it is hidden. */
-static void adjust_feature_leaf(struct vcpu *vcpu, u32 leaf, u32 subleaf)
-{
-	struct regs *regs = &vcpu->regs;
-	u64 cr4 = vcpu->backend->read(vcpu, GUEST_CR4);
-
-	if (leaf == 1) {
-		regs->rcx &= ~(LEAF1_ECX_VMX | LEAF1_ECX_SMX | LEAF1_ECX_OSXSAVE);
-		regs->rcx |= LEAF1_ECX_HYPERVISOR;
-		if (cr4 & CR4_OSXSAVE)
-			regs->rcx |= LEAF1_ECX_OSXSAVE;
-	} else if (leaf == 7 && subleaf == 0) {
-		regs->rcx &= ~LEAF7_ECX_OSPKE;
-		if (cr4 & CR4_PKE)
-			regs->rcx |= LEAF7_ECX_OSPKE;
-	} else if (leaf == 0x80000001) {
-		regs->rcx &= ~(LEAF80000001_ECX_SVM | LEAF80000001_ECX_SKINIT);
-	} else if (leaf == 0x8000000a) {
-		/* Reserved where SVM does not exist (APM3 E.4.9). */
-		set(regs, 0, 0, 0, 0);
+	if (leaf >> 8 != 0x400000) {
+		answer_as_processor(vcpu);
+		return;
 	}
+	if (leaf == 0x40000000)
+		set(vcpu, HYPERVISOR_LEAF_MAX, signature[0], signature[1], signature[2]);
+	else if (leaf == 0x40000001)
+		set(vcpu, VENEER_VERSION, 0, 0, 0);
+	else
+		set(vcpu, 0, 0, 0, 0);
+	complete_instruction(vcpu);
 }
 
 /* CPUID exits unconditionally on VMX (SDM 3C 26.1.2) and by intercept on SVM (APM2 15.9). */
-bool handle_cpuid(struct vcpu *vcpu)
+void handle_cpuid(struct vcpu *vcpu)
 {
-	struct regs *regs = &vcpu->regs;
-	u32 leaf = regs->rax, subleaf = regs->rcx;
-	u32 a, b, c, d;
+	u32 index = LEAF_INDEX(vcpu->regs.rax);
 
-	if (unlikely_(leaf >> 8 == 0x400000)) {
-		answer_hypervisor_leaf(regs, leaf);
-	} else {
-		cpuid(leaf, subleaf, &a, &b, &c, &d);
-		set(regs, a, b, c, d);
-		/* 80000001 and 8000000a, and a few neighbours that adjust_feature_leaf() leaves alone. */
-		if (unlikely_(leaf == 1 || leaf == 7 || (leaf & ~0xbu) == 0x80000000))
-			adjust_feature_leaf(vcpu, leaf, subleaf);
-	}
-	complete_instruction(vcpu);
-	return false;
+	if (index >= INDEXED_LEAVES)
+		answer_leaf_without_index(vcpu);
+	else if (answers[index])
+		answers[index](vcpu);
+	else
+		answer_as_processor(vcpu);
 }

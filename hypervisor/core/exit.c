@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
-/* The second step of an exit: count it, remember it, and hand it to the one that handles it. */
-#include "fast_path.h"
-#include "policy.h"
+/* The exits of both vendors, by reason: their names and their handlers. */
+#include "exit.h"
+
+#include "control_register.h"
+#include "cpuid.h"
+#include "crash_report.h"
+#include "hypercall.h"
+#include "msr.h"
+#include "nmi.h"
+#include "system.h"
 
 const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_OTHER] = "other",
@@ -25,29 +32,29 @@ const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_INVALID_STATE] = "invalid-state",
 };
 
-static bool handle_other(struct vcpu *vcpu)
+static void handle_other(struct vcpu *vcpu)
 {
 	die(vcpu, "exit that nobody asked for", vcpu->rip, 0);
 }
 
 /* A triple fault: the machine would have shut down without us as well (SDM 3C 26.2, APM2 15.14.3). */
-static bool handle_shutdown(struct vcpu *vcpu)
+static void handle_shutdown(struct vcpu *vcpu)
 {
 	die(vcpu, "guest triple fault", vcpu->rip, 0);
 }
 
 /* Everything below the physical address width is mapped: nothing legitimate gets here. */
-static bool handle_nested_paging(struct vcpu *vcpu)
+static void handle_nested_paging(struct vcpu *vcpu)
 {
 	die(vcpu, "guest access outside of physical memory", vcpu->rip, 0);
 }
 
-static bool handle_invalid_state(struct vcpu *vcpu)
+static void handle_invalid_state(struct vcpu *vcpu)
 {
 	die(vcpu, "VM entry refused", vcpu->rip, 0);
 }
 
-static bool (*const handlers[EXIT_REASONS])(struct vcpu *) = {
+void (*const exit_handlers[EXIT_REASONS])(struct vcpu *vcpu) = {
 	[EXIT_OTHER] = handle_other,
 	[EXIT_CPUID] = handle_cpuid,
 	[EXIT_RDMSR] = handle_rdmsr,
@@ -68,11 +75,3 @@ static bool (*const handlers[EXIT_REASONS])(struct vcpu *) = {
 	[EXIT_SIPI] = handle_sipi,
 	[EXIT_INVALID_STATE] = handle_invalid_state,
 };
-
-bool handle_exit(struct vcpu *vcpu)
-{
-	enum exit_reason reason = vcpu->reason;
-
-	record_exit(vcpu, reason, vcpu->code, vcpu->rip, vcpu->regs.rax, vcpu->regs.rcx);
-	return handlers[reason](vcpu);
-}

@@ -3,17 +3,13 @@
  * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
  * makes the _safe function return false; any other ends in a report.
  */
-#include "policy.h"
+#include "fault.h"
+
+#include "crash_report.h"
+#include "nmi.h"
+#include "safe_instructions.h"
 #include "text.h"
-
-struct fault_frame {
-	struct regs regs;
-	u64 vector, error_code;
-	u64 rip, cs, rflags, rsp, ss;
-};
-
-extern const char read_msr_safe_insn[], write_msr_safe_insn[], xsetbv_safe_insn[],
-	vmxon_safe_insn[], fault_return_false[];
+#include "vcpus.h"
 
 static const char *const expected_faults[] = {
 	read_msr_safe_insn,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries of Veneer's IDT, 16 bytes each, and the instructions that may fault
- * there. An entry pushes what the CPU does not: an error code where there is
- * none, and the vector.
+ * Entries of Veneer's IDT, 16 bytes each. An entry pushes what the CPU does not:
+ * an error code where there is none, and the vector.
  */
 	.intel_syntax noprefix
 	.text
@@ -63,57 +62,5 @@ fault_common:
 	pop r15
 	add rsp, 16
 	iretq
-
-/*
- * bool read_msr_safe(u32 msr, u64 *value), bool write_msr_safe(u32 msr, u64 value),
- * bool xsetbv_safe(u32 index, u64 value): true if it did not fault;
- * bool vmxon_safe(const u64 *physical): true if it succeeded. The labels are in the
- * table of fault.c.
- */
-	.globl read_msr_safe, read_msr_safe_insn
-read_msr_safe:
-	mov ecx, edi
-read_msr_safe_insn:
-	rdmsr
-	shl rdx, 32
-	or rax, rdx
-	mov [rsi], rax
-	mov eax, 1
-	ret
-
-	.globl write_msr_safe, write_msr_safe_insn
-write_msr_safe:
-	mov ecx, edi
-	mov eax, esi
-	mov rdx, rsi
-	shr rdx, 32
-write_msr_safe_insn:
-	wrmsr
-	mov eax, 1
-	ret
-
-	.globl xsetbv_safe, xsetbv_safe_insn
-xsetbv_safe:
-	mov ecx, edi
-	mov eax, esi
-	mov rdx, rsi
-	shr rdx, 32
-xsetbv_safe_insn:
-	xsetbv
-	mov eax, 1
-	ret
-
-	.globl vmxon_safe, vmxon_safe_insn
-vmxon_safe:
-vmxon_safe_insn:
-	vmxon [rdi]
-	/* CF or ZF: VMfail (SDM 3C 31.2). */
-	seta al
-	ret
-
-	.globl fault_return_false
-fault_return_false:
-	xor eax, eax
-	ret
 
 	.section .note.GNU-stack, "", @progbits

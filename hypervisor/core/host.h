@@ -36,9 +36,6 @@ void host_on_each_cpu(void (*function)(void *), void *argument);
 /* The same on one of them; nothing happens if it is not running. */
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
 
-/* A line for whoever loaded us; never called from an exit. */
-void host_log(const char *line);
-
 /*
  * Veneer cannot go on: get the report out, from host mode, with Veneer's page
  * tables and whatever else is broken, and stop or reset the machine.

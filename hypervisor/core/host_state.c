@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "host_state.h"
 
+#include "idt.h"
 #include "memory.h"
 
 #define GDT_ENTRIES 512
-#define IDT_ENTRIES 256
 #define CODE64 0x00af9b000000ffffull
 #define DATA 0x00cf93000000ffffull
 #define TSS_AVAILABLE 0x0000890000000000ull
 #define IST_DOUBLE_FAULT 1
 #define IST_NMI 2
 #define IST_BYTES 2048
-
-struct gate {
-	u16 offset_low, selector;
-	u8 ist, type;
-	u16 offset_middle;
-	u32 offset_high, reserved;
-};
 
 /* 64-bit TSS (SDM 3A 8.7). */
 struct tss {
@@ -28,12 +21,6 @@ struct tss {
 	u64 reserved2;
 	u16 reserved3, io_map_base;
 } __attribute__((packed));
-
-struct idt {
-	struct gate gates[IDT_ENTRIES];
-	/* Whose it is, see vcpu_of_idt(). */
-	struct vcpu *owner;
-};
 
 struct descriptor_tables {
 	/* Used with Veneer's GDT and TSS: double faults and NMIs have stacks of their own. */
@@ -132,15 +119,6 @@ void catch_faults(struct vcpu *vcpu, struct table_register *saved)
 void stop_catching_faults(const struct table_register *saved)
 {
 	write_idtr(saved);
-}
-
-/* Wherever the stack is: an NMI may come on the OS' stack too, while Veneer's IDT is in place. */
-struct vcpu *vcpu_of_idt(void)
-{
-	struct table_register idtr;
-
-	read_idtr(&idtr);
-	return ((const struct idt *)idtr.base)->owner;
 }
 
 void use_idt_without_stack_switch(struct vcpu *vcpu)

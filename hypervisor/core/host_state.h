@@ -21,9 +21,6 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3);
 /* For a host mode that has no TSS of its own (SVM): no entry of the IDT switches stacks. */
 void use_idt_without_stack_switch(struct vcpu *vcpu);
 
-/* The CPU that we are on, while one of its own IDTs is in place. */
-struct vcpu *vcpu_of_idt(void);
-
 /* While Veneer enables the hardware, its own IDT catches what faults. */
 void catch_faults(struct vcpu *vcpu, struct table_register *saved);
 void stop_catching_faults(const struct table_register *saved);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "hypercall.h"
 
-#include "policy.h"
+#include "completion.h"
 
 static void answer_trace(struct vcpu *vcpu, u64 back)
 {
@@ -29,14 +29,14 @@ static void uncount(struct vcpu *vcpu)
 }
 
 /* VMCALL (SDM 3C 26.1.2), VMMCALL (APM2 15.9): from the stub at CPL 0, control; from anywhere else, #UD. */
-bool handle_hypercall(struct vcpu *vcpu)
+void handle_hypercall(struct vcpu *vcpu)
 {
 	struct regs *regs = &vcpu->regs;
 
 	if (vcpu->rip != (u64)vcpu->backend->hypercall_address ||
-	    vcpu->backend->read(vcpu, GUEST_CPL)) {
+	    vcpu->backend->read[GUEST_CPL](vcpu)) {
 		inject_exception(vcpu, VECTOR_UD, 0);
-		return false;
+		return;
 	}
 	switch (regs->rax) {
 	case HYPERCALL_PROVE:
@@ -46,7 +46,7 @@ bool handle_hypercall(struct vcpu *vcpu)
 	case HYPERCALL_UNLOAD:
 		regs->rax = 0;
 		complete_instruction(vcpu);
-		return true;
+		vcpu->backend->leave(vcpu);
 	case HYPERCALL_COUNT:
 		uncount(vcpu);
 		regs->rax = regs->rdi < EXIT_REASONS ? vcpu->counts[regs->rdi] : 0;
@@ -57,8 +57,7 @@ bool handle_hypercall(struct vcpu *vcpu)
 		break;
 	default:
 		inject_exception(vcpu, VECTOR_UD, 0);
-		return false;
+		return;
 	}
 	complete_instruction(vcpu);
-	return false;
 }

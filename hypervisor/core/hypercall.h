@@ -3,7 +3,7 @@
 #ifndef VENEER_HYPERCALL_H
 #define VENEER_HYPERCALL_H
 
-#include "types.h"
+#include "vcpu.h"
 
 enum hypercall {
 	/* RAX: the number of the CPU that is in guest mode. The proof that it is. */
@@ -16,6 +16,9 @@ enum hypercall {
 	HYPERCALL_TRACE,
 };
 
+void handle_hypercall(struct vcpu *vcpu);
+
+/* hypercall_stubs.S: the stubs, and their only instruction that exits. */
 extern const char hypercall_svm_address[], hypercall_vmx_address[];
 u64 hypercall_svm(u64 operation, u64 argument, u64 more[2]);
 u64 hypercall_vmx(u64 operation, u64 argument, u64 more[2]);

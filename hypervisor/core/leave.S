@@ -6,6 +6,7 @@
  * the hypercall stub of our own image.
  */
 #include "offsets.h"
+#include "registers.h"
 
 	.intel_syntax noprefix
 	.text
@@ -21,7 +22,7 @@ resume_context:
 	mov rsp, [rdi + CONTEXT_REGS + 8 * 4]
 	/* CR4.CET comes last: CR0.WP cannot be cleared while it is set (SDM 3A 2.5). */
 	mov rcx, [rdi + CONTEXT_CR4]
-	btr rcx, 23
+	and rcx, ~CR4_CET
 	mov cr4, rcx
 	mov cr3, rax
 	/*
@@ -37,7 +38,7 @@ resume_context:
 	 */
 	mov rdx, [rdi + CONTEXT_CR0]
 	mov rax, rdx
-	and rax, ~0x10000
+	and rax, ~CR0_WP
 	mov cr0, rax
 	movzx eax, word ptr [rdi + CONTEXT_TR]
 	test eax, eax
@@ -54,11 +55,11 @@ resume_context:
 	mov es, word ptr [rdi + CONTEXT_ES]
 	mov fs, word ptr [rdi + CONTEXT_FS]
 	mov gs, word ptr [rdi + CONTEXT_GS]
-	mov ecx, 0xc0000100
+	mov ecx, MSR_FS_BASE
 	mov eax, [rdi + CONTEXT_FS_BASE]
 	mov edx, [rdi + CONTEXT_FS_BASE + 4]
 	wrmsr
-	mov ecx, 0xc0000101
+	mov ecx, MSR_GS_BASE
 	mov eax, [rdi + CONTEXT_GS_BASE]
 	mov edx, [rdi + CONTEXT_GS_BASE + 4]
 	wrmsr
@@ -70,7 +71,7 @@ resume_context:
 	je 2f
 	stgi
 2:
-	mov ecx, 0xc0000080
+	mov ecx, MSR_EFER
 	mov eax, [rdi + CONTEXT_EFER]
 	mov edx, [rdi + CONTEXT_EFER + 4]
 	wrmsr

@@ -4,12 +4,15 @@
  * in it, each CPU takes the hardware, fills its guest state and enters. The
  * broadcast is a rendezvous: either all CPUs commit or all roll back.
  */
+#include "lifecycle.h"
+
+#include "context.h"
 #include "host.h"
 #include "host_state.h"
 #include "hypercall.h"
 #include "memory.h"
-#include "policy.h"
-#include "veneer.h"
+#include "nmi.h"
+#include "vcpus.h"
 
 /* A step ends when every CPU has arrived; what was refused in it is then the same for all of them. */
 struct step {
@@ -24,9 +27,6 @@ struct broadcast {
 	struct refusal refusal;
 	unsigned int cpus;
 };
-
-struct vcpu **vcpus;
-unsigned int vcpu_count;
 
 static const struct backend *loaded_backend;
 static u64 host_cr3;
@@ -176,15 +176,6 @@ static int allocate_vcpu(unsigned int cpu, const struct backend *backend)
 	return allocate_host_state(vcpu);
 }
 
-struct vcpu *vcpu_of_stack(u64 address)
-{
-	for (unsigned int cpu = 0; cpu < vcpu_count; cpu++) {
-		if (address >= stack_bottom(vcpus[cpu]) && address <= (u64)vcpus[cpu])
-			return vcpus[cpu];
-	}
-	return NULL;
-}
-
 /* Step 1: everything for all CPUs, so that nothing is allocated later. */
 static int allocate_all(const struct backend *backend)
 {
@@ -205,7 +196,7 @@ static int allocate_all(const struct backend *backend)
 	return host_cr3 ? 0 : -ENOMEM;
 }
 
-/* Nobody looks for rings that are no longer there. */
+/* Clear the vcpus first, so that a post-mortem finds no freed trace ring. */
 static void free_all(void)
 {
 	vcpus = NULL;

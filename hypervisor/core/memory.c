@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "memory.h"
 
+#include "context.h"
 #include "host.h"
-#include "x86.h"
 
-#define PRESENT BIT_ULL_AT(0)
-#define WRITABLE BIT_ULL_AT(1)
-#define LARGE BIT_ULL_AT(7)
-#define ADDRESS_MASK 0x000ffffffffff000ull
 #define ENTRIES 512
-#define KIB4 PAGE_BYTES
-#define MIB2 (PAGE_BYTES << 9)
-#define GIB1 (PAGE_BYTES << 18)
 
 /* Allocations are recorded in pages of their own, so that their number has no limit. */
 struct record_page {
@@ -101,7 +94,7 @@ static u64 *find_leaf(struct page_table *table, u64 address, u64 leaf_size)
 				return NULL;
 			*entry = host_physical(child) | table->table_bits;
 		}
-		entries = host_virtual(*entry & ADDRESS_MASK);
+		entries = host_virtual(*entry & ENTRY_ADDRESS);
 	}
 }
 
@@ -112,7 +105,7 @@ int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size
 	u64 offset = 0;
 
 	if (leaf_size > KIB4)
-		leaf_bits |= LARGE;
+		leaf_bits |= ENTRY_LARGE;
 	while (offset < size) {
 		u64 *entry = find_leaf(table, address + offset, leaf_size);
 
@@ -140,7 +133,7 @@ static int map_allocations(struct page_table *table)
 			u64 memory = (u64)record->memory + guard;
 			int error = page_table_map(table, memory, host_physical((void *)memory),
 						   record->pages * PAGE_BYTES - guard, KIB4,
-						   PRESENT | WRITABLE);
+						   ENTRY_PRESENT | ENTRY_WRITABLE);
 
 			if (error)
 				return error;
@@ -159,7 +152,7 @@ static int map_image(struct page_table *table)
 		/* Page by page: an image need not be contiguous in physical memory. */
 		for (; start < end && !error; start += PAGE_BYTES)
 			error = page_table_map(table, (u64)start, host_physical(start), PAGE_BYTES,
-					       KIB4, PRESENT | WRITABLE);
+					       KIB4, ENTRY_PRESENT | ENTRY_WRITABLE);
 	}
 	return error;
 }
@@ -174,14 +167,15 @@ static int map_physical_memory(struct page_table *table)
 		bits = 46;
 	if (leaf == MIB2 && bits > 40)
 		bits = 40;
-	return page_table_map(table, PHYSICAL_WINDOW, 0, 1ull << bits, leaf, PRESENT | WRITABLE);
+	return page_table_map(table, PHYSICAL_WINDOW, 0, 1ull << bits, leaf,
+			      ENTRY_PRESENT | ENTRY_WRITABLE);
 }
 
 u64 build_host_page_table(bool five_levels)
 {
 	struct page_table table;
 
-	if (page_table_init(&table, PRESENT | WRITABLE, PRESENT))
+	if (page_table_init(&table, ENTRY_PRESENT | ENTRY_WRITABLE, ENTRY_PRESENT))
 		return 0;
 	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): what the OS has, host mode has. */
 	if (five_levels)

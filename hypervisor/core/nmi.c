@@ -3,8 +3,10 @@
  * NMIs belong to the guest. Where they exit (VMX: while Veneer is in host mode they would
  * hit its own IDT), they are noted, and delivered when the guest can take one.
  */
-#include "host_state.h"
-#include "policy.h"
+#include "nmi.h"
+
+#include "idt.h"
+#include "vcpu.h"
 
 /* One that is being delivered and one behind it: what a processor keeps as well (SDM 3A 6.7.1). */
 #define MOST_PENDING 2
@@ -29,10 +31,9 @@ void note_nmi_in_host_mode(void)
 }
 
 /* An NMI came in guest mode (SDM 3C 26.2). */
-bool handle_nmi(struct vcpu *vcpu)
+void handle_nmi(struct vcpu *vcpu)
 {
 	note_nmi(vcpu);
-	return false;
 }
 
 /*
@@ -40,21 +41,20 @@ bool handle_nmi(struct vcpu *vcpu)
  * exiting"). The window is closed before the count is read: an NMI in between
  * opens it again, and at worst the next exit finds nothing to do.
  */
-bool handle_nmi_window(struct vcpu *vcpu)
+void handle_nmi_window(struct vcpu *vcpu)
 {
 	u32 pending;
 
 	vcpu->backend->request_nmi_window(vcpu, false);
 	pending = __atomic_load_n(&vcpu->pending_nmis, __ATOMIC_ACQUIRE);
 	if (!pending)
-		return false;
+		return;
 	pending = __atomic_sub_fetch(&vcpu->pending_nmis, 1, __ATOMIC_ACQ_REL);
 	/* On a processor whose STI shadow blocks NMIs the window would not be open; on the others it ends here. */
-	vcpu->backend->end_shadow(vcpu);
+	vcpu->backend->continue_at(vcpu, vcpu->rip);
 	vcpu->backend->inject(vcpu, VECTOR_NMI, 0);
 	if (pending)
 		vcpu->backend->request_nmi_window(vcpu, true);
-	return false;
 }
 
 /* Outside of guest mode and of an exit, under the OS' IDT: what was noted and could not be injected. */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* Exits of single system instructions that both vendors share. */
-#include "insn.h"
-#include "policy.h"
+#include "system.h"
+
+#include "completion.h"
+#include "decode.h"
+#include "safe_instructions.h"
 
 /* XSETBV exits unconditionally on VMX (SDM 3C 26.1.2); on SVM it is intercepted so that both take the same way. */
-bool handle_xsetbv(struct vcpu *vcpu)
+void handle_xsetbv(struct vcpu *vcpu)
 {
 	const struct regs *regs = &vcpu->regs;
 
@@ -12,36 +15,33 @@ bool handle_xsetbv(struct vcpu *vcpu)
 	 * CR4.OSXSAVE and CPL come before the exit (SDM 3C 26.1.1, APM2 15.9), but not in Bochs 2.7 and
 	 * QEMU 10. The value is checked by executing it: XCR0 is the guest's.
 	 */
-	if (!(vcpu->backend->read(vcpu, GUEST_CR4) & CR4_OSXSAVE)) {
+	if (!(vcpu->backend->read[GUEST_CR4](vcpu) & CR4_OSXSAVE)) {
 		inject_exception(vcpu, VECTOR_UD, 0);
-		return false;
+		return;
 	}
-	if (!vcpu->backend->read(vcpu, GUEST_CPL) &&
+	if (!vcpu->backend->read[GUEST_CPL](vcpu) &&
 	    xsetbv_safe(regs->rcx, (u32)regs->rax | regs->rdx << 32))
 		complete_instruction(vcpu);
 	else
 		inject_exception(vcpu, VECTOR_GP, 0);
-	return false;
 }
 
 /* INVD would throw away what Veneer, and other CPUs, have not yet written back. WBINVD is allowed in its place. */
-bool handle_invd(struct vcpu *vcpu)
+void handle_invd(struct vcpu *vcpu)
 {
 	/* CPL comes before the exit, but not in QEMU 10. */
-	if (vcpu->backend->read(vcpu, GUEST_CPL)) {
+	if (vcpu->backend->read[GUEST_CPL](vcpu)) {
 		inject_exception(vcpu, VECTOR_GP, 0);
-		return false;
+		return;
 	}
 	write_back_invalidate();
 	complete_instruction(vcpu);
-	return false;
 }
 
 /* An instruction of VMX or SVM itself, and GETSEC: without the extension it is #UD at every privilege level. */
-bool handle_hidden_instruction(struct vcpu *vcpu)
+void handle_hidden_instruction(struct vcpu *vcpu)
 {
 	inject_exception(vcpu, VECTOR_UD, 0);
-	return false;
 }
 
 /*
@@ -49,7 +49,7 @@ bool handle_hidden_instruction(struct vcpu *vcpu)
  * intercept outside of ring 0 and for a bad operand, such as VMRUN's address
  * (APM2 15.9); with SVM hidden they must raise #UD, whatever their operands.
  */
-bool handle_gp_fault(struct vcpu *vcpu)
+void handle_gp_fault(struct vcpu *vcpu)
 {
 	u32 error_code = vcpu->fault_error;
 	struct instruction instruction;
@@ -59,7 +59,6 @@ bool handle_gp_fault(struct vcpu *vcpu)
 		inject_exception(vcpu, VECTOR_UD, 0);
 	else
 		inject_exception(vcpu, VECTOR_GP, error_code);
-	return false;
 }
 
 /*
@@ -67,30 +66,27 @@ bool handle_gp_fault(struct vcpu *vcpu)
  * IA-32e mode only, where nobody uses them any more, and are not emulated: #GP
  * names the TSS, as for one that cannot be used.
  */
-bool handle_task_switch(struct vcpu *vcpu)
+void handle_task_switch(struct vcpu *vcpu)
 {
 	inject_exception(vcpu, VECTOR_GP, vcpu->fault_error);
-	return false;
 }
 
 /* INIT in guest mode (SDM 3C 26.2): the registers as after it (SDM 3A table 9-1), then wait for SIPI. */
-bool handle_init(struct vcpu *vcpu)
+void handle_init(struct vcpu *vcpu)
 {
 	u32 a, b, c, d;
 
 	cpuid(1, 0, &a, &b, &c, &d);
 	vcpu->regs = (struct regs){ .rdx = a };
-	vcpu->rip = 0xfff0;
-	vcpu->rflags = RFLAGS_ALWAYS;
 	vcpu->pending_nmis = 0;
+	vcpu->backend->write_rflags(vcpu, RFLAGS_ALWAYS);
+	vcpu->backend->continue_at(vcpu, 0xfff0);
 	vcpu->backend->reset(vcpu);
-	return false;
 }
 
 /* SIPI, which only a CPU that waits for it can see (SDM 3C 26.2). */
-bool handle_sipi(struct vcpu *vcpu)
+void handle_sipi(struct vcpu *vcpu)
 {
-	vcpu->rip = 0;
+	vcpu->backend->continue_at(vcpu, 0);
 	vcpu->backend->start(vcpu);
-	return false;
 }

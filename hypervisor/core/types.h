@@ -3,6 +3,11 @@
 #ifndef VENEER_TYPES_H
 #define VENEER_TYPES_H
 
+#ifdef __ASSEMBLER__
+#define BIT_ULL_AT(n) (1 << (n))
+#else
+#define BIT_ULL_AT(n) (1ull << (n))
+
 #ifdef __KERNEL__
 #include <linux/errno.h>
 #include <linux/stddef.h>
@@ -22,12 +27,15 @@ typedef unsigned long long u64;
 #define EBUSY 16
 #define ENODEV 19
 #define EINVAL 22
-#define EALREADY 114
 #endif
 
 #define PAGE_BYTES 4096ull
-#define BIT_ULL_AT(n) (1ull << (n))
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define likely_(x) __builtin_expect(!!(x), 1)
+/* Not inlined, so that a function that only jumps to it needs no stack frame; rarely_called: away from what is usual, too. */
+#define out_of_line __attribute__((noinline))
+#define rarely_called __attribute__((noinline, cold))
 #define unlikely_(x) __builtin_expect(!!(x), 0)
 
+#endif
 #endif

@@ -56,9 +56,6 @@ enum exit_reason {
 	EXIT_REASONS
 };
 
-/* Names of the counters, by reason; what a suite's `exits:` says. */
-extern const char *const exit_names[EXIT_REASONS];
-
 /* The last exits of a CPU; exit number n, counted from 1, is in entry n % TRACE_ENTRIES. */
 #define TRACE_ENTRIES 64
 struct trace_entry {
@@ -67,14 +64,6 @@ struct trace_entry {
 	u32 code;
 	u32 eax, ecx;
 	u32 reserved[3];
-};
-
-/* A walk of the guest's 4-level page tables to the instruction at rip, see fast_path.h; levels that it did not need repeat the last. */
-struct code_walk {
-	u64 rip, cr3;
-	const u64 *entry[4];
-	u64 value[4];
-	const u8 *bytes;
 };
 
 /*
@@ -100,18 +89,19 @@ struct vcpu {
 	u8 padding_early[6];
 	struct context context;
 
-	/* Valid during an exit; RIP and RFLAGS are written back on entry. */
+	/* The guest's at the exit; struct backend changes what the next entry loads. */
 	u64 rip, rflags;
-	enum exit_reason reason;
-	u32 code;
+	/* RIP behind the instruction that caused the exit; 0 if the hardware does not say (SVM without NRIPS). */
+	u64 next_rip;
 
 	const struct backend *backend;
 	void *backend_data;
 	unsigned int cpu;
 	bool in_guest_mode;
-	/* The hardware says where the instruction behind the exiting one is (SVM without NRIPS does not). */
-	bool has_next_rip;
-	/* EXITINTINFO or IDT-vectoring information: the event during whose delivery the exit came (0: none). */
+	/*
+	 * EXITINTINFO or IDT-vectoring information: the event during whose delivery the exit came (0: none).
+	 * inject_exception() clears it.
+	 */
 	u32 interrupted_event;
 	/* Error code of an intercepted exception; selector of a task switch. */
 	u32 fault_error;
@@ -122,8 +112,8 @@ struct vcpu {
 	u8 cr_number;
 	/* Bits of CR0 that the hardware cannot let the guest clear. */
 	u64 cr0_always;
-
-	struct code_walk code_walk;
+	/* EFER as it is in host mode. */
+	u64 host_efer;
 
 	u64 exits;
 	u64 counts[EXIT_REASONS];
@@ -175,41 +165,5 @@ ASSERT_OFFSET(context, gs, CONTEXT_GS);
 ASSERT_OFFSET(context, ldtr, CONTEXT_LDTR);
 ASSERT_OFFSET(context, tr, CONTEXT_TR);
 ASSERT_OFFSET(context, stgi, CONTEXT_STGI);
-
-/* exit.c: handle the exit that the backend has filled in. True: the guest wants Veneer to leave this CPU. */
-bool handle_exit(struct vcpu *vcpu);
-
-/* instruction.c: the instruction that caused the exit is done; RIP, RFLAGS.RF, TF and the interrupt shadow follow. */
-void complete_instruction(struct vcpu *vcpu);
-
-/* leave.S: leave host mode for good, with the state in vcpu->context. */
-__attribute__((noreturn)) void resume_context(struct vcpu *vcpu);
-
-/* lifecycle.c: the CPU whose host stack an address is on, or NULL. */
-struct vcpu *vcpu_of_stack(u64 address);
-
-/* context.c: capture what of struct context can be read on this CPU (not GPRs, RIP). */
-void capture_context(struct context *context);
-bool has_five_level_paging(void);
-
-/* A segment as VMCB and VMCS want it, looked up in the captured descriptor tables. */
-struct segment {
-	u16 selector;
-	/* Bits 0-7: type, S, DPL, P; bits 8-11: AVL, L, D/B, G, as in a VMCB (APM2 15.5.1). */
-	u16 attributes;
-	u32 limit;
-	u64 base;
-};
-struct segment read_segment(const struct context *context, u16 selector);
-
-/* fault.c, fault_entry.S: false when the instruction faulted with #GP. */
-bool read_msr_safe(u32 msr, u64 *value);
-bool write_msr_safe(u32 msr, u64 value);
-bool xsetbv_safe(u32 index, u64 value);
-/* VMXON with the physical address of its region, which must be in memory; false as well when it failed without a fault. */
-bool vmxon_safe(const u64 *physical);
-
-/* report.c: give up, saying why, where, and what the last exits were. vcpu may be NULL. */
-__attribute__((noreturn)) void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp);
 
 #endif

@@ -1,58 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Architectural constants and one-instruction wrappers (SDM 3A 2, 4; APM2 1-5). */
+/* Exception vectors and one-instruction wrappers (SDM 3A 2, 4, 6; APM2 1-5, 8). */
 #ifndef VENEER_X86_H
 #define VENEER_X86_H
 
+#include "registers.h"
 #include "types.h"
-
-#define RFLAGS_ALWAYS BIT_ULL_AT(1)
-#define RFLAGS_TF BIT_ULL_AT(8)
-#define RFLAGS_IF BIT_ULL_AT(9)
-#define RFLAGS_RF BIT_ULL_AT(16)
-#define RFLAGS_VM BIT_ULL_AT(17)
-
-#define CR0_PE BIT_ULL_AT(0)
-#define CR0_MP BIT_ULL_AT(1)
-#define CR0_EM BIT_ULL_AT(2)
-#define CR0_TS BIT_ULL_AT(3)
-#define CR0_ET BIT_ULL_AT(4)
-#define CR0_NE BIT_ULL_AT(5)
-#define CR0_WP BIT_ULL_AT(16)
-#define CR0_NW BIT_ULL_AT(29)
-#define CR0_CD BIT_ULL_AT(30)
-#define CR0_PG BIT_ULL_AT(31)
-
-#define CR4_PAE BIT_ULL_AT(5)
-#define CR4_MCE BIT_ULL_AT(6)
-#define CR4_PGE BIT_ULL_AT(7)
-#define CR4_OSFXSR BIT_ULL_AT(9)
-#define CR4_LA57 BIT_ULL_AT(12)
-#define CR4_VMXE BIT_ULL_AT(13)
-#define CR4_SMXE BIT_ULL_AT(14)
-#define CR4_PCIDE BIT_ULL_AT(17)
-#define CR4_OSXSAVE BIT_ULL_AT(18)
-#define CR4_PKE BIT_ULL_AT(22)
-#define CR4_CET BIT_ULL_AT(23)
-
-#define EFER_SCE BIT_ULL_AT(0)
-#define EFER_LME BIT_ULL_AT(8)
-#define EFER_LMA BIT_ULL_AT(10)
-#define EFER_NXE BIT_ULL_AT(11)
-#define EFER_SVME BIT_ULL_AT(12)
-
-#define DR6_BS BIT_ULL_AT(14)
-
-#define MSR_FEATURE_CONTROL 0x3a
-#define MSR_SYSENTER_CS 0x174
-#define MSR_SYSENTER_ESP 0x175
-#define MSR_SYSENTER_EIP 0x176
-#define MSR_DEBUGCTL 0x1d9
-#define MSR_PAT 0x277
-#define MSR_EFER 0xc0000080
-#define MSR_FS_BASE 0xc0000100
-#define MSR_GS_BASE 0xc0000101
-
-#define DEBUGCTL_BTF BIT_ULL_AT(1)
 
 enum vector {
 	VECTOR_DE = 0,

@@ -11,9 +11,7 @@
  * IST), and GIF is 0, so that no NMI can come in between (APM2 15.17).
  */
 #include "../core/offsets.h"
-
-#define VMCB_RIP 0x578
-#define VMCB_RSP 0x5d8
+#include "vmcb.h"
 
 	.intel_syntax noprefix
 	.text
@@ -48,9 +46,17 @@ svm_launch:
 
 	jmp svm_run
 
-	/* Everything but a plain CPUID: all GPRs go into the frame. RAX and RSP are in the VMCB. */
-handle_any_exit:
+	.balign 16
+	.globl svm_exited
+svm_exited:
+	/* VMRUN saves RAX and RSP in the VMCB (APM2 15.5.1); all other GPRs are still the guest's. */
+	mov [rsp + 8 * 1], rcx
+	mov [rsp + 8 * 2], rdx
+	mov [rsp + 8 * 3], rbx
 	mov [rsp + 8 * 5], rbp
+	mov [rsp + 8 * 6], rsi
+	mov [rsp + 8 * 7], rdi
+	mov [rsp + 8 * 8], r8
 	mov [rsp + 8 * 9], r9
 	mov [rsp + 8 * 10], r10
 	mov [rsp + 8 * 11], r11
@@ -58,8 +64,21 @@ handle_any_exit:
 	mov [rsp + 8 * 13], r13
 	mov [rsp + 8 * 14], r14
 	mov [rsp + 8 * 15], r15
+	mov rdi, rsp
+	mov rsi, [rsp + VCPU_VMCB]
+	mov rax, [rsi + VMCB_RAX]
+	mov [rsp + 8 * 0], rax
 	call svm_handle_exit
+	mov rdi, [rsp + VCPU_VMCB]
+	mov rax, [rsp + 8 * 0]
+	mov [rdi + VMCB_RAX], rax
+	mov rcx, [rsp + 8 * 1]
+	mov rdx, [rsp + 8 * 2]
+	mov rbx, [rsp + 8 * 3]
 	mov rbp, [rsp + 8 * 5]
+	mov rsi, [rsp + 8 * 6]
+	mov rdi, [rsp + 8 * 7]
+	mov r8, [rsp + 8 * 8]
 	mov r9, [rsp + 8 * 9]
 	mov r10, [rsp + 8 * 10]
 	mov r11, [rsp + 8 * 11]
@@ -67,40 +86,10 @@ handle_any_exit:
 	mov r13, [rsp + 8 * 13]
 	mov r14, [rsp + 8 * 14]
 	mov r15, [rsp + 8 * 15]
-	mov rcx, [rsp + 8 * 1]
-	mov rdx, [rsp + 8 * 2]
-	mov rbx, [rsp + 8 * 3]
-	mov rsi, [rsp + 8 * 6]
-	mov rdi, [rsp + 8 * 7]
-	mov r8, [rsp + 8 * 8]
-	jmp svm_run
-
-	.balign 16
-	.globl svm_run, svm_exited
-restore_cpuid_answer:
-	mov rcx, [rsp + 8 * 1]
-	mov rdx, [rsp + 8 * 2]
-	mov rbx, [rsp + 8 * 3]
-	mov rsi, [rsp + 8 * 6]
-	mov rdi, [rsp + 8 * 7]
-	mov r8, [rsp + 8 * 8]
 svm_run:
 	mov rax, [rsp + VCPU_VMCB_PHYSICAL]
 	vmrun
-svm_exited:
-	mov [rsp + 8 * 1], rcx
-	mov [rsp + 8 * 2], rdx
-	mov [rsp + 8 * 3], rbx
-	mov [rsp + 8 * 6], rsi
-	mov [rsp + 8 * 7], rdi
-	mov [rsp + 8 * 8], r8
-	mov rdi, rsp
-	mov rsi, [rsp + VCPU_VMCB]
-	call svm_handle_plain_cpuid
-	test al, al
-	jnz restore_cpuid_answer
-	mov rdi, rsp
-	jmp handle_any_exit
+	jmp svm_exited
 
 in_guest_mode:
 	xor eax, eax

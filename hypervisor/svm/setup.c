@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: MIT
 /* Taking SVM, filling the VMCB, and giving SVM back. */
+#include "../core/context.h"
+#include "../core/cpuid_bits.h"
 #include "../core/host.h"
 #include "../core/host_state.h"
+#include "../core/leave.h"
 #include "../core/memory.h"
-#include "../core/policy.h"
+#include "../core/msr.h"
+#include "../core/safe_instructions.h"
 #include "svm.h"
 
-#define MSR_SPEC_CTRL 0x48
-#define MSR_VM_CR 0xc0010114
-#define MSR_VM_HSAVE_PA 0xc0010117
-#define VM_CR_SVMDIS BIT_ULL_AT(4)
-
-#define LEAF80000001_ECX_SVM BIT_ULL_AT(2)
-#define LEAF8000000A_EDX_NP BIT_ULL_AT(0)
-#define LEAF8000000A_EDX_NRIPS BIT_ULL_AT(3)
-#define LEAF8000000A_EDX_SPEC_CTRL BIT_ULL_AT(20)
-
 /* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
-#define NESTED_TABLE_BITS 7ull
-#define NESTED_LEAF_BITS 7ull
+#define NESTED_BITS (ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER)
 #define MSRPM_PAGES 2
 #define GUEST_ASID 1
 
@@ -40,11 +33,11 @@ int svm_examine(struct refusal *refusal)
 		return refuse(refusal, -ENODEV,
 			      "the processor has no SVM (CPUID 8000000A is missing)", a);
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	if (!(c & LEAF80000001_ECX_SVM))
+	if (!(c & CPUID_80000001_ECX_SVM))
 		return refuse(refusal, -ENODEV, "the processor has no SVM (CPUID 80000001 ECX.SVM)",
 			      c);
 	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	if (!(d & LEAF8000000A_EDX_NP))
+	if (!(d & CPUID_8000000A_EDX_NP))
 		return refuse(refusal, -ENODEV,
 			      "the processor has no nested paging (CPUID 8000000A EDX.NP)", d);
 	if (!has_gigabyte_pages() && physical_address_bits() > 40)
@@ -82,15 +75,14 @@ static int allocate_shared(void)
 	}
 	msrpm_physical = host_physical(msrpm);
 
-	error = page_table_init(&nested, NESTED_TABLE_BITS, 1);
+	error = page_table_init(&nested, NESTED_BITS, ENTRY_PRESENT);
 	/* Nested tables are walked with the paging mode of host mode (APM2 15.25.3). */
 	if (has_five_level_paging())
 		nested.levels = 5;
 	/* The whole physical address space, devices included; memory types stay those of the guest's PAT and the MTRRs. */
 	if (!error)
 		error = page_table_map(&nested, 0, 0, 1ull << (bits > 48 ? 48 : bits),
-				       has_gigabyte_pages() ? PAGE_BYTES << 18 : PAGE_BYTES << 9,
-				       NESTED_LEAF_BITS);
+				       has_gigabyte_pages() ? GIB1 : MIB2, NESTED_BITS);
 	nested_cr3 = error ? 0 : host_physical(nested.root);
 	return error;
 }
@@ -164,7 +156,7 @@ static bool has_guest_spec_ctrl(void)
 	u32 a, b, c, d;
 
 	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	return d & LEAF8000000A_EDX_SPEC_CTRL;
+	return d & CPUID_8000000A_EDX_SPEC_CTRL;
 }
 
 static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
@@ -214,11 +206,9 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
-	u32 a, b, c, d;
 
 	(void)refusal;
-	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	vcpu->has_next_rip = d & LEAF8000000A_EDX_NRIPS;
+	vcpu->host_efer = read_msr(MSR_EFER);
 	fill_guest_state(vcpu, vcpu->vmcb);
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
@@ -243,8 +233,8 @@ void svm_leave(struct vcpu *vcpu)
 
 	context->regs = vcpu->regs;
 	context->regs.rsp = vmcb->rsp;
-	context->rip = vcpu->rip;
-	context->rflags = vcpu->rflags;
+	context->rip = vmcb->rip;
+	context->rflags = vmcb->rflags;
 	context->cr0 = vmcb->cr0;
 	context->cr3 = vmcb->cr3;
 	context->cr4 = vmcb->cr4;

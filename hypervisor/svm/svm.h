@@ -25,19 +25,12 @@ int svm_allocate(struct vcpu *vcpu);
 int svm_enable(struct vcpu *vcpu, struct refusal *refusal);
 void svm_disable(struct vcpu *vcpu);
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal);
-void svm_leave(struct vcpu *vcpu);
+__attribute__((noreturn)) void svm_leave(struct vcpu *vcpu);
 
 /* enter.S: returns 0 in guest mode. */
 int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb);
 
-/*
- * fast.c: called by enter.S first, when only RBX, RCX, RDX, RSI and RDI of the
- * guest are in the frame; the file is compiled so that it touches no other
- * register (subject.mk). False: nothing has been done.
- */
-bool svm_handle_plain_cpuid(struct vcpu *vcpu, struct vmcb *vmcb, u64 rdx, u32 subleaf);
-
-/* exit.c: called by enter.S then, with all of them there; does not return when Veneer leaves this CPU. */
-void svm_handle_exit(struct vcpu *vcpu);
+/* exit.c: called by enter.S with all GPRs but RSP in struct vcpu; does not return when Veneer leaves this CPU. */
+void svm_handle_exit(struct vcpu *vcpu, struct vmcb *vmcb);
 
 #endif

@@ -3,6 +3,13 @@
 #ifndef VENEER_SVM_VMCB_H
 #define VENEER_SVM_VMCB_H
 
+/* Offsets that assembly needs; asserted below. */
+#define VMCB_RIP 0x578
+#define VMCB_RSP 0x5d8
+#define VMCB_RAX 0x5f8
+
+#ifndef __ASSEMBLER__
+
 #include "../core/types.h"
 
 /* Control word at 0x0c (APM2 table B-1). */
@@ -83,6 +90,7 @@ struct vmcb {
 	u64 nested_cr3;
 	u64 lbr_control;
 	u64 clean_bits;
+	/* Stays 0 on a processor that does not save it (CPUID 8000000A EDX.NRIPS, APM2 15.7.1). */
 	u64 next_rip;
 	u8 reserved_0d0[0x400 - 0xd0];
 
@@ -121,11 +129,13 @@ _Static_assert(offsetof(struct vmcb, event_injection) == 0xa8, "vmcb.event_injec
 _Static_assert(offsetof(struct vmcb, next_rip) == 0xc8, "vmcb.next_rip");
 _Static_assert(offsetof(struct vmcb, cpl) == 0x4cb, "vmcb.cpl");
 _Static_assert(offsetof(struct vmcb, efer) == 0x4d0, "vmcb.efer");
-_Static_assert(offsetof(struct vmcb, rsp) == 0x5d8, "vmcb.rsp");
-_Static_assert(offsetof(struct vmcb, rax) == 0x5f8, "vmcb.rax");
+_Static_assert(offsetof(struct vmcb, rip) == VMCB_RIP, "vmcb.rip");
+_Static_assert(offsetof(struct vmcb, rsp) == VMCB_RSP, "vmcb.rsp");
+_Static_assert(offsetof(struct vmcb, rax) == VMCB_RAX, "vmcb.rax");
 _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "vmcb.cr2");
 _Static_assert(offsetof(struct vmcb, guest_pat) == 0x668, "vmcb.guest_pat");
 _Static_assert(offsetof(struct vmcb, spec_ctrl) == 0x6e0, "vmcb.spec_ctrl");
 _Static_assert(sizeof(struct vmcb) == 0x1000, "struct vmcb");
 
+#endif
 #endif

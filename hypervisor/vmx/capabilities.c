@@ -1,32 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* What this CPU's VMX can do, and the controls that follow from it (SDM 3D appendix A). */
-#include "../core/memory.h"
+#include "../core/context.h"
+#include "../core/cpuid_bits.h"
+#include "mtrr.h"
 #include "vmx.h"
-
-#define MSR_VMX_PIN 0x481
-#define MSR_VMX_PRIMARY 0x482
-#define MSR_VMX_EXIT 0x483
-#define MSR_VMX_ENTRY 0x484
-#define MSR_VMX_SECONDARY 0x48b
-#define MSR_VMX_TRUE_PIN 0x48d
-#define MSR_VMX_TRUE_PRIMARY 0x48e
-#define MSR_VMX_TRUE_EXIT 0x48f
-#define MSR_VMX_TRUE_ENTRY 0x490
-#define MSR_VMX_TERTIARY 0x492
-
-#define BASIC_ADDRESSES_32_BIT BIT_ULL_AT(48)
-#define BASIC_MEMORY_TYPE(basic) ((basic) >> 50 & 15)
-#define BASIC_TRUE_CONTROLS BIT_ULL_AT(55)
-#define MEMORY_TYPE_WB 6
-
-#define EPT_FOUR_LEVELS BIT_ULL_AT(6)
-#define EPT_WRITE_BACK BIT_ULL_AT(14)
-#define EPT_2_MIB_PAGES BIT_ULL_AT(16)
-#define EPT_INVEPT_ALL (BIT_ULL_AT(20) | BIT_ULL_AT(26))
-#define EPT_INVVPID_ALL (BIT_ULL_AT(32) | BIT_ULL_AT(42))
-
-#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
-#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
 
 /* Reserved bits that every processor wants to be 1 ("default1", SDM 3D A.2): they mean nothing that we care about. */
 #define PIN_RESERVED 0x00000016u
@@ -44,18 +21,18 @@ enum {
 /* Instructions that raise #UD in a guest unless a control enables them (SDM 3C 25.6.2, 26.3). */
 static const struct {
 	u32 leaf, subleaf;
-	u8 output, bit;
-	u32 control;
+	u8 output;
+	u32 bit, control;
 } gated_instructions[] = {
-	{ 0x80000001, 0, EDX, 27, SECONDARY_RDTSCP },
-	{ 7, 0, ECX, 22, SECONDARY_RDTSCP /* RDPID */ },
-	{ 7, 0, EBX, 10, SECONDARY_INVPCID },
-	{ 0xd, 1, EAX, 3, SECONDARY_XSAVES },
-	{ 7, 0, ECX, 5, SECONDARY_USER_WAIT },
-	{ 7, 0, EDX, 18, SECONDARY_PCONFIG },
+	{ 0x80000001, 0, EDX, CPUID_80000001_EDX_RDTSCP, SECONDARY_RDTSCP },
+	{ 7, 0, ECX, CPUID_7_ECX_RDPID, SECONDARY_RDTSCP },
+	{ 7, 0, EBX, CPUID_7_EBX_INVPCID, SECONDARY_INVPCID },
+	{ 0xd, 1, EAX, CPUID_D_1_EAX_XSAVES, SECONDARY_XSAVES },
+	{ 7, 0, ECX, CPUID_7_ECX_WAITPKG, SECONDARY_USER_WAIT },
+	{ 7, 0, EDX, CPUID_7_EDX_PCONFIG, SECONDARY_PCONFIG },
 };
 
-static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, unsigned int bit)
+static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, u32 bit)
 {
 	u32 outputs[4], a, b, c, d;
 
@@ -69,7 +46,7 @@ static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, unsigned int
 			return false;
 	}
 	cpuid(leaf, subleaf, &outputs[EAX], &outputs[EBX], &outputs[ECX], &outputs[EDX]);
-	return outputs[output] >> bit & 1;
+	return outputs[output] & bit;
 }
 
 static u32 find_gating_controls(void)
@@ -111,8 +88,8 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 
 	error = fit(has_true ? MSR_VMX_TRUE_PRIMARY : MSR_VMX_PRIMARY,
 		    PRIMARY_MSR_BITMAPS | PRIMARY_SECONDARY_CONTROLS,
-		    has_feature(7, 1, EAX, 27) ? PRIMARY_TERTIARY_CONTROLS : 0, PRIMARY_RESERVED,
-		    &controls->primary, refusal,
+		    has_feature(7, 1, EAX, CPUID_7_1_EAX_MSRLIST) ? PRIMARY_TERTIARY_CONTROLS : 0,
+		    PRIMARY_RESERVED, &controls->primary, refusal,
 		    "VMX has no MSR bitmaps or no secondary controls (primary controls)",
 		    "VMX insists on exits that Veneer does not want (primary controls)");
 	if (error)
@@ -138,7 +115,8 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 
 static int check_ept(struct vmx_controls *controls, struct refusal *refusal)
 {
-	const u64 needed = EPT_FOUR_LEVELS | EPT_WRITE_BACK | EPT_2_MIB_PAGES | EPT_INVEPT_ALL;
+	const u64 needed = EPT_CAP_FOUR_LEVELS | EPT_CAP_WRITE_BACK | EPT_CAP_2_MIB_PAGES |
+			   EPT_CAP_INVEPT_ALL;
 	u64 found = read_msr(MSR_VMX_EPT_VPID_CAP);
 
 	if (needed & ~found)
@@ -146,15 +124,15 @@ static int check_ept(struct vmx_controls *controls, struct refusal *refusal)
 			refusal, -ENODEV,
 			"EPT lacks 4 levels, WB, 2-MiB pages or INVEPT of all contexts (IA32_VMX_EPT_VPID_CAP)",
 			needed & ~found);
-	/* A tag that cannot be flushed is worth nothing. */
-	if (EPT_INVVPID_ALL & ~found)
+	/* No VPID without all-context INVVPID. */
+	if (VPID_CAP_INVVPID_ALL & ~found)
 		controls->secondary &= ~SECONDARY_VPID;
 	return 0;
 }
 
 int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal)
 {
-	bool has_true = read_msr(MSR_VMX_BASIC) & BASIC_TRUE_CONTROLS;
+	bool has_true = read_msr(MSR_VMX_BASIC) & VMX_BASIC_TRUE_CONTROLS;
 	int error;
 
 	*controls = (struct vmx_controls){ 0 };
@@ -193,7 +171,7 @@ int vmx_examine(struct refusal *refusal)
 	u64 basic, feature_control;
 	int error;
 
-	if (!has_feature(1, 0, ECX, 5))
+	if (!has_feature(1, 0, ECX, CPUID_1_ECX_VMX))
 		return vmx_refuse(refusal, -ENODEV, "the processor has no VMX (CPUID 1 ECX.VMX)",
 				  0);
 	/* The MSRs exist wherever VMX does (SDM 4 table 2-2). */
@@ -207,14 +185,14 @@ int vmx_examine(struct refusal *refusal)
 		return vmx_refuse(refusal, -EBUSY, "VMX is in use by another hypervisor (CR4.VMXE)",
 				  read_cr4());
 	basic = read_msr(MSR_VMX_BASIC);
-	if (basic & BASIC_ADDRESSES_32_BIT || BASIC_MEMORY_TYPE(basic) != MEMORY_TYPE_WB)
+	if (basic & VMX_BASIC_ADDRESSES_32_BIT || VMX_BASIC_MEMORY_TYPE(basic) != MEMORY_TYPE_WB)
 		return vmx_refuse(
 			refusal, -ENODEV,
 			"VMX wants its structures below 4 GiB or uncached (IA32_VMX_BASIC)", basic);
 	error = vmx_find_controls(&controls, refusal);
 	if (error)
 		return error;
-	if (physical_address_bits() > 40 && !(read_msr(MSR_VMX_EPT_VPID_CAP) & BIT_ULL_AT(17)))
+	if (physical_address_bits() > 40 && !(read_msr(MSR_VMX_EPT_VPID_CAP) & EPT_CAP_1_GIB_PAGES))
 		return vmx_refuse(
 			refusal, -ENODEV,
 			"more than 40 address bits, but no 1-GiB pages in EPT to map them with",

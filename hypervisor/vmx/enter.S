@@ -40,9 +40,17 @@ return_from_launch:
 	pop rbx
 	ret
 
-	/* Everything but a plain CPUID: all GPRs are saved. RSP is in the VMCS. */
-handle_any_exit:
+	.balign 16
+	.globl vmx_exited
+vmx_exited:
+	/* RSP is in the VMCS; all other GPRs are still the guest's (SDM 3C 28.3.3). */
+	mov [rsp + 8 * 0], rax
+	mov [rsp + 8 * 1], rcx
+	mov [rsp + 8 * 2], rdx
+	mov [rsp + 8 * 3], rbx
 	mov [rsp + 8 * 5], rbp
+	mov [rsp + 8 * 6], rsi
+	mov [rsp + 8 * 7], rdi
 	mov [rsp + 8 * 8], r8
 	mov [rsp + 8 * 9], r9
 	mov [rsp + 8 * 10], r10
@@ -53,7 +61,13 @@ handle_any_exit:
 	mov [rsp + 8 * 15], r15
 	mov rdi, rsp
 	call vmx_handle_exit
+	mov rax, [rsp + 8 * 0]
+	mov rcx, [rsp + 8 * 1]
+	mov rdx, [rsp + 8 * 2]
+	mov rbx, [rsp + 8 * 3]
 	mov rbp, [rsp + 8 * 5]
+	mov rsi, [rsp + 8 * 6]
+	mov rdi, [rsp + 8 * 7]
 	mov r8, [rsp + 8 * 8]
 	mov r9, [rsp + 8 * 9]
 	mov r10, [rsp + 8 * 10]
@@ -62,54 +76,10 @@ handle_any_exit:
 	mov r13, [rsp + 8 * 13]
 	mov r14, [rsp + 8 * 14]
 	mov r15, [rsp + 8 * 15]
-	jmp resume
-
-	.balign 16
-	.globl vmx_exited
-vmx_exited:
-	mov [rsp + 8 * 0], rax
-	mov [rsp + 8 * 1], rcx
-	mov [rsp + 8 * 2], rdx
-	mov [rsp + 8 * 3], rbx
-	mov [rsp + 8 * 6], rsi
-	mov [rsp + 8 * 7], rdi
-	mov rdi, rsp
-	call vmx_handle_plain_cpuid
-	test al, al
-	jz handle_any_exit
-resume:
-	mov rax, [rsp + 8 * 0]
-	mov rcx, [rsp + 8 * 1]
-	mov rdx, [rsp + 8 * 2]
-	mov rbx, [rsp + 8 * 3]
-	mov rsi, [rsp + 8 * 6]
-	mov rdi, [rsp + 8 * 7]
-	.globl vmx_resumed
-vmx_resumed:
 	vmresume
 	/* It never fails, unless the VMCS was broken since the last exit. */
 	mov rdi, rsp
 	call vmx_resume_failed
 	ud2
-
-/*
- * void vmx_unblock_nmis(void): an exit by an NMI leaves NMIs blocked until an IRET
- * (SDM 3C 28.4), or until the next entry; so it is written, but Bochs
- * forgets the entry. With an IRET the next NMI is counted right now.
- */
-	.globl vmx_unblock_nmis
-vmx_unblock_nmis:
-	mov rax, rsp
-	mov ecx, ss
-	push rcx
-	push rax
-	pushfq
-	mov ecx, cs
-	push rcx
-	lea rcx, [rip + 1f]
-	push rcx
-	iretq
-1:
-	ret
 
 	.section .note.GNU-stack, "", @progbits

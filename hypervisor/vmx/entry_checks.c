@@ -3,7 +3,7 @@
  * The processor does not say which of its rules a refused VM entry breaks. Here
  * they are applied to the VMCS as it is (SDM 3C 27.2, 27.3), and what breaks one is named, with its value.
  */
-#include "../core/memory.h"
+#include "../core/context.h"
 #include "../core/text.h"
 #include "vmx.h"
 

@@ -3,15 +3,12 @@
  * Extended page tables: guest-physical is physical, all of it, with the memory
  * types of the MTRRs, which do not count by themselves under EPT (SDM 3C 29.3.7).
  */
+#include "../core/context.h"
+#include "../core/cpuid_bits.h"
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "mtrr.h"
 #include "vmx.h"
-
-#define MSR_MTRR_PHYSBASE0 0x200
-#define MTRR_CAP_COUNT 0xff
-#define MTRR_CAP_FIXED BIT_ULL_AT(8)
-#define LEAF1_EDX_MTRR BIT_ULL_AT(12)
 
 /* Read, write, execute (SDM 3C table 29-1). */
 #define EPT_ALL 7ull
@@ -19,12 +16,17 @@
 /* Of the EPT pointer: how the tables themselves are cached, and the length of the walk minus one (SDM 3C 25.6.11). */
 #define POINTER_WRITE_BACK 6ull
 #define POINTER_FOUR_LEVELS (3ull << 3)
-#define EPT_1_GIB_PAGES BIT_ULL_AT(17)
 /* Four levels reach as far; nothing lies behind that on machines that announce more. */
 #define MOST_ADDRESS_BITS 48
 
-static const u32 fixed_msrs[MTRR_FIXED] = { 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
-					    0x26b, 0x26c, 0x26d, 0x26e, 0x26f };
+static u32 fixed_msr(unsigned int index)
+{
+	static const u32 first[] = { MSR_MTRR_FIX64K_00000, MSR_MTRR_FIX16K_80000,
+				     MSR_MTRR_FIX16K_A0000 };
+
+	return index < COUNT_OF(first) ? first[index]
+				       : MSR_MTRR_FIX4K_C0000 + index - COUNT_OF(first);
+}
 
 static void read_mtrrs(struct mtrrs *mtrrs)
 {
@@ -33,16 +35,16 @@ static void read_mtrrs(struct mtrrs *mtrrs)
 
 	*mtrrs = (struct mtrrs){ .address_bits = physical_address_bits() };
 	cpuid(1, 0, &a, &b, &c, &d);
-	if (!(d & LEAF1_EDX_MTRR)) {
+	if (!(d & CPUID_1_EDX_MTRR)) {
 		/* Enabled, no ranges, default write-back: the PAT alone decides, as without us. */
-		mtrrs->default_type = BIT_ULL_AT(11) | MEMORY_TYPE_WB;
+		mtrrs->default_type = MTRR_DEF_TYPE_ENABLED | MEMORY_TYPE_WB;
 		return;
 	}
 	capability = read_msr(MSR_MTRR_CAP);
 	mtrrs->default_type = read_msr(MSR_MTRR_DEF_TYPE);
 	mtrrs->has_fixed = !!(capability & MTRR_CAP_FIXED);
 	for (unsigned int i = 0; mtrrs->has_fixed && i < MTRR_FIXED; i++)
-		mtrrs->fixed[i] = read_msr(fixed_msrs[i]);
+		mtrrs->fixed[i] = read_msr(fixed_msr(i));
 	mtrrs->variable_count = capability & MTRR_CAP_COUNT;
 	if (mtrrs->variable_count > MTRR_VARIABLE_MOST)
 		mtrrs->variable_count = MTRR_VARIABLE_MOST;
@@ -69,8 +71,7 @@ static int map_range(struct page_table *table, const struct mtrrs *mtrrs, u64 ad
 
 int vmx_build_ept(u64 *ept_pointer)
 {
-	const u64 gigabyte = PAGE_BYTES << 18;
-	u64 largest = read_msr(MSR_VMX_EPT_VPID_CAP) & EPT_1_GIB_PAGES ? gigabyte : PAGE_BYTES << 9;
+	u64 largest = read_msr(MSR_VMX_EPT_VPID_CAP) & EPT_CAP_1_GIB_PAGES ? GIB1 : MIB2;
 	unsigned int bits = physical_address_bits();
 	struct page_table table;
 	struct mtrrs mtrrs;
@@ -80,8 +81,8 @@ int vmx_build_ept(u64 *ept_pointer)
 		bits = MOST_ADDRESS_BITS;
 	read_mtrrs(&mtrrs);
 	error = page_table_init(&table, EPT_ALL, EPT_ALL);
-	for (u64 address = 0; address < 1ull << bits && !error; address += gigabyte)
-		error = map_range(&table, &mtrrs, address, gigabyte, largest);
+	for (u64 address = 0; address < 1ull << bits && !error; address += GIB1)
+		error = map_range(&table, &mtrrs, address, GIB1, largest);
 	*ept_pointer = error ? 0
 			     : host_physical(table.root) | POINTER_WRITE_BACK | POINTER_FOUR_LEVELS;
 	return error;

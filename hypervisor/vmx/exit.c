@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* VM exits, translated for the core and back. */
-#include "../core/text.h"
+#include "../core/crash_report.h"
+#include "../core/exit.h"
 #include "vmx.h"
 
 /* Exit qualification of a control-register access (SDM 3C table 28-3). */
@@ -12,14 +13,17 @@
 #define CR_ACCESS_REGISTER(qualification) ((qualification) >> 8 & 15)
 #define CR_ACCESS_LMSW_SOURCE(qualification) ((qualification) >> 16 & 15)
 
+/* Exits whose reason takes a second look: translate(). */
+#define EXIT_TO_TRANSLATE EXIT_REASONS
+
 /* What is not named here is not asked for by Veneer's controls: EXIT_OTHER. */
 static const u8 reasons[] = {
-	[REASON_EXCEPTION_OR_NMI] = EXIT_NMI,
+	[REASON_EXCEPTION_OR_NMI] = EXIT_TO_TRANSLATE,
 	[REASON_TRIPLE_FAULT] = EXIT_SHUTDOWN,
 	[REASON_INIT] = EXIT_INIT,
 	[REASON_SIPI] = EXIT_SIPI,
 	[REASON_NMI_WINDOW] = EXIT_NMI_WINDOW,
-	[REASON_TASK_SWITCH] = EXIT_TASK_SWITCH,
+	[REASON_TASK_SWITCH] = EXIT_TO_TRANSLATE,
 	[REASON_CPUID] = EXIT_CPUID,
 	[REASON_GETSEC] = EXIT_GETSEC,
 	[REASON_INVD] = EXIT_INVD,
@@ -33,7 +37,7 @@ static const u8 reasons[] = {
 	[REASON_VMWRITE] = EXIT_NESTED,
 	[REASON_VMXOFF] = EXIT_NESTED,
 	[REASON_VMXON] = EXIT_NESTED,
-	[REASON_CR_ACCESS] = EXIT_CR_ACCESS,
+	[REASON_CR_ACCESS] = EXIT_TO_TRANSLATE,
 	[REASON_RDMSR] = EXIT_RDMSR,
 	[REASON_WRMSR] = EXIT_WRMSR,
 	[REASON_EPT_VIOLATION] = EXIT_NESTED_PAGING,
@@ -50,13 +54,14 @@ static enum exit_reason translate_cr_access(struct vcpu *vcpu)
 {
 	u64 qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
 	const u64 *registers = &vcpu->regs.rax;
-	u64 cr0 = vmx_read(vcpu, GUEST_CR0);
+	u64 cr0 = vcpu->backend->read[GUEST_CR0](vcpu);
 
+	vcpu->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
 	vcpu->cr_number = qualification & CR_ACCESS_NUMBER;
 	switch (CR_ACCESS_TYPE(qualification)) {
 	case CR_ACCESS_MOV_TO:
 		vcpu->cr_value = registers[CR_ACCESS_REGISTER(qualification)];
-		if (vmx_read(vcpu, GUEST_CODE_BITS) != 64)
+		if (vcpu->backend->read[GUEST_CODE_BITS](vcpu) != 64)
 			vcpu->cr_value = (u32)vcpu->cr_value;
 		break;
 	case CR_ACCESS_CLTS:
@@ -73,101 +78,58 @@ static enum exit_reason translate_cr_access(struct vcpu *vcpu)
 	return vcpu->cr_number == 0 || vcpu->cr_number == 4 ? EXIT_CR_ACCESS : EXIT_OTHER;
 }
 
-static enum exit_reason find_reason(struct vcpu *vcpu, u32 code)
+static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 {
-	enum exit_reason reason = EXIT_OTHER;
+	u32 event;
 
-	if (code & REASON_ENTRY_FAILURE)
+	if (code & REASON_ENTRY_FAILURE) {
+		if (!vmx_of(vcpu)->launched)
+			vmx_return_from_failed_entry(vcpu);
 		return EXIT_INVALID_STATE;
-	if (code < COUNT_OF(reasons))
-		reason = reasons[code];
-	switch (reason) {
-	case EXIT_NMI:
+	}
+	switch (code) {
+	case REASON_EXCEPTION_OR_NMI:
 		/* No exception exits (the exception bitmap is 0), so it is one; but be sure. */
 		if ((vmcs_read(VMCS_EXIT_EVENT) & EVENT_TYPE) != EVENT_TYPE_NMI)
-			reason = EXIT_OTHER;
-		else
-			vmx_unblock_nmis();
-		break;
-	case EXIT_CR_ACCESS:
-		reason = translate_cr_access(vcpu);
-		break;
-	case EXIT_TASK_SWITCH:
+			return EXIT_OTHER;
+		vmx_unblock_nmis();
+		return EXIT_NMI;
+	case REASON_CR_ACCESS:
+		return translate_cr_access(vcpu);
+	case REASON_TASK_SWITCH:
+		/* The only exit that is handled and can come while an event is delivered (SDM 3C 28.2.4). */
+		event = vmcs_read(VMCS_VECTORING_EVENT);
+		vcpu->interrupted_event = event & EVENT_VALID ? event : 0;
 		/* The selector of the new TSS (SDM 3C table 28-2). */
 		vcpu->fault_error = vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xfffc;
-		break;
+		return EXIT_TASK_SWITCH;
 	default:
-		break;
+		return EXIT_OTHER;
 	}
-	return reason;
 }
 
-/* The delivery of an event was cut short by the exit, and nothing else took its place: once more (SDM 3C 28.2.4, 26.8.3). */
-static void reinject(u32 event)
+static rarely_called void handle_exit_to_translate(struct vcpu *vcpu, u32 code)
 {
-	u32 type = event & EVENT_TYPE;
-
-	if (event & EVENT_ERROR_CODE)
-		vmcs_write(VMCS_ENTRY_ERROR_CODE, vmcs_read(VMCS_VECTORING_ERROR_CODE));
-	/* Types 4, 5 and 6 come from instructions: the handler returns behind them. */
-	if (type >= EVENT_TYPE_SOFTWARE_INTERRUPT && type <= EVENT_TYPE_SOFTWARE_EXCEPTION)
-		vmcs_write(VMCS_ENTRY_INSTRUCTION_LENGTH, vmcs_read(VMCS_INSTRUCTION_LENGTH));
-	if (type == EVENT_TYPE_NMI)
-		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
-			   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & ~(u64)BLOCKED_BY_NMI);
-	vmcs_write(VMCS_ENTRY_EVENT, event & ~EVENT_NMI_UNBLOCKING);
+	handle_exit(vcpu, translate(vcpu, code), code, vcpu->rip);
 }
 
+/* Called by enter.S: all GPRs but RSP are in struct vcpu, and are loaded from there. */
 void vmx_handle_exit(struct vcpu *vcpu)
 {
-	struct vmx_cpu *vmx = vmx_of(vcpu);
-	u32 code = vmcs_read(VMCS_EXIT_REASON);
-	u64 rip = vmcs_read(VMCS_GUEST_RIP), rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-	u32 event = vmcs_read(VMCS_VECTORING_EVENT);
+	u64 code = vmcs_read(VMCS_EXIT_REASON);
+	u64 rip = vmcs_read(VMCS_GUEST_RIP);
 
-	if (unlikely_(code & REASON_ENTRY_FAILURE && !vmx->launched))
-		vmx_return_from_failed_entry(vcpu);
-	vcpu->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
 	vcpu->rip = rip;
-	vcpu->rflags = rflags;
-	vcpu->code = code;
-	vcpu->interrupted_event = event & EVENT_VALID ? event : 0;
-	vcpu->reason = find_reason(vcpu, code);
-
-	if (unlikely_(handle_exit(vcpu)))
-		vmx_leave(vcpu);
-	if (unlikely_(vcpu->interrupted_event))
-		reinject(vcpu->interrupted_event);
-	if (vcpu->rip != rip)
-		vmcs_write(VMCS_GUEST_RIP, vcpu->rip);
-	if (unlikely_(vcpu->rflags != rflags))
-		vmcs_write(VMCS_GUEST_RFLAGS, vcpu->rflags);
+	vmcs_read_into(VMCS_GUEST_RFLAGS, &vcpu->rflags);
+	/* The length is defined for instructions only, and for these handlers it is read (SDM 3C 28.2.5). */
+	vcpu->next_rip = rip + vmcs_read(VMCS_INSTRUCTION_LENGTH);
+	if (unlikely_(code >= COUNT_OF(reasons) || reasons[code] == EXIT_TO_TRANSLATE))
+		handle_exit_to_translate(vcpu, code);
+	else
+		handle_exit(vcpu, reasons[code], code, rip);
 }
 
 void vmx_resume_failed(struct vcpu *vcpu)
 {
 	die(vcpu, "VMRESUME failed", vcpu->rip, 0);
-}
-
-void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size)
-{
-	struct text text = { .buffer = line, .size = size };
-
-	if (!vmx_of(vcpu)->vmcs_is_current) {
-		text_add(&text, " (no VMCS)");
-		return;
-	}
-	/* A refused entry: what the processor does not like is more than what it says. */
-	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
-		vmx_find_broken_rules(vcpu, line, size);
-		return;
-	}
-	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
-	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
-	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));
-	text_add_field(&text, "vectoring", vmcs_read(VMCS_VECTORING_EVENT));
-	text_add_field(&text, "error", vmcs_read(VMCS_INSTRUCTION_ERROR));
-	text_add_field(&text, "physical", vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
-	text_add_field(&text, "guest-rsp", vmcs_read(VMCS_GUEST_RSP));
-	text_add_field(&text, "guest-cr3", vmcs_read(VMCS_GUEST_CR3));
 }

@@ -1,62 +1,94 @@
 // SPDX-License-Identifier: MIT
 /* struct backend: the guest as the core sees it, through the VMCS. */
 #include "../core/hypercall.h"
+#include "../core/text.h"
 #include "vmx.h"
 
 /* What the guest reads from a control register: its own bits, and the shadow of ours (SDM 3C 25.6.6). */
-static u64 read_shadowed(u64 field, u64 mask_field, u64 shadow_field)
+static u64 read_shadowed(u64 field, u64 shadow_field, u64 mask)
 {
-	u64 mask = vmcs_read(mask_field);
+	u64 value = vmcs_read(field);
 
-	return (vmcs_read(field) & ~mask) | (vmcs_read(shadow_field) & mask);
+	return value ^ ((value ^ vmcs_read(shadow_field)) & mask);
 }
 
-u64 vmx_read(struct vcpu *vcpu, enum guest_field field)
+static u64 read_cr0_of_guest(const struct vcpu *vcpu)
 {
-	u32 rights;
-
-	(void)vcpu;
-	switch (field) {
-	case GUEST_CR0:
-		return read_shadowed(VMCS_GUEST_CR0, VMCS_CR0_MASK, VMCS_CR0_SHADOW);
-	case GUEST_CR3:
-		return vmcs_read(VMCS_GUEST_CR3);
-	case GUEST_CR4:
-		return read_shadowed(VMCS_GUEST_CR4, VMCS_CR4_MASK, VMCS_CR4_SHADOW);
-	case GUEST_EFER:
-		return vmcs_read(VMCS_GUEST_EFER);
-	case GUEST_CPL:
-		/* DPL of SS, whether it is usable or not (SDM 3C 25.4.1). */
-		return vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_SS)) >> 5 & 3;
-	case GUEST_CS_BASE:
-		return vmcs_read(GUEST_BASE(SEGMENT_CS));
-	case GUEST_CODE_BITS:
-		rights = vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_CS));
-		if (rights & RIGHTS_LONG && vmcs_read(VMCS_GUEST_EFER) & EFER_LMA)
-			return 64;
-		return rights & RIGHTS_DEFAULT_32 ? 32 : 16;
-	}
-	return 0;
+	return read_shadowed(VMCS_GUEST_CR0, VMCS_CR0_SHADOW, vmx_of(vcpu)->cr0_mask);
 }
 
-void vmx_write(struct vcpu *vcpu, enum guest_field field, u64 value)
+static u64 read_cr3_of_guest(const struct vcpu *vcpu)
 {
 	(void)vcpu;
-	if (field == GUEST_EFER)
-		vmcs_write(VMCS_GUEST_EFER, value);
-	/* Of CR0 only the bits that the guest does not have for itself: the others it writes without an exit. */
-	if (field == GUEST_CR0)
-		vmcs_write(VMCS_CR0_SHADOW, value);
+	return vmcs_read(VMCS_GUEST_CR3);
 }
 
-unsigned int vmx_instruction_length(struct vcpu *vcpu)
+static u64 read_cr4_of_guest(const struct vcpu *vcpu)
+{
+	return read_shadowed(VMCS_GUEST_CR4, VMCS_CR4_SHADOW, vmx_of(vcpu)->cr4_mask);
+}
+
+static u64 read_efer(const struct vcpu *vcpu)
 {
 	(void)vcpu;
-	return vmcs_read(VMCS_INSTRUCTION_LENGTH);
+	return vmcs_read(VMCS_GUEST_EFER);
+}
+
+/* DPL of SS, whether it is usable or not (SDM 3C 25.4.1). */
+static u64 read_cpl(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_SS)) >> 5 & 3;
+}
+
+static u64 read_cs_base(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return vmcs_read(GUEST_BASE(SEGMENT_CS));
+}
+
+static u64 read_code_bits(const struct vcpu *vcpu)
+{
+	u32 rights = vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_CS));
+
+	(void)vcpu;
+	if (rights & RIGHTS_LONG && vmcs_read(VMCS_GUEST_EFER) & EFER_LMA)
+		return 64;
+	return rights & RIGHTS_DEFAULT_32 ? 32 : 16;
+}
+
+/* Only the bits that the guest does not have for itself: the others it writes without an exit. */
+static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
+{
+	(void)vcpu;
+	vmcs_write(VMCS_CR0_SHADOW, value);
+}
+
+static void write_efer(struct vcpu *vcpu, u64 value)
+{
+	(void)vcpu;
+	vmcs_write(VMCS_GUEST_EFER, value);
+}
+
+static void write_rflags(struct vcpu *vcpu, u64 value)
+{
+	(void)vcpu;
+	vmcs_write(VMCS_GUEST_RFLAGS, value);
+}
+
+static void continue_at(struct vcpu *vcpu, u64 rip)
+{
+	u64 state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+
+	(void)vcpu;
+	vmcs_write(VMCS_GUEST_RIP, rip);
+	if (unlikely_(state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
+		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+			   state & ~(u64)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
 }
 
 /* SDM 3C 25.8.3, 27.2.1.3. */
-void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
+static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u32 event = EVENT_VALID | vector;
 
@@ -71,32 +103,45 @@ void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	vmcs_write(VMCS_ENTRY_EVENT, event);
 }
 
-void vmx_end_shadow(struct vcpu *vcpu)
-{
-	u64 state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
-
-	(void)vcpu;
-	if (unlikely_(state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
-		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
-			   state & ~(u64)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-}
-
 /* With BTF only branches trap (SDM 3B 18.4.3). The entry delivers what is pending, DR6 included (SDM 3C 27.7.3). */
-void vmx_single_step(struct vcpu *vcpu)
+static void single_step(struct vcpu *vcpu)
 {
-	vmx_end_shadow(vcpu);
+	(void)vcpu;
 	if (!(vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
 }
 
 /* Called by the NMI handler of host mode as well, at any point of an exit: it depends on nothing that could be half done. */
-void vmx_request_nmi_window(struct vcpu *vcpu, bool wanted)
+static void request_nmi_window(struct vcpu *vcpu, bool wanted)
 {
 	const struct vmx_cpu *vmx = vmx_of(vcpu);
 
 	if (vmx->vmcs_is_current)
 		vmcs_write(VMCS_PRIMARY_CONTROLS,
 			   vmx->controls.primary | (wanted ? PRIMARY_NMI_WINDOW : 0));
+}
+
+static void describe_exit(struct vcpu *vcpu, char *line, size_t size)
+{
+	struct text text = { .buffer = line, .size = size };
+
+	if (!vmx_of(vcpu)->vmcs_is_current) {
+		text_add(&text, " (no VMCS)");
+		return;
+	}
+	/* A refused entry: what the processor does not like is more than what it says. */
+	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
+		vmx_find_broken_rules(vcpu, line, size);
+		return;
+	}
+	text_add_field(&text, "reason", vmcs_read(VMCS_EXIT_REASON));
+	text_add_field(&text, "qualification", vmcs_read(VMCS_EXIT_QUALIFICATION));
+	text_add_field(&text, "event", vmcs_read(VMCS_EXIT_EVENT));
+	text_add_field(&text, "vectoring", vmcs_read(VMCS_VECTORING_EVENT));
+	text_add_field(&text, "error", vmcs_read(VMCS_INSTRUCTION_ERROR));
+	text_add_field(&text, "physical", vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
+	text_add_field(&text, "guest-rsp", vmcs_read(VMCS_GUEST_RSP));
+	text_add_field(&text, "guest-cr3", vmcs_read(VMCS_GUEST_CR3));
 }
 
 const struct backend vmx_backend = {
@@ -115,14 +160,23 @@ const struct backend vmx_backend = {
 	.disable = vmx_disable,
 	.enter = vmx_enter,
 	.leave = vmx_leave,
-	.read = vmx_read,
-	.write = vmx_write,
-	.instruction_length = vmx_instruction_length,
-	.inject = vmx_inject,
-	.end_shadow = vmx_end_shadow,
-	.single_step = vmx_single_step,
-	.request_nmi_window = vmx_request_nmi_window,
+	.read = {
+		[GUEST_CR0] = read_cr0_of_guest,
+		[GUEST_CR3] = read_cr3_of_guest,
+		[GUEST_CR4] = read_cr4_of_guest,
+		[GUEST_EFER] = read_efer,
+		[GUEST_CPL] = read_cpl,
+		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_CODE_BITS] = read_code_bits,
+	},
+	.write_cr0 = write_cr0_of_guest,
+	.write_efer = write_efer,
+	.write_rflags = write_rflags,
+	.continue_at = continue_at,
+	.inject = inject,
+	.single_step = single_step,
+	.request_nmi_window = request_nmi_window,
 	.reset = vmx_reset,
 	.start = vmx_start,
-	.describe_exit = vmx_describe_exit,
+	.describe_exit = describe_exit,
 };

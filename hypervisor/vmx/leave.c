@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Out of VMX operation, with the guest's state in the registers again. */
-#include "../core/host.h"
+#include "../core/leave.h"
 #include "vmx.h"
 
 /*
@@ -35,11 +35,11 @@ static void read_context(struct vcpu *vcpu)
 
 	context->regs = vcpu->regs;
 	context->regs.rsp = vmcs_read(VMCS_GUEST_RSP);
-	context->rip = vcpu->rip;
-	context->rflags = vcpu->rflags;
-	context->cr0 = vmx_read(vcpu, GUEST_CR0);
+	context->rip = vmcs_read(VMCS_GUEST_RIP);
+	context->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+	context->cr0 = vcpu->backend->read[GUEST_CR0](vcpu);
 	context->cr3 = vmcs_read(VMCS_GUEST_CR3);
-	context->cr4 = vmx_read(vcpu, GUEST_CR4);
+	context->cr4 = vcpu->backend->read[GUEST_CR4](vcpu);
 	context->efer = vmcs_read(VMCS_GUEST_EFER);
 	context->dr7 = vmcs_read(VMCS_GUEST_DR7);
 	context->fs_base = vmcs_read(GUEST_BASE(SEGMENT_FS));
@@ -86,6 +86,6 @@ void vmx_return_from_failed_entry(struct vcpu *vcpu)
 	context->cr0 |= read_msr(MSR_VMX_CR0_FIXED0);
 	context->cr4 |= read_msr(MSR_VMX_CR4_FIXED0);
 	context->regs = (struct regs){ .rsp = vmcs_read(VMCS_GUEST_RSP) };
-	context->rip = (u64)vmx_entry_refused;
+	context->rip = vmx_of(vcpu)->refused_entry_rip;
 	resume_context(vcpu);
 }

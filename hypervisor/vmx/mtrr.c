@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "mtrr.h"
 
-#define DEF_TYPE_ENABLED BIT_ULL_AT(11)
-#define DEF_TYPE_FIXED_ENABLED BIT_ULL_AT(10)
-#define MASK_VALID BIT_ULL_AT(11)
+#include "../core/registers.h"
+
 #define FIXED_END 0x100000ull
 
 static bool uses_fixed(const struct mtrrs *mtrrs)
 {
-	return mtrrs->has_fixed && mtrrs->default_type & DEF_TYPE_FIXED_ENABLED;
+	return mtrrs->has_fixed && mtrrs->default_type & MTRR_DEF_TYPE_FIXED_ENABLED;
 }
 
 /* One type per byte (SDM 3A table 12-9). */
@@ -39,7 +38,7 @@ static u64 compared_bits(const struct mtrrs *mtrrs, unsigned int range)
 
 static bool is_within(const struct mtrrs *mtrrs, unsigned int range, u64 address, u64 bits)
 {
-	return mtrrs->variable[range].mask & MASK_VALID &&
+	return mtrrs->variable[range].mask & MTRR_MASK_VALID &&
 	       !((address ^ mtrrs->variable[range].base) & bits);
 }
 
@@ -59,7 +58,7 @@ u8 mtrr_type(const struct mtrrs *mtrrs, u64 address)
 	bool found = false;
 	u8 type = mtrrs->default_type & 0xff;
 
-	if (!(mtrrs->default_type & DEF_TYPE_ENABLED))
+	if (!(mtrrs->default_type & MTRR_DEF_TYPE_ENABLED))
 		return MEMORY_TYPE_UC;
 	if (address < FIXED_END && uses_fixed(mtrrs))
 		return fixed_type(mtrrs, address);
@@ -76,7 +75,7 @@ u8 mtrr_type(const struct mtrrs *mtrrs, u64 address)
 
 bool mtrr_may_differ(const struct mtrrs *mtrrs, u64 address, u64 size)
 {
-	if (size <= PAGE_BYTES || !(mtrrs->default_type & DEF_TYPE_ENABLED))
+	if (size <= PAGE_BYTES || !(mtrrs->default_type & MTRR_DEF_TYPE_ENABLED))
 		return false;
 	if (address < FIXED_END && uses_fixed(mtrrs))
 		return true;

@@ -6,9 +6,7 @@
 #include "../core/types.h"
 
 #define MEMORY_TYPE_UC 0
-#define MEMORY_TYPE_WC 1
 #define MEMORY_TYPE_WT 4
-#define MEMORY_TYPE_WP 5
 #define MEMORY_TYPE_WB 6
 
 /* 64 KiB, 16 KiB and 4 KiB ranges: 1 + 2 + 8 MSRs of eight types each. */

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* INIT and SIPI in guest mode: the state that they would have left behind (SDM 3A 9.1.4 table 9-1, 9.4.4). */
+#include "../core/crash_report.h"
 #include "vmx.h"
-
-#define RIGHTS_CODE 0x9bu
-#define RIGHTS_DATA 0x93u
-#define RIGHTS_LDT 0x82u
-#define RIGHTS_BUSY_TSS 0x8bu
-#define DR6_RESET 0xffff0ff0ull
-#define DR7_RESET 0x400ull
 
 static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights)
 {
@@ -17,13 +11,13 @@ static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights
 	vmcs_write(GUEST_ACCESS_RIGHTS(index), rights);
 }
 
-static void reset_control_registers(void)
+static void reset_control_registers(const struct vcpu *vcpu)
 {
 	/* CD and NW stay as they were, ET is always 1. */
 	u64 cr0 = (vmcs_read(VMCS_GUEST_CR0) & (CR0_CD | CR0_NW)) | CR0_ET;
 
 	vmcs_write(VMCS_CR0_SHADOW, cr0);
-	vmcs_write(VMCS_GUEST_CR0, cr0 | vmcs_read(VMCS_CR0_MASK));
+	vmcs_write(VMCS_GUEST_CR0, cr0 | vmx_of(vcpu)->cr0_mask);
 	vmcs_write(VMCS_GUEST_CR3, 0);
 	vmcs_write(VMCS_CR4_SHADOW, 0);
 	vmcs_write(VMCS_GUEST_CR4, read_msr(MSR_VMX_CR4_FIXED0));
@@ -35,7 +29,7 @@ void vmx_reset(struct vcpu *vcpu)
 {
 	if (vcpu->cr0_always)
 		die(vcpu, "INIT needs an unrestricted guest", vcpu->rip, 0);
-	reset_control_registers();
+	reset_control_registers(vcpu);
 	reset_segment(SEGMENT_CS, 0xf000, 0xffff0000, RIGHTS_CODE);
 	for (unsigned int i = 0; i < SEGMENTS; i++) {
 		if (i != SEGMENT_CS)

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Taking VMX, filling the VMCS, entering, and giving VMX back without having entered. */
 #include "../core/host.h"
-#include "../core/host_state.h"
 #include "../core/memory.h"
-#include "../core/policy.h"
+#include "../core/msr.h"
+#include "../core/safe_instructions.h"
 #include "vmx.h"
-
-#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
-#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
-#define BASIC_REVISION 0x7fffffffu
 
 #define GUEST_VPID 1
 
@@ -125,7 +121,7 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 		error = fix_control_registers(vmx, refusal);
 	if (error)
 		return error;
-	revision = read_msr(MSR_VMX_BASIC) & BASIC_REVISION;
+	revision = read_msr(MSR_VMX_BASIC) & VMX_BASIC_REVISION;
 	*(u32 *)vmx->vmxon_region = revision;
 	*(u32 *)vmx->vmcs = revision;
 	vmx->launched = false;
@@ -204,6 +200,7 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal)
 	if (!vmclear(physical) || !vmptrld(physical))
 		return vmx_refuse(refusal, -EIO, "VMCLEAR or VMPTRLD failed", physical);
 	vmx->vmcs_is_current = true;
+	vmx->refused_entry_rip = (u64)vmx_entry_refused;
 	vmx->refused_field = 0;
 	vcpu->cr0_always = vmx->controls.secondary & SECONDARY_UNRESTRICTED_GUEST ? 0
 										  : CR0_PE | CR0_PG;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Guest state as it is on this CPU, and Veneer's own host state (SDM 3C 25.4, 25.5). */
-#include "../core/memory.h"
+#include "../core/context.h"
+#include "../core/cpuid_bits.h"
 #include "vmx.h"
-
-#define LEAF1_ECX_SMX BIT_ULL_AT(6)
-#define LEAF80000001_EDX_NX BIT_ULL_AT(20)
 
 /* Bits 8-11 of a VMCB's attributes are bits 12-15 here; code and data that are in use have been accessed (SDM 3C 25.4.1). */
 static u32 access_rights(const struct segment *segment)
@@ -45,7 +43,8 @@ static void fill_segments(const struct vcpu *vcpu)
 			segment.base = context->gs_base;
 		/* TR must be usable, and a busy TSS; before the first LTR it is as after reset (SDM 3A table 9-1). */
 		if (i == SEGMENT_TR && !(segment.attributes & RIGHTS_PRESENT))
-			segment = (struct segment){ .limit = 0xffff, .attributes = 0x8b };
+			segment =
+				(struct segment){ .limit = 0xffff, .attributes = RIGHTS_BUSY_TSS };
 		set_segment(vmx, i, &segment);
 	}
 }
@@ -63,14 +62,16 @@ static void fill_control_registers(const struct vcpu *vcpu)
 	if (!vcpu->cr0_always)
 		cr0_fixed &= ~(CR0_PE | CR0_PG);
 	vmx_set(vmx, VMCS_GUEST_CR0, context->cr0 | cr0_fixed);
+	vmx->cr0_mask = cr0_fixed;
 	vmx_set(vmx, VMCS_CR0_MASK, cr0_fixed);
 	vmx_set(vmx, VMCS_CR0_SHADOW, context->cr0);
 
 	/* SMX goes with VMX: an OS that uses it already keeps it. */
 	cpuid(1, 0, &a, &b, &c, &d);
-	if (c & LEAF1_ECX_SMX && !(context->cr4 & CR4_SMXE))
+	if (c & CPUID_1_ECX_SMX && !(context->cr4 & CR4_SMXE))
 		cr4_mask |= CR4_SMXE;
 	vmx_set(vmx, VMCS_GUEST_CR4, context->cr4 | cr4_fixed);
+	vmx->cr4_mask = cr4_mask;
 	vmx_set(vmx, VMCS_CR4_MASK, cr4_mask);
 	vmx_set(vmx, VMCS_CR4_SHADOW, context->cr4);
 	vmx_set(vmx, VMCS_GUEST_CR3, context->cr3);
@@ -102,7 +103,7 @@ void vmx_fill_guest_state(const struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_LINK_POINTER, ~0ull);
 }
 
-void vmx_fill_host_state(const struct vcpu *vcpu)
+void vmx_fill_host_state(struct vcpu *vcpu)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
 	u32 a, b, c, d;
@@ -110,11 +111,12 @@ void vmx_fill_host_state(const struct vcpu *vcpu)
 
 	/* On the way out Veneer walks tables of the guest whose entries may have NX set: allowed even if the guest forbids it now. */
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
-	if (d & LEAF80000001_EDX_NX)
+	if (d & CPUID_80000001_EDX_NX)
 		efer |= EFER_NXE;
 	vmx_set(vmx, VMCS_HOST_CR0, vcpu->host_cr0 | read_msr(MSR_VMX_CR0_FIXED0));
 	vmx_set(vmx, VMCS_HOST_CR3, vcpu->host_cr3);
 	vmx_set(vmx, VMCS_HOST_CR4, vcpu->host_cr4 | read_msr(MSR_VMX_CR4_FIXED0));
+	vcpu->host_efer = efer;
 	vmx_set(vmx, VMCS_HOST_EFER, efer);
 	vmx_set(vmx, VMCS_HOST_PAT, read_msr(MSR_PAT));
 	vmx_set(vmx, HOST_CS_SELECTOR, vcpu->host_cs);

@@ -54,13 +54,11 @@
 #define VMCS_ENTRY_MSR_LOAD_COUNT 0x4014
 #define VMCS_ENTRY_EVENT 0x4016
 #define VMCS_ENTRY_ERROR_CODE 0x4018
-#define VMCS_ENTRY_INSTRUCTION_LENGTH 0x401a
 #define VMCS_SECONDARY_CONTROLS 0x401e
 #define VMCS_INSTRUCTION_ERROR 0x4400
 #define VMCS_EXIT_REASON 0x4402
 #define VMCS_EXIT_EVENT 0x4404
 #define VMCS_VECTORING_EVENT 0x4408
-#define VMCS_VECTORING_ERROR_CODE 0x440a
 #define VMCS_INSTRUCTION_LENGTH 0x440c
 #define VMCS_GUEST_GDTR_LIMIT 0x4810
 #define VMCS_GUEST_IDTR_LIMIT 0x4812
@@ -74,7 +72,6 @@
 #define VMCS_CR0_SHADOW 0x6004
 #define VMCS_CR4_SHADOW 0x6006
 #define VMCS_EXIT_QUALIFICATION 0x6400
-#define VMCS_GUEST_LINEAR_ADDRESS 0x640a
 #define VMCS_GUEST_CR0 0x6800
 #define VMCS_GUEST_CR3 0x6802
 #define VMCS_GUEST_CR4 0x6804
@@ -137,6 +134,11 @@
 #define RIGHTS_LONG (1u << 13)
 #define RIGHTS_DEFAULT_32 (1u << 14)
 #define RIGHTS_UNUSABLE (1u << 16)
+/* Present, and accessed or busy: code, data, LDT and TSS after INIT (SDM 3A table 9-1). */
+#define RIGHTS_CODE 0x9bu
+#define RIGHTS_DATA 0x93u
+#define RIGHTS_LDT 0x82u
+#define RIGHTS_BUSY_TSS 0x8bu
 
 /* Interruptibility state (SDM 3C 25.4.2). */
 #define BLOCKED_BY_STI (1u << 0)
@@ -147,15 +149,11 @@
 #define ACTIVITY_WAIT_FOR_SIPI 3
 
 /* VM-entry interruption information and its like (SDM 3C 25.8.3, 25.9.2, 25.9.3). */
-#define EVENT_VECTOR 0xffu
 #define EVENT_TYPE (7u << 8)
 #define EVENT_TYPE_NMI (2u << 8)
 #define EVENT_TYPE_EXCEPTION (3u << 8)
-#define EVENT_TYPE_SOFTWARE_INTERRUPT (4u << 8)
-#define EVENT_TYPE_SOFTWARE_EXCEPTION (6u << 8)
 #define EVENT_ERROR_CODE (1u << 11)
 #define EVENT_VALID (1u << 31)
-#define EVENT_NMI_UNBLOCKING (1u << 12)
 
 /* Bit 31 of the exit reason: there was no exit, the entry failed (SDM 3C 25.9.1). */
 #define REASON_ENTRY_FAILURE (1u << 31)
@@ -183,9 +181,6 @@
 #define REASON_CR_ACCESS 28
 #define REASON_RDMSR 31
 #define REASON_WRMSR 32
-#define REASON_BAD_GUEST_STATE 33
-#define REASON_BAD_MSR_LIST 34
-#define REASON_BAD_MACHINE_CHECK 41
 #define REASON_EPT_VIOLATION 48
 #define REASON_EPT_MISCONFIGURATION 49
 #define REASON_INVEPT 50
@@ -205,6 +200,12 @@ static inline u64 vmcs_read(u64 field)
 
 	asm volatile("vmread %1, %0" : "=r"(value) : "r"(field) : "cc");
 	return value;
+}
+
+/* The same, without a register in between. */
+static inline void vmcs_read_into(u64 field, u64 *value)
+{
+	asm volatile("vmread %1, %0" : "=m"(*value) : "r"(field) : "cc");
 }
 
 static inline void vmcs_write(u64 field, u64 value)

@@ -6,15 +6,6 @@
 #include "../core/vcpu.h"
 #include "vmcs.h"
 
-#define MSR_MTRR_CAP 0xfe
-#define MSR_MTRR_DEF_TYPE 0x2ff
-#define MSR_VMX_BASIC 0x480
-#define MSR_VMX_CR0_FIXED0 0x486
-#define MSR_VMX_CR0_FIXED1 0x487
-#define MSR_VMX_CR4_FIXED0 0x488
-#define MSR_VMX_CR4_FIXED1 0x489
-#define MSR_VMX_EPT_VPID_CAP 0x48c
-
 /* What a CPU's controls are, and what the processor can do besides. */
 struct vmx_controls {
 	u32 pin, primary, secondary, exit, entry;
@@ -24,6 +15,8 @@ struct vmx_controls {
 struct vmx_cpu {
 	void *vmxon_region, *vmcs;
 	struct vmx_controls controls;
+	/* Bits of CR0 and CR4 that the guest does not have for itself (guest/host masks, SDM 3C 25.6.6). */
+	u64 cr0_mask, cr4_mask;
 	/* As they were found: VMX operation insists on CR0.NE and CR4.VMXE. */
 	u64 old_cr0, old_cr4;
 	/* IA32_DEBUGCTL, where it exists: Bochs has VMX without it. */
@@ -34,6 +27,8 @@ struct vmx_cpu {
 	u64 vmcs_physical;
 	/* VMREAD and VMWRITE reach it; and there has been a guest in it. */
 	bool vmcs_is_current, launched;
+	/* Where the launch goes on when the processor has refused the entry. */
+	u64 refused_entry_rip;
 	/* A field that VMWRITE refused while the VMCS was filled, behind what no field is. */
 	u64 refused_field;
 };
@@ -72,7 +67,7 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal);
 
 /* state.c: fill the VMCS that is current. */
 void vmx_fill_guest_state(const struct vcpu *vcpu);
-void vmx_fill_host_state(const struct vcpu *vcpu);
+void vmx_fill_host_state(struct vcpu *vcpu);
 
 /* leave.c: back to the guest's state without VMX; and back to where the launch failed. */
 __attribute__((noreturn)) void vmx_leave(struct vcpu *vcpu);
@@ -94,29 +89,14 @@ enum vmx_launch_result {
 	VMX_ENTRY_REFUSED,
 };
 int vmx_launch(struct vcpu *vcpu);
-void vmx_unblock_nmis(void);
 extern const char vmx_exited[], vmx_entry_refused[];
 
-/*
- * fast.c: called by enter.S first, when only RAX, RBX, RCX, RDX, RSI and RDI
- * of the guest have been saved; the file is compiled so that it touches no
- * other register (subject.mk). False: nothing has been done.
- */
-bool vmx_handle_plain_cpuid(struct vcpu *vcpu);
+/* unblock_nmis.S: end the blocking of NMIs that an exit by an NMI leaves. */
+void vmx_unblock_nmis(void);
 
-/* exit.c: called by enter.S then, with all of them there; does not return when Veneer leaves this CPU. */
+/* exit.c: called by enter.S with all GPRs but RSP in struct vcpu; does not return when Veneer leaves this CPU. */
 void vmx_handle_exit(struct vcpu *vcpu);
 /* VMRESUME has failed. */
 __attribute__((noreturn)) void vmx_resume_failed(struct vcpu *vcpu);
-void vmx_describe_exit(struct vcpu *vcpu, char *line, size_t size);
-
-/* guest.c: struct backend's view of the guest. */
-u64 vmx_read(struct vcpu *vcpu, enum guest_field field);
-void vmx_write(struct vcpu *vcpu, enum guest_field field, u64 value);
-unsigned int vmx_instruction_length(struct vcpu *vcpu);
-void vmx_inject(struct vcpu *vcpu, enum vector vector, u32 error_code);
-void vmx_end_shadow(struct vcpu *vcpu);
-void vmx_single_step(struct vcpu *vcpu);
-void vmx_request_nmi_window(struct vcpu *vcpu, bool wanted);
 
 #endif

@@ -26,20 +26,26 @@ EXITS = {
     "CPUID, leaf 0": ("xor eax, eax; xor ecx, ecx", "cpuid"),
     "CPUID, leaf 1": ("mov eax, 1; xor ecx, ecx", "cpuid"),
     "CPUID, leaf 0x40000000": ("mov eax, 0x40000000; xor ecx, ecx", "cpuid"),
-    "RDMSR of a guarded MSR": ("mov ecx, GUARDED", "rdmsr"),
-    "WRMSR of a guarded MSR": ("mov ecx, GUARDED; rdmsr", "wrmsr"),
+    "CPUID, leaf 7": ("mov eax, 7; xor ecx, ecx", "cpuid"),
+    "CPUID, leaf 0xd": ("mov eax, 0xd; xor ecx, ecx", "cpuid"),
+    "CPUID, leaf 0x80000001": ("mov eax, 0x80000001; xor ecx, ecx", "cpuid"),
+    "CPUID, leaf 0x8000000a": ("mov eax, 0x8000000a; xor ecx, ecx", "cpuid"),
+    "RDMSR of EFER": ("mov ecx, 0xc0000080", "rdmsr"),
+    "RDMSR of VM_CR or IA32_FEATURE_CONTROL": ("mov ecx, SWITCH", "rdmsr"),
+    "WRMSR of EFER": ("mov ecx, 0xc0000080; rdmsr", "wrmsr"),
+    "WRMSR of VM_CR or IA32_FEATURE_CONTROL": ("mov ecx, SWITCH; xor eax, eax; xor edx, edx", "wrmsr"),
     "XSETBV": ("xor ecx, ecx; xgetbv", "xsetbv"),
     "MOV to CR0 that clears NE": ("mov rax, cr0; and eax, ~0x20", "mov cr0, rax"),
 }
 HYPERCALL = "hypercall (control, from the stub and back)"
-GUARDED = {"amd": "0xc0000080", "intel": "0x3a"}
-"""EFER, and IA32_FEATURE_CONTROL, whose WRMSR is #GP."""
+SWITCH = {"amd": "0xc0010114", "intel": "0x3a"}
+"""Where firmware can switch SVM or VMX off: VM_CR, IA32_FEATURE_CONTROL."""
 
 
 def measured(name: str, vendor: str) -> tuple[str, str]:
     """Preparation and instruction, with an MSR that exits on this vendor's machine."""
     prepare, instruction = EXITS[name]
-    return prepare.replace("GUARDED", GUARDED[vendor]), instruction
+    return prepare.replace("SWITCH", SWITCH[vendor]), instruction
 
 
 def probe(prepare: str, instruction: str) -> ProbeRequest:
@@ -55,8 +61,7 @@ def probe(prepare: str, instruction: str) -> ProbeRequest:
 
 
 def cost(driver: Driver, request: ProbeRequest) -> int:
-    """Ticks between the two readings. The first run fills what Veneer remembers of the way to the code."""
-    driver.run(request)
+    """Ticks between the two readings; -1: the instruction faulted."""
     result = driver.run(request)[0]
     if result.vector is not None:
         return -1
@@ -100,7 +105,7 @@ def main() -> None:
                     }
                     shown = f"{ticks - native[name]}" if ticks >= 0 <= native[name] else "faults"
                     table[name].append(shown if exited else f"{shown} (no exit)")
-                # From inside: the door is closed to probes. The stub's own eleven instructions are in it.
+                # Only Veneer's stub may make one: Veneer measures it, with the stub's eleven instructions.
                 table[HYPERCALL].append(driver.query().get("hypercall-ticks", "?"))
             finally:
                 driver.stop()

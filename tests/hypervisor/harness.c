@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/context.h"
+#include "core/crash_report.h"
 #include "core/host_state.h"
 #include "core/memory.h"
-#include "core/veneer.h"
+#include "core/nmi.h"
 
 #define PHYSICAL_BYTES (64ull << 20)
 
@@ -105,11 +107,6 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 
 	CHECK(!pthread_create(&thread, NULL, run_job, &job));
 	pthread_join(thread, NULL);
-}
-
-void host_log(const char *line)
-{
-	fprintf(stderr, "%s\n", line);
 }
 
 void host_die(const char *report)
@@ -225,16 +222,53 @@ static u64 fake_hypercall(u64 operation, u64 argument, u64 more[2])
 	return 0;
 }
 
-static u64 fake_read(struct vcpu *vcpu, enum guest_field field)
+static u64 fake_cr0(const struct vcpu *vcpu)
 {
 	(void)vcpu;
-	return fake.fields[field];
+	return fake.fields[GUEST_CR0];
 }
 
-static unsigned int fake_length(struct vcpu *vcpu)
+static u64 fake_cr3(const struct vcpu *vcpu)
 {
 	(void)vcpu;
-	return fake.length;
+	return fake.fields[GUEST_CR3];
+}
+
+static u64 fake_cr4(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.fields[GUEST_CR4];
+}
+
+static u64 fake_efer(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.fields[GUEST_EFER];
+}
+
+static u64 fake_cs_base(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.fields[GUEST_CS_BASE];
+}
+
+static u64 fake_code_bits(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.fields[GUEST_CODE_BITS];
+}
+
+static void fake_write_rflags(struct vcpu *vcpu, u64 value)
+{
+	(void)vcpu;
+	fake.rflags = value;
+}
+
+static void fake_continue_at(struct vcpu *vcpu, u64 rip)
+{
+	(void)vcpu;
+	fake.continued++;
+	fake.rip = rip;
 }
 
 static void fake_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
@@ -245,12 +279,6 @@ static void fake_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	fake.error_code = error_code;
 }
 
-static void fake_end_shadow(struct vcpu *vcpu)
-{
-	(void)vcpu;
-	fake.shadows_ended++;
-}
-
 static void fake_single_step(struct vcpu *vcpu)
 {
 	(void)vcpu;
@@ -258,15 +286,23 @@ static void fake_single_step(struct vcpu *vcpu)
 }
 
 /* lifecycle.c takes the backend of this machine's vendor: here they are all the same. */
-#define FAKE_BACKEND(instance_name)                                                              \
-	{                                                                                        \
+#define FAKE_BACKEND(instance_name)                                                                \
+	{                                                                                          \
 		.name = instance_name,                                                           \
 		.vendors = { { 0x68747541, 0x69746e65, 0x444d4163 },                             \
 			     { 0x756e6547, 0x49656e69, 0x6c65746e } },                           \
 		.hypercall = fake_hypercall, .examine = fake_examine, .allocate = fake_allocate, \
 		.enable = fake_enable, .disable = fake_disable, .enter = fake_enter,             \
-		.read = fake_read, .instruction_length = fake_length, .inject = fake_inject,     \
-		.end_shadow = fake_end_shadow, .single_step = fake_single_step,                  \
+		.read = {                                                                        \
+			[GUEST_CR0] = fake_cr0,                                                  \
+			[GUEST_CR3] = fake_cr3,                                                  \
+			[GUEST_CR4] = fake_cr4,                                                  \
+			[GUEST_EFER] = fake_efer,                                                \
+			[GUEST_CS_BASE] = fake_cs_base,                                          \
+			[GUEST_CODE_BITS] = fake_code_bits,                                      \
+		},                                                                               \
+		.write_rflags = fake_write_rflags, .continue_at = fake_continue_at,              \
+		.inject = fake_inject, .single_step = fake_single_step, \
 	}
 const struct backend svm_backend = FAKE_BACKEND("svm");
 const struct backend vmx_backend = FAKE_BACKEND("vmx");

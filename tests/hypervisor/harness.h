@@ -27,9 +27,9 @@ extern size_t pages_in_use;
 struct fake {
 	int refuse_enable_on, refuse_enter_on, lie_on;
 	int enabled[FAKE_CPUS], in_guest[FAKE_CPUS];
-	int injected_vector, injected_count, single_steps, shadows_ended;
+	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
-	unsigned int length;
+	unsigned long long rip, rflags;
 	bool gigabyte_pages;
 	unsigned long long fields[8];
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Exceptions that meet another event (SDM 3A table 6-5). */
-#include "core/policy.h"
+#include "core/completion.h"
 #include "harness.h"
 
 #define EXCEPTION(vector) (0x80000300u | (vector))

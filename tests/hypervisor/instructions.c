@@ -2,8 +2,8 @@
 /* Lengths of instructions, read through every kind of page table; and what completing one means. */
 #include <string.h>
 
-#include "core/fast_path.h"
-#include "core/insn.h"
+#include "core/completion.h"
+#include "core/decode.h"
 #include "harness.h"
 
 #define P 1ull
@@ -96,9 +96,27 @@ static void test_lengths(void)
 	CHECK(!decode("\x48\x0f\xa2", 3, 0x7f1234567000, &instruction));
 }
 
+/* Whether there is an instruction that can be read at a linear address, where CS has base 0. */
+static bool is_readable(u64 linear)
+{
+	struct instruction instruction;
+
+	vcpu.rip = linear;
+	return decode_instruction(&vcpu, &instruction);
+}
+
+/* The instruction is found at the linear address while it is at the physical one, and only then. */
 static void expect_mapped(u64 linear, u64 physical)
 {
-	CHECK(guest_byte(&vcpu, linear) == fake_physical(physical));
+	char *bytes = fake_physical(physical);
+	char saved[2];
+
+	memcpy(saved, bytes, 2);
+	memcpy(bytes, "\x90\x90", 2);
+	CHECK(!is_readable(linear));
+	memcpy(bytes, "\x0f\xa2", 2);
+	CHECK(is_readable(linear));
+	memcpy(bytes, saved, 2);
 }
 
 static void test_paging_modes(void)
@@ -108,8 +126,8 @@ static void test_paging_modes(void)
 	set_long_mode();
 	map_two_pages();
 	expect_mapped(0x7f1234567abc, 0x10abc);
-	CHECK(!guest_byte(&vcpu, 0x7f1234569000));
-	CHECK(!guest_byte(&vcpu, 0));
+	CHECK(!is_readable(0x7f1234569000));
+	CHECK(!is_readable(0));
 	/* Large pages of both sizes, with the bit that is PAT in them set. */
 	table(0x3000)[0] = 0x200000 | P | LARGE | 0x1000;
 	table(0x2000)[1] = 0x0 | P | LARGE;
@@ -125,6 +143,7 @@ static void test_paging_modes(void)
 
 	/* PAE: four pointers, 32-byte aligned, and no long mode. */
 	fake.fields[GUEST_EFER] = 0;
+	fake.fields[GUEST_CODE_BITS] = 32;
 	fake.fields[GUEST_CR4] = CR4_PAE;
 	fake.fields[GUEST_CR3] = 0x6020;
 	table(0x6020)[2] = 0x7000 | P;
@@ -133,7 +152,7 @@ static void test_paging_modes(void)
 	table(0x8000)[5] = 0x30000 | P;
 	expect_mapped((2u << 30) + (1 << 21) + 0x123, 0x400123);
 	expect_mapped((2u << 30) + (2 << 21) + (5 << 12) + 7, 0x30007);
-	CHECK(!guest_byte(&vcpu, 3u << 30));
+	CHECK(!is_readable(3u << 30));
 
 	/* 32-bit paging, then none at all. */
 	fake.fields[GUEST_CR4] = 0;
@@ -145,81 +164,61 @@ static void test_paging_modes(void)
 	narrow[3] = 0x40000 | P;
 	expect_mapped((1 << 22) + (3 << 12) + 9, 0x40009);
 	expect_mapped((2 << 22) + 0x12345, 0x812345);
-	CHECK(!guest_byte(&vcpu, 0));
+	CHECK(!is_readable(0));
 	fake.fields[GUEST_CR0] = CR0_PE;
 	expect_mapped(0x54321, 0x54321);
 }
 
-/* A remembered walk must be forgotten with any entry that it passed, and with the bytes. */
-static void test_remembered_walk(void)
-{
-	u64 rip = 0x7f1234567080, cr3 = 0x1000;
-	u64 *entries[4];
-	u8 *code;
-
-	set_long_mode();
-	map_two_pages();
-	entries[0] = &table(0x1000)[rip >> 39 & 511];
-	entries[1] = &table(0x2000)[rip >> 30 & 511];
-	entries[2] = &table(0x3000)[rip >> 21 & 511];
-	entries[3] = &table(0x4000)[rip >> 12 & 511];
-	code = fake_physical(0x10080);
-	memcpy(code, "\x0f\xa2", 2);
-	vcpu.rip = rip;
-	remember_code_walk(&vcpu);
-	CHECK(is_unprefixed_cpuid(&vcpu, rip, cr3));
-	CHECK(!is_unprefixed_cpuid(&vcpu, rip + 1, cr3));
-	CHECK(!is_unprefixed_cpuid(&vcpu, rip, 0x5000));
-	for (int level = 0; level < 4; level++) {
-		*entries[level] ^= 0x1000;
-		CHECK(!is_unprefixed_cpuid(&vcpu, rip, cr3));
-		*entries[level] ^= 0x1000;
-	}
-	CHECK(is_unprefixed_cpuid(&vcpu, rip, cr3));
-	code[0] = 0x66;
-	CHECK(!is_unprefixed_cpuid(&vcpu, rip, cr3));
-	/* An instruction that runs into the next page is not remembered, nor is one that cannot be read. */
-	vcpu.rip = 0x7f1234567fff;
-	remember_code_walk(&vcpu);
-	CHECK(!is_unprefixed_cpuid(&vcpu, vcpu.rip, cr3));
-	vcpu.rip = 0x1234567890;
-	remember_code_walk(&vcpu);
-	CHECK(!is_unprefixed_cpuid(&vcpu, vcpu.rip, cr3));
-}
-
+/* length is what the hardware says; 0: it says nothing, and the bytes at RIP are read. */
 static void complete(u64 rip, u64 rflags, unsigned int length)
 {
 	vcpu.rip = rip;
 	vcpu.rflags = rflags;
-	fake.length = length;
-	fake.single_steps = fake.shadows_ended = 0;
+	vcpu.next_rip = length ? rip + length : 0;
+	fake.rip = 0;
+	fake.rflags = rflags;
+	fake.continued = fake.single_steps = 0;
 	complete_instruction(&vcpu);
+}
+
+static void expect_completed(u64 rip, u64 rflags, int single_steps)
+{
+	CHECK(fake.continued == 1 && fake.rip == rip);
+	CHECK(vcpu.rflags == rflags && fake.rflags == rflags);
+	CHECK(fake.single_steps == single_steps);
 }
 
 static void test_completion(void)
 {
 	set_long_mode();
+	map_two_pages();
 	complete(0x1000, 2, 3);
-	CHECK(vcpu.rip == 0x1003 && vcpu.rflags == 2 && fake.shadows_ended == 1 &&
-	      !fake.single_steps);
+	expect_completed(0x1003, 2, 0);
 	complete(0x1000, 2 | RFLAGS_RF, 2);
-	CHECK(vcpu.rip == 0x1002 && vcpu.rflags == 2);
+	expect_completed(0x1002, 2, 0);
 	complete(0x1000, 2 | RFLAGS_TF, 2);
-	CHECK(vcpu.rip == 0x1002 && vcpu.rflags == (2 | RFLAGS_TF) && fake.single_steps == 1);
+	expect_completed(0x1002, 2 | RFLAGS_TF, 1);
+	complete(0x1000, 2 | RFLAGS_TF | RFLAGS_RF, 2);
+	expect_completed(0x1002, 2 | RFLAGS_TF, 1);
+	/* The hardware does not say how long it was: 66 0f a2. */
+	memcpy(fake_physical(0x10000), "\x66\x0f\xa2", 3);
+	complete(0x7f1234567000, 2, 0);
+	expect_completed(0x7f1234567003, 2, 0);
 	/* The bytes cannot be read any more: nothing moves. */
-	complete(0x1000, 2 | RFLAGS_TF, 0);
-	CHECK(vcpu.rip == 0x1000 && !fake.single_steps && !fake.shadows_ended);
+	complete(0x7f1234569000, 2 | RFLAGS_TF, 0);
+	CHECK(!fake.continued && !fake.single_steps);
 	complete(0xfffffffe, 2, 2);
-	CHECK(vcpu.rip == 0x100000000);
+	expect_completed(0x100000000, 2, 0);
+	complete(0x7fff00000000, 2, 2);
+	expect_completed(0x7fff00000002, 2, 0);
 	fake.fields[GUEST_CODE_BITS] = 32;
 	complete(0xfffffffe, 2, 2);
-	CHECK(vcpu.rip == 0);
+	expect_completed(0, 2, 0);
 }
 
 void test_instructions(void)
 {
 	test_lengths();
 	test_paging_modes();
-	test_remembered_walk();
 	test_completion();
 }

@@ -2,7 +2,7 @@
 /* The rendezvous: every CPU a thread, refused at every place where it can be. */
 #include <string.h>
 
-#include "core/veneer.h"
+#include "core/lifecycle.h"
 #include "harness.h"
 
 static void expect_all(const int *counters, int value)

@@ -7,7 +7,7 @@ import pytest
 
 HERE = Path(__file__).parent
 HYPERVISOR = HERE.parents[1] / "hypervisor"
-CORE = ("insn.c", "instruction.c", "memory.c", "lifecycle.c")
+CORE = ("completion.c", "decode.c", "lifecycle.c", "memory.c", "vcpus.c")
 
 
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])

@@ -115,13 +115,16 @@ def test_addresses_are_those_of_the_cpu_that_runs_the_probe():
     probe = ProbeRequest(
         code=b"\x90",
         cpl=3,
+        code_bits=32,
         cpus=(2, 0),
         at=0x80,
         registers={"rsi": Operand("start", -0x10), "rbx": Operand("stack")},
     )
 
     def reply(request):
-        assert request.fields == {"code": "90", "cpl": "3", "on": "5", "at": "80", "rsi": "c-10", "rbx": "t0"}
+        assert request.fields == {
+            "code": "90", "cpl": "3", "bits": "32", "on": "5", "at": "80", "rsi": "c-10", "rbx": "t0",
+        }  # fmt: skip
         return done(request, 0, 2) + done(request, 2, 2)
 
     with reached(reply) as (client, _):

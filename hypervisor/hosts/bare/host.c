@@ -56,11 +56,6 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 	os_on_cpu(cpu, function, argument);
 }
 
-void host_log(const char *line)
-{
-	os_print("%s\n", line);
-}
-
 void host_die(const char *report)
 {
 	os_panic(report);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* The subject verbs of the agent's protocol, answered by Veneer. */
-#include "core/answers.h"
-#include "core/vcpu.h"
+#include "core/lifecycle.h"
+#include "core/query.h"
+#include "core/vcpus.h"
 
 #include "os.h"
 #include "subject.h"

@@ -89,8 +89,3 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 	if (linux_cpu < nr_cpu_ids)
 		smp_call_function_single(linux_cpu, function, argument, 1);
 }
-
-void host_log(const char *line)
-{
-	pr_info("%s\n", line);
-}

@@ -3,7 +3,7 @@
  * The end, in host mode: no kernel is mapped, so nothing of Linux' can be
  * called, and whatever lock this CPU's guest holds is never given back. The report
  * goes to the first legacy serial port, where a serial console would be as well, and
- * stays in memory (report.c) for whoever looks from outside. Then the machine
+ * stays in memory (crash_report.c) for whoever looks from outside. Then the machine
  * is reset, by a triple fault: with one CPU gone Linux would come to a halt
  * bit by bit, without a way in, whereas a machine that starts again can be
  * reached, and is seen to have done so.

@@ -8,7 +8,7 @@
 #include <linux/cpuhotplug.h>
 #include <linux/percpu.h>
 
-#include "core/veneer.h"
+#include "core/lifecycle.h"
 
 #pragma weak veneer_backend
 #pragma weak veneer_enter_this_cpu

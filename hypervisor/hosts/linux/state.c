@@ -10,7 +10,8 @@
 #include <linux/string.h>
 #include <linux/vmstat.h>
 
-#include "core/answers.h"
+#include "core/lifecycle.h"
+#include "core/query.h"
 
 #pragma weak veneer_backend
 #pragma weak veneer_exits

@@ -28,8 +28,8 @@ class AgentDriver:
     def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
         """Opens the log file ``NAME.serial.log``, and contacts nothing."""
         self.name = settings.name
-        self.version: tuple[int, ...] | None = None
-        """Of the emulator, once it was reached, where that is known."""
+        self.emulator_version: tuple[int, ...] | None = None
+        self.lock_key: str | None = None
         self.settings = settings
         self._log = SerialLog(log_directory / f"{settings.name}.serial.log")
         self._client: AgentClient | None = None
@@ -82,13 +82,13 @@ class AgentDriver:
         """See Driver."""
         return self._ask(lambda client: client.request(verb, pairs, timeout, limit))
 
-    def serial_mark(self) -> int:
+    def serial_position(self) -> int:
         """See Driver."""
         return self._log.mark()
 
-    def serial_since(self, mark: int) -> str:
+    def serial_since(self, position: int) -> str:
         """See Driver."""
-        return self._log.since(mark)
+        return self._log.since(position)
 
     def _ask(self, request: Callable[[AgentClient], T]) -> T:
         if self._client is None:

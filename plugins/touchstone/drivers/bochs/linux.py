@@ -82,7 +82,7 @@ class BochsLinuxMachine(LinuxMachine[Bochs]):
         began = time.monotonic()
         self._connect(bochs, began)
         self._wait_ready(bochs, began)
-        self.version = bochs.version()
+        self.emulator_version = bochs.version()
         self._port = port
         progress(f"{self.name} has booted in {self.boot_seconds:.0f} s")
 

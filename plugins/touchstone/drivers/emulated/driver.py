@@ -101,7 +101,7 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         channel.watch(emulator.death_fd, on_death)
         self._client = AgentClient(channel, self._log, self.settings.timeout_factor)
         info = self._greet(self._client, self.boot_timeout)
-        self.version = emulator.version()
+        self.emulator_version = emulator.version()
         self.reach_seconds = time.monotonic() - began
         return info
 

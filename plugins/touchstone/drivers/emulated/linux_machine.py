@@ -51,7 +51,7 @@ class LinuxMachine(EmulatedMachine[E]):
     ) -> None:
         """Starts nothing. The console goes to ``NAME.serial.log``."""
         self.name = settings.name
-        self.version = None
+        self.emulator_version = None
         self.settings = settings
         self._provide_image = provide_image
         self._image: LinuxImage | None = None

@@ -29,8 +29,8 @@ class EmulatedMachine(ABC, Generic[E]):
 
     name: str
     settings: TargetSettings
-    version: tuple[int, ...] | None
-    """Of the emulator, once the machine was started, where that is known."""
+    emulator_version: tuple[int, ...] | None
+    """Once the machine was started; None: not known."""
     _emulator: E | None = None
     """There while the machine is on."""
     _symbols = Symbols(None)

@@ -208,7 +208,7 @@ class QemuLinuxMachine(LinuxMachine[LinuxQemu]):
         progress(f"starting {self.name}: {self._description()}, {self._size()}, {how}")
         self._connect(qemu, began)
         qemu.monitor.established(BOOT_TIMEOUT)
-        self.version = version
+        self.emulator_version = version
         qemu.attach_snapshots()
         self._port = qemu.forwarded_port()
         if qemu.has_snapshot:

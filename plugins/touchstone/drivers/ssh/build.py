@@ -14,9 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from touchstone.drivers.build import LOCK_TIMEOUT
+from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.ssh.deployable import Deployable, source_files, substitute
 from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, reason
 from touchstone.drivers.tool import run_tool, tail_of
@@ -26,6 +24,8 @@ BUILD_TIMEOUT = 600.0
 """Seconds that a build on a box may take, stretched."""
 _NO_COMPILER = re.compile(rb"\b(gcc-\d+): not found")
 MODULES = Path("/lib/modules")
+KEPT = 3
+"""How many builds of one name are kept for one kernel."""
 
 
 class ModuleCache:
@@ -33,18 +33,6 @@ class ModuleCache:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-
-    def directory(self, what: Deployable, release: str, version: str) -> Path:
-        """Where the files are, or would be, that fit these sources and this very kernel."""
-        digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
-        count = 0
-        for path in source_files(what.sources):
-            digest.update(f"{path.relative_to(what.sources)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-            count += 1
-        if not count:
-            raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
-        return self._cache / release / f"{what.name}-{digest.hexdigest()[:16]}"
 
     def provide(
         self,
@@ -56,31 +44,34 @@ class ModuleCache:
     ) -> list[Path]:
         """The files: from the cache, or made now by ``make``, which fills an empty directory with them.
 
-        One maker at a time; the others take what it made.
+        They fit these sources and the kernel of this release and version, and are not removed before this
+        process ends. InfrastructureError with the compiler's words.
         """
-        directory = self.directory(what, release, version)
-        names = what.file_names(release)
-        found = [directory / name for name in names]
-        if all(path.is_file() for path in found):
-            return found
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._cache / ".lock", progress):
-            if all(path.is_file() for path in found):
-                return found
-            new = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
-            try:
-                make(new)
-                for name in names:
-                    if not (new / name).is_file():
-                        raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
-                    _strip(new / name)
-                shutil.rmtree(directory, ignore_errors=True)
-                new.rename(directory)
-            except BaseException:
-                shutil.rmtree(new, ignore_errors=True)
-                raise
-            _prune(directory)
-        return found
+        names = tuple(what.file_names(release))
+
+        def build(into: Path) -> None:
+            make(into)
+            for name in names:
+                if not (into / name).is_file():
+                    raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
+                _strip(into / name)
+
+        recipe = Recipe(what.name, what.title, names, lambda: _key(what, version), build)
+        folder = BuildCache(self._cache / release, KEPT).provide(recipe, progress)
+        return [folder / name for name in names]
+
+
+def _key(what: Deployable, version: str) -> str:
+    """A hash of the sources, of how they are built, and of the very kernel."""
+    digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
+    count = 0
+    for path in source_files(what.sources):
+        digest.update(f"{path.relative_to(what.sources)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        count += 1
+    if not count:
+        raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
+    return digest.hexdigest()[:16]
 
 
 def headers_here(release: str) -> Path | None:
@@ -184,33 +175,3 @@ def _strip(path: Path) -> None:
     """Remove debugging information: nine tenths of a module, and of the time to upload it."""
     if shutil.which("strip") is not None and path.read_bytes()[:4] == b"\x7fELF":
         subprocess.run(["strip", "--strip-debug", str(path)], capture_output=True, check=False)
-
-
-class _locked:
-    def __init__(self, path: Path, progress: Say) -> None:
-        self._lock = FileLock(path)
-        self._progress = progress
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._progress("waiting for another run that builds modules")
-            try:
-                self._lock.acquire(timeout=LOCK_TIMEOUT)
-            except Timeout:
-                raise InfrastructureError(
-                    f"another run has been building modules for {LOCK_TIMEOUT:g} s ({self._lock.lock_file})"
-                ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def _prune(newest: Path, keep: int = 3) -> None:
-    """Keep the last few builds of the same thing for the same kernel."""
-    name = newest.name.rpartition("-")[0]
-    old = sorted(newest.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
-    for path in old[:-keep]:
-        if path != newest:
-            shutil.rmtree(path, ignore_errors=True)

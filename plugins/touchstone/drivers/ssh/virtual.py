@@ -68,7 +68,7 @@ class VirtualBox:
 
     def version(self) -> tuple[int, ...] | None:
         """See Box."""
-        return self._machine.version
+        return self._machine.emulator_version
 
     def stop(self) -> None:
         """See Box."""

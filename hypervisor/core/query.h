@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What Veneer says of itself, as text: every host hands the same words on. */
-#ifndef VENEER_ANSWERS_H
-#define VENEER_ANSWERS_H
+#ifndef VENEER_QUERY_H
+#define VENEER_QUERY_H
 
-#include "veneer.h"
+#include "refusal.h"
 
 /* The most entries of a trace that fit where it is asked for. */
 #define TRACE_MOST 48

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Counters and trace of a loaded Veneer, read through hypercalls on the CPU itself. */
+#include "counters.h"
+
 #include "host.h"
 #include "hypercall.h"
-#include "vcpu.h"
-#include "veneer.h"
+#include "lifecycle.h"
+#include "vcpus.h"
 
 struct question {
 	u64 *counts;

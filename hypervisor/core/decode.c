@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "insn.h"
+#include "decode.h"
 
 #include "memory.h"
 
-#define ENTRY_PRESENT BIT_ULL_AT(0)
-#define ENTRY_LARGE BIT_ULL_AT(7)
-#define ADDRESS_MASK 0x000ffffffffff000ull
 #define LONGEST_INSTRUCTION 15
 
 /* Paging with 8-byte entries: 4-level, 5-level and PAE (SDM 3A 4.4, 4.5; APM2 5.2, 5.3). */
 static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
 {
 	for (;; shift -= 9) {
-		const u64 *entries = physical_to_host(table & ADDRESS_MASK);
+		const u64 *entries = physical_to_host(table & ENTRY_ADDRESS);
 		u64 entry = entries[linear >> shift & 511];
 
 		if (!(entry & ENTRY_PRESENT))
@@ -20,7 +17,7 @@ static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
 		if (shift == 12 || (shift <= 30 && entry & ENTRY_LARGE)) {
 			u64 offset_mask = (1ull << shift) - 1;
 
-			return physical_to_host((entry & ADDRESS_MASK & ~offset_mask) |
+			return physical_to_host((entry & ENTRY_ADDRESS & ~offset_mask) |
 						(linear & offset_mask));
 		}
 		table = entry;
@@ -44,19 +41,20 @@ static const u8 *walk_narrow(u64 table, u32 linear)
 	return physical_to_host((entry & 0xfffff000u) | (linear & 0xfff));
 }
 
-const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
+/* Host pointer to the byte at a guest-linear address, through the guest's own page tables; NULL: not present. */
+static const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
 {
 	const struct backend *backend = vcpu->backend;
-	u64 cr3 = backend->read(vcpu, GUEST_CR3);
+	u64 cr3 = backend->read[GUEST_CR3](vcpu);
 	u64 cr4;
 
-	if (backend->read(vcpu, GUEST_EFER) & EFER_LMA) {
-		cr4 = backend->read(vcpu, GUEST_CR4);
+	if (backend->read[GUEST_EFER](vcpu) & EFER_LMA) {
+		cr4 = backend->read[GUEST_CR4](vcpu);
 		return walk_wide(cr3, linear, cr4 & CR4_LA57 ? 48 : 39);
 	}
-	if (!(backend->read(vcpu, GUEST_CR0) & CR0_PG))
+	if (!(backend->read[GUEST_CR0](vcpu) & CR0_PG))
 		return physical_to_host((u32)linear);
-	cr4 = backend->read(vcpu, GUEST_CR4);
+	cr4 = backend->read[GUEST_CR4](vcpu);
 	if (cr4 & CR4_PAE) {
 		/* The page-directory-pointer table is 32-byte aligned and has no large pages. */
 		const u64 *pointers = physical_to_host(cr3 & 0xffffffe0);
@@ -106,10 +104,10 @@ static bool fetch(struct code_reader *reader, u8 *byte)
 
 bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 {
-	bool long_mode = vcpu->backend->read(vcpu, GUEST_CODE_BITS) == 64;
+	bool long_mode = vcpu->backend->read[GUEST_CODE_BITS](vcpu) == 64;
 	struct code_reader reader = {
 		.vcpu = vcpu,
-		.linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read(vcpu, GUEST_CS_BASE)),
+		.linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read[GUEST_CS_BASE](vcpu)),
 	};
 	u8 byte;
 
@@ -140,49 +138,4 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 	}
 	instruction->length = reader.length;
 	return true;
-}
-
-/* CPUID 7 ECX.LA57[16]: the number of levels could change behind a remembered walk's back. */
-static bool has_five_levels(void)
-{
-	u32 a, b, c, d;
-
-	cpuid(7, 0, &a, &b, &c, &d);
-	return c & BIT_ULL_AT(16);
-}
-
-void remember_code_walk(struct vcpu *vcpu)
-{
-	const struct backend *backend = vcpu->backend;
-	struct code_walk *walk = &vcpu->code_walk;
-	u64 table = backend->read(vcpu, GUEST_CR3);
-	unsigned int shift = 39, level = 0;
-	u64 offset_mask;
-
-	walk->cr3 = table;
-	walk->rip = vcpu->rip;
-	if (backend->read(vcpu, GUEST_CODE_BITS) != 64 || has_five_levels() ||
-	    (vcpu->rip & (PAGE_BYTES - 1)) == PAGE_BYTES - 1)
-		goto forget;
-	for (;; shift -= 9, level++) {
-		const u64 *entries = physical_to_host(table & ADDRESS_MASK);
-
-		walk->entry[level] = &entries[vcpu->rip >> shift & 511];
-		table = walk->value[level] = *walk->entry[level];
-		if (!(table & ENTRY_PRESENT))
-			goto forget;
-		if (shift == 12 || (shift <= 30 && table & ENTRY_LARGE))
-			break;
-	}
-	for (unsigned int last = level; level < COUNT_OF(walk->entry) - 1; level++) {
-		walk->entry[level + 1] = walk->entry[last];
-		walk->value[level + 1] = walk->value[last];
-	}
-	offset_mask = (1ull << shift) - 1;
-	walk->bytes =
-		physical_to_host((table & ADDRESS_MASK & ~offset_mask) | (vcpu->rip & offset_mask));
-	return;
-forget:
-	/* An address that no instruction has: not canonical. */
-	walk->rip = 1ull << 63;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading the guest's code, where the hardware does not say how long an instruction was. */
-#ifndef VENEER_INSN_H
-#define VENEER_INSN_H
+#ifndef VENEER_DECODE_H
+#define VENEER_DECODE_H
 
 #include "vcpu.h"
 
@@ -14,11 +14,5 @@ struct instruction {
 
 /* Decode the instruction at the guest's RIP, of those that Veneer handles; false if it is another one or cannot be read. */
 bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction);
-
-/* Remember the way to the CPUID at the guest's RIP for fast_path.h, if it is one without prefixes in 64-bit code. */
-void remember_code_walk(struct vcpu *vcpu);
-
-/* Host pointer to the byte at a guest-linear address, through the guest's own page tables; NULL: not present. */
-const u8 *guest_byte(struct vcpu *vcpu, u64 linear);
 
 #endif

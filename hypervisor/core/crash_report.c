@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include "crash_report.h"
+
 #include "host.h"
 #include "text.h"
-#include "vcpu.h"
+#include "vcpus.h"
 
 #define REPORTED_EXITS 8
 #define REPORTED_FRAMES 12
@@ -69,7 +71,7 @@ void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 
 		text_add(&text, " cpu=");
 		text_add_decimal(&text, vcpu->cpu);
-		text_add_field(&text, "exit", vcpu->code);
+		text_add_field(&text, "exit", vcpu->trace[vcpu->exits % TRACE_ENTRIES].code);
 		text_add_field(&text, "guest-rip", vcpu->rip);
 		vcpu->backend->describe_exit(vcpu, line, sizeof(line));
 		text_add(&text, line);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "answers.h"
+#include "query.h"
 
-#include "policy.h"
+#include "counters.h"
+#include "exit.h"
+#include "lifecycle.h"
 #include "text.h"
+#include "version.h"
 
 static void add_decimal_field(struct text *text, const char *name, u64 value)
 {

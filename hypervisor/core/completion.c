@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "completion.h"
+
+#include "crash_report.h"
+#include "decode.h"
+
+static void set_rflags(struct vcpu *vcpu, u64 rflags)
+{
+	vcpu->rflags = rflags;
+	vcpu->backend->write_rflags(vcpu, rflags);
+}
+
+/* All that is rare: the length is read from the guest's code, RIP wraps at 4 GiB, RFLAGS.RF or TF is set. */
+static rarely_called void complete_with_care(struct vcpu *vcpu)
+{
+	u64 next = vcpu->next_rip;
+	bool trap = vcpu->rflags & RFLAGS_TF;
+	struct instruction instruction;
+
+	if (!next) {
+		/* The bytes are gone: another CPU has changed them or their mapping meanwhile. Execute what is there now. */
+		if (!decode_instruction(vcpu, &instruction))
+			return;
+		next = vcpu->rip + instruction.length;
+	}
+	/* Outside of 64-bit code segments the instruction pointer wraps at 4 GiB. */
+	if ((next ^ vcpu->rip) >> 32 && vcpu->backend->read[GUEST_CODE_BITS](vcpu) != 64)
+		next = (u32)next;
+	if (vcpu->rflags & RFLAGS_RF)
+		set_rflags(vcpu, vcpu->rflags & ~RFLAGS_RF);
+	vcpu->backend->continue_at(vcpu, next);
+	if (trap)
+		vcpu->backend->single_step(vcpu);
+}
+
+/*
+ * An instruction that was executed on the guest's behalf ends like any other:
+ * RIP moves on, RFLAGS.RF is cleared (SDM 3B 18.3.1.1), the STI or MOV SS
+ * shadow is over, and with TF set a single-step trap follows.
+ */
+void complete_instruction(struct vcpu *vcpu)
+{
+	u64 next = vcpu->next_rip;
+
+	/* One comparison for two cases: next is 0, or its lower half has wrapped. */
+	if (unlikely_((u32)next <= (u32)vcpu->rip || vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
+		complete_with_care(vcpu);
+	else
+		vcpu->backend->continue_at(vcpu, next);
+}
+
+/* Contributory exceptions: SDM 3A table 6-4, APM2 table 8-3. */
+static bool is_contributory(u32 vector)
+{
+	return vector == VECTOR_DE || (vector >= VECTOR_TS && vector <= VECTOR_GP);
+}
+
+void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code)
+{
+	u32 event = vcpu->interrupted_event;
+	u32 first = event & 0xff, type = event >> 8 & 7;
+
+	vcpu->interrupted_event = 0;
+	/* Type 3: a hardware exception was being delivered. */
+	if (event && type == 3) {
+		if (first == VECTOR_DF)
+			die(vcpu, "guest triple fault", vcpu->rip, 0);
+		if ((is_contributory(first) && is_contributory(vector)) ||
+		    (first == VECTOR_PF && (is_contributory(vector) || vector == VECTOR_PF))) {
+			vector = VECTOR_DF;
+			error_code = 0;
+		}
+	}
+	/* A fault saves RFLAGS with RF set (SDM 3B 18.3.1.1, APM2 13.1.4); an injected one saves them as they are. */
+	if (vector != VECTOR_DF)
+		set_rflags(vcpu, vcpu->rflags | RFLAGS_RF);
+	vcpu->backend->inject(vcpu, vector, error_code);
+}

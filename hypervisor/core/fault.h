@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Faults in host mode: fault_entry.S calls host_fault(). */
+#ifndef VENEER_FAULT_H
+#define VENEER_FAULT_H
+
+#include "vcpu.h"
+
+/* What an entry of the IDT has pushed, from the top of the stack. */
+struct fault_frame {
+	struct regs regs;
+	u64 vector, error_code;
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+void host_fault(struct fault_frame *frame);
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VENEER_MSR_H
+#define VENEER_MSR_H
+
+#include "vcpu.h"
+
+void handle_rdmsr(struct vcpu *vcpu);
+void handle_wrmsr(struct vcpu *vcpu);
+
+/* MSRs that tell of virtualization and therefore always exit: both backends fill their bitmaps from this table. [first, last] */
+struct msr_range {
+	u32 first, last;
+};
+extern const struct msr_range guarded_msrs[];
+extern const unsigned int guarded_msr_count;
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bits of RFLAGS, control and debug registers (SDM 3A 2.3, 2.5, 3B 18.2; APM2 3.1, 13.1.1), and MSRs with their
+ * bits (SDM 4, APM2 appendix A). Each stands here once; assembly reads it too.
+ */
+#ifndef VENEER_REGISTERS_H
+#define VENEER_REGISTERS_H
+
+#include "types.h"
+
+#define RFLAGS_ALWAYS BIT_ULL_AT(1)
+#define RFLAGS_TF BIT_ULL_AT(8)
+#define RFLAGS_IF BIT_ULL_AT(9)
+#define RFLAGS_RF BIT_ULL_AT(16)
+#define RFLAGS_VM BIT_ULL_AT(17)
+
+#define CR0_PE BIT_ULL_AT(0)
+#define CR0_MP BIT_ULL_AT(1)
+#define CR0_EM BIT_ULL_AT(2)
+#define CR0_TS BIT_ULL_AT(3)
+#define CR0_ET BIT_ULL_AT(4)
+#define CR0_NE BIT_ULL_AT(5)
+#define CR0_WP BIT_ULL_AT(16)
+#define CR0_NW BIT_ULL_AT(29)
+#define CR0_CD BIT_ULL_AT(30)
+#define CR0_PG BIT_ULL_AT(31)
+
+#define CR4_PAE BIT_ULL_AT(5)
+#define CR4_MCE BIT_ULL_AT(6)
+#define CR4_PGE BIT_ULL_AT(7)
+#define CR4_OSFXSR BIT_ULL_AT(9)
+#define CR4_LA57 BIT_ULL_AT(12)
+#define CR4_VMXE BIT_ULL_AT(13)
+#define CR4_SMXE BIT_ULL_AT(14)
+#define CR4_PCIDE BIT_ULL_AT(17)
+#define CR4_OSXSAVE BIT_ULL_AT(18)
+#define CR4_PKE BIT_ULL_AT(22)
+#define CR4_CET BIT_ULL_AT(23)
+
+#define DR6_BS BIT_ULL_AT(14)
+/* After INIT (SDM 3A table 9-1). */
+#define DR6_RESET 0xffff0ff0ull
+#define DR7_RESET 0x400ull
+
+#define MSR_FEATURE_CONTROL 0x3a
+#define MSR_SPEC_CTRL 0x48
+#define MSR_MTRR_CAP 0xfe
+#define MSR_SYSENTER_CS 0x174
+#define MSR_SYSENTER_ESP 0x175
+#define MSR_SYSENTER_EIP 0x176
+#define MSR_DEBUGCTL 0x1d9
+#define MSR_MTRR_PHYSBASE0 0x200
+#define MSR_MTRR_FIX64K_00000 0x250
+#define MSR_MTRR_FIX16K_80000 0x258
+#define MSR_MTRR_FIX16K_A0000 0x259
+#define MSR_MTRR_FIX4K_C0000 0x268
+#define MSR_PAT 0x277
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MSR_VMX_BASIC 0x480
+#define MSR_VMX_PIN 0x481
+#define MSR_VMX_PRIMARY 0x482
+#define MSR_VMX_EXIT 0x483
+#define MSR_VMX_ENTRY 0x484
+#define MSR_VMX_CR0_FIXED0 0x486
+#define MSR_VMX_CR0_FIXED1 0x487
+#define MSR_VMX_CR4_FIXED0 0x488
+#define MSR_VMX_CR4_FIXED1 0x489
+#define MSR_VMX_SECONDARY 0x48b
+#define MSR_VMX_EPT_VPID_CAP 0x48c
+#define MSR_VMX_TRUE_PIN 0x48d
+#define MSR_VMX_TRUE_PRIMARY 0x48e
+#define MSR_VMX_TRUE_EXIT 0x48f
+#define MSR_VMX_TRUE_ENTRY 0x490
+#define MSR_VMX_TERTIARY 0x492
+#define MSR_VMX_LAST 0x493
+#define MSR_EFER 0xc0000080
+#define MSR_FS_BASE 0xc0000100
+#define MSR_GS_BASE 0xc0000101
+#define MSR_VM_CR 0xc0010114
+#define MSR_VM_HSAVE_PA 0xc0010117
+#define MSR_SVM_KEY 0xc0010118
+
+#define FEATURE_CONTROL_LOCKED BIT_ULL_AT(0)
+#define FEATURE_CONTROL_VMX_IN_SMX BIT_ULL_AT(1)
+#define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
+
+#define DEBUGCTL_BTF BIT_ULL_AT(1)
+
+#define MTRR_CAP_COUNT 0xff
+#define MTRR_CAP_FIXED BIT_ULL_AT(8)
+#define MTRR_DEF_TYPE_FIXED_ENABLED BIT_ULL_AT(10)
+#define MTRR_DEF_TYPE_ENABLED BIT_ULL_AT(11)
+#define MTRR_MASK_VALID BIT_ULL_AT(11)
+
+#define VMX_BASIC_REVISION 0x7fffffffu
+#define VMX_BASIC_ADDRESSES_32_BIT BIT_ULL_AT(48)
+#define VMX_BASIC_MEMORY_TYPE(basic) ((basic) >> 50 & 15)
+#define VMX_BASIC_TRUE_CONTROLS BIT_ULL_AT(55)
+
+#define EPT_CAP_FOUR_LEVELS BIT_ULL_AT(6)
+#define EPT_CAP_WRITE_BACK BIT_ULL_AT(14)
+#define EPT_CAP_2_MIB_PAGES BIT_ULL_AT(16)
+#define EPT_CAP_1_GIB_PAGES BIT_ULL_AT(17)
+#define EPT_CAP_INVEPT_ALL (BIT_ULL_AT(20) | BIT_ULL_AT(26))
+#define VPID_CAP_INVVPID_ALL (BIT_ULL_AT(32) | BIT_ULL_AT(42))
+
+#define EFER_SCE BIT_ULL_AT(0)
+#define EFER_LME BIT_ULL_AT(8)
+#define EFER_LMA BIT_ULL_AT(10)
+#define EFER_NXE BIT_ULL_AT(11)
+#define EFER_SVME BIT_ULL_AT(12)
+
+#define VM_CR_LOCK BIT_ULL_AT(3)
+#define VM_CR_SVMDIS BIT_ULL_AT(4)
+
+#endif

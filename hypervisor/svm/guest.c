@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+/* struct backend: the guest as the core sees it, through the VMCB. */
+#include "../core/hypercall.h"
+#include "../core/safe_instructions.h"
+#include "../core/text.h"
+#include "svm.h"
+
+static u64 read_cr0_of_guest(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cr0;
+}
+
+static u64 read_cr3_of_guest(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cr3;
+}
+
+static u64 read_cr4_of_guest(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cr4;
+}
+
+/* SVME is set because hardware insists on it; SVM is hidden from the guest. */
+static u64 read_efer(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->efer & ~EFER_SVME;
+}
+
+static u64 read_cpl(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cpl;
+}
+
+static u64 read_cs_base(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cs.base;
+}
+
+static u64 read_code_bits(const struct vcpu *vcpu)
+{
+	const struct vmcb *vmcb = vcpu->vmcb;
+
+	if (vmcb->efer & EFER_LMA && vmcb->cs.attributes & CS_LONG)
+		return 64;
+	return vmcb->cs.attributes & CS_DEFAULT_32 ? 32 : 16;
+}
+
+/* Writes to CR0 do not exit; the core asks for it on VMX only. */
+static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
+{
+	vcpu->vmcb->cr0 = value;
+}
+
+/* Hardware insists on SVME (APM2 15.5.1). */
+static void write_efer(struct vcpu *vcpu, u64 value)
+{
+	vcpu->vmcb->efer = value | EFER_SVME;
+}
+
+static void write_rflags(struct vcpu *vcpu, u64 value)
+{
+	vcpu->vmcb->rflags = value;
+}
+
+static void continue_at(struct vcpu *vcpu, u64 rip)
+{
+	struct vmcb *vmcb = vcpu->vmcb;
+
+	vmcb->rip = rip;
+	vmcb->interrupt_shadow = 0;
+}
+
+static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
+{
+	u64 event = EVENT_VALID | EVENT_EXCEPTION | vector;
+
+	if (vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF))
+		event |= EVENT_ERROR_CODE | (u64)error_code << 32;
+	vcpu->vmcb->event_injection = event;
+}
+
+static void single_step(struct vcpu *vcpu)
+{
+	u64 debugctl;
+
+	/*
+	 * With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own, as
+	 * LBR virtualization is off; Bochs 2.7 has none.
+	 */
+	if (read_msr_safe(MSR_DEBUGCTL, &debugctl) && debugctl & DEBUGCTL_BTF)
+		return;
+	vcpu->vmcb->dr6 |= DR6_BS;
+	inject(vcpu, VECTOR_DB, 0);
+}
+
+static void describe_exit(struct vcpu *vcpu, char *line, size_t size)
+{
+	const struct vmcb *vmcb = vcpu->vmcb;
+	struct text text = { .buffer = line, .size = size };
+
+	text_add_field(&text, "exitcode", vmcb->exit_code);
+	text_add_field(&text, "info1", vmcb->exit_info1);
+	text_add_field(&text, "info2", vmcb->exit_info2);
+	text_add_field(&text, "intinfo", vmcb->exit_int_info);
+	text_add_field(&text, "guest-rsp", vmcb->rsp);
+	text_add_field(&text, "guest-cr3", vmcb->cr3);
+}
+
+const struct backend svm_backend = {
+	.name = "svm",
+	.is_svm = true,
+	.vendors = {
+		/* AuthenticAMD, HygonGenuine */
+		{ 0x68747541, 0x69746e65, 0x444d4163 },
+		{ 0x6f677948, 0x6e65476e, 0x656e6975 },
+	},
+	.hypercall = hypercall_svm,
+	.hypercall_address = hypercall_svm_address,
+	.examine = svm_examine,
+	.allocate = svm_allocate,
+	.enable = svm_enable,
+	.disable = svm_disable,
+	.enter = svm_enter,
+	.leave = svm_leave,
+	.read = {
+		[GUEST_CR0] = read_cr0_of_guest,
+		[GUEST_CR3] = read_cr3_of_guest,
+		[GUEST_CR4] = read_cr4_of_guest,
+		[GUEST_EFER] = read_efer,
+		[GUEST_CPL] = read_cpl,
+		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_CODE_BITS] = read_code_bits,
+	},
+	.write_cr0 = write_cr0_of_guest,
+	.write_efer = write_efer,
+	.write_rflags = write_rflags,
+	.continue_at = continue_at,
+	.inject = inject,
+	.single_step = single_step,
+	.describe_exit = describe_exit,
+};
