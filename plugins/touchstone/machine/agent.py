@@ -86,6 +86,8 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     pairs = [("code", probe.code.hex())]
     if probe.cpl:
         pairs.append(("cpl", str(probe.cpl)))
+    if probe.code_bits != 64:
+        pairs.append(("bits", str(probe.code_bits)))
     if (mask := cpu_mask(probe.cpus)) != 1:
         pairs.append(("on", f"{mask:x}"))
     if probe.together:
