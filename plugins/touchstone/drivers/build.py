@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchstone.drivers.build_cache import BuildCache, Progress, Recipe
+from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
 KEPT = 6
 """How many images of one name are kept; one takes about 1 MiB of the disk."""
@@ -78,7 +78,7 @@ def subject_name(subject: Path) -> str:
 
 def build_bare(
     subject: Path | None,
-    progress: Progress = lambda _: None,
+    progress: Say = lambda _: None,
     *,
     root: Path | None = None,
     directory: Path | None = None,

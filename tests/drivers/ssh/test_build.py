@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.ssh.build import Deployable, Workshop
+from touchstone.drivers.ssh.deployable import Deployable, Workshop
 
 Provide = Callable[[str], Path]
 
