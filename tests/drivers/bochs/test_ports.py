@@ -19,7 +19,7 @@ def test_the_port_is_outside_the_ephemeral_range(given: str, tmp_path: Path) -> 
     try:
         port = bochs_ports.free_port(ports)
     except InfrastructureError:
-        pytest.skip("somebody has the only port that is left")
+        pytest.skip("another program has the only port that is left")
     assert not first <= port <= last
 
 
