@@ -1,3 +1,7 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from touchstone.drivers.build import BareImage, build_bare
@@ -9,11 +13,8 @@ def image() -> BareImage:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(monkeypatch, tmp_path):
+def nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Private directories are made in the test's own, short one, and are gone when it is over."""
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory(prefix="ts-") as base:
         monkeypatch.setattr(tempfile, "tempdir", base)
         yield

@@ -20,7 +20,7 @@ SHORT = "def test_short(): pass\n"
 LONG = """
 import pytest
 @pytest.mark.parametrize("target", ["linux-amd", "linux-intel"])
-def test_suites(target): pass
+def test_suites(target) -> None: pass
 """
 
 
