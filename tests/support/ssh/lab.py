@@ -137,7 +137,7 @@ class Lab:
         address: Address | None = None,
         subject: Deployable | None = None,
         power: Power | None = None,
-        visit: Mapping[str, object] | None = None,
+        visit: Mapping[str, Any] | None = None,
         cpus: int = 2,
         factor: float = SLOW,
         console: str = "",
