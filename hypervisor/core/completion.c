@@ -10,7 +10,10 @@ static void set_rflags(struct vcpu *vcpu, u64 rflags)
 	vcpu->backend->write_rflags(vcpu, rflags);
 }
 
-/* All that is rare: the length is read from the guest's code, RIP wraps at 4 GiB, RFLAGS.RF or TF is set. */
+/*
+ * The rare cases: the length must be read from the guest's code, RIP wraps at 4 GiB, or RFLAGS.RF
+ * or TF is set.
+ */
 static rarely_called void complete_with_care(struct vcpu *vcpu)
 {
 	u64 next = vcpu->next_rip;
@@ -18,7 +21,10 @@ static rarely_called void complete_with_care(struct vcpu *vcpu)
 	struct instruction instruction;
 
 	if (!next) {
-		/* The bytes are gone: another CPU has changed them or their mapping meanwhile. Execute what is there now. */
+		/*
+		 * The instruction cannot be read any more, since another CPU has changed it or its
+		 * mapping. Execute what is there now.
+		 */
 		if (!decode_instruction(vcpu, &instruction))
 			return;
 		next = vcpu->rip + instruction.length;
@@ -34,15 +40,14 @@ static rarely_called void complete_with_care(struct vcpu *vcpu)
 }
 
 /*
- * An instruction that was executed on the guest's behalf ends like any other:
- * RIP moves on, RFLAGS.RF is cleared (SDM 3B 18.3.1.1), the STI or MOV SS
- * shadow is over, and with TF set a single-step trap follows.
+ * Complete an instruction that was emulated: advance RIP, clear RFLAGS.RF (SDM 3B 18.3.1.1), end
+ * blocking by STI or MOV SS, and raise a single-step trap if TF is set.
  */
 void complete_instruction(struct vcpu *vcpu)
 {
 	u64 next = vcpu->next_rip;
 
-	/* One comparison for two cases: next is 0, or its lower half has wrapped. */
+	/* Covers next == 0 as well as a carry out of the lower 32 bits. */
 	if (unlikely_((u32)next <= (u32)vcpu->rip || vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
 		complete_with_care(vcpu);
 	else

@@ -82,7 +82,7 @@ static bool is_prefix(u8 byte, bool long_mode)
 	}
 }
 
-/* Bytes are fetched one by one, with a new walk where the instruction runs into the next page. */
+/* Reads byte by byte, and walks the page tables again at a page boundary. */
 struct code_reader {
 	struct vcpu *vcpu;
 	u64 linear;
@@ -115,7 +115,7 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 		if (!fetch(&reader, &byte))
 			return false;
 	} while (is_prefix(byte, long_mode));
-	/* All that Veneer decodes is 0f xx, or 0f 01 and a ModRM byte. */
+	/* Veneer decodes only opcodes 0f xx, and 0f 01 with a ModRM byte. */
 	if (byte != 0x0f || !fetch(&reader, &byte))
 		return false;
 	instruction->is_svm = false;
@@ -128,7 +128,10 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 	case 0x01:
 		if (!fetch(&reader, &byte))
 			return false;
-		/* d1: XSETBV, d9: VMMCALL, d8 to df without it: the SVM instructions (APM3 A.2.1). */
+		/*
+		 * ModRM d1: XSETBV, d9: VMMCALL, the others from d8 to df: SVM instructions (APM3
+		 * A.2.1).
+		 */
 		if (byte != 0xd1 && (byte < 0xd8 || byte > 0xdf))
 			return false;
 		instruction->is_svm = byte >= 0xd8 && byte != 0xd9;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
- * makes the _safe function return false; any other ends in a report.
+ * Faults in host mode. #GP of an instruction in safe_instructions.S makes its function return
+ * false; any other fault ends in a crash report.
  */
 #include "fault.h"
 
@@ -28,9 +28,9 @@ void host_fault(struct fault_frame *frame)
 		return;
 	}
 	/*
-	 * Host mode has TF clear and no breakpoints (#VMEXIT and VM exits see to
-	 * both): this is a step of the guest's that was pending when it exited,
-	 * as Bochs 2.7 delivers it. The guest gets its own by complete_instruction().
+	 * Host mode has TF clear and no breakpoints. Bochs 2.7 delivers a single-step trap here
+	 * that was pending in the guest when it exited; the guest gets its own from
+	 * complete_instruction().
 	 */
 	if (frame->vector == VECTOR_DB)
 		return;

@@ -5,7 +5,7 @@
 
 #include "vcpu.h"
 
-/* What an entry of the IDT has pushed, from the top of the stack. */
+/* The stack frame that fault_entry.S builds, from the lowest address. */
 struct fault_frame {
 	struct regs regs;
 	u64 vector, error_code;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries of Veneer's IDT, 16 bytes each. An entry pushes what the CPU does not:
- * an error code where there is none, and the vector.
+ * Entry points of Veneer's IDT, 16 bytes each. Each pushes 0 where the CPU pushes no error code,
+ * and the vector.
  */
 	.intel_syntax noprefix
 	.text

@@ -141,7 +141,7 @@ static inline void write_idtr(const struct table_register *idtr)
 	asm volatile("lidt %0" : : "m"(*idtr));
 }
 
-/* The OS' NMI handler, as if by an NMI. */
+/* Call the OS' NMI handler as if an NMI had come. */
 static inline void raise_nmi(void)
 {
 	asm volatile("int $2" : : : "memory");

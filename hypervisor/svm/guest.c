@@ -20,7 +20,7 @@ static u64 read_cr4_of_guest(const struct vcpu *vcpu)
 	return vcpu->vmcb->cr4;
 }
 
-/* SVME is set because hardware insists on it; SVM is hidden from the guest. */
+/* VMRUN requires SVME (APM2 15.5.1), but SVM is hidden from the guest. */
 static u64 read_efer(const struct vcpu *vcpu)
 {
 	return vcpu->vmcb->efer & ~EFER_SVME;
@@ -51,7 +51,7 @@ static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
 	vcpu->vmcb->cr0 = value;
 }
 
-/* Hardware insists on SVME (APM2 15.5.1). */
+/* VMRUN requires SVME (APM2 15.5.1). */
 static void write_efer(struct vcpu *vcpu, u64 value)
 {
 	vcpu->vmcb->efer = value | EFER_SVME;
@@ -84,8 +84,8 @@ static void single_step(struct vcpu *vcpu)
 	u64 debugctl;
 
 	/*
-	 * With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own, as
-	 * LBR virtualization is off; Bochs 2.7 has none.
+	 * With BTF set only branches trap (APM2 13.2.2). Without LBR virtualization DEBUGCTL is
+	 * the guest's; Bochs 2.7 has no DEBUGCTL.
 	 */
 	if (read_msr_safe(MSR_DEBUGCTL, &debugctl) && debugctl & DEBUGCTL_BTF)
 		return;

@@ -193,7 +193,7 @@
 
 #include "../core/types.h"
 
-/* In every exit, where a field exists and the VMCS is current: nothing can fail. */
+/* For fields that exist, with a current VMCS: cannot fail. */
 static inline u64 vmcs_read(u64 field)
 {
 	u64 value;
@@ -202,7 +202,7 @@ static inline u64 vmcs_read(u64 field)
 	return value;
 }
 
-/* The same, without a register in between. */
+/* The same, stored directly into memory. */
 static inline void vmcs_read_into(u64 field, u64 *value)
 {
 	asm volatile("vmread %1, %0" : "=m"(*value) : "r"(field) : "cc");

@@ -6,7 +6,7 @@ import pytest
 
 from touchstone.config.subjects import read_subject
 from touchstone.config.tomlfile import TomlError
-from touchstone.drivers.ssh.build import COMMANDS, a_subject
+from touchstone.drivers.ssh.deployable import COMMANDS, a_subject
 
 ROOT = Path(__file__).parents[2]
 

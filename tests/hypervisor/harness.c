@@ -115,7 +115,7 @@ void host_die(const char *report)
 	exit(2);
 }
 
-/* What needs privileges has no place here. */
+/* In place of what needs privileged instructions. */
 void capture_context(struct context *context)
 {
 	(void)context;
@@ -285,7 +285,7 @@ static void fake_single_step(struct vcpu *vcpu)
 	fake.single_steps++;
 }
 
-/* lifecycle.c takes the backend of this machine's vendor: here they are all the same. */
+/* lifecycle.c chooses the backend by this machine's vendor, so both are this one. */
 #define FAKE_BACKEND(instance_name)                                                                \
 	{                                                                                          \
 		.name = instance_name,                                                           \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Veneer's core in a user-space process: a host made of threads and malloc, and a backend that only takes notes. */
+/* Veneer's core in a user-space process: a host of threads and malloc, and a backend that records its calls. */
 #ifndef HARNESS_H
 #define HARNESS_H
 

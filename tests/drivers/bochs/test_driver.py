@@ -204,7 +204,7 @@ def test_a_screen_that_is_drawn_on_for_long_is_read():
 
 @needs_bochs
 def test_bochs_names_its_screen(machine):
-    terminal = machine._process._terminal
+    terminal = machine._emulator.process._terminal
     until(lambda: terminal.screen)  # a thread of its own reads it
     assert re.fullmatch(r"/dev/pts/\d+", terminal.screen)
 

@@ -125,7 +125,7 @@ def test_key_of_an_agent(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             agent.terminate()
 
 
-def test_nobody_there_and_a_name_that_is_none() -> None:
+def test_refused_connection_and_unknown_host_name() -> None:
     link = Link(Address("127.0.0.1", 1, "root", config=None))
     with pytest.raises(NoConnection, match="refuses connections") as caught:
         link.open()
