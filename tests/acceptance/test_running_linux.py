@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.runs import run_suites
 
-# All suites take Bochs more than three minutes: docs/nightly/run has them. Here are the areas that depend on what
-# is underneath. They are without the work that every load and unload must not disturb: that takes two minutes, and
-# tests/linux does the like.
+# All suites take Bochs more than three minutes: docs/nightly/run has them. Here are the areas that depend on
+# what is underneath, without the work that loads and unloads must not disturb: that takes two minutes, and
+# tests/linux has it.
 QUICK = ("conformance/broadcast", "conformance/teardown", "-k", "not test_live_os and not kvm")
 
 
