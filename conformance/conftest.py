@@ -1,9 +1,10 @@
-"""What Python checks of several areas ask of a target."""
+"""Fixtures that Python checks of several areas share."""
 
 from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 import pytest
 
@@ -49,9 +50,9 @@ _NAMES = {
     "efer": "r8", "pat": "r9", "lstar": "r10", "sysenter-esp": "r11", "cr0": "r12", "cr3": "r13",
     "cr4": "r14", "dr7": "r15", "tr": "rbx", "tr-access": "rsi", "ldtr": "rbp", "fs": "rax", "gs": "rcx",
 }  # fmt: skip
-# What Linux leaves behind where a process has run that uses a breakpoint (DR7.GE) or has mapped a performance
-# counter (CR4.PCE): whether one has run on this CPU lately is the scheduler's choice.
-_SCHEDULED = {"dr7": 1 << 9, "cr4": 1 << 8}
+# Bits that change on Linux with the process that ran last on a CPU: DR7.GE stays set behind one with a
+# breakpoint, CR4.PCE behind one that has mapped a performance counter.
+_OF_LAST_PROCESS = {"dr7": 1 << 9, "cr4": 1 << 8}
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def state(target, probe):
     """Read what a CPU is: ``state()`` gives a mapping of register to value for every CPU."""
 
     def read():
-        left_out = _SCHEDULED if target.info.os == "linux" else {}
+        left_out = _OF_LAST_PROCESS if target.info.os == "linux" else {}
         found = []
         for result in probe(_READ_STATE, on="every-cpu", rdi=Operand("scratch"), read=(0, 32)):
             assert result.vector is None, (
@@ -79,8 +80,19 @@ def state(target, probe):
 
 
 @pytest.fixture
+def same_state(state):
+    """Compare every CPU with what it was: ``same_state(before, "after unloading")``."""
+
+    def compare(before, when):
+        for cpu, (old, new) in enumerate(zip(before, state(), strict=True)):
+            assert new == old, f"{when}: CPU {cpu} is not what it was"
+
+    return compare
+
+
+@pytest.fixture
 def virtualized(probe, subject):
-    """Ask who has the CPUs: ``virtualized()`` gives those whose CPUID carries the subject's signature."""
+    """Find the CPUs in guest mode: ``virtualized()`` gives those whose CPUID has the subject's signature."""
 
     def ask():
         wanted = tuple(subject.claims.get(f"cpuid-signature.{name}") for name in ("ebx", "ecx", "edx"))
@@ -93,9 +105,45 @@ def virtualized(probe, subject):
     return ask
 
 
+@dataclass(frozen=True)
+class Step:
+    """A load or an unload that has been done."""
+
+    cycle: int
+    """Counts from 1."""
+    loaded: bool
+    """Whether the subject is loaded now."""
+
+    def __str__(self):
+        return f"cycle {self.cycle}, after {'loading' if self.loaded else 'unloading'}"
+
+
+@pytest.fixture
+def cycles(target, subject, virtualized):
+    """Load and unload the subject so many times: ``for step in cycles(20)`` stops after each load and unload.
+
+    Where the subject claims a signature in CPUID, every CPU must carry it after each load, and none after
+    each unload.
+    """
+    signed = "cpuid-signature.ebx" in subject.claims
+
+    def run(count):
+        for cycle in range(1, count + 1):
+            target.load()
+            assert not signed or virtualized() == list(range(target.cpus)), (
+                f"cycle {cycle}: not every CPU was taken"
+            )
+            yield Step(cycle, loaded=True)
+            target.unload()
+            assert not signed or virtualized() == [], f"cycle {cycle}: these CPUs still answer as virtualized"
+            yield Step(cycle, loaded=False)
+
+    return run
+
+
 @pytest.fixture
 def physical(probe):
-    """Find where the scratch area of a CPU is in physical memory: ``physical(cpu, offset)``.
+    """Find the physical address of a CPU's scratch area: ``physical(cpu, offset)``.
 
     Only for targets whose page tables can be read where they physically are (os == bare).
     """
@@ -126,9 +174,10 @@ def physical(probe):
     return walk
 
 
-# The sender (whose scratch area is rsi) sends r12 NMIs to all other CPUs, one after the other; the others run
-# through CPUID, counting, until it says stop. A CPU that came round _PASSES times since the local APICs took
-# the NMI has taken it as well. Scratch area: 0 rounds, 8 ready, 16 stop, 0x100 how far the others must get.
+# The sender (whose scratch area is rsi) sends r12 NMIs to all other CPUs, one after the other. The others
+# loop over CPUID and count their rounds until the sender sets `stop`. The sender waits until each of them has
+# gone _PASSES rounds further since the local APICs accepted the NMI: then it has taken the NMI.
+# Scratch area: 0 rounds, 8 ready, 16 stop, 0x100 the round that each other CPU must reach.
 _NMI_STORM = """
     mov dword ptr [rdi + 8], 1
     cmp rdi, rsi
@@ -222,7 +271,7 @@ _COMPLAINTS = re.compile(
 
 @pytest.fixture
 def complaints(target):
-    """Ask what the kernel complains about: ``complaints()`` gives the lines since the check began."""
+    """Read the kernel's warnings: ``complaints()`` gives those lines of the log since the check began."""
 
     def ask():
         return [line for line in target.serial().splitlines() if _COMPLAINTS.search(line)]

@@ -11,7 +11,7 @@ from tests.support import boxes
 from tests.support.checkout import ROOT
 from tests.support.project import Project
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
-from touchstone.reporting import progress
+from touchstone.engine import progress
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 for name in (

@@ -1,4 +1,4 @@
-"""Loading under a running OS that has all its CPUs at work, and that has another hypervisor at hand."""
+"""Loading under a running Linux with work on every CPU, and with KVM at hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whether everything that tells of VMX or SVM tells the same story. No single probe can see that."""
+"""CPUID, MSRs, control bits and instructions agree on whether there is VMX or SVM."""
 
 import pytest
 
@@ -22,9 +22,9 @@ def svm_witnesses(probe, cpu):
     vm_cr = run("rdmsr", rcx=0xC0010114)
     efer = run("rdmsr\nbts eax, 12\nwrmsr\nrdmsr", rcx=0xC0000080)
     hsave = run("rdmsr", rcx=0xC0010117)
-    # With SVME set where that works, CLGI and STGI need nothing else and leave nothing behind.
+    # With EFER.SVME set, CLGI and STGI need no other state, and STGI undoes CLGI.
     instructions = run("rdmsr\nbts eax, 12\nwrmsr\nclgi\nstgi", rcx=0xC0000080)
-    # A processor that has no VM_CR says nothing with it.
+    # Not every processor has VM_CR.
     switch = {} if vm_cr.vector == GP else {"VM_CR.SVMDIS": not low(vm_cr, "rax") & SVMDIS}
     return switch | {
         "CPUID 8000_0001 ECX.SVM": bool(low(feature, "rcx") & SVM_BIT),

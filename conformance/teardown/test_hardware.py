@@ -1,4 +1,4 @@
-"""After unloading, somebody else can have the virtualization hardware: here it is had, on every CPU."""
+"""After unloading, the virtualization hardware can be used again: these probes use it on every CPU."""
 
 import struct
 

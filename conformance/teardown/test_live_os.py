@@ -1,4 +1,4 @@
-"""A running OS does not notice that a hypervisor comes and goes: work checks itself, one kind per check."""
+"""Work on a running Linux goes on, and checks its own results, while the subject comes and goes."""
 
 import pytest
 
@@ -10,96 +10,48 @@ DESIGN = {
 }
 
 
-@pytest.fixture
-def notices_nothing(target, state, virtualized, complaints):
-    """Load and unload again and again while workers of a kind go round on every CPU."""
-
-    def judge(kind):
-        with target.work(kind) as work:
-            before = state()
-            for cycle in range(1, CYCLES + 1):
-                target.load()
-                assert virtualized() == list(range(target.cpus)), f"cycle {cycle}: not every CPU was taken"
-                work.proceed(2 if cycle == 1 else 1)
-                target.unload()
-                assert virtualized() == [], f"cycle {cycle}: these CPUs still answer as virtualized"
-                work.proceed()
-                for cpu, (old, new) in enumerate(zip(before, state(), strict=True)):
-                    assert new == old, f"cycle {cycle}: CPU {cpu} is not what it was"
-        assert complaints() == []
-
-    return judge
+def kind(name, title, proves, cite):
+    """One kind of work (``work`` in PROTOCOL.md), and the check that it is."""
+    mark = pytest.mark.touchstone(id=f"teardown.live.{name}", title=title, proves=proves, cite=[DESIGN, cite])
+    return pytest.param(name, marks=mark)
 
 
-@pytest.mark.touchstone(
-    id="teardown.live.processes",
-    title="Processes are forked, scheduled and waited for while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+KINDS = [
+    kind(
+        "processes",
+        "Processes are forked, scheduled and waited for while the hypervisor comes and goes",
+        ["live-os", "loading-transparent", "unloading-transparent", "every-cpu"],
         {
             "doc": "intel-sdm",
             "title": "Loading Guest Control Registers, Debug Registers, and MSRs",
             "says": "CR0, CR3 and CR4 are loaded from the guest-state area.",
         },
-    ],
-    proves=["live-os", "loading-transparent", "unloading-transparent", "every-cpu"],
-)
-def test_processes(target, notices_nothing):
-    notices_nothing("processes")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.faults",
-    title="Page faults tell where and why, and pages keep their content, while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "faults",
+        "Page faults tell where and why, and pages keep their content, while the hypervisor comes and goes",
+        ["live-os", "page-fault-fidelity", "memory-transparent", "unloading-transparent"],
         {
             "doc": "intel-sdm",
             "title": "Interrupt 14—Page-Fault Exception (#PF)",
             "says": "The processor loads the CR2 register with the linear address that generated the "
             "exception.",
         },
-    ],
-    proves=["live-os", "page-fault-fidelity", "memory-transparent", "unloading-transparent"],
-)
-def test_faults(target, notices_nothing):
-    notices_nothing("faults")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.timers",
-    title="No timer's expiry gets lost or comes early while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "timers",
+        "No timer's expiry gets lost or comes early while the hypervisor comes and goes",
+        ["live-os", "time", "unloading-transparent"],
         {
             "doc": "amd-apm",
             "title": "Interrupt Masking in EFLAGS.IF and GIF",
             "says": "Interrupts that arrive while GIF is 0 are held pending until GIF is set to 1.",
         },
-    ],
-    proves=["live-os", "time", "unloading-transparent"],
-)
-def test_timers(target, notices_nothing):
-    notices_nothing("timers")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.perf",
-    title="A performance counter's NMIs are each taken while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "perf",
+        "A performance counter's NMIs are each taken while the hypervisor comes and goes",
+        ["live-os", "nmi-exact", "unloading-transparent"],
         {
             "doc": "intel-sdm",
             "title": "Nonmaskable Interrupt (NMI)",
@@ -107,63 +59,33 @@ def test_timers(target, notices_nothing):
             "pointed to by interrupt vector number 2; no other interrupts, including NMIs, are received "
             "until the handler has completed.",
         },
-    ],
-    proves=["live-os", "nmi-exact", "unloading-transparent"],
-)
-def test_perf(target, notices_nothing):
-    notices_nothing("perf")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.ptrace",
-    title="A debugger's breakpoint and single steps are each taken while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "ptrace",
+        "A debugger's breakpoint and single steps are each taken while the hypervisor comes and goes",
+        ["live-os", "single-step", "debug-registers", "unloading-transparent"],
         {
             "doc": "intel-sdm",
             "title": "Single-Step Exception Condition",
             "says": "The exception is a trap-class exception, because the exception is generated after the "
             "instruction is executed.",
         },
-    ],
-    proves=["live-os", "single-step", "debug-registers", "unloading-transparent"],
-)
-def test_ptrace(target, notices_nothing):
-    notices_nothing("ptrace")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.signals",
-    title="Signals and exceptions reach the process that they are for while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "signals",
+        "Signals and exceptions reach the process that they are for while the hypervisor comes and goes",
+        ["live-os", "exception-fidelity", "unloading-transparent"],
         {
             "doc": "amd-apm",
             "title": "Exceptions and Interrupts",
             "says": "Faults are reported on the boundary before the interrupted instruction, traps on the "
             "one after it.",
         },
-    ],
-    proves=["live-os", "exception-fidelity", "unloading-transparent"],
-)
-def test_signals(target, notices_nothing):
-    notices_nothing("signals")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.vdso",
-    title="The vDSO tells the kernel's time and the right CPU while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "vdso",
+        "The vDSO tells the kernel's time and the right CPU while the hypervisor comes and goes",
+        ["live-os", "time", "unloading-transparent"],
         {
             "doc": "intel-sdm",
             "title": "Time-Stamp Counter",
@@ -171,31 +93,30 @@ def test_signals(target, notices_nothing):
             "monotonically increasing unique value whenever executed, except for a 64-bit counter "
             "wraparound.",
         },
-    ],
-    proves=["live-os", "time", "unloading-transparent"],
-)
-def test_vdso(target, notices_nothing):
-    notices_nothing("vdso")
-
-
-@pytest.mark.touchstone(
-    id="teardown.live.fpu",
-    title="Every register of the FPU, SSE and AVX keeps its value while the hypervisor comes and goes",
-    area="teardown",
-    phase="unloaded",
-    requires="os == linux",
-    cite=[
-        DESIGN,
+    ),
+    kind(
+        "fpu",
+        "Every register of the FPU, SSE and AVX keeps its value while the hypervisor comes and goes",
+        ["live-os", "exit-keeps-state", "unloading-transparent"],
         {
             "doc": "amd-apm",
             "title": "#VMEXIT",
             "says": "The VMM saves and restores the guest state that VMRUN and #VMEXIT do not.",
         },
-    ],
-    proves=["live-os", "exit-keeps-state", "unloading-transparent"],
-)
-def test_fpu(target, notices_nothing):
-    notices_nothing("fpu")
+    ),
+]
+
+
+@pytest.mark.touchstone(area="teardown", phase="unloaded", requires="os == linux")
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_goes_on(target, kind, cycles, state, same_state, complaints):
+    with target.work(kind) as work:
+        before = state()
+        for step in cycles(CYCLES):
+            work.proceed(2 if step.cycle == 1 and step.loaded else 1)
+            if not step.loaded:
+                same_state(before, step)
+    assert complaints() == []
 
 
 @pytest.mark.touchstone(

@@ -1,4 +1,4 @@
-"""The command ``touchstone``: what is done with a run after it. Runs themselves are pytest's."""
+"""The command ``touchstone``: makes reports of the results of runs. The runs themselves are pytest's."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _report(asked: argparse.Namespace) -> int:
-    from touchstone.reporting import html  # noqa: PLC0415 - `touchstone --help` need not wait for it
+    from touchstone.reporting import html  # noqa: PLC0415 - not imported for `touchstone --help`
 
     output: Path = asked.output
     history: Path | None = None

@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only. All that is more than a few lines is imported when a suite is met."""
+"""The pytest plugin: hooks only. The modules that do the work are imported when a suite is met."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
     from touchstone.machine.settings import TargetSettings
+    from touchstone.pytest_plugin.run import Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,7 +35,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; look at the targets if the command line names some."""
+    """Register the markers; check the names if the command line names targets."""
     config.addinivalue_line(
         "markers", "touchstone(id, title, area, level, phase, cite, claims, ...): a check written in Python"
     )
@@ -89,9 +90,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         parametrize(metafunc)
 
 
+def pytest_touchstone_run_begins(config: pytest.Config, run: Run) -> None:
+    """Register the hooks that only runs with checks need."""
+    from touchstone.pytest_plugin.hooks import RunHooks  # noqa: PLC0415
+
+    config.pluginmanager.register(RunHooks(run), "touchstone-run")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_touchstone_validate_target(settings: TargetSettings) -> bool:
-    """Let the drivers that come with Touchstone look at what no other plugin knows."""
+    """Validate targets of the drivers that come with Touchstone; other plugins are asked first."""
     from touchstone.drivers import registry  # noqa: PLC0415
 
     registry.validate(settings)

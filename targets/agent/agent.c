@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent.h"
+
+#include "digits.h"
+#include "error.h"
+#include "line.h"
 #include "platform.h"
+#include "probe.h"
+#include "run.h"
+#include "x86.h"
 
 /* The longest answer is an exit trace; a probe's needs less than 2,000 bytes. */
 #define ANSWER_SIZE 8192
@@ -18,20 +25,6 @@ static char answer_text[ANSWER_SIZE];
 static char platform_text[ANSWER_SIZE - 256];
 static struct line_writer answer;
 
-bool agent_refuse(struct agent_error *error, const char *code, const char *first,
-		  const char *second, const char *third)
-{
-	const char *parts[] = { first, second, third };
-	size_t length = 0;
-
-	error->code = code;
-	for (unsigned int i = 0; i < 3; i++)
-		for (const char *p = parts[i]; p && *p && length < sizeof(error->text) - 1; p++)
-			error->text[length++] = *p;
-	error->text[length] = '\0';
-	return false;
-}
-
 static void send_answer(void)
 {
 	platform_send(answer.text, line_finish(&answer));
@@ -39,17 +32,14 @@ static void send_answer(void)
 
 static void begin(const char *to, uint64_t id, const char *word)
 {
-	char number[24];
-	struct line_writer digits;
+	char number[DIGITS_MAX + 1];
 
-	line_start(&digits, number, sizeof(number));
-	line_add_decimal(&digits, "", id);
-	number[digits.length] = '\0';
+	number[digits_write(number, id, 10, 1)] = '\0';
 	line_start(&answer, answer_text, sizeof(answer_text));
 	line_add(&answer, "=1 ");
 	line_add(&answer, to);
 	line_add(&answer, " ");
-	line_add(&answer, number + 2);
+	line_add(&answer, number);
 	line_add(&answer, " ");
 	line_add(&answer, word);
 }
@@ -124,19 +114,19 @@ static bool take_mask(uint64_t *mask)
 
 	if (!value)
 		return agent_refuse(&refusal, "argument", "on: missing", NULL, NULL);
-	return agent_parse_mask(value, platform_cpus(), mask, &refusal);
+	return run_parse_mask(value, platform_cpus(), mask, &refusal);
 }
 
 static const char *vendor(void)
 {
-	uint32_t eax = 0, ebx, ecx = 0, edx;
-
-	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-	if (ebx == 0x756e6547)
-		return "intel"; /* Genu */
-	if (ebx == 0x68747541)
-		return "amd"; /* Auth */
-	return "other";
+	switch (x86_cpuid(0, 0).ebx) {
+	case 0x756e6547: /* "Genu" */
+		return "intel";
+	case 0x68747541: /* "Auth" */
+		return "amd";
+	default:
+		return "other";
+	}
 }
 
 static bool do_hello(void)
@@ -175,7 +165,7 @@ static void answer_outcome(unsigned int cpu, unsigned int of, const struct probe
 	if (outcome->refused)
 		add_error("state", outcome->why);
 	else
-		agent_add_outcome(&answer, &probe, outcome);
+		run_add_outcome(&answer, &probe, outcome);
 	send_answer();
 }
 
@@ -183,7 +173,7 @@ static bool do_run(void)
 {
 	unsigned int of, n = 0;
 
-	if (!agent_parse_run(&request, platform_cpus(), &probe, &refusal))
+	if (!run_parse(&request, platform_cpus(), &probe, &refusal))
 		return false;
 	of = probe_count_cpus(probe.cpus);
 	if (probe.once)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "line.h"
 
+#include "digits.h"
+
 /* Room for " #XXXX" and LF, which line_finish() always needs. */
 #define TRAILER 7
-
-static const char digits[] = "0123456789abcdef";
 
 uint16_t line_crc(const char *text, size_t length)
 {
@@ -273,14 +273,21 @@ static void add_key(struct line_writer *writer, const char *key)
 	add_byte(writer, '=');
 }
 
+static void add_number(struct line_writer *writer, uint64_t number, unsigned int base,
+		       unsigned int width)
+{
+	char digits[DIGITS_MAX];
+	unsigned int count = digits_write(digits, number, base, width);
+
+	for (unsigned int i = 0; i < count; i++)
+		add_byte(writer, digits[i]);
+}
+
 void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number,
 		       unsigned int width)
 {
 	add_key(writer, key);
-	while (width < 16 && number >> (4 * width))
-		width++;
-	while (width--)
-		add_byte(writer, digits[number >> (4 * width) & 15]);
+	add_number(writer, number, 16, width);
 }
 
 void line_add_hex(struct line_writer *writer, const char *key, uint64_t number)
@@ -290,25 +297,15 @@ void line_add_hex(struct line_writer *writer, const char *key, uint64_t number)
 
 void line_add_decimal(struct line_writer *writer, const char *key, uint64_t number)
 {
-	char text[21];
-	unsigned int at = sizeof(text) - 1;
-
-	text[at] = '\0';
-	do {
-		text[--at] = digits[number % 10];
-		number /= 10;
-	} while (number);
 	add_key(writer, key);
-	line_add(writer, text + at);
+	add_number(writer, number, 10, 1);
 }
 
 void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes, size_t count)
 {
 	add_key(writer, key);
-	for (size_t i = 0; i < count; i++) {
-		add_byte(writer, digits[bytes[i] >> 4]);
-		add_byte(writer, digits[bytes[i] & 15]);
-	}
+	for (size_t i = 0; i < count; i++)
+		add_number(writer, bytes[i], 16, 2);
 }
 
 size_t line_finish(struct line_writer *writer)
@@ -318,9 +315,8 @@ size_t line_finish(struct line_writer *writer)
 
 	*end++ = ' ';
 	*end++ = '#';
-	for (int shift = 12; shift >= 0; shift -= 4)
-		*end++ = digits[crc >> shift & 15];
-	*end++ = '\n';
+	end += digits_write(end, crc, 16, 4);
+	*end = '\n';
 	writer->length += TRAILER;
 	return writer->length;
 }

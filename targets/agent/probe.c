@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "probe.h"
 
-#define MSR_EFER 0xc0000080u
+#include "descriptors.h"
+#include "digits.h"
+#include "x86.h"
+
 #define EFER_LME (1ull << 8)
-#define CR0_PE (1ull << 0)
-#define CR0_PG (1ull << 31)
-#define CR4_PAE (1ull << 5)
-#define CR4_OSXSAVE (1ull << 18)
 /* Bits without a meaning so far: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
 #define VECTOR_DB 1
@@ -15,7 +14,6 @@
 #define VECTOR_PF 14
 #define INT3 0xcc
 #define DR6_BD (1ull << 13)
-#define DR7_RESET 0x400ull
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
@@ -44,46 +42,6 @@ static int (*const try_dr[8])(uint64_t) = {
 	[3] = probe_try_dr3, [6] = probe_try_dr6, [7] = probe_try_dr7,
 };
 
-static uint64_t read_cr0(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%cr0, %0" : "=r"(value));
-	return value;
-}
-
-static uint64_t read_cr2(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%cr2, %0" : "=r"(value));
-	return value;
-}
-
-static uint64_t read_cr3(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%cr3, %0" : "=r"(value));
-	return value;
-}
-
-static uint64_t read_cr4(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%cr4, %0" : "=r"(value));
-	return value;
-}
-
-static uint64_t read_cr8(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%cr8, %0" : "=r"(value));
-	return value;
-}
-
 static uint64_t read_dr(unsigned int number)
 {
 	uint64_t value = 0;
@@ -109,14 +67,6 @@ static uint64_t read_dr(unsigned int number)
 		break;
 	}
 	return value;
-}
-
-static uint64_t read_xcr0(void)
-{
-	uint32_t low, high;
-
-	asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	return (uint64_t)high << 32 | low;
 }
 
 static uint64_t resolve(const struct probe_context *context, const struct probe_request *request,
@@ -185,7 +135,10 @@ static void fill_registers(struct probe_context *context, const struct probe_req
 	}
 	context->rip = slot + SLOT_CODE + request->at;
 	context->rflags = request->rflags | 2;
-	context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
+	if (request->code_bits == 32)
+		context->cs = user ? PROBE_USER_CS32 : PROBE_KERNEL_CS32;
+	else
+		context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
 	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
 	context->data_selector = context->ss;
 }
@@ -218,15 +171,11 @@ static bool refuse(struct probe_outcome *outcome, const char *reason)
 static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64_t value,
 			 const char *reason)
 {
-	char digits[17], *digit = digits + sizeof(digits) - 1, *to;
+	char digits[DIGITS_MAX + 1], *to;
 
-	*digit = '\0';
-	do {
-		*--digit = "0123456789abcdef"[value & 15];
-		value >>= 4;
-	} while (value);
+	digits[digits_write(digits, value, 16, 1)] = '\0';
 	to = append(outcome, outcome->why, what);
-	to = append(outcome, to, digit);
+	to = append(outcome, to, digits);
 	append(outcome, to, reason);
 	outcome->refused = true;
 	return false;
@@ -235,17 +184,17 @@ static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64
 static bool save_machine(const struct probe_request *request, struct machine *machine,
 			 struct probe_outcome *outcome)
 {
-	machine->cr0 = read_cr0();
-	machine->cr2 = read_cr2();
-	machine->cr3 = read_cr3();
-	machine->cr4 = read_cr4();
-	machine->cr8 = read_cr8();
+	machine->cr0 = x86_read_cr0();
+	machine->cr2 = x86_read_cr2();
+	machine->cr3 = x86_read_cr3();
+	machine->cr4 = x86_read_cr4();
+	machine->cr8 = x86_read_cr8();
 	for (unsigned int i = 0; i < 8; i++)
 		machine->dr[i] = read_dr(i);
 	asm volatile("mov %%fs, %0" : "=r"(machine->fs));
 	asm volatile("mov %%gs, %0" : "=r"(machine->gs));
 	if (machine->cr4 & CR4_OSXSAVE)
-		machine->xcr0 = read_xcr0();
+		machine->xcr0 = x86_read_xcr0();
 	/*
 	 * An access to EFER may cost an exit, which a check that counts exits would
 	 * see: only where the probe can have touched it.
@@ -310,7 +259,7 @@ static void put_back(const struct probe_request *request, const struct machine *
 	uint64_t efer, msr;
 	uint16_t selector;
 
-	/* Reading a debug register while DR7.GD is set ends in probe_trap(), which tries again. */
+	/* Reading a debug register while DR7.GD is set ends in classify(), which tries again. */
 	if (read_dr(7) != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
 	for (unsigned int i = 0; i < 8; i++)
@@ -326,26 +275,26 @@ static void put_back(const struct probe_request *request, const struct machine *
 
 	/* XCR0 needs CR4.OSXSAVE; CR3 may need its upper bits without CR4.PCIDE, or with it. */
 	if (machine->cr4 & CR4_OSXSAVE) {
-		if (!(read_cr4() & CR4_OSXSAVE))
+		if (!(x86_read_cr4() & CR4_OSXSAVE))
 			probe_try_cr4(machine->cr4);
-		if (read_cr4() & CR4_OSXSAVE && read_xcr0() != machine->xcr0 &&
+		if (x86_read_cr4() & CR4_OSXSAVE && x86_read_xcr0() != machine->xcr0 &&
 		    probe_try_xsetbv(machine->xcr0))
 			outcome->left |= LEFT_XCR0;
 	}
-	if (read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
+	if (x86_read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
 		outcome->left |= LEFT_CR3;
 	/* Either may need the other one to be in place (CR4.CET and CR0.WP): twice. */
 	for (int i = 0; i < 2; i++) {
-		if (read_cr4() != machine->cr4)
+		if (x86_read_cr4() != machine->cr4)
 			probe_try_cr4(machine->cr4);
-		if (read_cr0() != machine->cr0)
+		if (x86_read_cr0() != machine->cr0)
 			probe_try_cr0(machine->cr0);
 	}
-	if (read_cr4() != machine->cr4)
+	if (x86_read_cr4() != machine->cr4)
 		outcome->left |= LEFT_CR4;
-	if (read_cr0() != machine->cr0)
+	if (x86_read_cr0() != machine->cr0)
 		outcome->left |= LEFT_CR0;
-	if (read_cr8() != machine->cr8)
+	if (x86_read_cr8() != machine->cr8)
 		probe_try_cr8(machine->cr8);
 	if (machine->watch_efer &&
 	    (probe_try_rdmsr(MSR_EFER, &efer) ||
@@ -356,7 +305,7 @@ static void put_back(const struct probe_request *request, const struct machine *
 		    (msr != machine->keep[i] &&
 		     probe_try_wrmsr(request->keep[i], machine->keep[i])))
 			outcome->left |= LEFT_MSR;
-	if (read_cr2() != machine->cr2)
+	if (x86_read_cr2() != machine->cr2)
 		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
 }
 
@@ -420,7 +369,14 @@ static bool inside(uint64_t address, const char *start, const char *end)
 	return address >= (uint64_t)start && address < (uint64_t)end;
 }
 
-enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *frame)
+/* What an exception on a CPU means to its probe. */
+enum probe_trap {
+	PROBE_TRAP_FOREIGN, /* nothing: it is not the agent's */
+	PROBE_TRAP_RESUME,  /* return to the (changed) frame */
+	PROBE_TRAP_END	    /* the probe is over */
+};
+
+static enum probe_trap classify(struct probe_context *context, struct probe_frame *frame)
 {
 	unsigned int vector = frame->vector & 0xff;
 
@@ -431,7 +387,7 @@ enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *fr
 	}
 	if (context->active) {
 		context->active = 0;
-		context->cr2 = vector == VECTOR_PF ? read_cr2() : 0;
+		context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
 		/* Not for other vectors: DR7.GD may be set, and only a #DB clears it. */
 		context->dr6 = vector == VECTOR_DB ? read_dr(6) : 0;
 		context->entry_fault = inside(frame->rip, probe_enter_start, probe_enter_end);
@@ -453,4 +409,32 @@ enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *fr
 		}
 	}
 	return PROBE_TRAP_FOREIGN;
+}
+
+struct probe_context *probe_dispatch(struct probe_frame *frame)
+{
+	struct probe_context *context = platform_interrupt(frame);
+
+	if (!context)
+		return NULL;
+	switch (classify(context, frame)) {
+	case PROBE_TRAP_RESUME:
+		return NULL;
+	case PROBE_TRAP_END:
+		return context;
+	default:
+		platform_unexpected(frame);
+		return NULL;
+	}
+}
+
+void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int index)
+{
+	context->code = pages;
+	context->scratch = context->code + SLOT_CODE_SIZE;
+	context->stack = context->scratch + SLOT_SCRATCH_SIZE;
+	context->slot[0] = SLOT_SUPERVISOR_BASE + index * SLOT_STRIDE;
+	context->slot[1] = SLOT_USER_BASE + index * SLOT_STRIDE;
+	context->dirty_from = 0;
+	context->dirty_to = SLOT_CODE_SIZE;
 }

@@ -21,14 +21,9 @@
 #define PROBE_STUB_SIZE 32
 #define PROBE_STUB_HAS_ERROR 0x100
 
-/* Selectors of the descriptor tables that probes run under (PROTOCOL.md). */
-#define PROBE_KERNEL_CS 0x08
-#define PROBE_KERNEL_DS 0x10
-#define PROBE_USER_DS 0x2b
-#define PROBE_USER_CS 0x33
-
 #ifndef __ASSEMBLER__
 
+#include "slot.h"
 #include "types.h"
 
 #define PROBE_CODE_MAX 1024
@@ -37,16 +32,11 @@
 #define PROBE_KEEP_MAX 8
 #define PROBE_DATA_MAX 2048
 
-/* Layout of a slot. */
-#define SLOT_CODE 0x0000
-#define SLOT_CODE_SIZE 0x2000
-#define SLOT_SCRATCH 0x3000
-#define SLOT_SCRATCH_SIZE 0x2000
-#define SLOT_STACK 0x6000
-#define SLOT_STACK_SIZE 0x1000
-#define SLOT_STACK_END 0x7000
-#define SLOT_STACK_GAP 0x100
-#define SLOT_STRIDE 0x8000
+/*
+ * Bits of RFLAGS that a probe may set: CF PF AF ZF SF TF DF OF IOPL NT RF AC VIF VIP ID. IF is left out,
+ * because only NMIs and exceptions may interrupt a probe, and VM, because IRET cannot set it in long mode.
+ */
+#define PROBE_RFLAGS_ALLOWED 0x3d7dd7ull
 
 #define GPR_RSP 4
 
@@ -86,6 +76,7 @@ struct probe_memory {
 struct probe_request {
 	uint64_t cpus;
 	uint32_t cpl;
+	uint32_t code_bits; /* 64, or 32: a code segment of compatibility mode */
 	bool once;
 	bool seeded;
 	uint64_t seed;
@@ -167,27 +158,29 @@ struct probe_context {
 void probe_run(struct probe_context *context, const struct probe_request *request,
 	       struct probe_outcome *outcome, void (*meet)(void *), void *arg);
 
-enum probe_trap {
-	PROBE_TRAP_FOREIGN,
-	PROBE_TRAP_RESUME,
-	PROBE_TRAP_END
-};
-
-/*
- * Offer an exception to the probe of this CPU. RESUME: return to the (changed) frame;
- * END: the probe is over, leave to the context; FOREIGN: not the agent's.
- * An NMI is counted for the probe, and always RESUME.
- */
-enum probe_trap probe_trap(struct probe_context *context, struct probe_frame *frame);
+/* DR7 after a reset: no breakpoint enabled (SDM 3A 9.1.1). */
+#define DR7_RESET 0x400ull
 
 /* 256 entry points for an IDT, PROBE_STUB_SIZE bytes apart. */
 extern char probe_stubs[];
 
 /*
- * Called by the stubs, on the stack that the IDT chose. NULL: return to the frame. Else: leave to
- * this context, whose probe is over.
+ * Called by the stubs, on the stack that the IDT chose. NULL: return to the (changed) frame. Else:
+ * the probe of this context is over, return to the caller of probe_enter().
  */
-struct probe_context *platform_trap(struct probe_frame *frame);
+struct probe_context *probe_dispatch(struct probe_frame *frame);
+
+/*
+ * The two functions that the platform provides for probe_dispatch(). The first one handles a vector that is
+ * the platform's and returns NULL, or returns the context of this CPU: the vector may be the probe's.
+ * The second one is called for an exception that is neither the probe's nor the agent's. It changes
+ * the frame to where execution is to go on, or does not return.
+ */
+struct probe_context *platform_interrupt(struct probe_frame *frame);
+void platform_unexpected(struct probe_frame *frame);
+
+/* Let a context use the slot of the index-th CPU, whose pages follow each other at `pages`. */
+void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int index);
 
 /* In probe_entry.S. */
 void probe_enter(struct probe_context *context);

@@ -3,6 +3,7 @@
  * The way into a probe, the ways out of it, and the instructions that may fault
  * while its state is set up.
  */
+#include "descriptors.h"
 #include "probe.h"
 
 #ifdef __KERNEL__
@@ -118,7 +119,7 @@ common:
 	mov	%rsp, %rdi
 	/* 23 quadwords below a multiple of 16. */
 	sub	$8, %rsp
-	call	platform_trap
+	call	probe_dispatch
 	add	$8, %rsp
 	test	%rax, %rax
 	jnz	leave_to

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The keys of `run`, into a probe and out of its outcome. */
-#include "agent.h"
+#include "run.h"
 
 #define RFLAGS_FIXED 0x2ull
 #define RFLAGS_IF 0x200ull
-/* CF PF AF ZF SF TF DF OF IOPL NT RF AC VIF VIP ID. VM cannot be entered from long mode. */
-#define RFLAGS_ALLOWED 0x3d7dd7ull
 
 #define ONCE(bit) (1u << (bit))
 
 enum {
 	KEY_CODE,
 	KEY_CPL,
+	KEY_BITS,
 	KEY_ON,
 	KEY_ONCE,
 	KEY_AT,
@@ -25,9 +23,10 @@ enum {
 };
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	  [KEY_ON] = "on",	   [KEY_ONCE] = "once",
-	[KEY_AT] = "at",     [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
-	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	  [KEY_EFER] = "efer",	   [KEY_KEEP] = "keep",
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl", [KEY_BITS] = "bits", [KEY_ON] = "on",
+	[KEY_ONCE] = "once", [KEY_AT] = "at",	[KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
+	[KEY_READ] = "read", [KEY_CR0] = "cr0", [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
+	[KEY_KEEP] = "keep",
 };
 
 static const char *const gpr_names[16] = {
@@ -181,13 +180,12 @@ static bool take_rflags(const char *text, struct probe_request *probe, struct ag
 		return agent_refuse(error, "state",
 				    "rflags: IF is not allowed, probes run with interrupts off",
 				    NULL, NULL);
-	if (probe->rflags & ~(RFLAGS_ALLOWED | RFLAGS_FIXED))
+	if (probe->rflags & ~(PROBE_RFLAGS_ALLOWED | RFLAGS_FIXED))
 		return agent_refuse(error, "state", "rflags: VM or a reserved bit", NULL, NULL);
 	return true;
 }
 
-bool agent_parse_mask(const char *value, unsigned int cpus, uint64_t *mask,
-		      struct agent_error *error)
+bool run_parse_mask(const char *value, unsigned int cpus, uint64_t *mask, struct agent_error *error)
 {
 	if (!line_hex(value, mask) || !*mask)
 		return wrong(error, "on", "not a hexadecimal mask with at least one bit set");
@@ -209,8 +207,13 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 			return wrong(error, "cpl", "0 or 3");
 		probe->cpl = value[0] == '3' ? 3 : 0;
 		return true;
+	case KEY_BITS:
+		if (!line_equal(value, "32") && !line_equal(value, "64"))
+			return wrong(error, "bits", "32 or 64");
+		probe->code_bits = value[0] == '3' ? 32 : 64;
+		return true;
 	case KEY_ON:
-		return agent_parse_mask(value, cpus, &probe->cpus, error);
+		return run_parse_mask(value, cpus, &probe->cpus, error);
 	case KEY_ONCE:
 		if (!line_equal(value, "0") && !line_equal(value, "1"))
 			return wrong(error, "once", "0 or 1");
@@ -259,8 +262,8 @@ static bool take_register(const char *key, const char *value, struct probe_reque
 	return true;
 }
 
-bool agent_parse_run(const struct line_request *line, unsigned int cpus,
-		     struct probe_request *probe, struct agent_error *error)
+bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
+	       struct agent_error *error)
 {
 	uint32_t seen = 0, data_used = 0;
 
@@ -270,6 +273,7 @@ bool agent_parse_run(const struct line_request *line, unsigned int cpus,
 	probe->read_offset = 0;
 	probe->read_size = 0;
 	probe->cpus = 1;
+	probe->code_bits = 64;
 	probe->rflags = RFLAGS_FIXED;
 	for (unsigned int i = 0; i < line->pairs; i++) {
 		const char *key = line->pair[i].key, *value = line->pair[i].value;
@@ -309,8 +313,8 @@ static void add_left(struct line_writer *answer, uint32_t left)
 	}
 }
 
-void agent_add_outcome(struct line_writer *answer, const struct probe_request *probe,
-		       const struct probe_outcome *outcome)
+void run_add_outcome(struct line_writer *answer, const struct probe_request *probe,
+		     const struct probe_outcome *outcome)
 {
 	if (outcome->done) {
 		line_add(answer, " end=done");

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The CPUs and the I/O APIC, from ACPI's MADT (ACPI 6.5, 5.2.5 and 5.2.12). */
-#include "cpu.h"
+#include "acpi.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 #define EBDA_SEGMENT 0x40e
 #define MADT_LOCAL_APIC 0

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the agent needs, from this OS. */
 #include "../agent/platform.h"
+#include "broadcast.h"
+#include "console.h"
 #include "cpu.h"
 #include "subject.h"
 #include "x86.h"
@@ -30,7 +32,7 @@ unsigned int platform_cpus(void)
 
 uint64_t platform_slot(unsigned int cpl)
 {
-	return memory_slot(cpl);
+	return cpl == 3 ? SLOT_USER_BASE : SLOT_SUPERVISOR_BASE;
 }
 
 void platform_send(const char *line, size_t length)
@@ -43,7 +45,7 @@ static void meet(void *arg)
 {
 	struct run *run = arg;
 
-	cpus_meet(&run->arrived, run->expected, run->mask);
+	broadcast_meet(&run->arrived, run->expected, run->mask);
 }
 
 static void run_here(void *arg)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Local APIC in xAPIC mode (SDM 3A 10), and the serial port's line of the I/O APIC. */
-#include "cpu.h"
+#include "apic.h"
+
 #include "x86.h"
 
 #define LOCAL_APIC 0xfee00000ull

@@ -4,6 +4,7 @@
  * same) and from the start-up IPI into 64-bit C.
  */
 #include "cpu.h"
+#include "cpus.h"
 
 #define MULTIBOOT_MAGIC 0x1badb002
 #define MULTIBOOT_MEMORY_INFO 0x2

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Where text goes to and comes from: a virtio console, or COM1; and what is printed there. */
+#include "console.h"
+
 #include <stdarg.h>
 
 #include "cpu.h"
 #include "print.h"
+#include "virtio_console.h"
 #include "x86.h"
 
 #define COM1 0x3f8
@@ -56,10 +59,10 @@ bool console_read(char *byte)
 
 void console_wait(void)
 {
-	if (!virtio || virtio_console_awaits_interrupt(true))
+	if (!virtio || virtio_console_set_interrupt(true))
 		cpu_sleep();
 	if (virtio)
-		virtio_console_awaits_interrupt(false);
+		virtio_console_set_interrupt(false);
 }
 
 static void write_com1(const char *text, size_t length)

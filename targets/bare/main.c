@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Boot, and then the agent. */
 #include "../agent/agent.h"
+#include "console.h"
 #include "cpu.h"
+#include "cpus.h"
+#include "memory.h"
 
 void os_main(const void *multiboot);
 void os_serve(void);

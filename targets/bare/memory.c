@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The pages above the image, and the mapping of the probes' slots. */
+#include "memory.h"
+
+#include "../agent/slot.h"
 #include "cpu.h"
+#include "panic.h"
 #include "x86.h"
 
 #define PAGE 4096ul
@@ -10,14 +14,6 @@
 #define PTE_PRESENT 0x1ul
 #define PTE_WRITE 0x2ul
 #define PTE_USER 0x4ul
-
-/*
- * The slots' two mappings, 2 MiB each: one page table. Up there is no memory of
- * a guest with less than 3.75 GiB, and no device that we use.
- */
-#define SLOTS 0xf0000000ul
-#define USER_SLOTS (SLOTS + LARGE_PAGE)
-#define SLOT_PAGES 5
 
 _Static_assert(OS_MAX_CPUS *SLOT_STRIDE == LARGE_PAGE,
 	       "the slots of all CPUs need exactly one page table");
@@ -62,7 +58,7 @@ static uint64_t end_of_memory(const struct multiboot *boot)
 	}
 	if (end == MIB && boot->flags & MULTIBOOT_HAS_MEMORY)
 		end = MIB + (uint64_t)boot->mem_upper * 1024;
-	return end < SLOTS ? end : SLOTS;
+	return end < SLOT_SUPERVISOR_BASE ? end : SLOT_SUPERVISOR_BASE;
 }
 
 void memory_init(const void *multiboot)
@@ -142,48 +138,36 @@ size_t os_count_free_pages(void)
 	return free_pages;
 }
 
-uint64_t memory_slot(unsigned int cpl)
+static void map_slot(uint64_t *tables[2], unsigned int cpu, uint64_t pages)
 {
-	return cpl == 3 ? USER_SLOTS : SLOTS;
+	for (unsigned int i = 0; i < SLOT_PAGES; i++) {
+		size_t index = (cpu * SLOT_STRIDE + slot_pages[i].offset) / PAGE;
+		uint64_t entry = (pages + i * PAGE) | PTE_PRESENT;
+
+		if (slot_pages[i].writable)
+			entry |= PTE_WRITE;
+		tables[0][index] = entry;
+		tables[1][index] = entry | PTE_USER;
+	}
 }
 
-static void map_slot_page(uint64_t *tables[2], unsigned int cpu, uint64_t offset, const void *page,
-			  uint64_t rights)
-{
-	size_t index = (cpu * SLOT_STRIDE + offset) / PAGE;
-
-	tables[0][index] = (uint64_t)page | rights;
-	tables[1][index] = (uint64_t)page | rights | PTE_USER;
-}
-
-void memory_map_slots(unsigned int count)
+void memory_map_slots(void)
 {
 	uint64_t *low = os_alloc_pages(1), *tables[2] = { os_alloc_pages(1), os_alloc_pages(1) };
-	uint8_t *pages = os_alloc_pages(count * SLOT_PAGES);
+	uint8_t *pages = os_alloc_pages(os_cpus() * SLOT_PAGES);
 
 	if (!low || !tables[0] || !tables[1] || !pages)
-		panic("no memory for the slots of %u CPUs", count);
-	for (unsigned int cpu = 0; cpu < count; cpu++) {
-		struct probe_context *probe = &cpu_blocks[cpu]->probe;
-
-		probe->code = pages;
-		probe->scratch = pages + SLOT_CODE_SIZE;
-		probe->stack = pages + SLOT_CODE_SIZE + SLOT_SCRATCH_SIZE;
-		probe->slot[0] = SLOTS + cpu * SLOT_STRIDE;
-		probe->slot[1] = USER_SLOTS + cpu * SLOT_STRIDE;
-		probe->dirty_to = SLOT_CODE_SIZE;
-		map_slot_page(tables, cpu, SLOT_CODE, pages, PTE_PRESENT);
-		map_slot_page(tables, cpu, SLOT_CODE + PAGE, pages + PAGE, PTE_PRESENT);
-		map_slot_page(tables, cpu, SLOT_SCRATCH, probe->scratch, PTE_PRESENT | PTE_WRITE);
-		map_slot_page(tables, cpu, SLOT_SCRATCH + PAGE, probe->scratch + PAGE,
-			      PTE_PRESENT | PTE_WRITE);
-		map_slot_page(tables, cpu, SLOT_STACK, probe->stack, PTE_PRESENT | PTE_WRITE);
+		panic("no memory for the slots of %u CPUs", os_cpus());
+	for (unsigned int cpu = 0; cpu < os_cpus(); cpu++) {
+		probe_set_slot(&cpu_blocks[cpu]->probe, pages, cpu);
+		map_slot(tables, cpu, (uint64_t)pages);
 		pages += SLOT_PAGES * PAGE;
 	}
-	boot_pd[SLOTS / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
-	boot_pd[USER_SLOTS / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE | PTE_USER;
+	boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
+	boot_pd[SLOT_USER_BASE / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE |
+					       PTE_USER;
 
-	/* Page 0 is not mapped: a jump or an access through a null pointer must show. */
+	/* Page 0 is not mapped, so that a jump or an access through a null pointer faults. */
 	for (uint64_t i = 1; i < 512; i++)
 		low[i] = i * PAGE | PTE_PRESENT | PTE_WRITE;
 	boot_pd[0] = (uint64_t)low | PTE_PRESENT | PTE_WRITE;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The end: one CPU tells why, all of them halt. */
+#include "panic.h"
+
 #include <stdarg.h>
 
 #include "../agent/line.h"
+#include "console.h"
 #include "cpu.h"
 #include "print.h"
 #include "x86.h"

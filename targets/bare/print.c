@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../agent/digits.h"
 #include "os.h"
 
 struct output {
@@ -21,21 +22,17 @@ static void put(struct output *out, char c)
 static void put_number(struct output *out, uint64_t number, unsigned int base, bool negative,
 		       char pad, int width)
 {
-	char digits[20];
-	int count = 0;
+	char digits[DIGITS_MAX];
+	int count = (int)digits_write(digits, number, base, 1);
 
-	do {
-		digits[count++] = "0123456789abcdef"[number % base];
-		number /= base;
-	} while (number);
 	if (negative && pad == '0')
 		put(out, '-');
 	for (int i = count + negative; i < width; i++)
 		put(out, pad);
 	if (negative && pad != '0')
 		put(out, '-');
-	while (count)
-		put(out, digits[--count]);
+	for (int i = 0; i < count; i++)
+		put(out, digits[i]);
 }
 
 static void put_string(struct output *out, const char *text, int width)

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Descriptor tables, and whatever goes through the IDT. */
-#include "cpu.h"
-#include "x86.h"
+#include "trap.h"
 
-#define VECTORS 256
-#define GATE_INTERRUPT 0x8e00ull
-#define GATE_DPL3 0x6000ull
+#include "apic.h"
+#include "panic.h"
+#include "x86.h"
 
 #define IST_EXCEPTION 1
 #define IST_NMI 2
 #define IST_ABORT 3
 #define IST_DEBUG 4
 #define IST_INTERRUPT 5
-
-#define SFMASK_AS_LINUX 0x47700
 
 struct table_pointer {
 	uint16_t limit;
@@ -24,7 +21,7 @@ struct table_pointer {
 extern const struct os_fixup os_fixups[], os_fixups_end[];
 void os_syscall_entry(void);
 
-static uint64_t idt[VECTORS][2];
+static idt_gate idt[IDT_VECTORS];
 
 static unsigned int ist_of(unsigned int vector)
 {
@@ -45,32 +42,17 @@ static unsigned int ist_of(unsigned int vector)
 
 void traps_init(void)
 {
-	for (unsigned int vector = 0; vector < VECTORS; vector++) {
-		uint64_t stub = (uint64_t)probe_stubs + vector * PROBE_STUB_SIZE;
-		/* INT3 and INTO are instructions of programs. */
-		uint64_t type = GATE_INTERRUPT | (vector == 3 || vector == 4 ? GATE_DPL3 : 0);
-
-		idt[vector][0] = (stub & 0xffff) | PROBE_KERNEL_CS << 16 |
-				 (type | ist_of(vector)) << 32 | (stub >> 16 & 0xffff) << 48;
-		idt[vector][1] = stub >> 32;
-	}
+	fill_probe_idt(idt, PROBE_KERNEL_CS, ist_of);
 }
 
 static void init_descriptors(struct cpu *cpu)
 {
-	uint64_t tss = (uint64_t)&cpu->tss, block = (uint64_t)cpu;
+	uint64_t block = (uint64_t)cpu;
 	struct table_pointer gdtr = { .limit = sizeof(cpu->gdt) - 1, .base = cpu->gdt };
 	struct table_pointer idtr = { .limit = sizeof(idt) - 1, .base = idt };
-	/* The selectors are part of the protocol. */
-	static const uint64_t segments[] = {
-		[1] = 0x00af9b000000ffff, [2] = 0x00cf93000000ffff, [3] = 0x00cf9b000000ffff,
-		[4] = 0x00cffb000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff,
-	};
 
-	__builtin_memcpy(cpu->gdt, segments, sizeof(segments));
-	cpu->gdt[8] = (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
-		      (tss >> 24 & 0xff) << 56;
-	cpu->gdt[9] = tss >> 32;
+	fill_probe_gdt(cpu->gdt);
+	fill_tss_descriptor(&cpu->gdt[PROBE_TSS / 8], &cpu->tss, sizeof(cpu->tss));
 	cpu->tss.rsp[0] = block + CPU_INTERRUPT_STACK;
 	cpu->tss.ist[IST_EXCEPTION - 1] = block + CPU_EXCEPTION_STACK;
 	cpu->tss.ist[IST_NMI - 1] = block + CPU_NMI_STACK;
@@ -82,7 +64,7 @@ static void init_descriptors(struct cpu *cpu)
 	asm volatile("lgdt %0" : : "m"(gdtr));
 	asm volatile("lidt %0" : : "m"(idtr));
 	asm volatile("lldt %w0" : : "r"(0));
-	asm volatile("ltr %w0" : : "r"(SELECTOR_TSS));
+	asm volatile("ltr %w0" : : "r"(PROBE_TSS));
 	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" : : "r"(PROBE_KERNEL_DS));
 }
 
@@ -91,10 +73,10 @@ static void init_system_calls(struct cpu *cpu)
 {
 	uint64_t entry = (uint64_t)os_syscall_entry;
 
-	x86_wrmsr(MSR_STAR, (uint64_t)PROBE_KERNEL_CS << 32 | 0x23ull << 48);
+	x86_wrmsr(MSR_STAR, PROBE_STAR);
 	x86_wrmsr(MSR_LSTAR, entry);
 	x86_wrmsr(MSR_CSTAR, entry);
-	x86_wrmsr(MSR_SFMASK, SFMASK_AS_LINUX);
+	x86_wrmsr(MSR_FMASK, PROBE_FMASK);
 	x86_wrmsr(MSR_SYSENTER_CS, PROBE_KERNEL_CS);
 	x86_wrmsr(MSR_SYSENTER_ESP, (uint64_t)cpu + CPU_INTERRUPT_STACK);
 	x86_wrmsr(MSR_SYSENTER_EIP, entry);
@@ -128,17 +110,15 @@ static const struct os_fixup *find_fixup(uint64_t rip)
 	return NULL;
 }
 
-struct probe_context *platform_trap(struct probe_frame *frame)
+struct probe_context *platform_interrupt(struct probe_frame *frame)
 {
 	struct cpu *cpu = cpu_of_stack();
-	unsigned int vector = frame->vector & 0xff;
-	const struct os_fixup *fixup;
 
-	switch (vector) {
+	switch (frame->vector & 0xff) {
 	case VECTOR_CONSOLE:
 	case VECTOR_WAKE:
 	case VECTOR_TIMER:
-		/* They only wake a CPU from its sleep. */
+		/* These only wake the CPU from its HLT. */
 		apic_end_of_interrupt();
 		return NULL;
 	case VECTOR_SPURIOUS:
@@ -147,24 +127,22 @@ struct probe_context *platform_trap(struct probe_frame *frame)
 		cpu->nmis++;
 		panic_join();
 		/*
-		 * Between STI and HLT: IRET ends the shadow of STI, an interrupt that is due
-		 * comes before HLT, and its wake-up would be lost. The sleeper looks again instead.
+		 * An NMI between STI and HLT: its IRET ends the interrupt shadow of STI, so that a pending
+		 * interrupt would be taken before HLT, which would then wait for another one. Leave
+		 * out the HLT; the caller of cpu_sleep() looks again whether there is anything to do.
 		 */
 		if (frame->rip == cpu_halt)
 			frame->rip += 1;
 		break;
 	}
-	switch (probe_trap(&cpu->probe, frame)) {
-	case PROBE_TRAP_RESUME:
-		return NULL;
-	case PROBE_TRAP_END:
-		return &cpu->probe;
-	default:
-		break;
-	}
-	fixup = find_fixup(frame->rip);
+	return &cpu->probe;
+}
+
+void platform_unexpected(struct probe_frame *frame)
+{
+	const struct os_fixup *fixup = find_fixup(frame->rip);
+
 	if (!fixup)
 		panic_at(frame);
 	frame->rip = fixup->target;
-	return NULL;
 }

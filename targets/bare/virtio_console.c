@@ -7,7 +7,9 @@
  * works with interrupts off and from any CPU, so that it has a panic's report too. What it
  * does not take in time goes to COM1.
  */
-#include "cpu.h"
+#include "virtio_console.h"
+
+#include "apic.h"
 #include "x86.h"
 
 #define PCI_ADDRESS 0xcf8
@@ -232,7 +234,7 @@ bool virtio_console_read(char *byte)
 	return true;
 }
 
-bool virtio_console_awaits_interrupt(bool wanted)
+bool virtio_console_set_interrupt(bool wanted)
 {
 	struct queue *queue = &queues[RECEIVE];
 

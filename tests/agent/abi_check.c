@@ -19,6 +19,7 @@ static void good(void)
 	memset(&request, 0, sizeof(request));
 	request.code[0] = 0x90;
 	request.code_size = 1;
+	request.code_bits = 64;
 	request.rflags = 2;
 	run = (struct touchstone_run){
 		.cpus = 1,
@@ -78,6 +79,8 @@ int main(void)
 	refused("outcomes in the kernel", EFAULT);
 	request.cpl = 1;
 	refused("ring 1", EINVAL);
+	request.code_bits = 16;
+	refused("16-bit code", EINVAL);
 	request.rflags |= 0x200;
 	refused("IF", EINVAL);
 	request.rflags |= 1 << 17;

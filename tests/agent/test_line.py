@@ -42,7 +42,7 @@ def crc(text: bytes) -> int:
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
     """What the agent says to these bytes, checked and without its checksums."""
-    sources = [HERE / "conversation.c", *(AGENT / name for name in ("agent.c", "run.c", "line.c"))]
+    sources = [HERE / "conversation.c", *(AGENT / name for name in ("agent.c", "error.c", "run.c", "line.c"))]
     program = build(tmp_path_factory.mktemp("agent") / "conversation", *sources)
 
     def say(text: str | bytes) -> list[str]:
@@ -106,6 +106,7 @@ def test_refused_without_harm(talk: Talk, sent: str, answer: str) -> None:
             "7 run code=90 on=12 once=1 r8=0c000000000000000 r9=c10 r15=0",
             [f"7 ok cpu={cpu} of=2 end=done rip=1 rflags=2 r8=c000000000000000" for cpu in (1, 4)],
         ),
+        ("7 run code=90 bits=32", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2"]),
         ("7 run code=90 mem=1:ff read=0:3", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2 mem=00ff00"]),
         ("7 run code=f4 on=3", [f"7 err cpu={cpu} of=2 code=state text=cr4=1 faults" for cpu in (0, 1)]),
         ("8 counts on=5", ["8 ok cpu=0 of=2 nmi=0", "8 ok cpu=2 of=2 nmi=20"]),
@@ -156,6 +157,8 @@ def test_verbs(talk: Talk, request_: str, answers: list[str]) -> None:
         ("code=9G", "code: an even number"),
         ("code=90 code=90", "code: given twice"),
         ("code=90 cpl=1", "cpl: 0 or 3"),
+        ("code=90 bits=16", "bits: 32 or 64"),
+        ("code=90 bits=32 bits=64", "bits: given twice"),
         ("code=90 on=0", "on: not a hexadecimal mask"),
         ("code=90 on=20", "on: a CPU that this machine does not have"),
         ("code=90 on=ffffffffffffffff", "on: a CPU that this machine does not have"),
@@ -226,7 +229,7 @@ def test_every_damaged_request_is_answered(talk: Talk) -> None:
     generator = random.Random(2)
     seeds = [
         b"@1 0badcafe 1 run code=0fa2 cpl=3 on=1 once=1 at=10 seed=5 rax=s mem=0:ff read=0:8 keep=10,1b #-",
-        b"@1 0badcafe 1 run code=90 rflags=cd7 cr0=8:4 cr4=0:1 efer=0:1 dr0=s rsp=t-8 dr7=401 #-",
+        b"@1 0badcafe 1 run code=90 bits=32 rflags=cd7 cr0=8:4 cr4=0:1 efer=0:1 dr0=s rsp=t-8 dr7=401 #-",
         b"@1 0badcafe 1 subject do=trace cpu=0 n=5 #-",
         b"@1 0badcafe 1 nmi on=1 n=1 #-",
     ]

@@ -107,7 +107,7 @@ def test_an_nmi_during_a_probe_is_counted_and_reaches_linux(
     agent_box: paramiko.SSHClient, machine: QemuLinuxMachine
 ) -> None:
     with boxes.agent(agent_box) as agent:
-        before = agent.counts()[0]
+        before = agent.nmi_counts()[0]
         done = threading.Event()
 
         # When the probe begins, nobody tells: NMIs come before, during and after it.
@@ -127,7 +127,7 @@ def test_an_nmi_during_a_probe_is_counted_and_reaches_linux(
             done.set()
             thread.join()
         assert result.nmis
-        assert agent.counts()[0] - before >= result.nmis
+        assert agent.nmi_counts()[0] - before >= result.nmis
 
 
 def test_one_program_at_a_time(agent_box: paramiko.SSHClient) -> None:

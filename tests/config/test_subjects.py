@@ -1,4 +1,4 @@
-"""[deploy.linux] of a subject: Veneer's own is complete, and a wrong one is told in full."""
+"""[deploy.linux] of a subject: Veneer's is complete, and all errors of a wrong one are reported."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from touchstone.drivers.ssh.build import COMMANDS, a_subject
 ROOT = Path(__file__).parents[2]
 
 
-def test_veneers_own_names_every_command():
+def test_veneer_has_every_command():
     path = ROOT / "hypervisor" / "veneer.toml"
     subject = read_subject(path)
     deployable = a_subject(subject.name, subject.title, path, subject.options["linux"])
@@ -21,7 +21,7 @@ def test_veneers_own_names_every_command():
     assert "1 exits 3 " in deployable.command("exits", cpu="3")
 
 
-def test_everything_that_is_wrong_is_told_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         'name = "mine"\n[deploy.linux]\nsources = "nowhere"\nbuild = "make"\nfiles = 7\nlaod = "x"\n'

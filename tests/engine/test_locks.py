@@ -10,7 +10,7 @@ from touchstone.engine.locks import TargetLock
 from touchstone.machine.driver import InfrastructureError
 
 
-def test_second_run_waits_and_says_for_whom(tmp_path: Path) -> None:
+def test_second_run_waits_and_names_the_holder(tmp_path: Path) -> None:
     first, second = TargetLock("box", tmp_path), TargetLock("box", tmp_path)
     said: list[str] = []
     waiting = threading.Event()
@@ -31,7 +31,7 @@ def test_second_run_waits_and_says_for_whom(tmp_path: Path) -> None:
     assert said[0].startswith("waiting for process ")
 
 
-def test_waiting_has_an_end(tmp_path: Path) -> None:
+def test_waiting_for_the_lock_times_out(tmp_path: Path) -> None:
     first, second = TargetLock("box", tmp_path), TargetLock("box", tmp_path)
     first.acquire(print)
     with pytest.raises(InfrastructureError, match="box is held by process"):
@@ -40,7 +40,7 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
     first.release()
 
 
-def test_session_holds_the_box_and_lets_it_go(
+def test_session_holds_the_lock_until_it_stops(
     project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("locks")))

@@ -1,4 +1,4 @@
-"""The probes of the next check are on their way while pytest reports: when, and when not."""
+"""When the probes of the next check are sent while pytest reports, and when they are not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def told(project: Project) -> list[str]:
     return [line for line in lines if line.startswith(("start ", "send ", "finish "))]
 
 
-def test_sent_as_soon_as_the_one_before_holds(journaled: Project) -> None:
+def test_sent_when_the_check_before_holds(journaled: Project) -> None:
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)
     assert told(journaled) == [
@@ -53,18 +53,18 @@ def test_sent_as_soon_as_the_one_before_holds(journaled: Project) -> None:
     ]  # fmt: skip
 
 
-def test_not_in_the_evidence_of_a_check_that_fails(journaled: Project) -> None:
+def test_not_sent_when_the_check_before_fails(journaled: Project) -> None:
     journaled.suite(suite(b="{rax: 7}"))
     journaled.run().assert_outcomes(passed=2, failed=1)
     assert told(journaled)[4:] == ["start b", "finish b", "start c", f"send {C}", "finish c"]
 
 
-def test_a_crash_is_the_check_whose_probe_it_was(journaled: Project) -> None:
+def test_crash_by_a_probe_sent_ahead_counts_for_its_own_check(journaled: Project) -> None:
     journaled.suite(suite(run="invd", b="{rax: 0}"))
     assert verdicts(journaled.run("-v")) == {"a": "PASSED", "b": "CRASH", "c": "PASSED"}
 
 
-def test_not_past_a_check_that_may_do_anything(journaled: Project) -> None:
+def test_not_sent_across_a_python_check(journaled: Project) -> None:
     journaled.file("conftest.py", JOURNAL + "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n")
     journaled.suite(check("a", "'mov eax, 1'", "{rax: 1}"), "a.yaml")
     journaled.file(
@@ -90,7 +90,7 @@ def test_not_past_a_check_that_may_do_anything(journaled: Project) -> None:
     ],
     ids=["fixture", "mark"],
 )
-def test_not_where_something_may_happen_between(journaled: Project, between: str) -> None:
+def test_not_sent_where_a_fixture_or_mark_comes_between(journaled: Project, between: str) -> None:
     journaled.file("conftest.py", JOURNAL + between)
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)
@@ -101,14 +101,14 @@ def test_not_where_something_may_happen_between(journaled: Project, between: str
     ]
 
 
-def test_forgotten_when_somebody_else_asks_the_target(journaled: Project) -> None:
+def test_sent_again_after_another_request_to_the_target(journaled: Project) -> None:
     journaled.file(
         "conftest.py",
         JOURNAL
         + "from touchstone.pytest_plugin.run import existing_run\n"
         + "def pytest_runtest_teardown(item):\n"
         + "    for session in existing_run(item.config)._sessions.values():\n"
-        + "        session.driver.nmi_counts()\n",
+        + "        with session.asking() as driver:\n            driver.nmi_counts()\n",
     )
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)

@@ -85,7 +85,7 @@ def test_hang(project: Project) -> None:
     assert verdicts(project.run("-v")) == {"hangs": "HANG", "passing": "PASSED"}
 
 
-def test_broken_link_is_no_failure_of_the_subject(project: Project) -> None:
+def test_broken_link_is_infrastructure(project: Project) -> None:
     project.suite(check("link", "int1", "{rax: 0}") + PASSING)
     result = project.run("-v", "--junitxml=out.xml")
     result.assert_outcomes(errors=1, passed=1)
@@ -96,7 +96,7 @@ def test_broken_link_is_no_failure_of_the_subject(project: Project) -> None:
     assert '<property name="touchstone.verdict" value="infrastructure" />' in report
 
 
-def test_unsupported_names_the_number_that_missed(project: Project) -> None:
+def test_unsupported_names_the_requirement_and_the_value(project: Project) -> None:
     project.suite(
         check("many", "nop", "{rax: 0}", requires="cpus >= 4")
         + check("other", "nop", "{rax: 0}", requires="vendor == intel")
@@ -159,8 +159,10 @@ def test_waivers(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("version", "verdict"), [("2.7", "INFRASTRUCTURE"), ("3.0", "SKIPPED")])
-def test_some_versions_of_an_emulator_cannot(project: Project, version: str, verdict: str) -> None:
-    """Its version is known when it runs; then such a probe is not tried, not for an oracle either."""
+def test_check_unsupported_by_some_versions_of_an_emulator(
+    project: Project, version: str, verdict: str
+) -> None:
+    """The version is known once the target runs; then the probe is not run, not even for an oracle."""
     project.options(version=version)
     waiver = '[[targets.fake-amd.unsupported]]\ncheck = "*kills"\nreason = "bug 7"\nemulator = ">= 3"\n'
     inventory = project.path / "targets" / "inventory.toml"
@@ -188,7 +190,7 @@ def test_native_oracle(project: Project) -> None:
     assert [line.split()[1] for line in project.journal()] == ["start", "load", "stop"]
 
 
-def test_probe_that_kills_the_bare_machine_is_nobodys_deviation(project: Project) -> None:
+def test_probe_that_kills_the_bare_machine_is_infrastructure(project: Project) -> None:
     project.options()
     project.suite(check("kills", "hlt", "native") + PASSING)
     result = project.run("-v")
@@ -219,7 +221,7 @@ def test_all_cases_are_judged(project: Project) -> None:
     result.stdout.fnmatch_lines(["fake-amd: *(and 3 more)"])
 
 
-def test_bare_machine_fails_what_claims_and_is_never_loaded(project: Project) -> None:
+def test_bare_machine_fails_checks_of_claims_and_is_never_loaded(project: Project) -> None:
     project.options()
     claim = check("claim", "cpuid", "{exits: {cpuid: 1}}", requires="subject.nested == hidden")
     project.suite(claim + check("transparent", "cpuid", "native") + PASSING)
@@ -238,7 +240,7 @@ def test_phases_are_gone_through_once(project: Project) -> None:
     assert [line.split()[1] for line in project.journal()] == ["start", "load", "unload", "stop"]
 
 
-def test_refusal_to_load_blocks_with_one_cause(project: Project) -> None:
+def test_refusal_to_load_blocks_all_checks_of_the_phase(project: Project) -> None:
     project.options(load="refuse")
     project.suite(check("native", "nop", "{rax: 0}", phase="native") + PASSING + FAILING)
     result = project.run("-v")
@@ -249,13 +251,28 @@ def test_refusal_to_load_blocks_with_one_cause(project: Project) -> None:
     assert [line.split()[1] for line in project.journal()] == ["start", "load", "stop"]
 
 
-def test_death_while_loading_is_the_subjects(project: Project) -> None:
+def test_death_while_loading_is_a_crash(project: Project) -> None:
     project.options(load="die")
     project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(4)))
     result = project.run("-v")
     assert list(verdicts(result).values()) == ["CRASH", "CRASH", "BLOCKED", "BLOCKED"]
     result.stdout.fnmatch_lines(
         ["*the target did not survive loading Veneer on fake-amd: guest triple fault*"]
+    )
+
+
+def test_death_while_the_cpuid_is_read_is_infrastructure(project: Project) -> None:
+    """Also if the subject's title is a part of the target's name."""
+    project.inventory('[targets.box-amd]\ndriver = "fake"\nvendor = "amd"\ncpus = 2\ncpuid = "die"\n')
+    project.file("hypervisor/box.toml", 'name = "box"\ntitle = "box"\n[deploy.bare]\ndirectory = "."\n')
+    project.suite(PASSING)
+    result = project.run("-v", "--hypervisor=box", target="box-amd")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "suite.yaml::exits.passing[[]box-amd[]] INFRASTRUCTURE*",
+            "box-amd: reading the CPUID of box-amd: it died while its CPUID was read",
+        ]
     )
 
 

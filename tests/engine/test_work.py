@@ -1,4 +1,4 @@
-"""Work as a check has it done: what skips the check, what fails it, and whose fault that is."""
+"""Workers on the target of a check: what skips the check, what fails it, and what is infrastructure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from touchstone.engine.outcomes import Crash, Infrastructure
+from touchstone.engine.outcomes import Crash, Infrastructure, Unsupported
 from touchstone.engine.work import Work, read_report
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 
@@ -50,7 +50,7 @@ class Target:
         return " ".join(one["do"] for one in self.asked)
 
 
-def test_work_goes_on_until_the_end_of_with() -> None:
+def test_workers_run_until_the_end_of_with() -> None:
     target = Target()
     with target.work("fpu", "vdso") as work:
         assert work.workers == 4
@@ -61,7 +61,7 @@ def test_work_goes_on_until_the_end_of_with() -> None:
     assert target.limits[2] == 2 * target.limits[1]  # type: ignore[operator]
 
 
-def test_no_kinds_are_all() -> None:
+def test_without_kinds_all_are_started() -> None:
     target = Target()
     with target.work():
         pass
@@ -69,14 +69,14 @@ def test_no_kinds_are_all() -> None:
 
 
 @pytest.mark.parametrize("code", ["EOPNOTSUPP", "verb"])
-def test_what_the_target_cannot_do_skips_the_check(code: str) -> None:
+def test_work_that_the_target_cannot_do_is_unsupported(code: str) -> None:
     target = Target()
     target.refusal = AgentRefused(code, "perf: no counter")
-    with pytest.raises(pytest.skip.Exception, match="box cannot do this work: perf: no counter"):
+    with pytest.raises(Unsupported, match="box cannot do this work: perf: no counter"):
         target.work("perf").__enter__()
 
 
-def test_any_other_refusal_is_one() -> None:
+def test_any_other_refusal_is_raised() -> None:
     target = Target()
     target.refusal = AgentRefused("EBUSY", "there is work already")
     with pytest.raises(AgentRefused, match="EBUSY"):
@@ -84,14 +84,14 @@ def test_any_other_refusal_is_one() -> None:
 
 
 @pytest.mark.parametrize("fails_at", [3, 4])
-def test_a_failure_fails_the_check_at_the_latest_at_the_end(fails_at: int) -> None:
+def test_a_wrong_result_fails_the_check_in_proceed_or_at_the_end(fails_at: int) -> None:
     target = Target("unloaded", fails_at)
     with pytest.raises(AssertionError, match="YMM3 has changed"), target.work("fpu") as work:
         work.proceed()
     assert target.words == "start wait wait stop"
 
 
-def test_a_worker_that_does_not_go_round_fails_the_check() -> None:
+def test_a_worker_that_makes_no_round_fails_the_check() -> None:
     target = Target()
     work = target.work("fpu").__enter__()
     target.refusal = AgentRefused("ETIMEDOUT", "fpu on CPU 2 is in round 3 still")
@@ -99,7 +99,7 @@ def test_a_worker_that_does_not_go_round_fails_the_check() -> None:
         work.proceed()
 
 
-def test_work_that_fails_on_the_bare_machine_is_no_fault_of_the_subject() -> None:
+def test_work_that_fails_on_the_bare_machine_is_infrastructure() -> None:
     target = Target("native", 2)
     with pytest.raises(Infrastructure, match="bare machine already: fpu on CPU 2"):
         target.work("fpu").__enter__()
@@ -117,7 +117,7 @@ def test_work_that_fails_after_unloading_is_tried_on_the_bare_machine() -> None:
     assert target.words == "start wait stop reset start wait stop"
 
 
-def test_the_end_of_a_check_that_has_failed_hides_nothing() -> None:
+def test_stopping_after_a_failure_keeps_the_first_error() -> None:
     target = Target("unloaded", 4)
     with pytest.raises(ValueError, match="mine"), target.work("fpu"):
         raise ValueError("mine")
@@ -130,6 +130,6 @@ def test_the_end_of_a_check_that_has_failed_hides_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "7", "7:", ":1", "7:x", "-1:0"])
-def test_a_report_that_is_none_breaks_the_protocol(value: str) -> None:
+def test_a_malformed_report_breaks_the_protocol(value: str) -> None:
     with pytest.raises(InfrastructureError, match="ROUNDS:FAILURES"):
         read_report({"fpu": value})

@@ -1,4 +1,4 @@
-"""bootstrap, with a Python, an apt-get and a Makefile that write down what they are asked to do."""
+"""bootstrap, with a Python and an apt-get that write down what they are asked to do."""
 
 import os
 import shlex
@@ -22,15 +22,11 @@ case "$1 $2" in
 "-c import venv, ensurepip") exit "${NO_VENV:-0}" ;;
 "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip") [ -z "${PIP_HOOK:-}" ] || eval "$PIP_HOOK" ;;
+"-m touchstone.drivers.build") [ -z "${BUILD_HOOK:-}" ] || eval "$BUILD_HOOK" ;;
 esac
 """
 
-MAKEFILE = """\
-NAME := $(if $(SUBJECT),veneer,none)
-../../build/$(NAME): source
-	@echo "make $(NAME)" >>"$(LOG)"
-	@touch $@
-"""
+BUILD = "python -m touchstone.drivers.build"
 
 APT = """\
 #!/bin/sh
@@ -43,7 +39,7 @@ esac
 """
 
 TOOLS = (
-    "awk basename bash bochs cat cp cut dirname flock env grep ld ln make mkdir mv nproc printf "
+    "awk basename bash bochs cat cp cut dirname find flock env grep ld ln make mkdir mv nproc printf "
     "qemu-system-x86_64 rm rmdir sh sha256sum sleep touch tr true"
 )
 
@@ -56,7 +52,7 @@ for directory in {directories}; do
 done
 exit 127
 """
-ENOUGH = {"dirname": 1, "sha256sum": 3, "cat": 1, "make": 2, "true": 1}
+ENOUGH = {"dirname": 1, "sha256sum": 3, "cat": 1, "find": 1, "true": 1}
 """What a checkout that is ready starts, and how often, to see that it is and to run ``true``."""
 
 
@@ -75,11 +71,11 @@ class Checkout:
             "TOUCHSTONE_PYTHON": str(base / "python3"),
             "REAL_GCC": shutil.which("gcc") or "",
         }
-        (self.root / "targets" / "bare").mkdir(parents=True)
+        for directory in ("targets/bare", "targets/agent", "hypervisor"):
+            (self.root / directory).mkdir(parents=True)
         shutil.copy(ROOT / "bootstrap", self.root)
         (self.root / "requirements.lock").write_text("one==1 --hash=sha256:0\n")
         (self.root / "pyproject.toml").write_text("")
-        (self.root / "targets" / "bare" / "Makefile").write_text(MAKEFILE)
         (self.root / "targets" / "bare" / "source").write_text("")
         self._script(base / "python3", PYTHON)
 
@@ -144,7 +140,7 @@ def test_first_run_makes_everything_then_runs_the_command(checkout):
     assert checkout.did(
         "python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes"
     )
-    assert checkout.did("make none") == checkout.did("make veneer") == 1
+    assert checkout.did(f"{BUILD} {checkout.root}/hypervisor") == 1
 
 
 def test_second_run_does_nothing_but_the_command(ready):
@@ -188,12 +184,33 @@ def test_an_upgraded_python_means_another_venv(ready):
     assert ready.did("python -m venv") == 1
 
 
-def test_a_changed_source_is_built(ready):
-    newer = time.time() + 5
-    os.utime(ready.root / "targets" / "bare" / "source", (newer, newer))
+@pytest.mark.parametrize("where", ["targets/bare", "targets/agent", "hypervisor"])
+def test_a_changed_source_is_built(ready, where):
+    (ready.root / where / "source.c").touch()
     assert ready.run().returncode == 0
-    assert ready.did("make none") == 1
-    assert ready.did("python -m") == 0
+    assert (ready.did(BUILD), ready.did("python -m")) == (1, 1)
+    assert ready.run().returncode == 0
+    assert ready.did(BUILD) == 0
+
+
+def test_a_source_that_changes_while_it_is_built_is_built_again(ready):
+    source = ready.root / "hypervisor" / "source.c"
+    source.touch()
+    stamp = ready.root / "build" / "images-stamp.new"
+    # Until the file system's clock has gone on: two files of one tick have the same date.
+    hook = f'until touch "{source}" && [ -n "$(find "{source}" -newer "{stamp}")" ]; do :; done'
+    assert ready.run(BUILD_HOOK=hook).returncode == 0
+    assert ready.run().returncode == 0
+    assert ready.did(BUILD) == 1
+
+
+def test_a_failed_build_does_not_count(ready):
+    (ready.root / "hypervisor" / "source.c").touch()
+    done = ready.run(BUILD_HOOK="exit 1")
+    assert done.returncode == 1
+    assert "the images could not be built" in done.stderr
+    assert ready.run().returncode == 0
+    assert ready.did(BUILD) == 1
 
 
 def test_a_failed_installation_does_not_count(checkout):

@@ -115,13 +115,16 @@ def test_addresses_are_those_of_the_cpu_that_runs_the_probe():
     probe = ProbeRequest(
         code=b"\x90",
         cpl=3,
+        code_bits=32,
         cpus=(2, 0),
         at=0x80,
         registers={"rsi": Operand("start", -0x10), "rbx": Operand("stack")},
     )
 
     def reply(request):
-        assert request.fields == {"code": "90", "cpl": "3", "on": "5", "at": "80", "rsi": "c-10", "rbx": "t0"}
+        assert request.fields == {
+            "code": "90", "cpl": "3", "bits": "32", "on": "5", "at": "80", "rsi": "c-10", "rbx": "t0",
+        }  # fmt: skip
         return done(request, 0, 2) + done(request, 2, 2)
 
     with reached(reply) as (client, _):
@@ -417,7 +420,7 @@ def test_counts_query_exits_and_trace():
         )
 
     with reached(reply) as (client, agent):
-        assert client.counts() == [0, 10, 20, 30]
+        assert client.nmi_counts() == [0, 10, 20, 30]
         assert client.query()["nested"] == "hidden"
         assert client.exits(2) == {"cpuid": 12, "rdmsr": 3}
         assert client.trace(1, 2) == ["cpuid rip=0x100abc info=0x0", "shutdown rip=0x100def info=0xff"]
@@ -440,7 +443,7 @@ def test_a_request_for_what_only_some_agents_can_do_tells_how_long_it_may_take()
 
 def test_nmi_names_its_cpus():
     with reached() as (client, agent):
-        client.nmi((0, 3), 5)
+        client.send_nmis((0, 3), 5)
         assert agent.requests[-1].fields == {"on": "9", "n": "5"}
     assert cpu_mask(range(64)) == 2**64 - 1
 

@@ -1,4 +1,4 @@
-"""Whatever a person writes wrongly: the file, the line, what is wrong, and what was meant."""
+"""Errors in options, inventory, subject and suites name file, line, what is wrong, and what was meant."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_list_targets(project: Project) -> None:
     result.stdout.fnmatch_lines(["fake-amd *fake *amd *2 CPUs*", "fake-intel *fake *intel *4 CPUs*"])
 
 
-def test_inventory_tells_everything_at_once(project: Project) -> None:
+def test_all_errors_of_an_inventory_are_reported_at_once(project: Project) -> None:
     project.inventory(
         INVENTORY
         + """
@@ -138,7 +138,7 @@ def test_unknown_hypervisor(project: Project) -> None:
     result.stderr.fnmatch_lines(["ERROR: no hypervisor 'venner' in hypervisor/; did you mean veneer?*"])
 
 
-def test_subject_of_ones_own(project: Project) -> None:
+def test_hypervisor_given_by_path(project: Project) -> None:
     project.file("other/subject.mk", "")
     project.file(
         "other/mine.toml",
@@ -166,7 +166,7 @@ def test_broken_subject(project: Project) -> None:
     )
 
 
-def test_broken_suites_are_all_told(project: Project) -> None:
+def test_errors_of_all_suites_are_reported(project: Project) -> None:
     project.suite("  - id: exits.x\n    titel: T\n    run: nop\n    expect: {raxx: 0}\n", "one.yaml")
     project.suite(PASSING.replace("nop", "frobnicate eax"), "two.yaml")
     project.suite(PASSING.replace("passing", "other").replace("nop", "mov eax, [bogus]"), "three.yaml")
@@ -189,7 +189,7 @@ def test_broken_suites_are_all_told(project: Project) -> None:
     )
 
 
-def test_any_yaml_that_is_named_is_taken_for_a_suite(project: Project) -> None:
+def test_yaml_file_named_on_the_command_line_is_a_suite(project: Project) -> None:
     project.file("notes.yaml", "a: 1\n")
     project.suite(PASSING)
     assert project.run().parseoutcomes() == {"passed": 1}
@@ -230,7 +230,7 @@ def test_timeout_factor(project: Project) -> None:
     result.stderr.fnmatch_lines(["*'none' is not a factor from 0.01 to 1000"])
 
 
-def test_option_that_somebody_else_has(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_option_of_another_plugin(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.file("rival.py", "def pytest_addoption(parser):\n    parser.addoption('--target')\n")
     project.suite(PASSING)
     monkeypatch.setenv("TOUCHSTONE_NO_TARGET_OPTION", "1")
@@ -243,6 +243,6 @@ def test_option_that_somebody_else_has(project: Project, monkeypatch: pytest.Mon
     )
 
 
-def test_suite_head_is_found_behind_comments(project: Project) -> None:
+def test_suite_line_after_comments_is_found(project: Project) -> None:
     project.suite(PASSING, head="# comment\n" * 50 + SUITE)
     project.run().assert_outcomes(passed=1)

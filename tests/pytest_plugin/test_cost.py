@@ -1,4 +1,4 @@
-"""What the plugin costs those who do not use it, and what it relies on."""
+"""What the plugin imports in runs without checks, and that it uses public pytest API only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pytest does for any test, it does for checks."""
+"""Features of pytest work for checks: --lf, -x, --tb, fixtures, --collect-only."""
 
 from __future__ import annotations
 

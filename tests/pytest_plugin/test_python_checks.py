@@ -85,7 +85,7 @@ def test_python_checks(project: Project) -> None:
     assert project.run("-m", "mine and may").parseoutcomes()["passed"] == 1
 
 
-def test_a_check_that_loads_by_itself_costs_no_other_its_oracle(project: Project) -> None:
+def test_oracles_are_measured_before_a_check_that_loads_by_itself(project: Project) -> None:
     project.options()
     project.suite(check("yaml", "nop", "native"))
     project.file(
@@ -121,6 +121,45 @@ def test_ids_are_unique_over_yaml_and_python(project: Project) -> None:
     project.suite(check("same", "nop", "{rax: 0}"))
     project.file("test_same.py", MARK + mark("same") + "(target): pass\n")
     project.run().stdout.fnmatch_lines(["*the id 'exits.same' is already used at *"])
+
+
+PARAMETERS = (
+    MARK
+    + """
+def one(name, id):
+    return pytest.param(name, marks=pytest.mark.touchstone(id=f"exits.{id}", title=f"Check {name}"))
+"""
+)
+
+
+def test_a_parameter_may_be_a_check_of_its_own(project: Project) -> None:
+    project.file(
+        "test_many.py",
+        PARAMETERS
+        + "@pytest.mark.touchstone(area='exits', cite=CITE, phase='unloaded')\n"
+        + "@pytest.mark.parametrize('name', [one('a', 'first'), one('b', 'second')])\n"
+        + "def test_many(target, name):\n"
+        + "    assert target.phase == 'unloaded'\n"
+        + "    assert name == 'a', 'not a'\n",
+    )
+    result = project.run("-v")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines_random(
+        ["*test_many[[]fake-amd-a[]]*PASSED*", "Check b", "*AssertionError: not a"]
+    )
+
+
+def test_two_parameters_with_one_id(project: Project) -> None:
+    project.file(
+        "test_twice.py",
+        PARAMETERS
+        + "@pytest.mark.touchstone(area='exits', cite=CITE)\n"
+        + "@pytest.mark.parametrize('name', [one('a', 'same'), one('b', 'same')])\n"
+        + "def test_twice(target, name): pass\n",
+    )
+    project.run().stdout.fnmatch_lines(
+        ["test_twice.py:*: test_twice: touchstone mark: two parameters*same id"]
+    )
 
 
 def test_assembly_that_does_not_assemble(project: Project) -> None:

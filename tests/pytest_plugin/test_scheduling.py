@@ -1,4 +1,4 @@
-"""The scheduler by itself: no worker, no process."""
+"""The scheduler without workers and processes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tu
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_nothing_is_lost_or_doubled(seed: int) -> None:
+def test_every_test_runs_once(seed: int) -> None:
     chance = random.Random(1000 + seed)
     tests = {name: chance.choice([1, 2, 3, 20]) for name in ("a", "b", "c")[: chance.randint(1, 3)]}
     done, crashed = simulate(tests, workers=chance.randint(1, 5), crashes=chance.randint(0, 4), seed=seed)

@@ -1,4 +1,4 @@
-"""Several targets at once: a worker each, and nothing lost when one dies."""
+"""Several targets at once: one worker each, and a result for the check whose worker died."""
 
 from __future__ import annotations
 

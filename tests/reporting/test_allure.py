@@ -43,7 +43,7 @@ def run(project: Project, *words: str, target: str = "all") -> Results:
     return Results(project.path / "results")
 
 
-def test_two_targets_never_collapse(project: Project) -> None:
+def test_each_target_has_its_own_result(project: Project) -> None:
     project.suite(check("same", "nop", "{rax: 0}"))
     found = run(project)
     amd, intel = found.one("exits.same"), found.one("exits.same", "fake-intel")

@@ -30,7 +30,7 @@ def test_codes_have_names_and_repetitions_are_folded() -> None:
 @pytest.mark.parametrize(
     ("os", "others", "passed"), [("linux", 2, 1), ("bare", 2, 0), ("linux", 100, 0)], ids=repr
 )
-def test_exits_are_counted_again_where_others_have_them_too(
+def test_exits_are_counted_again_on_an_os_with_other_programs(
     project: Project, os: str, others: int, passed: int
 ) -> None:
     project.options(os=os, others=str(others))

@@ -9,22 +9,22 @@ import pytest
 from tests.support.suite_texts import PATH
 from touchstone.suite import assemble as module
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body, Source
+from touchstone.suite.model import Body, CodeBits, Source
 
 
-def body(*lines: str, first: int = 10) -> Body:
-    return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))))
+def body(*lines: str, first: int = 10, bits: CodeBits = 64) -> Body:
+    return Body(lines, tuple(Source(PATH, first + number, 7) for number in range(len(lines))), bits)
 
 
-def code(*lines: str) -> Code:
-    only = body(*lines)
+def code(*lines: str, bits: CodeBits = 64) -> Code:
+    only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert not assembled.problems
     return assembled.codes[only]
 
 
-def refused(*lines: str) -> list[str]:
-    only = body(*lines)
+def refused(*lines: str, bits: CodeBits = 64) -> list[str]:
+    only = body(*lines, bits=bits)
     assembled = Assembler().assemble([only])
     assert only not in assembled.codes
     return [str(problem).removeprefix("suite.yaml:") for problem in assembled.problems[only]]
@@ -73,6 +73,28 @@ def test_labels_and_lines() -> None:
     ]
 
 
+def test_32_bit_code() -> None:
+    found = code("inc eax", "into", "here: push es", "mov eax, [edi]", bits=32)
+    assert found.data.hex() == "40ce068b07"
+    assert (found.labels, found.lines, found.code_bits) == ({"here": 2}, (0, 1, 2, 3), 32)
+
+
+def test_the_same_lines_with_other_bits_are_another_body() -> None:
+    wide, narrow = body("push rax", "nop"), body("push eax", "nop", bits=32)
+    same = body("nop"), body("nop", bits=32)
+    assembled = Assembler().assemble([wide, narrow, *same])
+    assert not assembled.problems
+    assert [assembled.codes[one].code_bits for one in same] == [64, 32]
+
+
+def test_errors_of_32_bit_code() -> None:
+    (found,) = refused("nop", "inc r8", bits=32)
+    assert found.startswith("11:7: the assembler says: ")
+    assert refused("here: mov eax, OFFSET here", bits=32) == [
+        "10:7: a body does not know where it will lie; start a register with the address of a label: `given: {rsi: label}`"
+    ]
+
+
 def test_a_label_may_be_called_like_an_instruction() -> None:
     assert code("loop: loop loop").data.hex() == "e2fe"
 
@@ -88,12 +110,12 @@ def test_bodies_do_not_see_each_other() -> None:
     assert three in Assembler().assemble([one, three]).problems
 
 
-def test_a_body_that_leaves_32_bit_mode_on_does_not_change_the_next() -> None:
+def test_code32_in_one_body_does_not_reach_the_next() -> None:
     one, two = body(".code32", "nop"), body("mov rax, 1")
     assert len(Assembler().assemble([one, two]).codes) == 2
 
 
-def test_errors_carry_the_assemblers_words_to_the_suites_lines() -> None:
+def test_assembler_errors_are_reported_at_the_suites_lines() -> None:
     good, bad, worse = (
         body("nop"),
         body("nop", "bogus rax", "mov eax, [x", first=20),
@@ -160,6 +182,6 @@ def test_no_assembler() -> None:
         Assembler("as-of-nobody").assemble([body("nop")])
 
 
-def test_an_assembler_that_is_none() -> None:
+def test_a_program_that_is_no_assembler() -> None:
     with pytest.raises(AssemblerMissing, match="`false` failed with status 1"):
         Assembler("false").assemble([body("nop")])

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (the messages are looked for as they are, in one piece)
-"""The words of the errors: they are what a person gets who has made a mistake."""
+"""The texts of the errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ checks:
     titel: A
     level: mst
     cite: {doc: intel-sdm, titel: T, says: S}
-    each: {cpl: [0, 2], on: [every]}
+    each: {cpl: [0, 2], on: [every], bits: 16}
+    bits: 16
     given: {eax: 5, rdi: scrach, cr4: {osxsav: 1}, keep: [ia32-lstr], rflags: {if: 1}}
     run: |
       mov eax, 1
@@ -48,21 +49,36 @@ def test_everything_at_once_and_in_order() -> None:
         "9:28: unknown key 'titel' in cite (did you mean 'title'?)",
         "10:21: cpl must be 0 or 3, not '2'",
         "10:30: on must be first, last, every-cpu or together, not 'every' (did you mean 'every-cpu'?)",
-        "11:13: 'eax': start values are given for whole registers; write rax",
-        "11:26: the body has no label 'scrach' (did you mean 'scratch'?)",
-        "11:40: cr4 has no bit 'osxsav' (did you mean 'osxsave'?)",
-        "11:59: 'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
-        "11:79: rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
-        "14:7: the directive .section is not allowed in a body, which is code and data (.byte to .octa, .align)",
-        "15:25: there is no exception #UB (did you mean '#UD'?)",
-        "15:32: 'rax[64:0]': a bit range is [HIGH:LOW], from 63 to 0, or one bit [N]",
-        "15:71: cpuid.1.ecx has no bit 'vmxx' (did you mean 'vmx'?)",
-        "15:81: rflags has no bit 'cx'; it has cf, pf, af, zf, sf, tf, if, df, of, iopl, nt, rf, vm, ac, vif, vip, id",
-        "16:14: timeout must be seconds, more than 0 and up to 3600, not '0'",
-        "17:5: the check has no 'cite', and the suite has none either: every check says what it proves",
-        "17:9: the id 'exits.a' is already used in line 6",
-        "19:5: 'title' is given twice in a check; the first one is in line 18",
-        "21:13: expect is `native` or a mapping ({exception: \"#UD\"}), not 'natve'",
+        "10:44: bits must be 64 (64-bit mode) or 32 (compatibility mode), not '16'; a variable needs another name",
+        "11:11: bits must be 64 (64-bit mode) or 32 (compatibility mode), not '16'",
+        "12:13: 'eax': start values are given for whole registers; write rax",
+        "12:26: the body has no label 'scrach' (did you mean 'scratch'?)",
+        "12:40: cr4 has no bit 'osxsav' (did you mean 'osxsave'?)",
+        "12:59: 'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
+        "12:79: rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
+        "15:7: the directive .section is not allowed in a body, which is code and data (.byte to .octa, .align)",
+        "16:25: there is no exception #UB (did you mean '#UD'?)",
+        "16:32: 'rax[64:0]': a bit range is [HIGH:LOW], from 63 to 0, or one bit [N]",
+        "16:71: cpuid.1.ecx has no bit 'vmxx' (did you mean 'vmx'?)",
+        "16:81: rflags has no bit 'cx'; it has cf, pf, af, zf, sf, tf, if, df, of, iopl, nt, rf, vm, ac, vif, vip, id",
+        "17:14: timeout must be seconds, more than 0 and up to 3600, not '0'",
+        "18:5: the check has no 'cite', and the suite has none either: every check says what it proves",
+        "18:9: the id 'exits.a' is already used in line 6",
+        "20:5: 'title' is given twice in a check; the first one is in line 19",
+        "22:13: expect is `native` or a mapping ({exception: \"#UD\"}), not 'natve'",
+    ]
+
+
+def test_bits_given_twice() -> None:
+    assert wrong("each: {bits: [32, 64]}\nbits: 32\nrun: nop\nexpect: native") == [
+        "bits is given in each as well; keep one of the two"
+    ]
+
+
+def test_sums_that_do_not_fit() -> None:
+    assert wrong('given: {rax: "0xffffffff_ffffffff + 1"}\nrun: nop\nexpect: {eax: 0xffffffff+1}') == [
+        "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '0xffffffff_ffffffff + 1'",
+        "0xffffffff+1 does not fit into eax, which has 32 bits",
     ]
 
 
@@ -95,7 +111,7 @@ def test_files_that_are_no_suites(text: str, expected: list[str] | None) -> None
         assert found == expected
 
 
-def test_yaml_errors_have_places_and_hints() -> None:
+def test_yaml_errors_have_positions_and_hints() -> None:
     (found,) = problems("suite: S\n\tarea: exits\n")
     assert found.startswith("2:1: not YAML: ")
     assert found.endswith("the line contains a tab: YAML indents with spaces")
@@ -224,7 +240,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("run: nop", "the check has no 'expect'"),
     ],
 )  # fmt: skip
-def test_one_mistake(entry: str, expected: str) -> None:
+def test_message_of_one_mistake(entry: str, expected: str) -> None:
     assert wrong(entry) == [expected]
 
 
@@ -238,7 +254,7 @@ def test_ids() -> None:
     ]
 
 
-def test_requirements_that_nobody_has_written_down() -> None:
+def test_proves_names_an_unknown_requirement() -> None:
     text = f"{HEAD}  - {{id: exits.x, title: X, proves: [exit-cpuid], run: nop, expect: native}}\n"
     assert problems(text, requirements={"exits-cpuid"}) == [
         "5:38: there is no requirement 'exit-cpuid' (did you mean 'exits-cpuid'?)"

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tests.support.suite_texts import SLOT, case, code_of, result
 from touchstone.machine.probe import GPRS, ProbeResult
-from touchstone.suite.judge import Judgement, judge
+from touchstone.suite.judge import judge
+from touchstone.suite.judgement import Demand, Judgement
 from touchstone.suite.model import Case
 
 
@@ -120,7 +121,7 @@ def test_flags() -> None:
     assert differences(expecting("{rflags: {zf: 1, cf: 0}}"), rflags=0x42) == []
 
 
-def test_what_only_some_exceptions_bring() -> None:
+def test_cr2_and_dr6_after_other_exceptions() -> None:
     assert differences(expecting('{exception: "#DB", dr6.bs: 1}'), vector=1, dr6=0xFFFF4FF0) == []
     assert differences(expecting('{exception: "#DB", dr6.bs: 1}'), vector=1, dr6=0xFFFF0FF0) != []
     assert differences(expecting('{exception: "#UD", cr2: 5}'), vector=6) == [
@@ -193,7 +194,7 @@ def test_native_memory_where_no_field_names_it() -> None:
 # Native
 
 
-def test_native_is_all_of_it() -> None:
+def test_native_compares_everything() -> None:
     native = {"vector": 13, "error_code": 0, "rip": 0, "rax": 5, "rflags": 0x10002}
     assert differences(expecting("native"), native, **native) == []
     for name, value, what in [
@@ -209,7 +210,7 @@ def test_native_is_all_of_it() -> None:
         ]
 
 
-def test_native_with_exceptions_to_it_bit_by_bit() -> None:
+def test_native_beside_named_bits() -> None:
     entry = expecting('{native: true, "ecx as cpuid.1.ecx": {vmx: 0}}', "cpuid")
     native = {"rcx": 0b111111}
     assert differences(entry, native, rcx=0b011111) == []
@@ -217,7 +218,7 @@ def test_native_with_exceptions_to_it_bit_by_bit() -> None:
     assert differences(entry, native, rcx=0b111111) == [("ecx as cpuid.1.ecx.vmx", "0x0", "0x1")]
 
 
-def test_native_but_another_exception() -> None:
+def test_native_with_a_named_exception() -> None:
     entry = expecting('{native: true, exception: "#UD", rip: start}')
     assert differences(entry, {"rax": 5}, vector=6, rip=0, rax=5) == []
     assert differences(entry, {"rax": 5}, rax=5) != []
@@ -267,6 +268,22 @@ def test_exits() -> None:
     assert differences(expecting("{exits: {cpuid: 0}}")) == [
         ("exits.cpuid", "0", "not counted: no subject is loaded")
     ]
+
+
+def test_a_difference_says_what_kind_of_demand_was_missed() -> None:
+    judged = of(
+        expecting("{native: true, rbx: 5, rcx: unchanged, exits: {cpuid: 1}}"), {}, {0: {}}, rax=1, rcx=1
+    )
+    assert [(item.what, item.demand) for item in judged.differences] == [
+        ("rax", Demand.NATIVE),
+        ("rcx", Demand.UNCHANGED),
+        ("rbx", Demand.VALUE),
+        ("exits.cpuid", Demand.EXITS),
+    ]
+    rows = {row.name: row for row in judged.tables[0].rows if row.name not in ("rbx", "rcx")}
+    assert rows["rdx"].stays
+    assert not rows["end"].stays
+    assert of(expecting("{rbx: 0}")).tables[0].rows[2].demand is Demand.NOTHING
 
 
 # The table

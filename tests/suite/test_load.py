@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from tests.support.suite_texts import HEAD, PATH, case, check, expectation, loaded, problems
+from tests.support.suite_texts import HEAD, PATH, case, check, code_of, expectation, loaded, problems
 from touchstone.machine.probe import Operand
 from touchstone.suite.load import duplicates, load, load_all
-from touchstone.suite.model import Citation, Place, Source
+from touchstone.suite.model import Citation, LabelAddress, Source
 from touchstone.suite.problems import SuiteErrors
 
 DESIGN = """\
@@ -55,7 +55,7 @@ def test_defaults() -> None:
     assert (found.tags, found.proves, found.requires) == ((), (), ())
     assert found.cite == (Citation("intel-sdm", "CPUID", "It does"),)
     (only,) = found.cases
-    assert (only.label, only.cpl, only.on) == ("", 0, "first")
+    assert (only.label, only.cpl, only.on, only.body.code_bits) == ("", 0, "first", 64)
     assert only.expect.native
     assert not only.expect.rip_at_end
 
@@ -86,7 +86,7 @@ checks:
     assert first.text == "  - {id: teardown.a, title: A, run: nop, expect: native}"
 
 
-def test_an_entry_ends_at_its_last_line_that_says_something() -> None:
+def test_an_entry_ends_before_blank_lines_and_comments() -> None:
     text = HEAD + "".join(
         f"  - id: exits.x{number}\n    title: X\n    run: nop\n    expect: native\n\n  # the next one\n\n"
         for number in range(3)
@@ -144,12 +144,12 @@ expect: native
         "rsi": Operand("scratch", 8),
         "rbp": Operand("stack", -16),
         "rdx": Operand("start", 2),
-        "rcx": Place("end", -1),
-        "rbx": Place("here", 4),
+        "rcx": LabelAddress("end", -1),
+        "rbx": LabelAddress("here", 4),
         "r8": Operand("number", 0xC0000082),
         "r9": Operand("number", 11),
     }
-    assert found.given.debug == {"dr0": Place("here")}
+    assert found.given.debug == {"dr0": LabelAddress("here")}
 
 
 def test_state() -> None:
@@ -180,7 +180,7 @@ expect: native
     assert given.keep == (0xC0000082, 0xC0000081, 0xC0000102)
 
 
-def test_places_of_lines() -> None:
+def test_source_positions_of_body_lines() -> None:
     body = (
         check("""\
 run: |
@@ -195,7 +195,7 @@ expect: native
         .body
     )
     assert body.lines == ("mov ecx, 1   # one", "cpuid", "nop")
-    assert [(place.line, place.column) for place in body.sources] == [(9, 7), (10, 9), (12, 7)]
+    assert [(source.line, source.column) for source in body.sources] == [(9, 7), (10, 9), (12, 7)]
 
 
 def test_twins_make_one_case_per_vendor() -> None:
@@ -207,6 +207,46 @@ def test_twins_make_one_case_per_vendor() -> None:
         ("cpl=3, vendor=amd", "vmmcall"),
     ]
     assert [one.requires[0].text for one in found.cases[:2]] == ["vendor == intel", "vendor == amd"]
+
+
+def test_bits_of_all_cases_and_of_each() -> None:
+    assert case("bits: 32\nrun: into\nexpect: native").body.code_bits == 32
+    found = check("each: {bits: [32, 64], cpl: 3}\nrun: nop\nexpect: native").cases
+    assert [(one.label, one.body.code_bits) for one in found] == [
+        ("bits=32, cpl=3", 32),
+        ("bits=64, cpl=3", 64),
+    ]
+    twins = check("bits: 32\nrun: {intel: vmcall, amd: vmmcall}\nexpect: native").cases
+    assert [one.body.code_bits for one in twins] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0xa5a5a5a5_00000000 + {leaf}", 0xA5A5A5A5_80000001),
+        ("0x80000001-1", 0x80000000),
+        ("IA32_LSTAR + 0x10", 0xC0000092),
+        ("0x1_00000000 + IA32_LSTAR", 0x1_C0000082),
+        ("0-1", 2**64 - 1),
+    ],
+)
+def test_sums_of_numbers(text: str, value: int) -> None:
+    (only,) = check(
+        f'each: {{leaf: [0x80000001]}}\ngiven: {{rax: "{text}", rcx: "{{leaf}}"}}\nrun: nop\nexpect: native'
+    ).cases
+    assert only.label == ""
+    assert only.given.registers["rax"] == Operand("number", value)
+
+
+def test_numbers_of_each_are_shown_as_they_are_written() -> None:
+    found = check("""\
+each: {leaf: [1, 0x80000001, 0x8000_0002, 0b11]}
+run: mov rax, 0xdeadbeef00000000 + {leaf}
+expect: {"rax[31:0]": "{leaf}"}
+""").cases
+    assert [one.label for one in found] == ["leaf=1", "leaf=0x80000001", "leaf=0x8000_0002", "leaf=0b11"]
+    assert code_of(found[1]).data.hex() == "48b801000080efbeadde"
+    assert found[2].expect.fields[0].value == Operand("number", 0x80000002)
 
 
 def test_variables_are_put_into_run_given_and_expect() -> None:
@@ -238,8 +278,8 @@ def test_fields() -> None:
         ' "rbp as cr4": {vmxe: 0, osxsave: 1}, "r8d as cpuid.1.ecx": {hypervisor: claim.visible},'
         " r9: {in: [1, scratch]}, r10w: {not: 7}, rsi: claim.magic, r11: native, r12: unchanged}"
     ).expect.fields
-    places = {item.what: (item.register, item.low, item.width, item.kind) for item in fields}
-    assert places == {
+    found = {item.what: (item.register, item.low, item.width, item.kind) for item in fields}
+    assert found == {
         "eax": ("rax", 0, 32, "value"),
         "bh": ("rbx", 8, 8, "value"),
         "rcx[63:32]": ("rcx", 32, 32, "value"),
@@ -298,7 +338,7 @@ def test_exits_are_ranges_and_claim_a_hypervisor() -> None:
         ("{rip: end}", (None, None, None), True),
     ],
 )
-def test_ends(text: str, exception: tuple[object, ...], rip_at_end: bool) -> None:
+def test_how_a_probe_is_expected_to_end(text: str, exception: tuple[object, ...], rip_at_end: bool) -> None:
     expect = expectation(text).expect
     assert (expect.exception, expect.vector, expect.error_code) == exception
     assert expect.rip_at_end is rip_at_end
@@ -306,7 +346,7 @@ def test_ends(text: str, exception: tuple[object, ...], rip_at_end: bool) -> Non
 
 def test_rip_may_be_a_label() -> None:
     expect = case('run: |\n  mov eax, 1\n  fault: ud2\nexpect: {exception: "#UD", rip: fault}').expect
-    assert expect.rip == Place("fault")
+    assert expect.rip == LabelAddress("fault")
 
 
 def test_anchors_and_a_byte_order_mark_work() -> None:

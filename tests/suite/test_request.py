@@ -42,6 +42,14 @@ expect: {exception: "#UD", memory: {0x10: 5, 0x20: native}}
     assert made.seed == seed("exits.x", "")
 
 
+def test_the_kind_of_code_segment() -> None:
+    found = check("each: {bits: [32, 64]}\nrun: inc eax\nexpect: native")
+    assert [(one.code_bits, one.code.hex()) for one in (request(found), request(found, index=1))] == [
+        (32, "40"),
+        (64, "ffc0"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("on", "cpus", "expected", "together"),
     [
@@ -61,7 +69,7 @@ def test_page_end() -> None:
     assert request(check("given: {at: page-end}\nrun: cpuid\nexpect: native")).at == 0xFFE
 
 
-def test_a_body_that_does_not_fit_behind_its_place() -> None:
+def test_a_body_that_does_not_fit_into_the_code_area() -> None:
     with pytest.raises(SuiteErrors) as caught:
         request(check("given: {at: 0x1ffe}\nrun: cpuid\nexpect: native"))
     assert str(caught.value) == (

@@ -105,7 +105,7 @@ def test_names() -> None:
     }
 
 
-def test_what_is_false_is_told_before_what_is_unknown() -> None:
+def test_a_false_part_is_reported_before_an_unknown_one() -> None:
     needs = tuple(
         Requirement(text, Source(PATH, 1, 1)) for text in ("cpuid.la57", "cpus >= 2", "vendor == amd")
     )
@@ -173,7 +173,7 @@ def test_and_binds_tighter_than_or(names: list[str], data: st.DataObject) -> Non
 
 
 @given(st.text(alphabet="abcpus019 ()<>=!.,'\"#-andornti\n", max_size=30))
-def test_any_text_parses_or_is_refused_with_a_place_in_it(text: str) -> None:
+def test_any_text_parses_or_is_refused_with_an_offset_in_it(text: str) -> None:
     offset, message = 0, "fine"
     try:
         parse(text)

@@ -27,7 +27,7 @@ def test_every_feature_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("which", "bit", "place"),
+    ("which", "bit", "low"),
     [
         ("cr0", "ne", 5),
         ("cr4", "vmxe", 13), ("cr4", "osxsave", 18), ("efer", "svme", 12), ("rflags", "tf", 8),
@@ -40,13 +40,13 @@ def test_every_feature_has_a_name_of_its_own() -> None:
         ("cpuid.0x8000000a.edx", "vnmi", 25),
     ],
 )  # fmt: skip
-def test_bits(which: str, bit: str, place: int) -> None:
+def test_bits(which: str, bit: str, low: int) -> None:
     fields = table(which)
     assert fields
-    assert fields[bit] == (place, 1)
+    assert fields[bit] == (low, 1)
 
 
-def test_tables_that_are_none() -> None:
+def test_unknown_tables() -> None:
     assert table("cpuid.1.esi") is None
     assert table("cpuid.0x99.eax") is None
     assert table("cr5") is None

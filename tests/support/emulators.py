@@ -68,7 +68,7 @@ def hang(machine: EmulatorDriver) -> int:
         machine._collect()
         return "X" in machine.serial_since(mark)
 
-    mark = machine.serial_mark()
+    mark = machine.serial_position()
     with pytest.raises(TargetHung, match="no answer to run"):
         machine.run(replace(HANG, timeout=0.01))
     until(begun)

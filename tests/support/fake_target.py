@@ -21,9 +21,11 @@ import pytest
 from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, RegisterInfo
 
 from touchstone.config.subjects import Subject
+from touchstone.engine.cpu import READ_LEAVES
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
+    Driver,
     InfrastructureError,
     TargetDied,
     TargetHung,
@@ -34,7 +36,10 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
-OPTIONS = ("journal", "start", "load", "unload", "reset", "bug", "shared", "sends", "os", "others", "version")
+OPTIONS = (
+    "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
+    "version",
+)  # fmt: skip
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -51,7 +56,7 @@ class Cpu:
     zero: bool = False
 
 
-class FakeDriver:
+class FakeDriver(Driver):
     def __init__(self, settings: TargetSettings, subject: Subject) -> None:
         self.name = settings.name
         self.settings = settings
@@ -63,8 +68,9 @@ class FakeDriver:
         self.os = str(settings.options.get("os", "bare"))
         self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
-        self.shared = settings.options.get("shared")
-        self.version: tuple[int, ...] | None = None
+        key = settings.options.get("shared")
+        self.lock_key = None if key is None else str(key)
+        self.emulator_version: tuple[int, ...] | None = None
 
     # --- the machine ---
 
@@ -86,7 +92,7 @@ class FakeDriver:
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
         if version := self.settings.options.get("version"):
-            self.version = tuple(map(int, str(version).split(".")))
+            self.emulator_version = tuple(map(int, str(version).split(".")))
         self.serial += "fake machine ready\n"
         return TargetInfo(
             self.settings.vendor, self.settings.cpus, self.os, self.subject.name, "1", SLOT, USLOT, STRIDE
@@ -151,6 +157,11 @@ class FakeDriver:
     def nmi_counts(self) -> list[int]:
         return [0] * self.settings.cpus
 
+    def request(
+        self, verb: str, pairs: Mapping[str, str], timeout: float = 60.0, limit: float | None = None
+    ) -> Mapping[str, str]:
+        raise AgentRefused("verb", f"there is no {verb} here")
+
     def autopsy(self) -> Autopsy:
         self.note("autopsy")
         return Autopsy(
@@ -161,11 +172,11 @@ class FakeDriver:
             self.serial[-200:],
         )
 
-    def serial_mark(self) -> int:
+    def serial_position(self) -> int:
         return len(self.serial)
 
-    def serial_since(self, mark: int) -> str:
-        return self.serial[mark:]
+    def serial_since(self, position: int) -> str:
+        return self.serial[position:]
 
     def die(self, why: str) -> None:
         self.alive = False
@@ -176,6 +187,8 @@ class FakeDriver:
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         if not self.alive:
             raise InfrastructureError(f"{self.name} is gone")
+        if probe.code == READ_LEAVES and self.settings.options.get("cpuid") == "die":
+            self.die("it died while its CPUID was read")
         if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
             raise AgentRefused("state", "#GP on MOV to CR4")
         return [self.run_on(probe, cpu) for cpu in probe.cpus]

@@ -51,7 +51,7 @@ def problems(text: str, **options: object) -> list[str]:
 
 
 def wrong(entry: str) -> list[str]:
-    """What is wrong in one check (see ``check``), without its place."""
+    """What is wrong in one check (see ``check``), without the position."""
     text = f"{HEAD}  - id: exits.x\n    title: X\n{indent(entry, '    ')}"
     return [problem.split(": ", 1)[1] for problem in problems(text)]
 

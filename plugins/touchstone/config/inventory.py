@@ -1,4 +1,4 @@
-"""``targets/inventory.toml``: which targets there are, and what each of them legitimately cannot do.
+"""``targets/inventory.toml``: the targets, and the checks that each of them cannot pass or cannot run.
 
 Reading it contacts nothing: the inventory alone decides what is collected.
 """
@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from touchstone.config.tomlfile import Place, TomlFile, describe, did_you_mean
+from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 VENDORS = ("amd", "intel")
@@ -44,17 +44,17 @@ class Waiver:
     where: str
     """``file:line``."""
     until: datetime.date | None = None
-    """From this day on it counts no longer."""
+    """The first day on which it no longer applies."""
     link: str | None = None
     emulator: str | None = None
-    """Versions of the emulator that it is about: ``< 8``, ``>= 10.1``; None: all."""
+    """Versions of the emulator that it applies to: ``< 8``, ``>= 10.1``; None: all."""
 
     def covers(self, check_id: str) -> bool:
-        """Whether it is about this check."""
+        """Whether it applies to this check."""
         return fnmatchcase(check_id, self.check)
 
     def concerns(self, version: tuple[int, ...] | None) -> bool:
-        """Whether it is about an emulator of this version; None: a version that is not known."""
+        """Whether it applies to an emulator of this version; None: the version is not known."""
         if self.emulator is None:
             return True
         match = _VERSION.fullmatch(self.emulator)
@@ -67,12 +67,12 @@ class Waiver:
         return f"{self.reason} ({self.where})" + (f", {self.link}" if self.link else "")
 
     def expired(self, today: datetime.date) -> bool:
-        """Whether its time is over."""
+        """Whether the day ``until`` has come."""
         return self.until is not None and today >= self.until
 
 
 def _any_of(waivers: Iterable[Waiver]) -> re.Pattern[str]:
-    """Matches the ids that any of them is about."""
+    """Matches the ids of checks that any of them applies to."""
     return re.compile("|".join(translate(waiver.check) for waiver in waivers) or "(?!)")
 
 
@@ -88,21 +88,21 @@ class Target:
     unsupported: tuple[Waiver, ...] = ()
 
     def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
-        """What is known of a check, on an emulator of this version."""
+        """The known deviation of a check, on an emulator of this version; None if it should hold."""
         if self._known.match(check_id) is None:
             return None
         found = (one for one in self.known_deviations if one.covers(check_id) and one.concerns(version))
         return next(found, None)
 
     def cannot(self, check_id: str, version: tuple[int, ...] | None = None) -> str | None:
-        """Why it is not asked for a check; before it is reached, no version of its emulator is known."""
+        """Why a check cannot be run on it; the emulator's version is not known before it is reached."""
         if self._unsupported.match(check_id) is None:
             return None
         found = (one for one in self.unsupported if one.covers(check_id) and one.concerns(version))
         waiver = next(found, None)
         return None if waiver is None else f"{self.settings.name} cannot do this: {waiver}"
 
-    # Nearly every check is in neither list: one match says so, instead of one for each entry.
+    # Most checks are in neither list: one regular expression for all entries is faster than one for each.
 
     @cached_property
     def _known(self) -> re.Pattern[str]:
@@ -154,64 +154,66 @@ def read_inventory(path: Path, shown: str | None = None, validate: Validate | No
         file.error((), "there are no targets: an entry begins with [targets.NAME]")
     targets = {name: _read_target(file, name, table, validate) for name, table in tables.items()}
     targets = {
-        name: _with_the_others(file, target, tables[name], targets) for name, target in targets.items()
+        name: _with_inherited_waivers(file, target, tables[name], targets) for name, target in targets.items()
     }
     file.check()
     return Inventory(file.shown, targets)
 
 
 def _read_target(file: TomlFile, name: str, value: object, validate: Validate | None) -> Target:
-    place: Place = ("targets", name)
-    table = file.table(value, place)
+    key_path: KeyPath = ("targets", name)
+    table = file.table(value, key_path)
     errors = len(file.errors)
     if not _NAME.fullmatch(name) or name == "all":
-        file.error(place, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
+        file.error(key_path, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
     for key in table:
         near = difflib.get_close_matches(key, (*_KEYS, *_TABLES), n=1, cutoff=0.8)
         if near and near[0] not in table:
-            file.error((*place, key), f"unknown key {key!r}; did you mean {near[0]}?")
-    vendor = file.text(table, "vendor", place)
+            file.error((*key_path, key), f"unknown key {key!r}; did you mean {near[0]}?")
+    vendor = file.text(table, "vendor", key_path)
     if vendor and vendor not in VENDORS:
         hint = did_you_mean(vendor, VENDORS)
-        file.error((*place, "vendor"), f"vendor must be amd or intel, not {vendor!r}{hint}")
+        file.error((*key_path, "vendor"), f"vendor must be amd or intel, not {vendor!r}{hint}")
     settings = TargetSettings(
         name=name,
-        driver=file.text(table, "driver", place),
+        driver=file.text(table, "driver", key_path),
         vendor=cast(Literal["amd", "intel"], vendor),
-        cpus=file.whole(table, "cpus", place, 4, 1, MAX_CPUS),
-        memory_mib=file.whole(table, "memory-mib", place, 64, 1, 2**20),
-        cpu_model=file.text(table, "cpu-model", place, "") if "cpu-model" in table else "",
-        timeout_factor=_factor(file, table, place),
+        cpus=file.whole(table, "cpus", key_path, 4, 1, MAX_CPUS),
+        memory_mib=file.whole(table, "memory-mib", key_path, 64, 1, 2**20),
+        cpu_model=file.text(table, "cpu-model", key_path, "") if "cpu-model" in table else "",
+        timeout_factor=_factor(file, table, key_path),
         options={key: value for key, value in table.items() if key not in (*_KEYS, *_TABLES)},
     )
     target = Target(
         settings=settings,
-        title=file.text(table, "title", place, name),
-        where=file.where(place),
+        title=file.text(table, "title", key_path, name),
+        where=file.where(key_path),
         known_deviations=_waivers(
-            file, table, place, "known-deviations", ("check", "reason", "until", "link", "emulator")
+            file, table, key_path, "known-deviations", ("check", "reason", "until", "link", "emulator")
         ),
-        unsupported=_waivers(file, table, place, "unsupported", ("check", "reason", "link", "emulator")),
+        unsupported=_waivers(file, table, key_path, "unsupported", ("check", "reason", "link", "emulator")),
     )
     if validate is not None and len(file.errors) == errors:
         try:
             validate(settings)
         except SettingsError as error:
             key = error.key.replace("_", "-")
-            here = (*place, error.key) if error.key in table else (*place, key)
+            here = (*key_path, error.key) if error.key in table else (*key_path, key)
             file.error(here, f"{key}: {error.what}")
     return target
 
 
-def _with_the_others(file: TomlFile, target: Target, table: object, targets: Mapping[str, Target]) -> Target:
-    """A target with the waivers of the one that it deviates like, behind its own."""
+def _with_inherited_waivers(
+    file: TomlFile, target: Target, table: object, targets: Mapping[str, Target]
+) -> Target:
+    """A target with its own waivers, followed by those of the target that ``deviates-like`` names."""
     like = table.get("deviates-like") if isinstance(table, dict) else None
     if like is None:
         return target
-    place: Place = ("targets", target.name, "deviates-like")
+    key_path: KeyPath = ("targets", target.name, "deviates-like")
     other = targets.get(like) if isinstance(like, str) else None
     if other is None:
-        file.error(place, f"there is no target {like!r}{did_you_mean(str(like), targets)}")
+        file.error(key_path, f"there is no target {like!r}{did_you_mean(str(like), targets)}")
         return target
     return replace(
         target,
@@ -220,26 +222,26 @@ def _with_the_others(file: TomlFile, target: Target, table: object, targets: Map
     )
 
 
-def _factor(file: TomlFile, table: Mapping[str, Any], place: Place) -> float:
+def _factor(file: TomlFile, table: Mapping[str, Any], key_path: KeyPath) -> float:
     value = table.get("timeout-factor", 1.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1000:
         text = f"timeout-factor must be from 0.01 to 1000, not {describe(value)}"
-        file.error((*place, "timeout-factor"), text)
+        file.error((*key_path, "timeout-factor"), text)
         return 1.0
     return float(value)
 
 
 def _waivers(
-    file: TomlFile, table: Mapping[str, Any], place: Place, key: str, keys: tuple[str, ...]
+    file: TomlFile, table: Mapping[str, Any], key_path: KeyPath, key: str, keys: tuple[str, ...]
 ) -> tuple[Waiver, ...]:
     value = table.get(key, [])
-    here: Place = (*place, key)
+    here: KeyPath = (*key_path, key)
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        file.error(here, f"{key} must be written as [[targets.{place[-1]}.{key}]] tables")
+        file.error(here, f"{key} must be written as [[targets.{key_path[-1]}.{key}]] tables")
         return ()
     found = []
     for index, one in enumerate(value):
-        entry: Place = (*here, index)
+        entry: KeyPath = (*here, index)
         file.known(one, entry, keys)
         until = one.get("until")
         if until is not None and (

@@ -1,4 +1,4 @@
-"""Where a run keeps its serial logs: a directory of its own, so that two runs never share a file."""
+"""Where a run keeps its serial logs: in its own directory, so that two runs never write to one file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_directory(root: Path) -> Path:
         _prune(logs)
         directory = logs / name
         directory.mkdir(exist_ok=True)
-    except OSError:  # a checkout that is not ours to write
+    except OSError:  # the checkout is read-only for this user
         return Path(tempfile.mkdtemp(prefix="touchstone-logs-"))
     return directory
 
@@ -36,7 +36,7 @@ def _prune(logs: Path) -> None:
 
 
 def _alive(name: str) -> bool:
-    """Whether the run that owns a directory is still going on."""
+    """Whether the process that made a directory still exists."""
     try:
         os.kill(int(name.rsplit("-", 1)[1]), 0)
     except (ValueError, IndexError, ProcessLookupError):

@@ -99,10 +99,10 @@ def read_subject(path: Path, shown: str | None = None) -> Subject:
 
 
 def _flatten(
-    file: TomlFile, table: Mapping[str, Any], place: tuple[str, ...], claims: dict[str, Claim]
+    file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, ...], claims: dict[str, Claim]
 ) -> None:
     for key, value in table.items():
-        here = (*place, key)
+        here = (*key_path, key)
         if isinstance(value, dict):
             _flatten(file, value, here, claims)
         elif isinstance(value, str | bool) or (isinstance(value, int) and 0 <= value <= MAX_UNSIGNED):
@@ -116,27 +116,27 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
     bare: Path | None = None
     options: dict[str, dict[str, str]] = {}
     for kind, value in file.table(file.data.get("deploy", {}), ("deploy",)).items():
-        place = ("deploy", kind)
-        table = file.table(value, place)
-        options[kind] = {key: file.text(table, key, place) for key in table}
+        key_path = ("deploy", kind)
+        table = file.table(value, key_path)
+        options[kind] = {key: file.text(table, key, key_path) for key in table}
         if kind == "linux":
-            _check_linux(file, table, place)
+            _check_linux(file, table, key_path)
         if kind != "bare":
             continue
-        file.known(table, place, ("directory",))
-        directory = file.text(table, "directory", place)
+        file.known(table, key_path, ("directory",))
+        directory = file.text(table, "directory", key_path)
         bare = (file.path.parent / directory).resolve()
         if directory and not (bare / "subject.mk").is_file():
             text = f"there is no subject.mk in {bare}, so it cannot be linked into the bare OS"
-            file.error((*place, "directory"), text)
+            file.error((*key_path, "directory"), text)
     return bare, options
 
 
-def _check_linux(file: TomlFile, table: Mapping[str, Any], place: tuple[str, ...]) -> None:
-    file.known(table, place, LINUX_NEEDS + LINUX_MAY_HAVE)
+def _check_linux(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, ...]) -> None:
+    file.known(table, key_path, LINUX_NEEDS + LINUX_MAY_HAVE)
     for key in LINUX_NEEDS:
         if key not in table:
-            file.text(table, key, place)
+            file.text(table, key, key_path)
     sources = table.get("sources")
     if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
-        file.error((*place, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
+        file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")

@@ -1,7 +1,7 @@
-"""TOML files that people write: values with their line, and errors that say where and what was meant.
+"""TOML files that people write: values with their lines, and errors with file, line and a correction.
 
-``tomllib`` gives no positions, so the line of a key is found by scanning the text: enough for files of tables
-and plain values, and an error that points at the table is still an error with a file and a line.
+``tomllib`` gives no positions, so the line of a key is found by scanning the text. That works for tables and
+plain values; for a key that it does not find, an error names the line of the table around it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"^\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
 _PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
 
-Place = tuple[str | int, ...]
-"""Where a value is: ``("targets", "qemu-amd", "known-deviations", 0, "check")``."""
+KeyPath = tuple[str | int, ...]
+"""Keys and indices that lead to a value: ``("targets", "qemu-amd", "known-deviations", 0, "check")``."""
 
 
 class TomlError(Exception):
-    """One or several things that are wrong in a file; ``str()`` is a line ``file:line: text`` for each."""
+    """One or several errors in a file; ``str()`` has a line ``file:line: text`` for each."""
 
     def __init__(self, errors: Iterable[str]) -> None:
         self.errors = tuple(errors)
@@ -42,19 +42,19 @@ def _split(dotted: str) -> list[str]:
     return [a or b or c for a, b, c in _PART.findall(dotted)]
 
 
-def _lines_of(text: str) -> dict[Place, int]:
+def _lines_of(text: str) -> dict[KeyPath, int]:
     """The line, from 1, of every table header and every key at the start of a line."""
-    lines: dict[Place, int] = {}
-    counts: dict[Place, int] = {}
-    table: Place = ()
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
 
-    def resolve(parts: list[str]) -> Place:
-        place: Place = ()
+    def resolve(parts: list[str]) -> KeyPath:
+        key_path: KeyPath = ()
         for part in parts:
-            place += (part,)
-            if place in counts:
-                place += (counts[place],)
-        return place
+            key_path += (part,)
+            if key_path in counts:
+                key_path += (counts[key_path],)
+        return key_path
 
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
@@ -70,22 +70,22 @@ def _lines_of(text: str) -> dict[Place, int]:
                 lines.setdefault(table[:length], number)
             lines[table] = number
         elif key := _KEY.match(line):
-            place = table
+            key_path = table
             for part in _split(key[1]):
-                place += (part,)
-                lines.setdefault(place, number)
+                key_path += (part,)
+                lines.setdefault(key_path, number)
     return lines
 
 
 @dataclass
 class TomlFile:
-    """A parsed file, its lines, and the errors that its readers find in it."""
+    """A parsed file, the lines of its keys, and the errors that were found in it."""
 
     path: Path
     data: dict[str, Any]
     shown: str
     """The path as messages name it."""
-    lines: Mapping[Place, int] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     @classmethod
@@ -107,58 +107,60 @@ class TomlFile:
             raise TomlError([f"{shown}:{text.count(chr(10)) + 1}: {message}"]) from error
         return cls(path, data, shown, _lines_of(text))
 
-    def line(self, place: Place) -> int:
+    def line(self, key_path: KeyPath) -> int:
         """Line of a key, or of the innermost table around it that has one."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        return self.lines.get(place, 1)
+        while key_path and key_path not in self.lines:
+            key_path = key_path[:-1]
+        return self.lines.get(key_path, 1)
 
-    def where(self, place: Place) -> str:
+    def where(self, key_path: KeyPath) -> str:
         """``file:line`` of a key."""
-        return f"{self.shown}:{self.line(place)}"
+        return f"{self.shown}:{self.line(key_path)}"
 
-    def error(self, place: Place, text: str) -> None:
+    def error(self, key_path: KeyPath, text: str) -> None:
         """Note an error; ``check`` raises them all."""
-        self.errors.append(f"{self.where(place)}: {text}")
+        self.errors.append(f"{self.where(key_path)}: {text}")
 
     def check(self) -> None:
         """Raise everything that was noted, in the order of the lines."""
         if self.errors:
             raise TomlError(sorted(self.errors, key=_line_number))
 
-    def known(self, table: Mapping[str, Any], place: Place, keys: Iterable[str]) -> None:
+    def known(self, table: Mapping[str, Any], key_path: KeyPath, keys: Iterable[str]) -> None:
         """Note every key of a table that is not one of ``keys``."""
         keys = list(keys)
         for key in table:
             if key not in keys:
-                self.error((*place, key), f"unknown key {key!r}{did_you_mean(key, keys)}")
+                self.error((*key_path, key), f"unknown key {key!r}{did_you_mean(key, keys)}")
 
-    def table(self, value: object, place: Place) -> dict[str, Any]:
+    def table(self, value: object, key_path: KeyPath) -> dict[str, Any]:
         """The value if it is a table, else an error and an empty one."""
         if isinstance(value, dict):
             return value
-        self.error(place, f"{place[-1]} must be a table, not {describe(value)}")
+        self.error(key_path, f"{key_path[-1]} must be a table, not {describe(value)}")
         return {}
 
-    def text(self, table: Mapping[str, Any], key: str, place: Place, default: str | None = None) -> str:
+    def text(self, table: Mapping[str, Any], key: str, key_path: KeyPath, default: str | None = None) -> str:
         """A string that is not empty. Missing is an error unless there is a default."""
         if key not in table:
             if default is None:
-                self.error(place, f"{key} is missing")
+                self.error(key_path, f"{key} is missing")
             return default or ""
         value = table[key]
         if not isinstance(value, str) or not value:
-            self.error((*place, key), f"{key} must be a text, not {describe(value)}")
+            self.error((*key_path, key), f"{key} must be a text, not {describe(value)}")
             return default or ""
         return value
 
     def whole(
-        self, table: Mapping[str, Any], key: str, place: Place, default: int, low: int, high: int
+        self, table: Mapping[str, Any], key: str, key_path: KeyPath, default: int, low: int, high: int
     ) -> int:
         """A whole number in a range."""
         value = table.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.error((*place, key), f"{key} must be a whole number, {low} to {high}, not {describe(value)}")
+            self.error(
+                (*key_path, key), f"{key} must be a whole number, {low} to {high}, not {describe(value)}"
+            )
             return default
         return value
 

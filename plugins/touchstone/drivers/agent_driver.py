@@ -80,8 +80,8 @@ class AgentDriver:
     def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
         """Touches nothing but the log file; the image is made by ``start``."""
         self.name = settings.name
-        self.version: tuple[int, ...] | None = None
-        """Of the emulator, once it was reached, where that is known."""
+        self.emulator_version: tuple[int, ...] | None = None
+        self.lock_key: str | None = None
         self.settings = settings
         self._provide_image = provide_image
         self._image: BareImage | None = None
@@ -122,11 +122,11 @@ class AgentDriver:
 
     def send_nmis(self, cpus: tuple[int, ...], count: int) -> None:
         """See Driver."""
-        self._ask(lambda client: client.nmi(cpus, count))
+        self._ask(lambda client: client.send_nmis(cpus, count))
 
     def nmi_counts(self) -> list[int]:
         """See Driver."""
-        return self._ask(lambda client: client.counts())
+        return self._ask(lambda client: client.nmi_counts())
 
     def request(
         self,
@@ -138,13 +138,13 @@ class AgentDriver:
         """See Driver."""
         return self._ask(lambda client: client.request(verb, pairs, timeout, limit))
 
-    def serial_mark(self) -> int:
+    def serial_position(self) -> int:
         """See Driver."""
         return self._log.mark()
 
-    def serial_since(self, mark: int) -> str:
+    def serial_since(self, position: int) -> str:
         """See Driver."""
-        return self._log.since(mark)
+        return self._log.since(position)
 
     def _ask(self, request: Callable[[AgentClient], T]) -> T:
         if self._client is None:

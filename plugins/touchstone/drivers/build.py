@@ -1,22 +1,28 @@
-"""Building the bare images: ``make -C targets/bare``, one at a time, and the compiler's words."""
+"""Building the bare images with ``make -C targets/bare``: once for the same sources, flags and tools.
+
+``python -m touchstone.drivers.build [SUBJECT...]`` builds the image without a subject and those of the
+directories named.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from touchstone.drivers.build_cache import BuildCache, Progress, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
 from touchstone.machine.driver import InfrastructureError
 
-LOCK_TIMEOUT = 600.0
-"""Seconds to wait for another run that builds."""
+KEPT = 6
+"""How many images of one name are kept; one takes about 1 MiB of the disk."""
+SOURCES = (".c", ".h", ".S", ".s", ".inc", ".ld", ".lds", ".mk")
+"""Names of files in a subject's directory that an image may depend on end like this."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,14 @@ class BareImage:
     disk: Path
     """Raw disk image with a boot sector, for Bochs."""
 
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """All of them."""
+        return self.elf, self.symbols, self.disk
+
     @classmethod
     def named(cls, name: str, directory: Path) -> BareImage:
-        """The image of a subject (``none`` for the bare machine) in a build directory."""
+        """The image of a subject (``none`` for the bare machine) in the directory that it was built in."""
         stem = directory / f"bare-{name}"
         return cls(Path(f"{stem}.elf"), Path(f"{stem}.elf64"), Path(f"{stem}.img"))
 
@@ -67,57 +78,117 @@ def subject_name(subject: Path) -> str:
 
 def build_bare(
     subject: Path | None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
     *,
     root: Path | None = None,
     directory: Path | None = None,
 ) -> BareImage:
-    """Build the bare image of a subject, or find that it is up to date.
+    """The bare image of a subject, built unless there is one of the same sources, flags and tools.
 
     ``subject`` is the directory of the subject's sources (with a ``subject.mk``), None for the bare machine.
-    ``directory`` takes the files (default: ``build`` in the checkout). InfrastructureError with the
-    compiler's message.
+    The image is in a directory of its own below ``directory``/bare (default: ``build`` in the checkout), and
+    is not removed before this process ends. InfrastructureError with the compiler's message.
     """
     root = root or repository_root()
-    source = (root / "targets" / "bare").resolve()
-    out = (directory or root / "build").resolve()
     name = "none" if subject is None else subject_name(subject)
-    # Relative names, as bootstrap gives them: make takes a space in a path for the end of a name.
-    command = ["make", "-C", str(source), "--no-print-directory", f"-j{os.cpu_count() or 1}"]
-    command.append(f"BUILD={os.path.relpath(out, source)}")
-    if subject is not None:
-        command.append(f"SUBJECT={os.path.relpath(subject.resolve(), source)}")
+    sources = BareSources(root / "targets" / "bare", subject, name)
     if shutil.which("make") is None:
         raise InfrastructureError("make is missing (apt-get install make gcc)")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(f"waiting for another run that builds in {out}")
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT)
-        except Timeout:
+
+    def make(into: Path) -> None:
+        progress(f"building the bare image of {name}")
+        sources.make(into)
+
+    title = f"the bare image of {name}"
+    files = tuple(path.name for path in BareImage.named(name, Path()).files)
+    cache = BuildCache((directory or root / "build") / "bare", KEPT)
+    return BareImage.named(name, cache.provide(Recipe(name, title, files, sources.key, make), progress))
+
+
+class BareSources:
+    """What a bare image is made of: ``targets/bare`` with its Makefile, and a subject's directory."""
+
+    def __init__(self, source: Path, subject: Path | None, name: str) -> None:
+        self._source = source.resolve()
+        self._name = name
+        # A relative name, as bootstrap gives it: make takes a space in a path for the end of a name.
+        self._subject = None if subject is None else os.path.relpath(subject.resolve(), self._source)
+
+    def key(self) -> str:
+        """A hash of the tools' versions, the flags and all files that the image may depend on."""
+        description = self._run("describe", "--silent")
+        digest = hashlib.sha256(description)
+        for path in sorted(self._inputs(description)):
+            digest.update(f"{os.path.relpath(path, self._source)}\0".encode())
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                raise InfrastructureError(
+                    f"{path}: {error.strerror}: {self._name} is built from it"
+                ) from None
+        return digest.hexdigest()[:16]
+
+    def make(self, into: Path) -> None:
+        """Build into an empty directory. InfrastructureError with the compiler's words."""
+        inputs = self._inputs(self._run("describe", "--silent"))
+        # Silent: a failure shows the compiler's words, not its command lines.
+        self._run("--silent", f"-j{os.cpu_count() or 1}", f"BUILD={os.path.relpath(into, self._source)}")
+        used = {self._source / name for path in into.rglob("*.d") for name in _dependencies(path)}
+        missed = sorted(os.path.relpath(path.resolve(), self._source) for path in used)
+        missed = [name for name in missed if (self._source / name).resolve() not in inputs]
+        if missed:
             raise InfrastructureError(
-                f"another run has been building in {out} for {LOCK_TIMEOUT:g} s"
-            ) from None
+                f"the bare image of {self._name} includes {', '.join(missed)}, which is not in "
+                f"{self._subject}: name it in SUBJECT_INPUTS of the subject.mk there, relative to that "
+                "directory, or a change of it would go unnoticed"
+            )
+        shutil.rmtree(into / "obj", ignore_errors=True)
+
+    def _inputs(self, description: bytes) -> set[Path]:
+        """The files that ``make describe`` names, and the sources in the directories that it names."""
+        found: set[Path] = set()
+        for line in description.decode("utf-8", "surrogateescape").splitlines():
+            word, *names = line.split() or [""]
+            for name in names if word == "input" else ():
+                path = self._source / name
+                files = _sources(path) if path.is_dir() else (path,)
+                found.update(file.resolve() for file in files if file.is_file())
+        return found
+
+    def _run(self, *arguments: str) -> bytes:
+        command = ["make", "-C", str(self._source), "--no-print-directory", *arguments]
+        if self._subject is not None:
+            command.append(f"SUBJECT={self._subject}")
+        status, output = run_tool(command)
+        if status:
+            raise InfrastructureError(f"{' '.join(command)} failed:\n{tail_of(output)}")
+        return output
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    for parent, names, files in os.walk(directory):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            if name.endswith(SOURCES) and not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _dependencies(path: Path) -> Iterator[str]:
+    """What a list of dependencies that the compiler wrote (``-MMD``) names."""
+    for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        yield from line.partition(":")[2].split()
+
+
+def main(arguments: list[str]) -> int:
+    """Build images, with what happens on standard error. The exit status."""
     try:
-        _make(command, progress, name)
-    finally:
-        lock.release()
-    image = BareImage.named(name, out)
-    for path in (image.elf, image.symbols, image.disk):
-        if not path.exists():
-            raise InfrastructureError(f"{' '.join(command)} succeeded, but made no {path}")
-    return image
+        for subject in (None, *map(Path, arguments)):
+            build_bare(subject, lambda step: print(step, file=sys.stderr))
+    except InfrastructureError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
-def _make(command: list[str], progress: Callable[[str], None], name: str) -> None:
-    query = subprocess.run([*command, "-q"], capture_output=True, check=False)
-    if query.returncode == 0:
-        return
-    progress(f"building the bare image of {name}")
-    # Silent: a failure shows the compiler's words, not its command lines.
-    status, output = run_tool([*command, "--silent"])
-    if status:
-        raise InfrastructureError(f"{' '.join(command)} failed:\n{tail_of(output)}")
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

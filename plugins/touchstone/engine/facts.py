@@ -1,102 +1,17 @@
-"""What a target says of itself: CPUID and capability MSRs, measured once, before any subject is loaded."""
+"""The facts that requirements of checks are about: of the inventory, of the subject's file, and of CPUID."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
-from touchstone.machine.driver import AgentRefused, Driver
-from touchstone.machine.probe import Operand, ProbeRequest
-
-Leaf = tuple[int, int]
-"""CPUID leaf and subleaf."""
-Registers = tuple[int, int, int, int]
-"""EAX, EBX, ECX, EDX."""
-
-# Reads r8d pairs of leaf and subleaf from rsi, and writes the four registers of each to rdi.
-READ_LEAVES = bytes.fromhex(
-    "8b06"  # 0: mov eax, [rsi]
-    "8b4e04"  #  mov ecx, [rsi+4]
-    "0fa2"  #    cpuid
-    "8907"  #    mov [rdi], eax
-    "895f04"  #  mov [rdi+4], ebx
-    "894f08"  #  mov [rdi+8], ecx
-    "89570c"  #  mov [rdi+12], edx
-    "4883c608"  # add rsi, 8
-    "4883c710"  # add rdi, 16
-    "41ffc8"  #  dec r8d
-    "75e1"  #    jne 0
-)
-READ_MSR = bytes.fromhex("0f32")
-
-_OUTPUT = 0x400
-_BATCH = 12  # 16 bytes each; a probe sends at most 200 back
-_BRAND = tuple((leaf, 0) for leaf in (0x80000002, 0x80000003, 0x80000004))
-_SVM: Leaf = (0x8000000A, 0)
-_FEATURES_8000_0001: Leaf = (0x80000001, 0)
-_BASE: tuple[Leaf, ...] = ((0, 0), (1, 0), (0x80000000, 0), _FEATURES_8000_0001, _SVM, *_BRAND)
-
-# APM3 E.4.9 and SDM 3C 24.6.2: those that a reader of a report asks for first.
-_SVM_BITS = {
-    0: "NPT",
-    3: "NRIPS",
-    5: "VMCB clean",
-    6: "flush by ASID",
-    7: "decode assists",
-    16: "VGIF",
-    25: "VNMI",
-}
-_VMX_BITS = {1: "EPT", 5: "VPID", 7: "unrestricted guest", 14: "VMCS shadowing", 17: "PML"}
-_VMX_BASIC, _VMX_PROCBASED, _VMX_PROCBASED2 = 0x480, 0x482, 0x48B
+from touchstone.engine.cpu import Leaf, MeasuredCpu
+from touchstone.suite import cpuid, requires
+from touchstone.suite.model import Check
 
 
-@dataclass
-class Facts:
-    """CPUID of CPU 0 and what follows from it."""
-
-    vendor: str
-    cpus: int
-    leaves: dict[Leaf, Registers] = field(default_factory=dict)
-    msrs: dict[int, int] = field(default_factory=dict)
-
-    def read(self, leaf: Leaf) -> Registers:
-        """A leaf that was measured; zeros above the highest leaf, where a CPU may answer with another one."""
-        limit = self.leaves[0x80000000 if leaf[0] >= 0x80000000 else 0, 0][0]
-        return self.leaves.get(leaf, (0, 0, 0, 0)) if leaf[0] <= limit else (0, 0, 0, 0)
-
-    @property
-    def model(self) -> str:
-        """The CPU's brand string, or its vendor string where it has none."""
-        text = b"".join(struct.pack("<4I", *self.read(leaf)) for leaf in _BRAND)
-        brand = " ".join(text.split(b"\0")[0].decode("ascii", "replace").split())
-        eax_ebx_ecx_edx = self.leaves[0, 0]
-        vendor = struct.pack("<3I", eax_ebx_ecx_edx[1], eax_ebx_ecx_edx[3], eax_ebx_ecx_edx[2])
-        return brand or vendor.decode("ascii", "replace")
-
-    @property
-    def virtualization(self) -> str:
-        """``SVM revision 1 (NPT, VGIF)``, ``VMX revision 0x12 (EPT, VPID)``, ``no virtualization``."""
-        if self.vendor == "amd" and self.read(_FEATURES_8000_0001)[2] >> 2 & 1:
-            revision, _, _, edx = self.read(_SVM)
-            return f"SVM revision {revision & 0xFF}{_listed(edx, _SVM_BITS)}"
-        if self.vendor == "intel" and self.read((1, 0))[2] >> 5 & 1:
-            basic = self.msrs.get(_VMX_BASIC)
-            if basic is None:
-                return "VMX (its capability MSRs cannot be read)"
-            allowed = self.msrs.get(_VMX_PROCBASED2, 0) >> 32
-            return f"VMX revision {basic & 0x7FFFFFFF:#x}{_listed(allowed, _VMX_BITS)}"
-        return "no virtualization"
-
-
-def _listed(bits: int, names: dict[int, str]) -> str:
-    found = [name for bit, name in names.items() if bits >> bit & 1]
-    return f" ({', '.join(found)})" if found else ""
-
-
-def static_facts(target: Target, subject: Subject) -> dict[str, str | int | bool]:
+def static_facts(target: Target, subject: Subject) -> requires.Facts:
     """What the inventory and the subject's file say, for ``requires``; nothing is contacted.
 
     The OS of a driver that is not known here is found out when the target is reached.
@@ -114,40 +29,28 @@ def static_facts(target: Target, subject: Subject) -> dict[str, str | int | bool
     }
 
 
-def measure(driver: Driver, vendor: str, cpus: int, wanted: Iterable[Leaf], timeout: float) -> Facts:
-    """Read the leaves that a description needs, and those of ``wanted``, on CPU 0."""
-    facts = Facts(vendor, cpus)
-    leaves = list(dict.fromkeys((*_BASE, *wanted)))
-    for first in range(0, len(leaves), _BATCH):
-        batch = leaves[first : first + _BATCH]
-        request = ProbeRequest(
-            code=READ_LEAVES,
-            registers={
-                "rsi": Operand("scratch"),
-                "rdi": Operand("scratch", _OUTPUT),
-                "r8": Operand(offset=len(batch)),
-            },
-            memory=((0, b"".join(struct.pack("<II", *leaf) for leaf in batch)),),
-            read=(_OUTPUT, 16 * len(batch)),
-            timeout=timeout,
-        )
-        (result,) = driver.run(request)
-        for leaf, registers in zip(batch, struct.iter_unpack("<4I", result.memory), strict=True):
-            facts.leaves[leaf] = registers
-    if vendor == "intel" and facts.read((1, 0))[2] >> 5 & 1:
-        for msr in (_VMX_BASIC, _VMX_PROCBASED):
-            _read_msr(driver, facts, msr, timeout)
-        if facts.msrs.get(_VMX_PROCBASED, 0) >> 63:  # secondary controls may be activated (SDM 3C A.3.2)
-            _read_msr(driver, facts, _VMX_PROCBASED2, timeout)
-    return facts
+def leaves_for(checks: Iterable[Check]) -> list[Leaf]:
+    """The CPUID leaves that the requirements of checks ask for."""
+    names: set[str] = set()
+    for check in checks:
+        for requirement in (*check.requires, *(one for case in check.cases for one in case.requires)):
+            names |= requires.names_used(requirement)
+    features = cpuid.features()
+    found = {
+        (feature.leaf, feature.subleaf)
+        for name in names
+        if name.startswith("cpuid.") and (feature := features.get(name.removeprefix("cpuid.")))
+    }
+    return sorted(found)
 
 
-def _read_msr(driver: Driver, facts: Facts, msr: int, timeout: float) -> None:
-    try:
-        (result,) = driver.run(
-            ProbeRequest(code=READ_MSR, registers={"rcx": Operand(offset=msr)}, timeout=timeout)
-        )
-    except AgentRefused:
-        return
-    if result.vector is None:
-        facts.msrs[msr] = (result.registers["rdx"] & 0xFFFFFFFF) << 32 | result.registers["rax"] & 0xFFFFFFFF
+def cpuid_facts(cpu: MeasuredCpu) -> requires.Facts:
+    """``cpuid.FEATURE`` of every leaf that was measured."""
+    registers = ("eax", "ebx", "ecx", "edx")
+    return {
+        f"cpuid.{name}": cpu.read((feature.leaf, feature.subleaf))[registers.index(feature.register)]
+        >> feature.low
+        & ((1 << feature.width) - 1)
+        for name, feature in cpuid.features().items()
+        if (feature.leaf, feature.subleaf) in cpu.leaves
+    }

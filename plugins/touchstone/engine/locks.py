@@ -1,4 +1,4 @@
-"""A box that exists once is driven by one run at a time. A lock goes when its process dies."""
+"""A machine that exists only once is driven by one run at a time. The lock goes with its process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PATIENCE = 3600.0
 
 
 class TargetLock:
-    """Holds a box for this process.
+    """Keeps other processes from driving a machine.
 
     Args:
-        key: What is shared, the same for everybody who shares it: ``ssh-amd-box-22``.
-        directory: Where lock files are; all users of this host share the default.
+        key: Name of the machine, the same in every run: ``ssh-amd-box-22``.
+        directory: Where lock files are; the default is the same for all users of this host.
     """
 
     def __init__(self, key: str, directory: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class TargetLock:
         self.key = key
 
     def acquire(self, progress: Callable[[str], None], patience: float = PATIENCE) -> None:
-        """Wait for the box, and say for whom. InfrastructureError when it takes too long."""
+        """Wait for the lock, and say who holds it. InfrastructureError after ``patience`` seconds."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -51,13 +51,13 @@ class TargetLock:
         new.replace(self._owner)
 
     def release(self) -> None:
-        """Let others have it. Safe to repeat."""
+        """Release the lock. Safe to repeat."""
         if self._lock.is_locked:
             self._owner.unlink(missing_ok=True)
             self._lock.release()
 
     def owner(self) -> str:
-        """Who holds it, since when: ``process 4711 on lab-host, since 14:03:20``."""
+        """Who holds the lock, since when: ``process 4711 on lab-host, since 14:03:20``."""
         try:
             found = json.loads(self._owner.read_text(encoding="utf-8"))
             since = time.strftime("%H:%M:%S", time.localtime(found["since"]))

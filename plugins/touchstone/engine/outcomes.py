@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from touchstone.machine.driver import Autopsy, TargetDied, TargetHung
 from touchstone.words import Verdict
 
 
@@ -49,5 +52,24 @@ class Blocked(NotJudged):
     verdict = Verdict.BLOCKED
 
 
-class Unavailable(Exception):
-    """This host cannot run the target, and no installation would change that: its checks are unsupported."""
+class Unsupported(Exception):
+    """The check does not apply to the target, or the target cannot do what the check needs; a skip."""
+
+    verdict = Verdict.UNSUPPORTED
+
+
+class Unavailable(Unsupported):
+    """This host cannot run the target, and no installation would change that."""
+
+
+@dataclass
+class Autopsied(Exception):
+    """The target died or hangs; the evidence was taken. Whose doing it is, the one who catches this knows."""
+
+    error: TargetDied | TargetHung
+    autopsy: Autopsy
+
+    @property
+    def finding(self) -> type[Crash] | type[Hang]:
+        """What it means when it was the subject's doing."""
+        return Crash if isinstance(self.error, TargetDied) else Hang

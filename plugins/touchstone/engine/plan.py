@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
 from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, SuiteErrors
-from touchstone.suite.request import place
+from touchstone.suite.request import code_offset
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """The cases that will run on one target."""
+
+    cases: Mapping[str, Sequence[Planned]] = field(default_factory=dict)
+    """Check id to its cases."""
+
+    def __iter__(self) -> Iterator[Planned]:
+        """All of them."""
+        return (case for cases in self.cases.values() for case in cases)
 
 
 class Plan:
@@ -17,7 +30,7 @@ class Plan:
 
     def __init__(self) -> None:
         self._assembler = Assembler()
-        self._cases: dict[str, dict[str, list[Planned]]] = {}
+        self._cases: dict[str, dict[str, Sequence[Planned]]] = {}
         """Target to check id to its cases."""
 
     def make(self, checks: Iterable[CheckOnTarget]) -> tuple[set[str], dict[str, str]]:
@@ -38,7 +51,7 @@ class Plan:
                 if code is None:
                     wrong[key] = assembled.problems[case.body]
                 else:
-                    place(case, code)
+                    code_offset(case, code)
             except SuiteErrors as error:
                 wrong[key] = error.problems
         broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}
@@ -49,13 +62,9 @@ class Plan:
                 ]
         return broken, _by_suite(problem for found in wrong.values() for problem in found)
 
-    def cases(self, one: CheckOnTarget) -> Sequence[Planned]:
-        """The cases of a check on a target."""
-        return self._cases[one.target.name][one.check.id]
-
-    def of_target(self, name: str) -> list[Planned]:
-        """All cases that will run on a target."""
-        return [case for cases in self._cases.get(name, {}).values() for case in cases]
+    def of_target(self, name: str) -> TargetPlan:
+        """What will run on a target."""
+        return TargetPlan(self._cases.get(name, {}))
 
     def assemble(self, body: Body) -> Code:
         """Assemble the probe of a Python check. ValueError with the assembler's message."""

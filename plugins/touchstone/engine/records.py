@@ -1,17 +1,24 @@
-"""The record of a check on a target: what was run and measured, how it ended. Reports read it."""
+"""The record of a check on a target: what was run and measured, how it ended. Reports read it.
+
+The methods here are the only ones that change a record; each says what has happened.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from touchstone.config.inventory import Target, Waiver
 from touchstone.config.subjects import Subject
-from touchstone.machine.driver import Autopsy
+from touchstone.machine.driver import AgentRefused, Autopsy
 from touchstone.machine.probe import ProbeRequest, ProbeResult
-from touchstone.suite.judge import Difference, Judgement
+from touchstone.suite.judgement import Difference, Judgement
 from touchstone.suite.model import Case, Check
 from touchstone.words import Verdict
+
+ExitCounts = Mapping[int, Mapping[str, int]]
+"""CPU to the subject's name of an exit to a number of exits."""
 
 
 @dataclass
@@ -23,15 +30,16 @@ class CaseRun:
     request: ProbeRequest
     case: Case | None = None
     """None for a probe that a Python check ran."""
-    results: Sequence[ProbeResult] = ()
     oracle: Sequence[ProbeResult] | None = None
-    exits: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-    """CPU to counter to how much it rose."""
+    results: Sequence[ProbeResult] = ()
+    exits: ExitCounts = field(default_factory=dict)
+    """How much each counter rose."""
     judgement: Judgement | None = None
     refused: str | None = None
+    """Why the agent did not run it."""
     ended: str | None = None
     """``crash`` or ``hang`` when the target did not survive it."""
-    start: float = 0.0
+    start: float = field(default_factory=time.time)
     stop: float = 0.0
     """Seconds since the epoch."""
 
@@ -39,6 +47,30 @@ class CaseRun:
     def differences(self) -> Sequence[Difference]:
         """The demands that are not met."""
         return () if self.judgement is None else self.judgement.differences
+
+    def answered(self, results: Sequence[ProbeResult]) -> None:
+        """The probe ended on every CPU."""
+        self.results = results
+
+    def counted(self, exits: ExitCounts) -> None:
+        """The exit counters were read before and after the probe."""
+        self.exits = exits
+
+    def was_refused(self, error: AgentRefused) -> None:
+        """The agent did not run the probe."""
+        self.refused = str(error)
+
+    def not_survived(self, verdict: Verdict) -> None:
+        """The target died or hung while the probe ran."""
+        self.ended = verdict.value
+
+    def was_judged(self, judgement: Judgement) -> None:
+        """Its results were compared with what the case expects."""
+        self.judgement = judgement
+
+    def is_over(self) -> None:
+        """Nothing more comes of the probe."""
+        self.stop = time.time()
 
 
 @dataclass
@@ -53,14 +85,48 @@ class CheckRecord:
     runs: list[CaseRun] = field(default_factory=list)
     verdict: Verdict | None = None
     reason: str = ""
-    """Why it is skipped, waived, blocked; or the summary of what differs."""
+    """Why it is skipped or waived."""
     waiver: Waiver | None = None
     """The known deviation that covers the check, expired or not."""
     autopsy: Autopsy | None = None
     trace: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    """CPU to the subject's last exits, newest last."""
+    """CPU to the subject's last exits, newest last, as the subject gives them."""
     serial: str = ""
     """The serial log since the check began."""
+
+    def is_covered_by(self, waiver: Waiver | None) -> None:
+        """The inventory says that the check does not hold on this target; None: it says nothing of it."""
+        self.waiver = waiver
+
+    def target_is(self, description: str) -> None:
+        """The target was reached, and is what this line says."""
+        self.description = description
+
+    def begin_run(self, run: CaseRun) -> CaseRun:
+        """A probe is about to run."""
+        self.runs.append(run)
+        return run
+
+    def forget_run(self) -> None:
+        """The last probe counts for nothing, and is run again."""
+        self.runs.pop()
+
+    def target_failed(self, autopsy: Autopsy) -> None:
+        """The target died or hung during the check."""
+        self.autopsy = autopsy
+
+    def add_serial(self, text: str) -> None:
+        """The target's serial log of the check, for the report of a failure."""
+        self.serial = text
+
+    def add_trace(self, cpu: int, exits: Sequence[str]) -> None:
+        """The last exits of a CPU, for the report of a failure."""
+        self.trace = {**self.trace, cpu: exits}
+
+    def ended(self, verdict: Verdict, reason: str = "") -> None:
+        """The check has its verdict; the reason of one that is skipped or waived."""
+        self.verdict = verdict
+        self.reason = reason
 
 
 @dataclass
@@ -71,3 +137,8 @@ class CheckOnTarget:
     target: Target
     record: CheckRecord | None = None
     """None until it begins; stays None for one that is skipped at collection."""
+
+    def begin(self, subject: Subject) -> CheckRecord:
+        """Start a new record; a check that is run again gets another one."""
+        self.record = CheckRecord(self.check, self.target, subject)
+        return self.record

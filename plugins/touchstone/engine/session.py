@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import pytest
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
-from touchstone.engine import facts as measuring
-from touchstone.engine.oracle import Planned, cpuid_facts, leaves_for
-from touchstone.engine.outcomes import Blocked, Crash, Hang, Infrastructure, Unavailable
+from touchstone.engine.ahead import Ahead, Outcomes
+from touchstone.engine.cpu import MeasuredCpu, measure_cpu
+from touchstone.engine.facts import cpuid_facts, leaves_for
+from touchstone.engine.oracle import Planned
+from touchstone.engine.outcomes import Autopsied, Blocked, Infrastructure, Unavailable
+from touchstone.engine.phases import Party, Setbacks, Step
+from touchstone.engine.plan import TargetPlan
+from touchstone.engine.progress import StageProgress
 from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import (
     AgentRefused,
-    Autopsy,
     Driver,
     InfrastructureError,
     TargetDied,
@@ -26,51 +27,48 @@ from touchstone.machine.driver import (
     TargetInfo,
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
-from touchstone.reporting.exits import readable
-from touchstone.reporting.progress import Progress
-from touchstone.suite.requires import Fact, evaluate_all
-from touchstone.words import PHASES, Phase
+from touchstone.suite.requires import Facts, evaluate_all
+from touchstone.words import Phase
 
 if TYPE_CHECKING:
     from touchstone.engine.locks import TargetLock
-    from touchstone.engine.send_ahead import Attempt
 
-STRIKES = 2
-"""A target that cannot be brought to a phase so often in a row is given up."""
 PROBE_TIMEOUT = 5.0
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
 
-@dataclass
-class Autopsied(Exception):
-    """The target died or hangs; the evidence was taken."""
+class Asking:
+    """See ``TargetSession.asking``. A class, because a generator costs every probe five times as much."""
 
-    error: TargetDied | TargetHung
-    autopsy: Autopsy
+    __slots__ = ("_driver", "_record", "_session")
 
-    @property
-    def finding(self) -> type[Crash] | type[Hang]:
-        """What it means when it was the subject's fault."""
-        return Crash if isinstance(self.error, TargetDied) else Hang
-
-
-class Watch:
-    """``TargetSession.watched``; every probe enters it, and a generator would cost five times as much."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: TargetSession) -> None:
+    def __init__(self, session: TargetSession, driver: Driver, record: CheckRecord | None) -> None:
         self._session = session
+        self._driver = driver
+        self._record = record
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Driver:
+        self._session.ahead.forget()
+        return self._driver
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        __tracebackhide__ = True
+        if isinstance(error, AgentRefused) or not isinstance(error, TargetError | Autopsied):
+            return
+        found: TargetError | Autopsied = error
         if isinstance(error, TargetDied | TargetHung):
-            raise self._session.perform_autopsy(error) from error
-        if isinstance(error, TargetError) and not isinstance(error, AgentRefused):
-            self._session.phase = None
+            found = self._session.perform_autopsy(error)
+        elif isinstance(error, TargetError):
+            self._session.lose()
+        if self._record is None:
+            if found is not error:
+                raise found from error
+        elif isinstance(found, Autopsied):
+            self._record.target_failed(found.autopsy)
+            raise found.finding(found.autopsy.reason) from None
+        else:
+            raise Infrastructure(str(found)) from None
 
 
 class TargetSession:
@@ -81,62 +79,73 @@ class TargetSession:
         target: Target,
         subject: Subject,
         make_driver: Callable[[], Driver],
-        plan: Sequence[Planned],
-        known: Mapping[str, Fact],
-        progress: Progress,
+        plan: TargetPlan,
+        known: Facts,
+        progress: StageProgress,
+        ahead: Ahead,
     ) -> None:
         self.target = target
         self.subject = subject
         self.progress = progress
+        self.ahead = ahead
         self.known = dict(known)
         """Facts for requirements: the inventory's, and CPUID's once the target is reached."""
-        self.phase: Phase | None = None
-        """Where the target is; None: not reached, dead, or hung."""
         self.info: TargetInfo | None = None
-        self.facts: measuring.Facts | None = None
+        self.cpu: MeasuredCpu | None = None
+        """None until it was measured."""
         self.status: Mapping[str, str] = {}
         """What the subject answered when it was loaded first."""
+        self._phase: Phase | None = None
         self._plan = plan
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
-        self.ahead: Attempt | None = None
-        """The next check, whose probes were sent already."""
         self._line: tuple[Mapping[str, str], str] | None = None
-        self._faults: dict[Phase, str] = {}
-        """Why it is pointless to try to reach a phase again; those behind it are out of reach as well."""
+        self._setbacks = Setbacks()
         self._unavailable: str | None = None
-        self._strikes: Counter[Phase] = Counter()
 
     # --- what checks use
 
     @property
+    def phase(self) -> Phase | None:
+        """Where the target is; None: not reached, dead, or hung."""
+        return self._phase
+
+    @property
     def emulator(self) -> tuple[int, ...] | None:
         """Version of the emulator, where the driver knows it."""
-        version: tuple[int, ...] | None = getattr(self._driver, "version", None)
-        return version
+        return None if self._driver is None else self._driver.emulator_version
 
     def cannot(self, check: str) -> str | None:
         """Why a target that was reached is not asked for a check."""
         return self.target.cannot(check, self.emulator)
 
-    @property
-    def driver(self) -> Driver:
-        """The started driver. Whoever asks for it comes before what was sent ahead, which is forgotten."""
-        assert self._driver is not None, "the target is started first"
-        self.ahead = None
-        return self._driver
-
-    def take_ahead(self, check: str) -> Attempt | None:
-        """What was sent ahead, if it is this check's and the target is still as it was."""
-        found, self.ahead = self.ahead, None
-        return found if found is not None and found.check == check else None
+    def cases(self, check: str) -> Sequence[Planned]:
+        """The cases of a check, by its id."""
+        return self._plan.cases[check]
 
     @property
     def cpus(self) -> int:
         """How many CPUs probes can use."""
         assert self.info is not None
         return self.info.cpus
+
+    def asking(self, record: CheckRecord | None = None) -> Asking:
+        """Within it, the started driver is asked, and what was sent of the next check is forgotten.
+
+        A target that dies or hangs is autopsied at once, and counts as not reached then: Autopsied. With the
+        record of a check, the autopsy goes there, and the exception is the end of that check: Crash, Hang,
+        or Infrastructure if the target is lost. AgentRefused is raised as it is.
+        """
+        return Asking(self, self._started(), record)
+
+    def serial_position(self) -> int:
+        """Where the serial log ends now."""
+        return self._started().serial_position()
+
+    def serial_since(self, position: int) -> str:
+        """The serial log from a position on."""
+        return self._started().serial_since(position)
 
     def reach(self, phase: Phase, record: CheckRecord | None = None, *, oracles: bool = False) -> None:
         """Bring the target to a phase, from whatever state it is in.
@@ -148,88 +157,69 @@ class TargetSession:
             Crash, Hang: The subject killed the target while it was loaded or unloaded.
             Infrastructure: The target could not be started or reset.
             Blocked: An earlier problem of that kind makes it pointless to try again.
+            Unavailable: This host cannot run the target.
         """
         if self._unavailable is not None:
-            raise pytest.skip.Exception(self._unavailable)
-        for before in PHASES[: PHASES.index(phase) + 1]:
-            if before in self._faults:
-                raise Blocked(self._faults[before])
-        if self.phase == phase and not (oracles and phase == "native"):
+            raise Unavailable(self._unavailable)
+        self._setbacks.demand(phase)
+        if self._phase == phase and not (oracles and phase == "native"):
             return
         started = self._driver is not None
-        doing = [f"starting {self.target.name}"]
-        try:
-            with self.progress.stage(self.target.name):
-                self._walk(phase, doing, oracles)
-        except Unavailable as error:
-            self._unavailable = str(error)
-            raise pytest.skip.Exception(self._unavailable) from None
-        except AgentRefused as error:
-            self._faults[phase] = f"{doing[0]} was refused: {error}"
-            raise Blocked(self._faults[phase]) from None
-        except InfrastructureError as error:
-            self._strike(phase, f"{doing[0]}: {error}", final=not started)
-            raise Infrastructure(f"{doing[0]}: {error}") from error
-        except Autopsied as error:
-            self._strike(phase, f"{self.target.name} did not survive {doing[0]}: {error.autopsy.reason}")
-            if record is not None:
-                record.autopsy = error.autopsy
-            if self.subject.title not in doing[0]:
-                raise Infrastructure(f"{doing[0]}: {error.error}") from error
-            raise error.finding(f"the target did not survive {doing[0]}: {error.autopsy.reason}") from error
-        except (
-            Exception
-        ) as error:  # a mistake of a driver's: shown with its traceback, and not a hundred times
-            self._strike(phase, f"{doing[0]}: {type(error).__name__}: {error}", final=not started)
-            raise
-        self._strikes[phase] = 0
+        with self.progress.stage(self.target.name):
+            for step in self._steps(phase, oracles):
+                self._take(step, phase, record, started)
+        self._setbacks.reached(phase)
+
+    def reset(self, record: CheckRecord | None = None) -> None:
+        """Reset the machine, whatever phase it is in. Raises what ``reach`` raises."""
+        self.lose()
+        self.reach("native", record)
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """Run a probe where the target is. Autopsied, AgentRefused, InfrastructureError."""
-        with self.watched():
-            return self.driver.run(probe)
+        with self.asking() as driver:
+            return driver.run(probe)
 
-    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Outcomes:
         """Run probes one after the other: the results of each, or why the agent refused it."""
-        with self.watched():
-            outcomes = self.driver.run_many(probes)
+        with self.asking() as driver:
+            outcomes = driver.run_many(probes)
         return self._each(outcomes, len(probes))
 
-    def _each(
-        self, outcomes: Iterator[list[ProbeResult] | AgentRefused], count: int
-    ) -> Iterator[list[ProbeResult] | AgentRefused]:
+    def _each(self, outcomes: Outcomes, count: int) -> Iterator[list[ProbeResult] | AgentRefused]:
         for _ in range(count):
-            with self.watched():
+            with self.asking():
                 outcome = next(outcomes)
             yield outcome
 
-    def watched(self) -> Watch:
-        """Within it, a target that dies or hangs is autopsied at once, and counts as not reached then."""
-        return Watch(self)
-
     def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
         """Take the evidence from a target that did not survive what we did to it."""
-        self.phase = self.ahead = None
-        return Autopsied(error, self.driver.autopsy())
+        self.lose()
+        return Autopsied(error, self._started().autopsy())
+
+    def lose(self) -> None:
+        """The target is not where it was: it counts as not reached until it was reset."""
+        self._phase = None
+        self.ahead.forget()
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
-        with self.watched():
-            self.driver.load(option)
-            self.phase = "loaded"
+        with self.asking() as driver:
+            driver.load(option)
+            self._phase = "loaded"
         if not self.status:
-            with self.watched():
-                self.status = dict(self.driver.query())
+            with self.asking() as driver:
+                self.status = dict(driver.query())
 
     def unload(self) -> None:
         """Unload the subject."""
-        with self.watched():
-            self.driver.unload()
-            self.phase = "unloaded"
+        with self.asking() as driver:
+            driver.unload()
+            self._phase = "unloaded"
 
     def stop(self) -> None:
         """Leave nothing behind."""
-        self.phase = None
+        self.lose()
         if self._driver is not None:
             driver, self._driver = self._driver, None
             try:
@@ -238,61 +228,107 @@ class TargetSession:
                 if self._lock is not None:
                     self._lock.release()
 
+    def _started(self) -> Driver:
+        assert self._driver is not None, "the target is started first"
+        return self._driver
+
     # --- phases
 
-    def _walk(self, phase: Phase, doing: list[str], oracles: bool) -> None:
-        """Take the steps to a phase; ``doing[0]`` says which one is being taken."""
-        if self.phase is None or (phase == "native" and self.phase != "native"):
+    def _steps(self, phase: Phase, oracles: bool) -> Iterator[Step]:
+        """The steps to a phase; each is found when the one before it was taken."""
+        name, title = self.target.name, self.subject.title
+        if self._phase is None or (phase == "native" and self._phase != "native"):
             if self._driver is None:
-                self._driver = self._make_driver()
-                self._share(doing)
-                self.info = self._driver.start(self.progress)
+                yield Step(f"starting {name}", Party.LAB, self._find_driver)
+                if self._started().lock_key is not None:
+                    yield Step(f"waiting for {name}", Party.LAB, self._lock_target)
+                yield Step(f"starting {name}", Party.LAB, self._start)
             else:
-                doing[0] = f"resetting {self.target.name}"
-                self.info = self._driver.reset(self.progress)
-            self.phase = "native"
-        if self.facts is None:
-            doing[0] = f"reading the CPUID of {self.target.name}"
-            with self.watched():
-                self.facts = measuring.measure(
-                    self.driver,
-                    self.info.vendor if self.info else self.target.settings.vendor,
-                    self.cpus,
-                    leaves_for(one.check for one in self._plan),
-                    PROBE_TIMEOUT,
-                )
-            self.known |= cpuid_facts(self.facts)
-            if self.info is not None:
-                self.known |= {"os": self.info.os, "cpus": self.info.cpus}
+                yield Step(f"resetting {name}", Party.LAB, self._reset)
+        if self.cpu is None:
+            yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
         if phase == "native" and not oracles:
             return
-        if self.phase == "native":
-            doing[0] = f"measuring the oracles on {self.target.name}"
-            self._measure_oracles()
+        if self._phase == "native":
+            yield Step(f"measuring the oracles on {name}", Party.LAB, self._measure_oracles)
         if phase == "native":
             return
         if self.subject.absent:
-            self.phase = phase
+            self._phase = phase
             return
-        if self.phase != "loaded":
-            doing[0] = f"loading {self.subject.title} on {self.target.name}"
-            self.progress(f"loading {self.subject.title}")
-            self.load()
+        if self._phase != "loaded":
+            yield Step(f"loading {title} on {name}", Party.SUBJECT, self._load)
         if phase == "unloaded":
-            doing[0] = f"unloading {self.subject.title} from {self.target.name}"
-            self.progress(f"unloading {self.subject.title}")
-            self.unload()
+            yield Step(f"unloading {title} from {name}", Party.SUBJECT, self._unload)
 
-    def _share(self, doing: list[str]) -> None:
-        """Wait for a box that another run may be driving. Virtual targets are every run's own."""
-        key = getattr(self.driver, "shared", None)
-        if key:
-            from touchstone.engine.locks import TargetLock  # noqa: PLC0415
+    def _take(self, step: Step, phase: Phase, record: CheckRecord | None, started: bool) -> None:
+        """Take a step to a phase; what goes wrong says what that means for the check and for later ones."""
+        try:
+            step.take()
+        except Unavailable as error:
+            self._unavailable = str(error)
+            raise
+        except AgentRefused as error:
+            self._setbacks.give_up(phase, f"{step} was refused: {error}")
+            raise Blocked(f"{step} was refused: {error}") from None
+        except InfrastructureError as error:
+            self._not_reached(phase, f"{step}: {error}", started)
+            raise Infrastructure(f"{step}: {error}") from error
+        except Autopsied as error:
+            reason = error.autopsy.reason
+            self._not_reached(phase, f"{self.target.name} did not survive {step}: {reason}")
+            if record is not None:
+                record.target_failed(error.autopsy)
+            if step.party is Party.LAB:
+                raise Infrastructure(f"{step}: {error.error}") from error
+            raise error.finding(f"the target did not survive {step}: {reason}") from error
+        except Exception as error:  # a mistake in a driver: shown with its traceback, but not for every check
+            self._not_reached(phase, f"{step}: {type(error).__name__}: {error}", started)
+            raise
 
-            doing[0] = f"waiting for {self.target.name}"
-            self._lock = TargetLock(key)
-            self._lock.acquire(self.progress)
-            doing[0] = f"starting {self.target.name}"
+    def _not_reached(self, phase: Phase, why: str, started: bool = True) -> None:
+        self.lose()
+        if started:
+            self._setbacks.add(phase, why)
+        else:  # it did not even start the first time
+            self._setbacks.give_up(phase, why)
+
+    def _find_driver(self) -> None:
+        self._driver = self._make_driver()
+
+    def _lock_target(self) -> None:
+        """Wait for a machine that another run may be driving."""
+        from touchstone.engine.locks import TargetLock  # noqa: PLC0415
+
+        key = self._started().lock_key
+        assert key is not None
+        self._lock = TargetLock(key)
+        self._lock.acquire(self.progress)
+
+    def _start(self) -> None:
+        self.info = self._started().start(self.progress)
+        self._phase = "native"
+
+    def _reset(self) -> None:
+        self.ahead.forget()
+        self.info = self._started().reset(self.progress)
+        self._phase = "native"
+
+    def _load(self) -> None:
+        self.progress(f"loading {self.subject.title}")
+        self.load()
+
+    def _unload(self) -> None:
+        self.progress(f"unloading {self.subject.title}")
+        self.unload()
+
+    def _measure_cpu(self) -> None:
+        assert self.info is not None
+        with self.asking() as driver:
+            leaves = leaves_for(one.check for one in self._plan)
+            self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, PROBE_TIMEOUT)
+        self.known |= cpuid_facts(self.cpu)
+        self.known |= {"os": self.info.os, "cpus": self.info.cpus}
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself."""
@@ -325,29 +361,22 @@ class TargetSession:
                 left.popleft().failed = (
                     f"its probe does not survive on the bare machine: {error.autopsy.reason}"
                 )
-                self.info = self.driver.reset(self.progress)
-                self.phase = "native"
-
-    def _strike(self, phase: Phase, text: str, *, final: bool = False) -> None:
-        self.phase = None
-        self._strikes[phase] += 1
-        if final or self._strikes[phase] >= STRIKES:
-            self._faults[phase] = text
+                self._reset()
 
     # --- evidence
 
     def describe(self) -> str:
         """One line: what the target is, and how much of it the subject has."""
-        if self.info is None or self.facts is None:
+        if self.info is None or self.cpu is None:
             return f"{self.target.title}: not reached"
         if self._line and self._line[0] is self.status:
             return self._line[1]
-        self._line = (self.status, self._describe(self.info, self.facts))
+        self._line = (self.status, self._describe(self.info, self.cpu))
         return self._line[1]
 
-    def _describe(self, info: TargetInfo, facts: measuring.Facts) -> str:
+    def _describe(self, info: TargetInfo, cpu: MeasuredCpu) -> str:
         cpus = f"{info.cpus} CPU{'s' if info.cpus != 1 else ''}"
-        line = f"{facts.model} ({info.vendor}), {cpus}, {facts.virtualization}, os {info.os}"
+        line = f"{cpu.model} ({info.vendor}), {cpus}, {cpu.virtualization}, os {info.os}"
         if self.subject.absent:
             return f"{line}; no hypervisor"
         if not self.status:
@@ -356,16 +385,13 @@ class TargetSession:
         taken = f"{self.status.get('cpus', '?')} of {info.cpus} CPUs"
         return f"{line}; {self.subject.title} {version} on {taken}"
 
-    def evidence(self, record: CheckRecord, cpus: Sequence[int], mark: int) -> None:
-        """The subject's last exits and the serial log, while the target still answers."""
-        record.serial = self.driver.serial_since(mark)
-        if self.phase == "loaded" and not self.subject.absent:
+    def gather_evidence(self, record: CheckRecord, cpus: Sequence[int], position: int) -> None:
+        """The serial log from a position on and the subject's last exits, while the target still answers."""
+        record.add_serial(self.serial_since(position))
+        if self._phase == "loaded" and not self.subject.absent:
             for cpu in cpus:
                 try:
-                    with self.watched():
-                        lines = readable(self.driver.trace(cpu, TRACED), self.target.settings.vendor)
-                    record.trace = {**record.trace, cpu: lines}
-                except AgentRefused:
-                    return
-                except (Autopsied, InfrastructureError):
+                    with self.asking() as driver:
+                        record.add_trace(cpu, driver.trace(cpu, TRACED))
+                except (AgentRefused, Autopsied, InfrastructureError):
                     return

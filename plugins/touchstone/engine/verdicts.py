@@ -1,19 +1,17 @@
-"""From how an item ended to its verdict, with the target's waivers taken into account."""
+"""From how a check ended to its verdict, with the target's known deviations taken into account."""
 
 from __future__ import annotations
 
 import datetime
 
-import pytest
-
-from touchstone.engine.outcomes import Finding, Improved, NotJudged
-from touchstone.engine.records import CheckRecord
-from touchstone.engine.session import Autopsied
+from touchstone.config.inventory import Waiver
+from touchstone.engine.outcomes import Autopsied, Finding, Improved, NotJudged, Unsupported
 from touchstone.machine.driver import AgentRefused
 from touchstone.words import Verdict
 
 FAILURES = (Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG, Verdict.IMPROVED)
 ERRORS = (Verdict.BLOCKED, Verdict.INFRASTRUCTURE)
+_WAIVABLE = (Verdict.CONFORMANT, Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG)
 
 
 def verdict_of(error: BaseException | None) -> Verdict:
@@ -21,35 +19,28 @@ def verdict_of(error: BaseException | None) -> Verdict:
     match error:
         case None:
             return Verdict.CONFORMANT
-        case Finding() | NotJudged():
+        case Finding() | NotJudged() | Unsupported():
             return error.verdict
         case Autopsied():
             return error.finding.verdict
-        case pytest.skip.Exception():
-            return Verdict.UNSUPPORTED
-        case AssertionError() | pytest.fail.Exception() | AgentRefused():
+        case AssertionError() | AgentRefused():
             return Verdict.DEVIATION
     return Verdict.INFRASTRUCTURE  # a mistake in the check itself says nothing about the subject
 
 
-def apply_waiver(record: CheckRecord, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
-    """The verdict with the inventory's known deviations taken into account, and why, in the record."""
-    waiver = record.waiver
-    if waiver is None or verdict not in (Verdict.CONFORMANT, Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG):
+def with_waiver(waiver: Waiver | None, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
+    """The verdict of a check that a known deviation of the inventory covers."""
+    if waiver is None or verdict not in _WAIVABLE:
         return verdict
     if verdict is Verdict.CONFORMANT:
         return Verdict.IMPROVED
-    if waiver.expired(today or datetime.date.today()):
-        return verdict
-    record.reason = str(waiver)
-    return Verdict.KNOWN_DEVIATION
+    return verdict if waiver.expired(today or datetime.date.today()) else Verdict.KNOWN_DEVIATION
 
 
-def improved(record: CheckRecord) -> Improved:
-    """What a check raises that holds although it is known not to."""
-    waiver = record.waiver
-    assert waiver is not None
-    return Improved(
-        f"it holds now, and {waiver.where} says that it does not ({waiver.reason}): "
-        "take the known deviation out of the inventory"
-    )
+def demand_no_waiver(waiver: Waiver | None) -> None:
+    """Improved if a known deviation covers a check that holds."""
+    if waiver is not None:
+        raise Improved(
+            f"it holds now, and {waiver.where} says that it does not ({waiver.reason}): "
+            "take the known deviation out of the inventory"
+        )

@@ -1,6 +1,6 @@
-"""Work that goes on on a target while something else happens to it, and notices if that shows.
+"""Processes that work on a target during a check and verify their own results, as programs of an OS do.
 
-Processes of the agent's (os ``linux``) go round and check their own results: see ``work`` in PROTOCOL.md.
+The agent on Linux starts and stops them: see ``work`` in PROTOCOL.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import pytest
-
-from touchstone.engine.outcomes import Crash, Hang, Infrastructure
+from touchstone.engine.outcomes import Crash, Hang, Infrastructure, Unsupported
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.words import Phase
 
@@ -20,7 +18,7 @@ ROUND_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 """Seconds in which every worker ends its round."""
 CANNOT = ("EOPNOTSUPP", "verb")
-"""Codes of refusals that say: this agent, or this machine, cannot do it."""
+"""The agent's error codes for what it, or the machine, has no means to do."""
 
 Ask = Callable[[Mapping[str, str], float | None], Mapping[str, str]]
 """Sends a request ``work`` with these pairs, and a limit in seconds."""
@@ -70,9 +68,9 @@ def read_report(fields: Mapping[str, str]) -> WorkReport:
 
 
 class Work:
-    """Workers on every CPU, from ``with`` to its end. What they notice fails the check: a deviation.
+    """Workers on every CPU, from the beginning to the end of a ``with``. A wrong result is a deviation.
 
-    A check whose target cannot do this work is skipped, with the reason.
+    Unsupported if the target cannot do this work.
     """
 
     def __init__(self, kinds: tuple[str, ...], ask: Ask, target: Owner) -> None:
@@ -106,9 +104,7 @@ class Work:
             answer = self._ask({"do": "start", "kinds": ",".join(self._kinds) or "all"}, None)
         except AgentRefused as refusal:
             if refusal.code in CANNOT:
-                raise pytest.skip.Exception(
-                    f"{self._target.name} cannot do this work: {refusal.text}"
-                ) from None
+                raise Unsupported(f"{self._target.name} cannot do this work: {refusal.text}") from None
             raise
         self.workers = int(answer.get("workers", "0"))
         try:
@@ -118,9 +114,9 @@ class Work:
             raise
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Stop. What was noticed until then counts, unless the check has failed already."""
+        """Stop. Wrong results until then fail the check, unless it has failed already."""
         __tracebackhide__ = True
-        if self._target.phase is None or isinstance(error, Crash | Hang):  # nobody is there to be told
+        if self._target.phase is None or isinstance(error, Crash | Hang):  # the agent is gone
             return
         try:
             report = read_report(self._ask({"do": "stop"}, STOP_TIMEOUT))

@@ -79,6 +79,8 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     pairs = [("code", probe.code.hex())]
     if probe.cpl:
         pairs.append(("cpl", str(probe.cpl)))
+    if probe.code_bits != 64:
+        pairs.append(("bits", str(probe.code_bits)))
     if (mask := cpu_mask(probe.cpus)) != 1:
         pairs.append(("on", f"{mask:x}"))
     if probe.together:
@@ -193,11 +195,11 @@ class AgentClient:
             sent.append(self._send_probe(left.popleft()))
         return self._outcomes(sent, left)
 
-    def nmi(self, cpus: Iterable[int], count: int) -> None:
+    def send_nmis(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
         self._ask("nmi", [("on", f"{cpu_mask(cpus):x}"), ("n", str(count))], REPLY_TIMEOUT + count * 1e-3)
 
-    def counts(self) -> list[int]:
+    def nmi_counts(self) -> list[int]:
         """NMIs since boot, per CPU."""
         cpus = range(self._reached().cpus)
         deadline = self._deadline(REPLY_TIMEOUT)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from touchstone.machine.probe import ProbeRequest, ProbeResult
+
+Say = Callable[[str], None]
+"""Takes a sentence about each step of something that takes its time, to show it to whoever waits."""
 
 
 class TargetError(Exception):
@@ -72,58 +76,80 @@ class Autopsy:
 
 
 class Driver(Protocol):
-    """One target. Not thread-safe; one owner at a time. Every call may raise InfrastructureError."""
+    """One target. Not thread-safe; one owner at a time. Every call may raise InfrastructureError.
+
+    A driver that derives from this class need not set the attributes that have a value here.
+    """
 
     name: str
     """The target's name in the inventory."""
+    emulator_version: tuple[int, ...] | None = None
+    """Version of the emulator, ``(7, 2)``, once the target was started; None: not known."""
+    lock_key: str | None = None
+    """Name of a machine that exists only once, the same in every run: a second run waits for the first. None:
+    every run has a machine of its own, or the driver itself keeps other runs out.
+    """
 
-    def start(self, progress: Callable[[str], None]) -> TargetInfo:
+    @abstractmethod
+    def start(self, progress: Say) -> TargetInfo:
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""
 
-    def reset(self, progress: Callable[[str], None]) -> TargetInfo:
+    @abstractmethod
+    def reset(self, progress: Say) -> TargetInfo:
         """Bring a target in any state (dead, hung, alive) back to a reached agent, no subject loaded."""
 
+    @abstractmethod
     def stop(self) -> None:
         """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""
 
+    @abstractmethod
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """Run a probe; one result per CPU, in the order of ``probe.cpus``.
 
         TargetDied, TargetHung, AgentRefused.
         """
 
+    @abstractmethod
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """Run probes one after the other: the results of each, or why the agent refused it.
 
-        The first may be on their way when this returns, and the target some probes ahead of what was given;
-        TargetDied and TargetHung are the fault of the
-        one whose turn it is.
+        The first probes may have been sent when this returns, and the target may have run more of them than
+        were taken from the iterator. TargetDied and TargetHung are the fault of the probe whose turn it is.
         """
 
+    @abstractmethod
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused when it refuses."""
 
+    @abstractmethod
     def unload(self) -> None:
         """Unload the subject. AgentRefused when it refuses."""
 
+    @abstractmethod
     def query(self) -> Mapping[str, str]:
         """What the subject says of itself: ``loaded``, ``name``, ``version``, ``cpus``, and its own keys."""
 
+    @abstractmethod
     def exits(self, cpu: int) -> Mapping[str, int]:
         """Exit counters of a CPU since the subject was loaded, by the subject's names."""
 
+    @abstractmethod
     def trace(self, cpu: int, count: int) -> list[str]:
         """The last exits of a CPU, newest last, readable."""
 
+    @abstractmethod
     def send_nmis(self, cpus: tuple[int, ...], count: int) -> None:
         """Send ``count`` NMIs to each CPU, from inside of the target."""
 
+    @abstractmethod
     def inject_nmi(self) -> None:
         """Inject one NMI from outside. AgentRefused (``unsupported``) where that cannot be done."""
 
+    @abstractmethod
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""
 
+    @abstractmethod
     def request(
         self, verb: str, pairs: Mapping[str, str], timeout: float = ..., limit: float | None = None
     ) -> Mapping[str, str]:
@@ -133,11 +159,14 @@ class Driver(Protocol):
         take ``timeout`` more. AgentRefused, with the code ``verb`` or ``EOPNOTSUPP`` if this agent cannot.
         """
 
+    @abstractmethod
     def autopsy(self) -> Autopsy:
         """Evidence from a target that died or hangs; must not raise for a target in any state."""
 
-    def serial_mark(self) -> int:
-        """Position in the serial log, to ask later for what came after it."""
+    @abstractmethod
+    def serial_position(self) -> int:
+        """Where the serial log ends now, to ask later for what came after it. Asks the agent nothing."""
 
-    def serial_since(self, mark: int) -> str:
-        r"""The serial log since a mark, undecodable bytes as ``\xNN``."""
+    @abstractmethod
+    def serial_since(self, position: int) -> str:
+        r"""The serial log from a position on, undecodable bytes as ``\xNN``. Asks the agent nothing."""

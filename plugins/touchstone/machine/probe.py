@@ -43,6 +43,8 @@ class ProbeRequest:
 
     code: bytes
     cpl: Literal[0, 3] = 0
+    code_bits: Literal[32, 64] = 64
+    """Kind of code segment: 64-bit mode, or 32-bit code in compatibility mode (SDM 3A 2.2, APM2 1.3.1)."""
     cpus: tuple[int, ...] = (0,)
     together: bool = False
     """All CPUs start at the same time, instead of one after the other."""

@@ -1,1 +1,1 @@
-"""What is pytest's: hooks, options, collection, marks, fixtures, scheduling with xdist."""
+"""Everything that needs pytest: hooks, options, collection, marks, fixtures, scheduling with xdist."""

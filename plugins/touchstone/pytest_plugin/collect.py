@@ -41,7 +41,7 @@ class SuiteFile(pytest.File):
                     self,
                     name=f"{check.id}[{target.name}]",
                     callobj=judged_by_touchstone,
-                    place=CheckOnTarget(check, target),
+                    check_on_target=CheckOnTarget(check, target),
                     skip=reason_to_skip(check, target, facts),
                 )
                 for target, facts in [(target, static_facts(target, subject)) for target in targets]
@@ -75,41 +75,42 @@ class SuiteFile(pytest.File):
 
 
 def judged_by_touchstone() -> None:
-    """What pytest thinks a check calls; CheckItem.runtest does the work."""
+    """The function that a pytest.Function must have; CheckItem.runtest judges the check instead."""
 
 
 class CheckItem(pytest.Function):
-    """One check on one target. A Function, so that fixtures, marks, ``-k`` and ``--lf`` work as ever."""
+    """One check on one target. A Function, so that fixtures, marks, ``-k`` and ``--lf`` work as for tests."""
 
-    def __init__(self, *, place: CheckOnTarget, skip: str | None, **arguments: Any) -> None:
+    def __init__(self, *, check_on_target: CheckOnTarget, skip: str | None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        check = place.check
+        check, target = check_on_target.check, check_on_target.target
         # Not an argument of the constructor: pytest 9.2 would take the target out of the node id.
         self.originalname = check.id
         whole = getattr(self.parent, "id", None)
-        self._structured = None if whole is None else whole.child(check.id).with_params(place.target.name)
-        self.stash[CHECK] = place
+        self._structured = None if whole is None else whole.child(check.id).with_params(target.name)
+        self.stash[CHECK] = check_on_target
         mark_item(self, check, skip)
 
     @property
     def id(self) -> Any:
-        """The node id as pytest 9.2 takes it apart, so that ``--lf`` and ``--sw`` know it again."""
+        """The node id, with the target as its parameter: pytest 9.2 needs that for ``--lf`` and ``--sw``."""
         return self._structured if self._structured is not None else super().id
 
     def runtest(self) -> None:
         """Judge the check."""
-        judge_check(run_of(self.config), self.stash[CHECK])
+        check_on_target = self.stash[CHECK]
+        judge_check(run_of(self.config).session(check_on_target.target), check_on_target)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """The check's place in the suite."""
-        check = self.stash[CHECK].check
-        return self.path, check.source.line - 1, f"{check.id} [{self.stash[CHECK].target.name}]"
+        """File, line from 0, and what reports call the check."""
+        check, target = self.stash[CHECK].check, self.stash[CHECK].target
+        return self.path, check.source.line - 1, f"{check.id} [{target.name}]"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What a person needs to see, instead of a traceback through this plugin."""
-        place = self.stash[CHECK]
-        if isinstance(excinfo.value, AssertionError | NotJudged) and place.record is not None:
-            return failure_repr(self, place.record, excinfo)
+        """Expected against measured and the evidence, instead of a traceback through this plugin."""
+        record = self.stash[CHECK].record
+        if isinstance(excinfo.value, AssertionError | NotJudged) and record is not None:
+            return failure_repr(self, record, excinfo)
         return super().repr_failure(excinfo)
 
 

@@ -1,6 +1,7 @@
-"""Fixtures of Python checks. A checkout asks for them in its conftest.py.
+"""Fixtures of Python checks, for the conftest.py of a checkout.
 
-``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``; unasked, they would hide others' ``target``.
+``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``. The plugin does not register them by itself,
+because they would hide another plugin's fixture ``target``.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import pytest
 
 from touchstone.config.subjects import Subject
-from touchstone.engine.judge_check import begin, enter
+from touchstone.engine.judge_check import begin
 from touchstone.pytest_plugin.marks import CHECK
+from touchstone.pytest_plugin.outcomes import translated
 from touchstone.pytest_plugin.run import run_of
 from touchstone.pytest_plugin.target_fixture import Prober, TargetHandle
 
@@ -17,16 +19,15 @@ from touchstone.pytest_plugin.target_fixture import Prober, TargetHandle
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> TargetHandle:
     """The target, in the phase that the check's mark names."""
-    place = request.node.stash.get(CHECK, None)
-    if place is None:
+    check_on_target = request.node.stash.get(CHECK, None)
+    if check_on_target is None:
         pytest.fail(
             "the fixture target is for checks: mark the function with @pytest.mark.touchstone(id=..., ...)",
             pytrace=False,
         )
-    run = run_of(request.config)
-    record = begin(run, place)
-    session = run.session(place.target)
-    enter(session, record)
+    session = run_of(request.config).session(check_on_target.target)
+    with translated():
+        record = begin(session, check_on_target)
     return TargetHandle(session, record)
 
 

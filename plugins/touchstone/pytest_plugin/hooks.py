@@ -1,4 +1,4 @@
-"""The hooks of a run that has checks. Registered for the first one, so that other runs never pay for them."""
+"""The hooks of a run that has checks. They are registered with the first check: other runs do without."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.engine.records import CheckOnTarget
-from touchstone.engine.send_ahead import next_check
-from touchstone.engine.verdicts import ERRORS, FAILURES, apply_waiver, improved, verdict_of
-from touchstone.pytest_plugin.marks import CHECK
+from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, with_waiver
+from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
+from touchstone.pytest_plugin.outcomes import translated, verdict_of
 from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
 from touchstone.reporting.failure import sections
-from touchstone.reporting.properties import Mark, about_property, mark_of, properties_of
+from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary
 from touchstone.words import Phase, Verdict
 
@@ -28,7 +28,7 @@ _FAILED = {Verdict.CRASH: "CRASH", Verdict.HANG: "HANG", Verdict.IMPROVED: "IMPR
 _ERROR = {Verdict.BLOCKED: "BLOCKED", Verdict.INFRASTRUCTURE: "INFRASTRUCTURE"}
 
 
-class Runtime:
+class RunHooks:
     """Orders the checks, gives each its verdict, and reports."""
 
     def __init__(self, run: Run) -> None:
@@ -50,13 +50,13 @@ class Runtime:
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Order checks by target and phase, and assemble all their probes at once."""
 
-        def place(item: pytest.Item) -> tuple[str, Phase] | None:
-            check = item.stash.get(CHECK, None)
-            return None if check is None else (check.target.name, check.check.phase)
+        def stage(item: pytest.Item) -> tuple[str, Phase] | None:
+            one = item.stash.get(CHECK, None)
+            return None if one is None else (one.target.name, one.check.phase)
 
-        if not any(place(item) for item in items):
+        if not any(stage(item) for item in items):
             return
-        items[:] = ordered(items, place, [target.name for target in self.run.targets])
+        items[:] = ordered(items, stage, [target.name for target in self.run.targets])
         broken, errors = self.run.plan.make(one.stash[CHECK] for one in items if CHECK in one.stash)
         if errors:
             items[:] = [
@@ -68,7 +68,7 @@ class Runtime:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Spare the garbage collector what lives to the end: it would walk all of it again and again."""
+        """Take what was collected out of garbage collection, since it lives until the end of the run."""
         gc.freeze()
 
     # --- one check
@@ -77,8 +77,8 @@ class Runtime:
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Note what comes next."""
-        self.run.following = next_check(item, nextitem)
+        """Note which check follows, so that its probes can be sent ahead."""
+        self.run.ahead.expect(check_that_follows(item, nextitem))
         return (yield)
 
     def pytest_runtest_logstart(self) -> None:
@@ -88,19 +88,20 @@ class Runtime:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """A check that holds although the inventory says that it does not, has improved: a failure."""
-        place = item.stash.get(CHECK, None)
+        """A check that holds although a known deviation says that it does not is a failure: improved."""
+        check_on_target = item.stash.get(CHECK, None)
+        if check_on_target is None:
+            return (yield)
         try:
-            yield
+            with translated():
+                yield
         except AssertionError:
             handle = getattr(item, "funcargs", {}).get("target")
-            if place is not None and isinstance(handle, TargetHandle):
+            if isinstance(handle, TargetHandle):
                 handle.gather_evidence()
             raise
-        if place is None or place.record is None:
-            return
-        if apply_waiver(place.record, Verdict.CONFORMANT) is Verdict.IMPROVED:
-            raise improved(place.record)
+        if check_on_target.record is not None:
+            demand_no_waiver(check_on_target.record.waiver)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(
@@ -108,57 +109,62 @@ class Runtime:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Give the check its verdict, and the report what pytest makes of it."""
         report = yield
-        place = item.stash.get(CHECK, None)
-        if place is not None and (call.excinfo is not None or call.when == "call"):
-            self._judge(item, place, call, report)
+        check_on_target = item.stash.get(CHECK, None)
+        if check_on_target is not None and (call.excinfo is not None or call.when == "call"):
+            self._judge(item, check_on_target, call, report)
         return report
 
     def _judge(
-        self, item: pytest.Item, place: CheckOnTarget, call: pytest.CallInfo[None], report: pytest.TestReport
+        self,
+        item: pytest.Item,
+        check_on_target: CheckOnTarget,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
     ) -> None:
         error = None if call.excinfo is None else call.excinfo.value
-        verdict = verdict_of(error)
-        if place.record is not None:
-            if verdict is not Verdict.UNSUPPORTED:
-                verdict = apply_waiver(place.record, verdict) if error is not None else verdict
-            place.record.verdict = verdict
-        if verdict is Verdict.KNOWN_DEVIATION and not item.config.getoption("runxfail", False):
-            assert place.record is not None
-            report.outcome = "skipped"
-            report.wasxfail = place.record.reason
-        if verdict is Verdict.UNSUPPORTED:
+        check, target, record = check_on_target.check, check_on_target.target, check_on_target.record
+        verdict, reason = verdict_of(error), ""
+        if record is not None and error is not None:
+            verdict = with_waiver(record.waiver, verdict)
+        if verdict is Verdict.KNOWN_DEVIATION:
+            assert record is not None
+            reason = str(record.waiver)
+            if not item.config.getoption("runxfail", False):
+                report.outcome = "skipped"
+                report.wasxfail = reason
+        elif verdict is Verdict.UNSUPPORTED:
             path, line, _ = item.reportinfo()
-            reason = getattr(error, "msg", None) or str(error)
+            reason = str(getattr(error, "msg", None) or error)
             report.longrepr = (str(path), (line or 0) + 1, f"Skipped: {reason}")
-            if place.record is not None:
-                place.record.reason = str(reason)
-        # What says nothing about the subject is an error, what it did is a failure, whenever it happens.
+        # pytest reports what goes wrong in setup as an error, in call as a failure. Here, an error says
+        # nothing about the subject, and a failure does, whichever of the two it happened in.
         if verdict in ERRORS and report.when == "call":
             report.when = "setup"
         elif verdict in FAILURES and report.when == "setup":
             report.when = "call"
-        if place.record is not None and report.failed and not place.check.cases:
-            report.sections += sections(item, place.record)
-        check = place.check
-        mark = Mark(
+        if record is not None:
+            record.ended(verdict, reason)
+            if report.failed and not check.cases:
+                report.sections += sections(item, record)
+        judged = JudgedCheck(
             verdict=verdict,
             check=check.id,
-            target=place.target.name,
+            target=target.name,
             area=check.area,
             level=check.level,
             phase=check.phase,
             subject=self.run.subject.name,
             claims="yes" if check.claims else "no",
         )
-        item.user_properties += properties_of(mark)  # junit takes them from the last report
+        item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)
         if self._allure is not None:
-            text = place.record.reason if place.record and place.record.reason else ""
-            self._allure.remember(item, place, verdict, text or (str(error) if error is not None else ""))
-        about = self.run.about(place.target)
-        if about is not None and self._told.get(place.target.name) != about:
-            self._told[place.target.name] = about
-            report.user_properties.append(about_property(place.target.name, about))
+            text = reason or (str(error) if error is not None else "")
+            self._allure.remember(item, check_on_target, verdict, text)
+        about = self.run.about(target)
+        if about is not None and self._told.get(target.name) != about:
+            self._told[target.name] = about
+            report.user_properties.append(about_property(target.name, about))
 
     # --- reports
 
@@ -170,44 +176,44 @@ class Runtime:
     def pytest_report_teststatus(
         self, report: pytest.TestReport | pytest.CollectReport
     ) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
-        """Words for the verdicts that pytest has none for."""
+        """The words of verdicts for which pytest has none."""
         if not isinstance(report, pytest.TestReport) or report.passed or not report.user_properties:
             return None
-        mark = mark_of(report)
-        if mark is None:
+        judged = judged_of(report)
+        if judged is None:
             return None
-        if mark.verdict in _FAILED and report.failed:
-            return "failed", "F", _FAILED[mark.verdict]
-        if mark.verdict in _ERROR and report.failed:
-            return "error", "E", _ERROR[mark.verdict]
-        if mark.verdict is Verdict.KNOWN_DEVIATION and report.skipped:
+        if judged.verdict in _FAILED and report.failed:
+            return "failed", "F", _FAILED[judged.verdict]
+        if judged.verdict in _ERROR and report.failed:
+            return "error", "E", _ERROR[judged.verdict]
+        if judged.verdict is Verdict.KNOWN_DEVIATION and report.skipped:
             return "xfailed", "x", "KNOWN-DEVIATION"
         return None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        """Say which verdict a check has whose worker died."""
-        mark = crashed_worker(crashitem, report, self.run)
-        if mark is not None and self._allure is not None:
-            self._allure.crashed_worker(mark, crashitem, report)
+        """Give a check whose worker died its verdict."""
+        judged = crashed_worker(crashitem, report, self.run)
+        if judged is not None and self._allure is not None:
+            self._allure.crashed_worker(judged, crashitem, report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the targets' lines and the matrix."""
-        if not self.summary.marks:
+        if not self.summary.judged:
             return
         order = [target.name for target in self.run.targets]
-        self.summary.write(terminalreporter, order, self.run.places_of_results())
+        self.summary.write(terminalreporter, order, self.run.lines_about_results())
 
     # --- the end
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
         """Stop a target after its last check."""
-        place = item.stash.get(CHECK, None)
-        if place is None:
+        check_on_target = item.stash.get(CHECK, None)
+        if check_on_target is None:
             return
         following = None if nextitem is None else nextitem.stash.get(CHECK, None)
-        if following is None or following.target.name != place.target.name:
+        if following is None or following.target.name != check_on_target.target.name:
             self.run.stop_all()
 
     @pytest.hookimpl(tryfirst=True)

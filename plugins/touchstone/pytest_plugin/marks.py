@@ -1,4 +1,4 @@
-"""What an item that is a check carries: the check on its target, and the marks to select it by."""
+"""What pytest's items know of checks: which one an item is, its marks, and which one follows it at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ from touchstone.words import AREAS, LEVELS, PHASES
 
 CHECK = pytest.StashKey[CheckOnTarget]()
 """In the stash of every item that is a check, YAML or Python."""
+
+
+_SELECTING = ("skip", "skipif", "xfail")
+
+
+def check_that_follows(item: pytest.Item, following: pytest.Item | None) -> CheckOnTarget | None:
+    """The check that follows an item at once: one of a suite, with no fixture or mark between the two."""
+    if following is None or following.path.suffix == ".py":
+        return None
+    found = following.stash.get(CHECK, None)
+    if found is None or any(getattr(one, "fixturenames", None) for one in (item, following)):
+        return None
+    return None if any(following.get_closest_marker(name) for name in _SELECTING) else found
 
 
 def register_words(config: pytest.Config, check: Check) -> None:

@@ -1,4 +1,4 @@
-"""Hooks of Touchstone's own, for plugins that bring a driver for another kind of target."""
+"""Hooks of Touchstone's own: for plugins that bring a driver for another kind of target, and for its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
     from touchstone.machine.settings import TargetSettings
+    from touchstone.pytest_plugin.run import Run
+
+
+@pytest.hookspec
+def pytest_touchstone_run_begins(config: pytest.Config, run: Run) -> None:
+    """The first suite, check in Python or ``--target`` of a pytest run was met: there will be checks."""
 
 
 @pytest.hookspec(firstresult=True)
@@ -27,6 +33,6 @@ def pytest_touchstone_make_driver(
 ) -> Driver | None:
     """Make the driver of a target of yours, without contacting the target; None for any other.
 
-    A driver of something that exists once has an attribute ``shared``, a name for it that is the same in
-    every run: a second run then waits for the first.
+    A driver of a machine that exists only once sets ``Driver.lock_key``; a second run then waits for the
+    first.
     """

@@ -14,7 +14,7 @@ DEFAULT_TARGET = "qemu-amd"
 DEFAULT_HYPERVISOR = "veneer"
 NO_TARGET_OPTION = "TOUCHSTONE_NO_TARGET_OPTION"
 RIVALS = ("pytest_embedded",)
-"""Modules of plugins that register ``--target`` themselves; beside them, only ``--hv-target`` is ours."""
+"""Modules of other plugins that register ``--target``. Where there is one, we have ``--hv-target`` only."""
 
 
 _owner: list[str] = []
@@ -35,7 +35,7 @@ class Options:
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Register everything; ``--target`` only where nobody else has it."""
+    """Register all options; ``--target`` only where no other plugin has it."""
     group = parser.getgroup("touchstone", "touchstone: conformance checks for hypervisors")
     target_help = (
         "run the checks on this target of targets/inventory.toml; may be repeated, may be a comma-separated "
@@ -106,7 +106,7 @@ def _factor(text: str) -> float:
 def home(config: pytest.Config) -> Path:
     """The directory that has ``targets/``: the rootdir, or the one that pytest was started in.
 
-    The rootdir is another one where all that is run lies elsewhere, such as a suite in ``/tmp``.
+    pytest finds another rootdir if everything that is run lies elsewhere, such as a suite in ``/tmp``.
     """
     for directory in (config.rootpath, config.invocation_params.dir):
         if (directory / "targets" / "inventory.toml").is_file():

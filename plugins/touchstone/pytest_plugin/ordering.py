@@ -1,4 +1,4 @@
-"""The order of the run: each target goes through its phases once, and everything else stays where it was."""
+"""The order of a run: each target goes through its phases once; tests that are no checks are not moved."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ T = TypeVar("T")
 
 
 def ordered(
-    items: Sequence[T], place: Callable[[T], tuple[str, Phase] | None], targets: Sequence[str]
+    items: Sequence[T], stage: Callable[[T], tuple[str, Phase] | None], targets: Sequence[str]
 ) -> list[T]:
     """Items by target, then by phase; those of the same target and phase keep their order.
 
-    ``place`` says target and phase of a check, None for any other test: such a test keeps its index.
+    ``stage`` says target and phase of a check, None for any other test: such a test keeps its index.
     """
-    places = [place(item) for item in items]
+    stages = [stage(item) for item in items]
     checks = [
-        (targets.index(where[0]), PHASES.index(where[1]), index)
-        for index, where in enumerate(places)
-        if where is not None
+        (targets.index(found[0]), PHASES.index(found[1]), index)
+        for index, found in enumerate(stages)
+        if found is not None
     ]
     source = iter(sorted(checks))
     return [
-        item if where is None else items[next(source)[2]] for item, where in zip(items, places, strict=True)
+        item if found is None else items[next(source)[2]] for item, found in zip(items, stages, strict=True)
     ]

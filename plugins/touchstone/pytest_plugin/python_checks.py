@@ -1,4 +1,4 @@
-"""Checks written in Python: what YAML lines cannot say, a choreography of loads, NMIs and resets.
+"""Checks written in Python: what a suite cannot say, such as a sequence of loads, NMIs and resets.
 
 ::
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +49,49 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         names = [target.name for target in run_of(metafunc.config).targets]
     except pytest.UsageError as error:
         raise pytest.Collector.CollectError(str(error)) from None
-    check = check_of(metafunc.definition, mark)
-    try:
-        run_of(metafunc.config).register(check)
-    except ValueError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
-    register_words(metafunc.config, check)
+    marks = [mark.combined_with(one) for one in _of_parameters(metafunc.definition)] or [mark]
+    checks = [check_of(metafunc.definition, one) for one in marks]
+    if len({check.id for check in checks}) < len(checks):
+        _wrong(metafunc.definition, "two parameters have the same id")
+    for check in checks:
+        try:
+            run_of(metafunc.config).register(check)
+        except ValueError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+        register_words(metafunc.config, check)
     metafunc.parametrize("target", names, indirect=True, ids=names)
 
 
+def _of_parameters(definition: pytest.Item) -> list[pytest.Mark]:
+    """The marks of ``pytest.param(..., marks=pytest.mark.touchstone(...))``: each parameter is a check."""
+    found = []
+    for parametrized in definition.iter_markers("parametrize"):
+        values = parametrized.args[1] if len(parametrized.args) > 1 else parametrized.kwargs.get("argvalues")
+        # Iterating over anything else (a generator) would leave nothing of it to pytest.
+        for value in values if isinstance(values, Collection) else ():
+            marks = [getattr(mark, "mark", mark) for mark in getattr(value, "marks", ())]
+            found += [mark for mark in marks if mark.name == "touchstone"]
+    return found
+
+
+def _of_item(item: pytest.Function) -> pytest.Mark | None:
+    """The mark of an item: its function's (or class's, or module's), with what its parameter says."""
+    marks = list(item.iter_markers("touchstone"))
+    of_function = getattr(item.obj, "pytestmark", ())
+    of_parameter = [one for one in marks if one in item.own_markers and one not in of_function]
+    of_scope = [one for one in marks if one not in of_parameter]
+    if of_scope and of_parameter:
+        return of_scope[0].combined_with(of_parameter[-1])
+    return marks[0] if marks else None
+
+
 def adopt(run: Run, item: pytest.Item) -> None:
-    """Make a check of an item whose function is marked; any other is left alone."""
-    mark = item.get_closest_marker("touchstone")
+    """Make an item whose function has the mark ``touchstone`` a check; leave any other item as it is."""
     callspec = getattr(item, "callspec", None)
-    if mark is None or callspec is None or not isinstance(item, pytest.Function):
+    if callspec is None or not isinstance(item, pytest.Function):
+        return
+    mark = _of_item(item)
+    if mark is None:
         return
     target = next((one for one in run.targets if one.name == callspec.params.get("target")), None)
     if target is None:
@@ -73,7 +102,7 @@ def adopt(run: Run, item: pytest.Item) -> None:
 
 
 def check_of(item: Any, mark: pytest.Mark) -> Check:
-    """The check that a mark describes. CollectError with everything that is wrong in it."""
+    """The check that a mark ``touchstone`` describes. CollectError with everything that is wrong in it."""
     function = item.obj
     lines, first = inspect.getsourcelines(function)
     path = Path(os.path.relpath(item.path, item.config.invocation_params.dir))

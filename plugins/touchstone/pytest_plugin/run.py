@@ -1,4 +1,4 @@
-"""The state of one pytest run: inventory, subject, targets, probes, sessions. Made for the first suite."""
+"""The state of one pytest run: inventory, subject, targets, plan, sessions. Made with the first suite."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from touchstone.config.inventory import Inventory, Target, read_inventory
 from touchstone.config.logs import log_directory
 from touchstone.config.subjects import Subject, find_subject
 from touchstone.config.tomlfile import TomlError
+from touchstone.engine.ahead import Ahead
 from touchstone.engine.facts import static_facts
 from touchstone.engine.outcomes import Unavailable
 from touchstone.engine.plan import Plan
+from touchstone.engine.progress import StageProgress
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, home, read_options, show_path
-from touchstone.reporting.progress import Progress
 from touchstone.suite.model import Check
 
 if TYPE_CHECKING:
     from touchstone.drivers.ssh.build import Deployable
-    from touchstone.engine.records import CheckOnTarget
 
 
 class Run:
-    """What every check of a run shares. Nothing is contacted before a check is run."""
+    """What the checks of a run have in common. No target is contacted before a check runs."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.options: Options = read_options(config)
-        self._places: dict[str, str] = {}
-        """Check id to where it stands; an id is unique over all suites."""
+        self._defined_at: dict[str, str] = {}
+        """Check id to file and line; an id is unique over all suites."""
         self.plan = Plan()
-        self.following: CheckOnTarget | None = None
-        """The check that follows the running one at once, as far as pytest tells."""
+        self.ahead = Ahead()
         self._sessions: dict[str, TargetSession] = {}
 
     @cached_property
@@ -99,14 +98,15 @@ class Run:
         """The one session of a target in this run."""
         found = self._sessions.get(target.name)
         if found is None:
-            self.stop_all()  # one worker drives one target at a time
+            self.stop_all()  # a process drives one target at a time
             found = self._sessions[target.name] = TargetSession(
                 target,
                 self.subject,
                 self._driver_maker(target),
                 self.plan.of_target(target.name),
                 static_facts(target, self.subject),
-                Progress(self._writer()),
+                StageProgress(self._writer()),
+                self.ahead,
             )
         return found
 
@@ -117,18 +117,18 @@ class Run:
             session.stop()
 
     def register(self, check: Check) -> None:
-        """Note a check's id. ValueError when another check has it, with its place."""
+        """Note a check's id. ValueError when another check has it, and where."""
         where = str(check.source)
-        before = self._places.setdefault(check.id, where)
+        before = self._defined_at.setdefault(check.id, where)
         if before != where:
             raise ValueError(f"{where}: the id {check.id!r} is already used at {before}")
 
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""
         session = self._sessions.get(target.name)
-        return None if session is None or session.facts is None else session.describe()
+        return None if session is None or session.cpu is None else session.describe()
 
-    def places_of_results(self) -> list[str]:
+    def lines_about_results(self) -> list[str]:
         """Lines that say where results are."""
         directory = self.config.getoption("allure_report_dir", None)
         if not directory:
@@ -166,10 +166,8 @@ def run_of(config: pytest.Config) -> Run:
     """The run's state, made at its first use."""
     run = config.stash.get(_KEY, None)
     if run is None:
-        from touchstone.pytest_plugin.hooks import Runtime  # noqa: PLC0415
-
         run = config.stash[_KEY] = Run(config)
-        config.pluginmanager.register(Runtime(run), "touchstone-runtime")
+        config.hook.pytest_touchstone_run_begins(config=config, run=run)
     return run
 
 

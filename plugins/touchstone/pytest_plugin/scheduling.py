@@ -1,4 +1,4 @@
-"""Distribution over xdist's workers: a target belongs to one worker, and a worker that dies costs one check.
+"""Distribution over xdist's workers: a target has one worker, and if that dies only one check is lost.
 
 xdist's own schedulers by scope run a test that killed its worker again on every replacement, and lose those
 behind it; ``--dist=loadgroup`` spreads a group over workers with the current releases. So this is a complete
@@ -24,7 +24,7 @@ class TargetScheduling:
     Args:
         workers: How many workers will report their collection.
         unit_of: Node id to the name of its unit.
-        log: Takes a line about something odd.
+        log: Takes a line if workers do not agree on what they collected.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TargetScheduling:
         return bool(self._units) or any(self._queues.values())
 
     def add_node(self, node: WorkerController) -> None:
-        """A worker is up; it has nothing to do before it has collected."""
+        """A worker was started; it gets tests when it has collected."""
         self._queues[node] = deque()
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class TargetScheduling:
             self._feed(node)
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """Only schedulers that steal get this."""
+        """Part of the protocol, called only for schedulers that move tests from worker to worker."""
         raise NotImplementedError("tests are never taken away from the worker that has their target")
 
     def remove_node(self, node: WorkerController) -> str | None:

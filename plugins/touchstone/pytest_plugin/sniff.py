@@ -1,4 +1,4 @@
-"""Is it a suite? Asked of every YAML file that pytest meets, so it imports and reads next to nothing."""
+"""Whether a YAML file is a suite. pytest asks this of every YAML file that it finds, so it must be cheap."""
 
 from __future__ import annotations
 

@@ -1,25 +1,21 @@
-"""What a Python check holds of its target: all it may do, and what it does goes on the record."""
+"""The values of the fixtures ``target`` and ``probe``: what a Python check can do with its target.
+
+The probes that it runs, and how they end, are kept in the record of the check.
+"""
 
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from touchstone.engine.outcomes import Finding, Infrastructure
+from touchstone.engine.outcomes import Finding
 from touchstone.engine.records import CaseRun, CheckRecord
-from touchstone.engine.session import Autopsied, TargetSession
+from touchstone.engine.session import Asking, TargetSession
 from touchstone.engine.work import Work
 from touchstone.machine.agent import REPLY_TIMEOUT
-from touchstone.machine.driver import (
-    AgentRefused,
-    InfrastructureError,
-    TargetDied,
-    TargetHung,
-    TargetInfo,
-)
+from touchstone.machine.driver import AgentRefused, TargetInfo
 from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
 from touchstone.suite.model import Body, Source
 from touchstone.words import Phase
@@ -34,7 +30,7 @@ On = Literal["first", "last", "every-cpu"] | int | Sequence[int]
 
 
 class TargetHandle:
-    """A target in the hands of one check.
+    """The target of one check.
 
     A target that dies or hangs ends the check with the verdict crash or hang.
     """
@@ -42,7 +38,7 @@ class TargetHandle:
     def __init__(self, session: TargetSession, record: CheckRecord) -> None:
         self._session = session
         self._record = record
-        self._mark = session.driver.serial_mark()
+        self._began_at = session.serial_position()
 
     @property
     def name(self) -> str:
@@ -51,7 +47,7 @@ class TargetHandle:
 
     @property
     def info(self) -> TargetInfo:
-        """What it said of itself: vendor, CPUs, addresses of the slots."""
+        """What its agent reports: vendor, CPUs, addresses of the slots."""
         assert self._session.info is not None
         return self._session.info
 
@@ -73,73 +69,72 @@ class TargetHandle:
     def run(self, request: ProbeRequest, label: str = "") -> list[ProbeResult]:
         """Run a probe. AgentRefused when the agent cannot."""
         __tracebackhide__ = True
-        case = CaseRun(label, request.code, request, start=time.time())
-        self._record.runs.append(case)
+        case = self._record.begin_run(CaseRun(label, request.code, request))
         try:
-            with self._watched():
-                case.results = results = self._session.run(request)
+            with self._asking() as driver:
+                results = driver.run(request)
         except AgentRefused as error:
-            case.refused = str(error)
+            case.was_refused(error)
             raise
         except Finding as error:
-            case.ended = error.verdict.value
+            case.not_survived(error.verdict)
             raise
         finally:
-            case.stop = time.time()
+            case.is_over()
+        case.answered(results)
         return results
 
     def load(self, option: str | None = None) -> None:
         """Load the subject on all CPUs. AgentRefused when it refuses, and then nothing has changed."""
         __tracebackhide__ = True
-        with self._watched():
+        with self._asking():
             self._session.load(option)
 
     def unload(self) -> None:
         """Unload the subject. AgentRefused when it refuses."""
         __tracebackhide__ = True
-        with self._watched():
+        with self._asking():
             self._session.unload()
 
     def reset(self) -> None:
         """Reset the machine; it is ``native`` then."""
-        self._session.phase = None
-        self._session.reach("native", self._record)
+        self._session.reset(self._record)
 
     def query(self) -> Mapping[str, str]:
         """What the subject says of itself: ``loaded``, ``version``, ``cpus``, ..."""
         __tracebackhide__ = True
-        with self._watched():
-            return self._session.driver.query()
+        with self._asking() as driver:
+            return driver.query()
 
     def exits(self, cpu: int = 0) -> Mapping[str, int]:
         """Exit counters of a CPU since loading."""
         __tracebackhide__ = True
-        with self._watched():
-            return self._session.driver.exits(cpu)
+        with self._asking() as driver:
+            return driver.exits(cpu)
 
     def trace(self, cpu: int = 0, count: int = 16) -> list[str]:
         """The last exits of a CPU, newest last."""
         __tracebackhide__ = True
-        with self._watched():
-            return self._session.driver.trace(cpu, count)
+        with self._asking() as driver:
+            return driver.trace(cpu, count)
 
     def send_nmis(self, cpus: Sequence[int], count: int = 1) -> None:
         """Send NMIs from inside."""
         __tracebackhide__ = True
-        with self._watched():
-            self._session.driver.send_nmis(tuple(cpus), count)
+        with self._asking() as driver:
+            driver.send_nmis(tuple(cpus), count)
 
     def inject_nmi(self) -> None:
         """Inject an NMI from outside. AgentRefused with code ``unsupported`` where that cannot be done."""
         __tracebackhide__ = True
-        with self._watched():
-            self._session.driver.inject_nmi()
+        with self._asking() as driver:
+            driver.inject_nmi()
 
     def nmi_counts(self) -> list[int]:
         """NMIs taken since boot, per CPU."""
         __tracebackhide__ = True
-        with self._watched():
-            return self._session.driver.nmi_counts()
+        with self._asking() as driver:
+            return driver.nmi_counts()
 
     def request(
         self,
@@ -150,8 +145,8 @@ class TargetHandle:
     ) -> Mapping[str, str]:
         """Ask the agent for what only some agents can do (PROTOCOL.md). AgentRefused if this one cannot."""
         __tracebackhide__ = True
-        with self._watched():
-            return self._session.driver.request(verb, pairs, timeout, limit)
+        with self._asking() as driver:
+            return driver.request(verb, pairs, timeout, limit)
 
     def work(self, *kinds: str) -> Work:
         """Have processes work on every CPU, and check their own results, for as long as a ``with`` lasts.
@@ -171,36 +166,14 @@ class TargetHandle:
 
     def serial(self) -> str:
         """The serial log since the check began."""
-        return self._session.driver.serial_since(self._mark)
+        return self._session.serial_since(self._began_at)
 
     def gather_evidence(self) -> None:
         """The serial log and the subject's last exits, for the report of a failure."""
-        self._session.evidence(self._record, (0,), self._mark)
+        self._session.gather_evidence(self._record, (0,), self._began_at)
 
-    def _watched(self) -> _Watch:
-        return _Watch(self._session, self._record)
-
-
-class _Watch:
-    """Turns a target that dies or is lost in our hands into the check's verdict."""
-
-    def __init__(self, session: TargetSession, record: CheckRecord) -> None:
-        self._session = session
-        self._record = record
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        __tracebackhide__ = True
-        if isinstance(error, TargetDied | TargetHung):
-            error = self._session.perform_autopsy(error)
-        if isinstance(error, Autopsied):
-            self._record.autopsy = error.autopsy
-            raise error.finding(error.autopsy.reason) from None
-        if isinstance(error, InfrastructureError):
-            self._session.phase = None
-            raise Infrastructure(str(error)) from None
+    def _asking(self) -> Asking:
+        return self._session.asking(self._record)
 
 
 class Prober:
@@ -245,12 +218,12 @@ class Prober:
             registers: Start values: numbers, or Operand addresses.
         """
         __tracebackhide__ = True
-        here = inspect.currentframe()  # inspect.stack() would look for the source of every frame there is
+        here = inspect.currentframe()  # inspect.stack() reads the source of every frame
         assert here is not None
         assert here.f_back is not None
         lines = tuple(line for line in text.splitlines() if line.strip())
-        place = Source(Path(here.f_back.f_code.co_filename), here.f_back.f_lineno, 1)
-        code = self._run.plan.assemble(Body(lines, (place,) * len(lines)))
+        source = Source(Path(here.f_back.f_code.co_filename), here.f_back.f_lineno, 1)
+        code = self._run.plan.assemble(Body(lines, (source,) * len(lines)))
         request = ProbeRequest(
             code=code.data,
             cpl=cpl,

@@ -1,4 +1,4 @@
-"""pytest-xdist: one worker per target, and nothing lost when one dies."""
+"""pytest-xdist: one worker per target, and a result also for the check whose worker died."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.pytest_plugin.run import run_of
-from touchstone.reporting.properties import Mark, properties_of
+from touchstone.reporting.properties import JudgedCheck, properties_of
 from touchstone.words import AREAS, Verdict
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     return TargetScheduling(len(parse_tx_spec_config(config)), lambda nodeid: unit_of(nodeid, names), say)
 
 
-def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> Mark | None:
+def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> JudgedCheck | None:
     """Give a check its verdict whose worker died: an infrastructure problem, so an error and no failure."""
     target = target_of(nodeid, [target.name for target in run.targets])
     if target is None:
         return None
     name = nodeid.split("::", 1)[1].rpartition("[")[0]
-    area = name.split(".", 1)[0]  # an id begins with its area; of a Python check the name says nothing
+    area = name.split(".", 1)[0]  # a check's id begins with its area, the name of a Python function does not
     area = area if area in AREAS else "?"
-    mark = Mark(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
+    judged = JudgedCheck(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
     report.when = "setup"
-    report.user_properties = [*report.user_properties, *properties_of(mark)]
-    return mark
+    report.user_properties = [*report.user_properties, *properties_of(judged)]
+    return judged

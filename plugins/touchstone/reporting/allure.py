@@ -1,8 +1,8 @@
-"""Allure results: the last word on each of them before it is written, and what only the controller writes.
+"""Allure results: completed before they are written, and the files of which a run has only one.
 
-allure-pytest keeps the life of a result; here it gets what a reader of the report needs: title, description,
-parameters, labels, a step per case and CPU, and the evidence. Two targets never collapse into one entry: the
-target is a parameter, and part of the history id; the test case id comes from the check's id alone.
+allure-pytest makes the results; this adds what a reader of the report needs: title, description, parameters,
+labels, a step per case and CPU, and the evidence. A check has an entry for each target: the target is a
+parameter, and part of the history id; the test case id is made of the check's id alone.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from touchstone import __version__
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord
 from touchstone.reporting.allure_files import ResultFiles
 from touchstone.reporting.disassembly import listing
-from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines
-from touchstone.reporting.properties import Mark
+from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines, traces
+from touchstone.reporting.properties import JudgedCheck
 from touchstone.reporting.terminal import Summary
 from touchstone.suite import show
 from touchstone.words import Verdict
@@ -68,7 +68,7 @@ class DiffDetails(StatusDetails):
 
 
 class AllureReport:
-    """Completes the results of checks. Lives in every process that runs checks, and in the controller."""
+    """Completes the results of checks. One in every process that runs checks, and one in the controller."""
 
     def __init__(self, config: pytest.Config, directory: str) -> None:
         self._directory = Path(directory).absolute()
@@ -78,7 +78,7 @@ class AllureReport:
         allure_commons.plugin_manager.register(self)
 
     def close(self) -> None:
-        """Take leave of Allure."""
+        """Unregister from Allure, and let allure-pytest write its files itself."""
         if allure_commons.plugin_manager.is_registered(self):
             allure_commons.plugin_manager.unregister(self)
         self._files.close()
@@ -87,20 +87,22 @@ class AllureReport:
         """Another item begins."""
         self._current = None
 
-    def remember(self, item: pytest.Item, place: CheckOnTarget, verdict: Verdict, text: str) -> None:
+    def remember(
+        self, item: pytest.Item, check_on_target: CheckOnTarget, verdict: Verdict, text: str
+    ) -> None:
         """The verdict of the running item."""
         self._files.take_over()
-        self._current = (item, place, verdict, text)
+        self._current = (item, check_on_target, verdict, text)
 
     @allure_commons.hookimpl(tryfirst=True)
     def report_result(self, result: TestResult) -> None:
         """Complete a result that is about to be written."""
         if self._current is None:
             return
-        item, place, verdict, text = self._current
+        item, check_on_target, verdict, text = self._current
         self._current = None
-        check, target = place.check, place.target
-        record = place.record
+        check, target = check_on_target.check, check_on_target.target
+        record = check_on_target.record
         subject = record.subject.name if record else str(self._config.getoption("touchstone_hypervisor"))
         title = record.subject.title if record else subject
         result.name = check.title
@@ -114,7 +116,7 @@ class AllureReport:
         result.status = STATUS[verdict]
         result.labels = [label for label in result.labels if label.name in _KEPT]
         result.labels += labels(
-            Mark(verdict, check.id, target.name, check.area, check.level, check.phase, subject), title
+            JudgedCheck(verdict, check.id, target.name, check.area, check.level, check.phase, subject), title
         )
         result.labels += [Label("subSuite", str(check.source.path))]
         result.labels += [Label("story", one) for one in check.proves]
@@ -124,7 +126,7 @@ class AllureReport:
             for cite in check.cite
             if cite.doc in MANUALS
         ]
-        result.description = "\n".join(description(item, place))
+        result.description = "\n".join(description(item, check_on_target))
         if verdict is not Verdict.CONFORMANT:
             result.statusDetails = details(verdict, text, record, result.statusDetails)
         if record is not None:
@@ -138,28 +140,30 @@ class AllureReport:
                 result.links.append(Link("issue", record.waiver.link, record.waiver.reason))
             result.steps += [step(run) for run in record.runs]
 
-    def crashed_worker(self, mark: Mark, nodeid: str, report: pytest.TestReport) -> None:
-        """Write the result of a check whose worker died: nobody else can."""
+    def crashed_worker(self, judged: JudgedCheck, nodeid: str, report: pytest.TestReport) -> None:
+        """Write the result of a check whose worker died before it wrote one."""
         self._files.take_over()
         stop = int(report.stop * 1000) if getattr(report, "stop", 0) else None
-        result = TestResult(uuid=str(uuid4()), name=mark.check, fullName=mark.check, start=stop, stop=stop)
-        identify(result, mark.check, mark.target, mark.subject)
-        result.parameters = [Parameter("target", mark.target), Parameter("subject", mark.subject)]
-        result.status = STATUS[mark.verdict]
-        result.labels = [*labels(mark, mark.subject), Label("framework", "pytest")]
+        result = TestResult(
+            uuid=str(uuid4()), name=judged.check, fullName=judged.check, start=stop, stop=stop
+        )
+        identify(result, judged.check, judged.target, judged.subject)
+        result.parameters = [Parameter("target", judged.target), Parameter("subject", judged.subject)]
+        result.status = STATUS[judged.verdict]
+        result.labels = [*labels(judged, judged.subject), Label("framework", "pytest")]
         result.titlePath = nodeid.split("::", 1)[0].split("/")
         result.statusDetails = StatusDetails(
-            message=f"{mark.verdict.value}: the worker process died while it ran {nodeid}",
+            message=f"{judged.verdict.value}: the worker process died while it ran {nodeid}",
             trace=str(report.longrepr),
         )
         allure_commons.plugin_manager.hook.report_result(result=result)
 
     def write_run(self, summary: Summary) -> None:
-        """Write what is one file per run: environment and categories. Only the controller may."""
-        if not summary.marks:
+        """Write environment and categories, one file per run. For the controller, not for workers."""
+        if not summary.judged:
             return
         lines = [f"touchstone={__version__}"]
-        lines += [f"hypervisor={name}" for name in {mark.subject: None for mark in summary.marks.values()}]
+        lines += [f"hypervisor={name}" for name in {one.subject: None for one in summary.judged.values()}]
         lines += [f"{target}={line}" for target, line in summary.about.items()]
         self._write("environment.properties", "".join(f"{_escaped(line)}\n" for line in lines))
         categories = [
@@ -186,34 +190,34 @@ def identify(result: TestResult, check: str, target: str, subject: str) -> None:
     result.historyId = _hash(check, target, subject)
 
 
-def labels(mark: Mark, title: str) -> list[Label]:
+def labels(judged: JudgedCheck, title: str) -> list[Label]:
     """What the report groups and filters by."""
     values = {
         "epic": title,
-        "feature": mark.area,
-        "severity": SEVERITY.get(mark.level, "normal"),
-        "parentSuite": mark.target,
-        "suite": mark.area,
-        "tag": mark.verdict.value,
-        "host": mark.target,
-        "target": mark.target,
-        "verdict": mark.verdict.value,
+        "feature": judged.area,
+        "severity": SEVERITY.get(judged.level, "normal"),
+        "parentSuite": judged.target,
+        "suite": judged.area,
+        "tag": judged.verdict.value,
+        "host": judged.target,
+        "target": judged.target,
+        "verdict": judged.verdict.value,
     }
     return [Label(name, value) for name, value in values.items()]
 
 
-def description(item: pytest.Item, place: CheckOnTarget) -> Iterator[str]:
+def description(item: pytest.Item, check_on_target: CheckOnTarget) -> Iterator[str]:
     """Markdown: the sentences it proves, the suite's lines, and how to run it again."""
-    check = place.check
+    check = check_on_target.check
     for cite in check.cite:
         section = f", {cite.section}" if cite.section else ""
         yield f"> {cite.says}\n>\n> {cite.doc}: {cite.title}{section}\n"
     language = "yaml" if check.cases else "python"
     yield f"```{language}\n{check.text}\n```"
-    if place.record is not None:
-        yield f"\nAgain: `{reproduce(item, place.record)}`"
-        if place.record.description:
-            yield f"\n{place.target.name}: {place.record.description}"
+    if check_on_target.record is not None:
+        yield f"\nAgain: `{reproduce(item, check_on_target.record)}`"
+        if check_on_target.record.description:
+            yield f"\n{check_on_target.target.name}: {check_on_target.record.description}"
 
 
 def details(
@@ -254,7 +258,7 @@ def attachments(record: CheckRecord) -> Iterator[Attachment]:
     """The evidence, as files."""
     if probes := probes_text(record):
         yield attach("probe, expected and measured", probes)
-    for cpu, exits in record.trace.items():
+    for cpu, exits in traces(record):
         if exits:
             yield attach(f"last exits of CPU {cpu}", "\n".join(exits) + "\n")
     if record.serial.strip():
@@ -272,7 +276,7 @@ def _probe_text(run: CaseRun) -> Iterator[str]:
     """A table per CPU; where all CPUs agree with what was expected, the first one's stands for them."""
     if run.judgement is None:
         yield heading(run)
-        yield from (f"    {line}" for line in listing(run.code))
+        yield from (f"    {line}" for line in listing(run.code, bits=run.request.code_bits))
         for result in run.results:
             yield f"    CPU {result.cpu}: {show.end(result)}, rip {show.register('rip', result.rip, result)}"
         return

@@ -1,4 +1,4 @@
-"""How Allure results get onto the disk: in one piece each, under their names only once they are whole.
+"""Writes Allure results: each with one call, to a temporary file that is renamed when it is complete.
 
 allure-pytest's own logger writes a result through Python's incremental JSON encoder, in hundreds of small
 pieces: with it, writing costs as much as everything else that is reported of a check that holds.
@@ -19,7 +19,7 @@ from allure_commons.model2 import TestResult
 
 
 class ResultFiles:
-    """Takes the place of allure-pytest's logger; all but results it hands on to it."""
+    """Replaces allure-pytest's logger, and passes everything but results on to it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -27,7 +27,7 @@ class ResultFiles:
         self._replaced: list[Any] = []  # it has no annotations
 
     def take_over(self) -> None:
-        """Take its place, once it is there. Safe to repeat."""
+        """Replace the logger, once it is registered. Safe to repeat."""
         manager = allure_commons.plugin_manager
         if manager.is_registered(self):
             return
@@ -37,7 +37,7 @@ class ResultFiles:
         manager.register(self)
 
     def close(self) -> None:
-        """Give the place back: allure-pytest takes its logger out itself. Safe to repeat."""
+        """Register the logger again, because allure-pytest unregisters it at the end. Safe to repeat."""
         manager = allure_commons.plugin_manager
         if not manager.is_registered(self):
             return

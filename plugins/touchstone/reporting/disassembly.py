@@ -1,4 +1,4 @@
-"""The probe as the CPU read it: disassembled, with an arrow where it ended."""
+"""A probe's machine code, disassembled, with an arrow where it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 @lru_cache(512)
 def disassemble(code: bytes, bits: int = 64) -> tuple[tuple[int, str, str], ...]:
-    """(offset, bytes in hex, text) of every instruction, in Intel syntax; data looks like instructions."""
+    """(offset, bytes in hex, text) of every instruction, in Intel syntax; data is decoded as well."""
     from iced_x86 import Decoder, Formatter, FormatterSyntax  # noqa: PLC0415
 
     formatter = Formatter(FormatterSyntax.INTEL)
@@ -23,9 +23,9 @@ def disassemble(code: bytes, bits: int = 64) -> tuple[tuple[int, str, str], ...]
     return tuple(lines)
 
 
-def listing(code: bytes, arrow: int | None = None, why: str = "") -> list[str]:
+def listing(code: bytes, arrow: int | None = None, why: str = "", bits: int = 64) -> list[str]:
     """Lines to print. ``arrow`` is the offset that RIP had; ``why`` is written behind it."""
-    lines = disassemble(code)
+    lines = disassemble(code, bits)
     width = min(max((len(raw) for _, raw, _ in lines), default=0), 30)
     shown = [
         f"{'->' if offset == arrow else '  '} +{offset:#05x}  {raw:<{width}}  {text}"

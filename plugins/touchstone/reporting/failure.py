@@ -1,4 +1,4 @@
-"""The text of a failure: what was demanded and why, what was measured, and how to see it again."""
+"""The text of a failure: the demand and its source, what was measured, and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.disassembly import listing
+from touchstone.reporting.exits import readable
 from touchstone.suite import show
-from touchstone.suite.judge import Row, Table
+from touchstone.suite.judgement import Demand, Row, Table
 
 if TYPE_CHECKING:
     import pytest
@@ -24,11 +25,11 @@ MAX_TABLES = 3
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
 _ANSWER = re.compile(r"[=!]\d+ ")
-_PLACE = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
+_SLOT_ADDRESS = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 
 
 def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    """The text in pytest's own kind of representation, so that summaries show what differs, and where."""
+    """The text as pytest represents failures, so that its summary shows what differs, and where."""
     shown = excinfo.getrepr(style="native")
     brief = item.config.getoption("tbstyle") in ("line", "no")
     shown.reprtraceback.reprentries[0].lines = (
@@ -78,8 +79,8 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         what = ended.refused or f"the target did not survive it ({ended.ended})"
         yield f"{heading(ended)}: {what}"
-        yield from (f"    {line}" for line in listing(ended.code))
-    for cpu, exits in record.trace.items():
+        yield from (f"    {line}" for line in listing(ended.code, bits=ended.request.code_bits))
+    for cpu, exits in traces(record):
         if exits:
             yield ""
             yield f"last exits of CPU {cpu}, newest last"
@@ -91,6 +92,12 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         yield ""
         yield "serial log, without the agent's answers"
         yield from (f"    {line}" for line in tail("\n".join(said)))
+
+
+def traces(record: CheckRecord) -> Iterator[tuple[int, list[str]]]:
+    """CPUs with their last exits, readable."""
+    for cpu, exits in record.trace.items():
+        yield cpu, readable(exits, record.target.settings.vendor)
 
 
 def sections(item: pytest.Item, record: CheckRecord) -> Iterator[tuple[str, str]]:
@@ -114,14 +121,14 @@ def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
     for table in run.judgement.tables if run.judgement is not None else ():
         if table.cpu in wrong:
             rows = [row for row in table.rows if row.ok is False]
-            key = tuple((row.name, _placeless(row.expected), _placeless(row.measured)) for row in rows)
+            key = tuple((row.name, _without_slot(row.expected), _without_slot(row.measured)) for row in rows)
             groups.setdefault(key, []).append(table)
     return [(run, tables) for tables in groups.values()]
 
 
-def _placeless(text: str) -> str:
-    """An address within a CPU's slot without its number, which differs from CPU to CPU."""
-    return _PLACE.sub(r"\1", text)
+def _without_slot(text: str) -> str:
+    """A text without the numbers of addresses in a CPU's slot, which differ from CPU to CPU."""
+    return _SLOT_ADDRESS.sub(r"\1", text)
 
 
 def heading(run: CaseRun, cpu: int | None = None) -> str:
@@ -141,7 +148,7 @@ def table_lines(
     only say that something was to stay as it was, and did.
     """
     rows = [row for row in table.rows if everything or matters(row)]
-    quiet = [row.name for row in table.rows if row.ok and row.stays] if not everything else []
+    quiet = [] if everything else [row.name for row in table.rows if row.ok and _stays(row)]
     cells = [("", "", "given", "expected", "measured")]
     cells += [("!!" if row.ok is False else "", row.name, *row.cells) for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
@@ -160,13 +167,18 @@ def table_lines(
 
 def matters(row: Row) -> bool:
     """Whether a reader of a failure wants to see a row."""
-    return row.ok is False or (row.ok is True and not row.stays)
+    return row.ok is False or (row.ok is True and not _stays(row))
+
+
+def _stays(row: Row) -> bool:
+    """Whether a row demands no more than that something is as it was, or as on the bare machine."""
+    return row.demand in (Demand.UNCHANGED, Demand.NATIVE)
 
 
 def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
     """The probe, with an arrow at the instruction that RIP pointed to."""
     why = show.end(result) if result.vector is not None else ""
-    return listing(run.code, result.rip - result.start, why)
+    return listing(run.code, result.rip - result.start, why, run.request.code_bits)
 
 
 def citations(record: CheckRecord) -> Iterator[str]:

@@ -27,7 +27,7 @@ _ANALYTICS = re.compile(
 _REMOTE = re.compile(
     r'<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)\s*=\s*["\'](?:https?:)?//[^"\']*', re.I
 )
-# What the page carries may run; nothing may be fetched from, or sent to, anywhere.
+# The page may run its own scripts, but neither fetch nor send anything.
 _SEALED = (
     '<meta http-equiv="Content-Security-Policy" content="default-src data: blob: '
     "'unsafe-inline' 'unsafe-eval'; form-action 'none'\">"
@@ -220,7 +220,7 @@ def _link_or_copy(source: str, copy: str) -> None:
 
 
 def seal(page: str) -> str:
-    """Take out what would load from the network, and forbid it. ReportError if something is left."""
+    """Remove what loads from the network, and forbid it by a policy. ReportError if something is left."""
     page = _ANALYTICS.sub("", page)
     if left := _REMOTE.search(page):
         raise ReportError(f"the report would contact the network ({left[0][:120]}): not written")
@@ -231,7 +231,7 @@ def seal(page: str) -> str:
 
 
 def _history_without(history: Path, results: Results) -> list[str]:
-    """Lines of the history without these very results: a report may be made twice, a run counts once."""
+    """Lines of the history without these results, so that a run whose report is made twice is in it once."""
     try:
         lines = history.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:

@@ -14,7 +14,7 @@ _ABOUT = f"{PREFIX}about"
 
 
 @dataclass(frozen=True)
-class Mark:
+class JudgedCheck:
     """What the controller needs to know of a judged check."""
 
     verdict: Verdict
@@ -25,26 +25,26 @@ class Mark:
     phase: str
     subject: str
     claims: str = "?"
-    """``yes``: it claims that a hypervisor is there, so the bare machine must fail it; ``no``, or unknown."""
+    """``yes``: it demands what only a hypervisor does, so the bare machine must fail it; ``no``; ``?``."""
 
 
-def properties_of(mark: Mark) -> list[tuple[str, str]]:
+def properties_of(judged: JudgedCheck) -> list[tuple[str, str]]:
     """As ``user_properties``."""
-    values = {**vars(mark), "verdict": mark.verdict.value}
+    values = {**vars(judged), "verdict": judged.verdict.value}
     return [(f"{PREFIX}{key}", value) for key, value in values.items()]
 
 
-def mark_of(report: pytest.TestReport) -> Mark | None:
+def judged_of(report: pytest.TestReport) -> JudgedCheck | None:
     """What a report says; None for the report of any other test, and of a phase that decides nothing."""
     found = _ours(report.user_properties)
     if f"{PREFIX}verdict" not in found:
         return None
-    values = {key: found[f"{PREFIX}{key}"] for key in Mark.__dataclass_fields__ if key != "verdict"}
-    return Mark(verdict=Verdict(found[f"{PREFIX}verdict"]), **values)
+    values = {key: found[f"{PREFIX}{key}"] for key in JudgedCheck.__dataclass_fields__ if key != "verdict"}
+    return JudgedCheck(verdict=Verdict(found[f"{PREFIX}verdict"]), **values)
 
 
 def about_property(target: str, text: str) -> tuple[str, str]:
-    """What a target is, once it is known (better); travels with the report of the check that found out."""
+    """The line about a target, for the report of the check after which it is known or has changed."""
     return (_ABOUT, f"{target}\t{text}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
-from touchstone.reporting.properties import Mark, about_of, mark_of
+from touchstone.reporting.properties import JudgedCheck, about_of, judged_of
 from touchstone.words import AREAS, Verdict
 
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
@@ -25,11 +25,11 @@ _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
 
 
 class Summary:
-    """Collects what reports say; lives where the terminal is, in the controller of a distributed run."""
+    """Collects what reports say, in the process that writes to the terminal."""
 
     def __init__(self) -> None:
-        self.marks: dict[str, Mark] = {}
-        """Node id to the last word about it."""
+        self.judged: dict[str, JudgedCheck] = {}
+        """Node id to what its last report says."""
         self.about: dict[str, str] = {}
         """Target to its line."""
 
@@ -37,19 +37,19 @@ class Summary:
         """Take note of a report."""
         if not report.user_properties or (report.when == "teardown" and report.passed):
             return  # the one before has said it
-        if (mark := mark_of(report)) is not None:
-            self.marks[report.nodeid] = mark
+        if (judged := judged_of(report)) is not None:
+            self.judged[report.nodeid] = judged
         if (about := about_of(report)) is not None:
             self.about[about[0]] = about[1]
 
-    def write(self, terminal: pytest.TerminalReporter, order: Sequence[str], places: Iterable[str]) -> None:
-        """Write the targets' lines, the matrix, and where results are."""
+    def write(self, terminal: pytest.TerminalReporter, order: Sequence[str], results: Iterable[str]) -> None:
+        """Write the targets' lines, the matrix, and the lines ``results``, which say where results are."""
         terminal.section("touchstone", sep="=")
-        judged = {mark.target for mark in self.marks.values()}
-        targets = [name for name in order if name in judged]
+        reached = {one.target for one in self.judged.values()}
+        targets = [name for name in order if name in reached]
         for target in targets:
             terminal.write_line(f"{target}: {self.about.get(target, 'not reached')}")
-        rows = matrix(self.marks.values(), targets)
+        rows = matrix(self.judged.values(), targets)
         widths = [max(len(plain(row[column])) for row in rows) for column in range(len(targets) + 1)]
         if sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns or len(targets) == 1:
             for row in rows:
@@ -63,19 +63,19 @@ class Summary:
                     write_cell(terminal, row[0], widths[0] + 2)
                     write_cell(terminal, row[column], 0)
                     terminal.line("")
-        for place in places:
-            terminal.write_line(place)
+        for line in results:
+            terminal.write_line(line)
 
 
 Cell = str | Counter[Verdict]
 
 
-def matrix(marks: Iterable[Mark], targets: Sequence[str]) -> list[list[Cell]]:
+def matrix(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> list[list[Cell]]:
     """A head of targets, a row per area, and their sum."""
     counts: dict[tuple[str, str], Counter[Verdict]] = {}
-    for mark in marks:
-        for area in (mark.area, "all"):
-            counts.setdefault((area, mark.target), Counter())[mark.verdict] += 1
+    for one in judged:
+        for area in (one.area, "all"):
+            counts.setdefault((area, one.target), Counter())[one.verdict] += 1
     found = {area for area, _ in counts} - {"all"}
     areas = [area for area in AREAS if area in found] + sorted(found - set(AREAS))
     rows: list[list[Cell]] = [["", *targets]]

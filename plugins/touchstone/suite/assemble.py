@@ -1,4 +1,4 @@
-"""All bodies of a session through GNU as in one run: bytes, labels, and errors at the suite's lines."""
+"""Assembles all bodies of a session in one run of GNU as: bytes, labels, and errors at the suite's lines."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from touchstone.suite.body import check, labels, rename, statements
 from touchstone.suite.constants import CONSTANTS
-from touchstone.suite.model import Body
-from touchstone.suite.problems import Problem, meant
+from touchstone.suite.model import Body, CodeBits
+from touchstone.suite.problems import Problem, did_you_mean
 from touchstone.suite.registers import SUB_REGISTERS
 
 LARGEST = 1024
@@ -29,10 +29,12 @@ SECONDS = 120
 _MESSAGE = re.compile(r"[^:]*:(\d+): (?:(Error|Warning|Fatal error|Info): )?(.*)")
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
 _SECTION = ".probe."
+_Text = tuple[CodeBits, tuple[str, ...]]
+"""What decides the bytes of a body."""
 
 
 class AssemblerMissing(Exception):
-    """GNU as is not there, or is something else."""
+    """GNU as is not on PATH, does not end, or fails without an error message for a body."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Code:
     """The body's own labels, as offsets from its first byte."""
     lines: tuple[int, ...]
     """Offset of the first byte of every line of the body."""
+    code_bits: CodeBits = 64
+    """See ``Body.code_bits``."""
 
     def line_of(self, offset: int) -> int | None:
         """Index of the body's line that the byte at ``offset`` comes from; None outside of the body."""
@@ -54,30 +58,31 @@ class Code:
 
 @dataclass(frozen=True)
 class Assembled:
-    """What came of the bodies."""
+    """Bytes of the bodies, and what is wrong with those that have none."""
 
     codes: Mapping[Body, Code]
     problems: Mapping[Body, tuple[Problem, ...]]
-    """For every body that has no code: why, at the suite's lines."""
+    """For every body that cannot be assembled: why, at the suite's lines."""
 
 
 class Assembler:
-    """Assembles bodies, every distinct text once in its life."""
+    """Assembles bodies; each distinct text once."""
 
     def __init__(self, program: str = "as") -> None:
         self.program = program
-        self._known: dict[tuple[str, ...], Code | tuple[tuple[int, str], ...]] = {}
+        self._known: dict[_Text, Code | tuple[tuple[int, str], ...]] = {}
 
     def assemble(self, bodies: Iterable[Body]) -> Assembled:
         """Bytes of every body; those that cannot be assembled have problems instead.
 
-        One process if all is well, two if not. Raises AssemblerMissing.
+        Runs the assembler once, and again without the bodies that it refused. Raises AssemblerMissing.
         """
         bodies = list(bodies)
-        texts: dict[tuple[str, ...], Body] = {}
+        texts: dict[_Text, Body] = {}
         for body in bodies:
-            if body.lines not in self._known:
-                texts.setdefault(body.lines, body)
+            text = body.code_bits, body.lines
+            if text not in self._known:
+                texts.setdefault(text, body)
         for text, body in list(texts.items()):
             refused = [(body.sources.index(problem.source), problem.text) for problem in check(body)]
             if refused:
@@ -87,7 +92,7 @@ class Assembler:
         codes: dict[Body, Code] = {}
         problems: dict[Body, tuple[Problem, ...]] = {}
         for body in bodies:
-            found = self._known[body.lines]
+            found = self._known[body.code_bits, body.lines]
             if isinstance(found, Code):
                 codes[body] = found
             else:
@@ -114,7 +119,7 @@ class Assembler:
             if not status:
                 self._collect(bodies, output)
         for index, found in wrong.items():
-            self._known[bodies[index].lines] = tuple(found)
+            self._known[bodies[index].code_bits, bodies[index].lines] = tuple(found)
         if status:
             self._run([body for index, body in enumerate(bodies) if index not in wrong])
 
@@ -171,7 +176,7 @@ class Assembler:
                     name = names[offset : names.index(b"\0", offset)].decode()
                     symbols.setdefault(headers[header], {})[name] = value
         for index, body in enumerate(bodies):
-            self._known[body.lines] = _code(
+            self._known[body.code_bits, body.lines] = _code(
                 index, body, data.get(index, b""), symbols.get(index, {}), relocations
             )
 
@@ -194,21 +199,26 @@ def _code(
         return ((0, f"the body has {len(data)} bytes; a probe has at most {LARGEST}"),)
     prefix = f"b{index}$$"
     places = {name[len(prefix) :]: value for name, value in symbols.items() if name.startswith(prefix)}
-    return Code(data, places, lines)
+    return Code(data, places, lines, body.code_bits)
 
 
 def _unresolved(symbol: str, body: Body) -> str:
-    """A relocation is left: an unknown symbol, or an address that depends on where the body lies."""
+    """Error for a relocation: an unknown symbol, or an address that depends on where the body is loaded."""
     if symbol and not symbol.startswith("."):
-        hint = meant(
+        hint = did_you_mean(
             symbol, [*labels(body), *SUB_REGISTERS, *(name.lower() for name in CONSTANTS), *CONSTANTS]
         )
         return f"'{symbol}' is no register, no constant and no label of this body{hint}"
-    return "a body does not know where it will lie; take the address of a label with `lea rax, [rip + label]`"
+    way = (
+        "take the address of a label with `lea rax, [rip + label]`"
+        if body.code_bits == 64
+        else "start a register with the address of a label: `given: {rsi: label}`"
+    )
+    return f"a body does not know where it will lie; {way}"
 
 
 class _Listing:
-    """The one input of the assembler. Every body has a section, and symbols that no other body can reach."""
+    """The input of one run of the assembler: a section for each body, with symbol names of its own."""
 
     def __init__(self, bodies: list[Body]) -> None:
         self.owners: list[tuple[int, int] | None] = []
@@ -226,7 +236,7 @@ class _Listing:
         self.owners.append(owner)
 
     def _body(self, index: int, body: Body) -> None:
-        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code64')
+        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.code_bits}')
         parsed = list(statements(body))
         names = {
             item.label: f"b{index}$${item.label}"

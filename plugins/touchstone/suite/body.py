@@ -1,7 +1,7 @@
-"""The lines of a probe before the assembler sees them: labels, and what a body must not contain.
+"""The lines of a body before they are assembled: labels, and what a body must not contain.
 
 All bodies of a session are assembled in one run, so a body must not be able to touch its neighbours: no
-directive that opens something (a macro, a comment, another file), no section, no symbol that leaks.
+directive that goes on behind it (a macro, a comment, an included file), no section, no global symbol.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Statement:
     assigns: bool
     """``name = value``: the symbol is a number and no address."""
     broken: str | None = None
-    """What makes the rest of the line unreadable."""
+    """Why the rest of the line cannot be read: a comment or a string that does not end."""
 
 
 def statements(body: Body) -> Iterator[Statement]:
@@ -102,7 +102,7 @@ def labels(body: Body) -> list[str]:
 
 
 def check(body: Body) -> list[Problem]:
-    """What a body must not contain; the instructions themselves are the assembler's business."""
+    """Problems with labels, directives and braces. The assembler checks the instructions."""
     problems = []
     if not any(mark in line for line in body.lines for mark in '.:="{/'):
         return []
@@ -154,7 +154,7 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
 
 
 def rename(item: Statement, names: dict[str, str]) -> str:
-    """The statement's text with symbols replaced; a mnemonic that is also a label's name stays."""
+    """The statement's text with symbols replaced; a mnemonic is kept, even if a label has its name."""
     tokens = [
         names.get(token, token) if index or item.label else token for index, token in enumerate(item.tokens)
     ]

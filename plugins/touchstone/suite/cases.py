@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -13,17 +13,30 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
-from touchstone.suite.model import Body, Case, Expectation, Given, Place, Requirement, Source
+from touchstone.suite.model import (
+    CODE_BITS,
+    Body,
+    Case,
+    CodeBits,
+    Expectation,
+    Given,
+    LabelAddress,
+    Requirement,
+    Source,
+)
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
-from touchstone.suite.problems import meant
+from touchstone.suite.problems import did_you_mean
 
 On = Literal["first", "last", "every-cpu", "together"]
 ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
 _ON: Mapping[str, On] = {word: word for word in ON}
+_CODE_BITS: Mapping[str, CodeBits] = {str(bits): bits for bits in CODE_BITS}
+FIXED = ("cpl", "on", "bits")
+"""Keys of ``each`` that are no variables."""
 VENDORS = ("intel", "amd")
 MOST = 256
-"""Cases that one check may have: more is a mistake, or should be several checks."""
+"""Cases that one check may have. More are a mistake, or should be several checks."""
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 _AXIS = re.compile(r"[A-Za-z_][\w-]*")
@@ -36,15 +49,20 @@ class _Axis:
 
 
 def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
-    """All cases of a check, whose keys ``each``, ``given``, ``run`` and ``expect`` are read here."""
+    """All cases of a check; its keys ``each``, ``bits``, ``given``, ``run`` and ``expect`` are read here."""
     axes = _axes(doc, keys["each"][1]) if "each" in keys else []
+    every_bits: CodeBits = 64
+    if "bits" in keys:
+        every_bits = _CODE_BITS.get(_bits(doc, keys["bits"][1]) or "", 64)
+        if any(axis.name == "bits" for axis in axes):
+            doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
     for name in ("run", "expect"):
         if name not in keys:
             doc.wrong(entry, f"the check has no '{name}'")
     if "run" not in keys or "expect" not in keys:
         return ()
-    variables = [axis for axis in axes if axis.name not in ("cpl", "on")]
-    of_variables = [index for index, axis in enumerate(axes) if axis.name not in ("cpl", "on")]
+    variables = [axis for axis in axes if axis.name not in FIXED]
+    of_variables = [index for index, axis in enumerate(axes) if axis.name not in FIXED]
     total = 1
     for axis in axes:
         total *= len(axis.values)
@@ -60,6 +78,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = _ON.get(chosen.get("on", ""), "first")
+        bits = _CODE_BITS.get(chosen.get("bits", ""), every_bits)
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
         for vendor, body, start, end in read[tuple([combination[index] for index in of_variables])]:
             needs: tuple[Requirement, ...] = ()
@@ -67,7 +86,8 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             if vendor:
                 needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),)
                 words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
-            found.append(Case(words, cpl, on, body, start, end, needs))
+            sized = body if bits == body.code_bits else replace(body, code_bits=bits)
+            found.append(Case(words, cpl, on, sized, start, end, needs))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
     if len(found) == 1:
@@ -83,6 +103,14 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
                 item.source,
                 f"same-on-every-cpu of {item.what} says nothing on one CPU; add each: {{on: [every-cpu]}}",
             )
+
+
+def _bits(doc: Document, node: Node, hint: str = "") -> str | None:
+    text = doc.scalar(node, "bits")
+    if text is None or text in _CODE_BITS:
+        return text
+    doc.wrong(node, f"bits must be 64 (64-bit mode) or 32 (compatibility mode), not '{text}'{hint}")
+    return None
 
 
 def _axes(doc: Document, node: Node) -> list[_Axis]:
@@ -101,6 +129,8 @@ def _axes(doc: Document, node: Node) -> list[_Axis]:
                 text = doc.choice(item, "cpl", ("0", "3"))
             elif name == "on":
                 text = doc.choice(item, "on", ON)
+            elif name == "bits":
+                text = _bits(doc, item, "; a variable needs another name")
             else:
                 text = doc.scalar(item, f"each.{name}")
             if text is None or not isinstance(item, ScalarNode):
@@ -122,7 +152,7 @@ def _read(
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
     expect_node = _replaced(doc, keys["expect"][1], scope, used)
     if len(doc.problems) > before:
-        return []  # what a variable should have been nobody knows: more problems would be noise
+        return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
     end = expect(doc, expect_node)
     found = []
@@ -150,23 +180,23 @@ def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
 def _labels(
     doc: Document, given_node: Node | None, expect_node: Node, body: Body, start: Given, end: Expectation
 ) -> None:
-    """Every label that is named must be in the body."""
-    places: list[tuple[Place, Source]] = []
+    """Report labels that ``given`` or ``expect`` names and the body does not have."""
+    places: list[tuple[LabelAddress, Source]] = []
     for name, value in (*start.registers.items(), *start.debug.items()):
-        if isinstance(value, Place) and given_node:
+        if isinstance(value, LabelAddress) and given_node:
             places.append((value, doc.at(_value_of(given_node, name))))
-    if isinstance(end.rip, Place):
+    if isinstance(end.rip, LabelAddress):
         places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:
         for wanted in (item.value, *item.values):
-            if isinstance(wanted, Place) and item.source:
+            if isinstance(wanted, LabelAddress) and item.source:
                 places.append((wanted, item.source))
     if not places:
         return
     known = ["end", *bodies.labels(body)]
     for place, source in places:
         if place.label not in known:
-            hint = meant(place.label, [*known, "start", "scratch", "stack"]) or (
+            hint = did_you_mean(place.label, [*known, "start", "scratch", "stack"]) or (
                 f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
             )
             doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
@@ -206,7 +236,7 @@ def _replaced(
         for found in _VARIABLE.finditer(node.value):
             value = scope.get(found[1])
             if value is None:
-                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{meant(found[1], scope)}")
+                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{did_you_mean(found[1], scope)}")
                 continue
             used.add(found[1])
             text = text.replace(found[0], value.value)

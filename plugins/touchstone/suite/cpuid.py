@@ -89,8 +89,8 @@ _NAME = re.compile(r"cpuid\.(0x[0-9a-f]+|[0-9]+)(?:\.(0x[0-9a-f]+|[0-9]+))?\.(e[
 def _table(key: tuple[int, int, str]) -> dict[str, tuple[int, int]]:
     fields = {}
     for word in _LEAVES[key].split():
-        name, _, place = word.rpartition(":")
-        low, _, high = place.partition("-")
+        name, _, bits = word.rpartition(":")
+        low, _, high = bits.partition("-")
         fields[name] = (int(low), int(high or low) - int(low) + 1)
     return fields
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from touchstone.suite.numeral import number
-from touchstone.suite.problems import meant
+from touchstone.suite.problems import did_you_mean
 
 VECTORS = {
     "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#DF": 8, "#TS": 10, "#NP": 11,
@@ -56,5 +56,5 @@ def parse(text: str) -> tuple[str, int, int | None] | str:
 
 
 def _near(mnemonic: str) -> str:
-    hint = meant(mnemonic.lower(), [known.lower() for known in VECTORS])
+    hint = did_you_mean(mnemonic.lower(), [known.lower() for known in VECTORS])
     return hint.replace(hint[-6:-3], hint[-6:-3].upper()) if hint else ""

@@ -7,8 +7,8 @@ import re
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.suite import exceptions, memory
-from touchstone.suite.fields import fields
-from touchstone.suite.model import Expectation, FieldExpectation, Place, Value
+from touchstone.suite.fields import field_expectations
+from touchstone.suite.model import Expectation, FieldExpectation, LabelAddress, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document
@@ -53,7 +53,7 @@ def expect(doc: Document, node: Node) -> Expectation:
         elif name == "exits":
             exits = _exits(doc, value)
         else:
-            found += fields(doc, key, value)
+            found += field_expectations(doc, key, value)
     _overlaps(doc, node, found)
     if not native and vector is None and rip is None and not any(item.register == "rip" for item in found):
         rip_at_end = True
@@ -86,9 +86,9 @@ def _rip(doc: Document, node: Node) -> tuple[bool, Value | None]:
     if text is None:
         return False, None
     value = operand(text)
-    if value == Place("end"):
+    if value == LabelAddress("end"):
         return True, None
-    if value is None or (not isinstance(value, Place) and value.base in ("scratch", "stack")):
+    if value is None or (not isinstance(value, LabelAddress) and value.base in ("scratch", "stack")):
         doc.wrong(node, f"rip must be start, start+N, end, or a label of the body, not '{text}'")
         return False, None
     return False, value

@@ -1,4 +1,4 @@
-"""What an expectation names, and what it wants of it: ``rax[63:32]``, ``cpuid.1.ecx``, ``{in: [1, 2]}``."""
+"""The keys and values of ``expect`` that are about registers: ``rax[63:32]``, ``{in: [1, 2]}``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import Operand
-from touchstone.suite.model import FieldExpectation, Place, Value
+from touchstone.suite.model import FieldExpectation, LabelAddress, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
-from touchstone.suite.problems import meant, meant_or_all
-from touchstone.suite.registers import SUB_REGISTERS, TABLES, Bits, table, table_names
+from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
+from touchstone.suite.registers import SUB_REGISTERS, TABLES, BitField, table, table_names
 
 _KEY = re.compile(
     r"(?P<register>[a-z0-9]+)(?:\[(?P<high>[^\]:]+)(?::(?P<low>[^\]]+))?\]|\.(?P<bit>[\w-]+))?"
@@ -34,25 +34,25 @@ _WORDS = ("unchanged", "native", "same-on-every-cpu")
 
 
 @dataclass(frozen=True)
-class Spot:
-    """The place that a key of an expectation names."""
+class MeasuredField:
+    """The register, bits of a register, or bytes of memory that a key of ``expect`` names."""
 
     what: str
     register: str
     low: int
     width: int
-    bits: Mapping[str, Bits] | None = None
+    bits: Mapping[str, BitField] | None = None
     """Names of the fields in it, if it has some."""
     table: str = ""
-    """Whose names they are."""
+    """Register or CPUID leaf that ``bits`` are the names of."""
 
 
-def spot(doc: Document, key: ScalarNode) -> Spot | None:
+def measured_field(doc: Document, key: ScalarNode) -> MeasuredField | None:
     """The register, sub-register, bit range or named field that a key names; None after a problem."""
     text = key.value
-    place = _MEASURED.get(text)
-    if place:
-        return Spot(text, *place, TABLES.get(text), text)
+    whole = _MEASURED.get(text)
+    if whole:
+        return MeasuredField(text, *whole, TABLES.get(text), text)
     parts = _KEY.fullmatch(text)
     if not parts or parts["register"] not in _MEASURED:
         doc.wrong(key, _unknown(text, parts["register"] if parts else text))
@@ -64,7 +64,7 @@ def spot(doc: Document, key: ScalarNode) -> Spot | None:
                 key, f"'{text}': say either a bit range or `as`; bits are named after `as`, as a mapping"
             )
             return None
-        return _named(doc, key, Spot(text, register, low, width), parts["table"])
+        return _named(doc, key, MeasuredField(text, register, low, width), parts["table"])
     if parts["bit"]:
         names = TABLES.get(parts["register"])
         if names is None:
@@ -73,30 +73,32 @@ def spot(doc: Document, key: ScalarNode) -> Spot | None:
                 f"{parts['register']} has no named bits; say whose they are: '{parts['register']} as NAME'",
             )
             return None
-        return bit(doc, key, Spot(text, register, low, width, names, parts["register"]), parts["bit"], text)
+        return named_bit(
+            doc, key, MeasuredField(text, register, low, width, names, parts["register"]), parts["bit"], text
+        )
     high_text = parts["high"]
     high, bottom = number(high_text), number(parts["low"] or high_text)
     if high is None or bottom is None or not 0 <= bottom <= high < width:
         doc.wrong(key, f"'{text}': a bit range is [HIGH:LOW], from {width - 1} to 0, or one bit [N]")
         return None
-    return Spot(text, register, low + bottom, high - bottom + 1)
+    return MeasuredField(text, register, low + bottom, high - bottom + 1)
 
 
-def _named(doc: Document, key: ScalarNode, whole: Spot, name: str) -> Spot | None:
+def _named(doc: Document, key: ScalarNode, whole: MeasuredField, name: str) -> MeasuredField | None:
     names = table(name)
     if names is not None:
-        return Spot(whole.what, whole.register, whole.low, whole.width, names, name)
+        return MeasuredField(whole.what, whole.register, whole.low, whole.width, names, name)
     holder, _, field = name.rpartition(".")
     names = table(holder)
     if names is not None:
-        return bit(
+        return named_bit(
             doc,
             key,
-            Spot(whole.what, whole.register, whole.low, whole.width, names, holder),
+            MeasuredField(whole.what, whole.register, whole.low, whole.width, names, holder),
             field,
             whole.what,
         )
-    doc.wrong(key, f"there are no bit names for '{name}'{meant(name, table_names())}")
+    doc.wrong(key, f"there are no bit names for '{name}'{did_you_mean(name, table_names())}")
     return None
 
 
@@ -111,39 +113,39 @@ def _unknown(text: str, register: str) -> str:
             f" 'rax as {register}' (or a plain rax)"
         )
     known = [*_MEASURED, "gprs", "memory", "exits", "exception"]
-    near = meant(register, known) or "; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs"
+    near = did_you_mean(register, known) or "; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs"
     return f"'{text}' is no register{near}"
 
 
-def bit(doc: Document, key: Node, whole: Spot, name: str, what: str) -> Spot | None:
-    """One named field of a spot."""
+def named_bit(doc: Document, key: Node, whole: MeasuredField, name: str, what: str) -> MeasuredField | None:
+    """One named bit-field of a measured field."""
     assert whole.bits is not None
     field = whole.bits.get(name)
     if field is None:
-        doc.wrong(key, f"{whole.table} has no bit '{name}'{meant_or_all(name, whole.bits)}")
+        doc.wrong(key, f"{whole.table} has no bit '{name}'{did_you_mean_or_all(name, whole.bits)}")
         return None
     if field.low + field.width > whole.width:
         doc.wrong(
             key, f"{whole.table}.{name} is bit {field.low}, but {whole.what} has {whole.width} bits only"
         )
         return None
-    return Spot(what, whole.register, whole.low + field.low, field.width)
+    return MeasuredField(what, whole.register, whole.low + field.low, field.width)
 
 
-def fields(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpectation]:
+def field_expectations(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpectation]:
     """The expectations that one entry states: several, if it names bits."""
-    whole = spot(doc, key)
+    whole = measured_field(doc, key)
     if whole is None:
         return []
     if isinstance(value, MappingNode) and whole.bits is not None and not _is_set(value):
         found = []
         for name, bit_key, bit_value in doc.entries(value, f"'{whole.what}'"):
-            part = bit(doc, bit_key, whole, name, f"{whole.what}.{name}")
-            wanted = part and want(doc, part, bit_value)
+            part = named_bit(doc, bit_key, whole, name, f"{whole.what}.{name}")
+            wanted = part and expectation(doc, part, bit_value)
             if wanted:
                 found.append(wanted)
         return found
-    wanted = want(doc, whole, value)
+    wanted = expectation(doc, whole, value)
     return [wanted] if wanted else []
 
 
@@ -151,8 +153,10 @@ def _is_set(node: MappingNode) -> bool:
     return any(isinstance(key, ScalarNode) and key.value in ("in", "not") for key, _ in node.value)
 
 
-def want(doc: Document, where: Spot, node: Node, bits: int | None = None) -> FieldExpectation | None:
-    """The expectation that a value states; ``bits`` is the width of its numbers if it is not the spot's."""
+def expectation(
+    doc: Document, where: MeasuredField, node: Node, bits: int | None = None
+) -> FieldExpectation | None:
+    """The expectation that a value states; ``bits`` is the width of its numbers if it is not the field's."""
     source = doc.at(node)
     width = bits or where.width
 
@@ -212,15 +216,17 @@ def _operand(doc: Document, node: Node, what: str, width: int) -> Value | None:
     if text is None:
         return None
     value = operand(text)
-    if value is None or (isinstance(value, Place) and meant(text, _WORDS)):
+    if value is None or (isinstance(value, LabelAddress) and did_you_mean(text, _WORDS)):
         hint = (
             octal_hint(text)
-            or meant(text, _WORDS)
+            or did_you_mean(text, _WORDS)
             or f"; it is a number, an address (scratch+8), {', '.join(_WORDS)} or claim.NAME"
         )
         doc.wrong(node, f"'{text}' is no value for {what}{hint}")
         return None
     plain = number(text)
+    if plain is None and isinstance(value, Operand) and value.base == "number":
+        plain = value.offset
     if plain is not None and not -(2 ** (width - 1)) <= plain < 2**width:
         doc.wrong(node, f"{text} does not fit into {what}, which has {width} bit{'s' if width > 1 else ''}")
         return None

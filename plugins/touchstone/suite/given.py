@@ -10,7 +10,7 @@ from touchstone.suite.model import Given, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
-from touchstone.suite.problems import meant, meant_or_all
+from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
 from touchstone.suite.registers import SUB_REGISTERS, TABLES
 
 KEEP = 8
@@ -69,9 +69,8 @@ def _unknown(name: str) -> str:
         return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
     if name in ("xcr0", "cr3", "cr8", "cr2"):
         return f"'{name}' cannot be given; write it in `run`"
-    return (
-        f"unknown key '{name}' in given{meant(name, KEYS) or '; it takes registers, gprs, memory, at, keep'}"
-    )
+    hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, keep"
+    return f"unknown key '{name}' in given{hint}"
 
 
 def _example(name: str) -> str:
@@ -102,7 +101,7 @@ def _named_bits(doc: Document, name: str, node: Node) -> tuple[int, int]:
     for bit, key, value in doc.entries(node, name):
         field = table.get(bit)
         if field is None:
-            doc.wrong(key, f"{name} has no bit '{bit}'{meant_or_all(bit, table)}")
+            doc.wrong(key, f"{name} has no bit '{bit}'{did_you_mean_or_all(bit, table)}")
             continue
         number_ = doc.number(value, f"{name}.{bit}", 0, 2**field.width - 1)
         if number_ is not None:
@@ -134,7 +133,7 @@ def _keep(doc: Document, node: Node) -> tuple[int, ...]:
             continue
         msr = msrs.find(text)
         if msr is None:
-            doc.wrong(item, f"'{text}' is no MSR{meant(text, msrs.MSRS) or '; write its number'}")
+            doc.wrong(item, f"'{text}' is no MSR{did_you_mean(text, msrs.MSRS) or '; write its number'}")
         elif msr not in kept:
             kept.append(msr)
     if len(kept) > KEEP:

@@ -1,4 +1,4 @@
-"""From the text of a suite to its model, with everything that is wrong reported at once."""
+"""Reads a suite's text into its model, and reports all problems of a file at once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from touchstone.suite import requires
 from touchstone.suite.cases import cases
 from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
-from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean
 from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
-    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "given", "run", "expect",
-    "timeout", "tags",
+    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "bits", "given", "run",
+    "expect", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
 TIMEOUT = 5.0
@@ -35,7 +35,7 @@ Keys = Mapping[str, tuple[ScalarNode, Node]]
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector: it would walk the growing tree again and again (15 % of it)."""
+    """Pause the cyclic garbage collector: it walks the growing tree again and again, 15 % of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -262,13 +262,13 @@ class _Reader:
         words = []
         for word, item in self._words(keys, "proves"):
             if self.requirements is not None and word not in self.requirements:
-                near = meant(word, self.requirements) or "; conformance/requirements.yaml lists them"
+                near = did_you_mean(word, self.requirements) or "; conformance/requirements.yaml lists them"
                 self.doc.wrong(item, f"there is no requirement '{word}'{near}")
             words.append(word)
         return tuple(words)
 
     def _end(self, entry: MappingNode) -> int:
-        """Number of the entry's last line that says something."""
+        """Number of the entry's last line that is neither blank nor a comment."""
         line: int = (
             entry.end_mark.line
             if entry.end_mark.column == 0 or not entry.flow_style

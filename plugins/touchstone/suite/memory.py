@@ -1,4 +1,4 @@
-"""Bytes of the scratch area, as ``given`` puts and ``expect`` wants them."""
+"""The key ``memory`` of ``given`` and ``expect``: bytes of the scratch area."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import pairwise
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import SCRATCH_SIZE, Operand
-from touchstone.suite.fields import Spot, want
+from touchstone.suite.fields import MeasuredField, expectation
 from touchstone.suite.model import FieldExpectation
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 
 WORD = 8
-"""Bytes of a number that does not say how many it has."""
+"""Bytes of a number that is written without ``bytes:``."""
 PIECES = 8
 """Pieces of memory that one request can put (``targets/agent/PROTOCOL.md``)."""
 GIVEN = 512
@@ -124,7 +124,9 @@ def expected(doc: Document, node: Node) -> list[FieldExpectation]:
                 continue
             size, inner = sized
             data = _hex(doc, inner)
-            wanted = want(doc, Spot(f"memory[{offset:#x}:{size}]", "memory", offset, size), inner, 8 * size)
+            wanted = expectation(
+                doc, MeasuredField(f"memory[{offset:#x}:{size}]", "memory", offset, size), inner, 8 * size
+            )
         if wanted and _fits(doc, key, offset, size):
             found.append(wanted)
     if found:

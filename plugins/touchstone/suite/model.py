@@ -1,4 +1,4 @@
-"""What a suite says, as values. Made by ``touchstone.suite.load``, read by everything else."""
+"""A suite as values. ``touchstone.suite.load`` makes them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Literal
 from touchstone.machine.probe import Operand
 from touchstone.words import Level, Phase
 
+CodeBits = Literal[32, 64]
+CODE_BITS: tuple[CodeBits, ...] = (64, 32)
+
 
 @dataclass(frozen=True)
 class Source:
-    """A place in a file, for messages: ``file:line:column``. Line and column count from 1."""
+    """A position in a file, for messages: ``file:line:column``. Line and column count from 1."""
 
     path: Path
     line: int
@@ -49,16 +52,18 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Body:
-    """What a probe runs: lines of assembly (GNU as, Intel syntax) and where each of them stands."""
+    """What a probe runs: lines of assembly (GNU as, Intel syntax) and their positions."""
 
     lines: tuple[str, ...]
     sources: tuple[Source, ...]
     """One per line."""
+    code_bits: CodeBits = 64
+    """64: 64-bit mode. 32: compatibility mode, a 32-bit code segment (SDM 3A 2.2, APM2 1.3.1)."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """An address that only the assembled body knows: ``end``, or a label, plus an offset in bytes."""
+class LabelAddress:
+    """An address relative to ``end`` or to a label of the body; known once the body is assembled."""
 
     label: str
     """``end`` (behind the last byte), or a label of the body."""
@@ -68,8 +73,8 @@ class Place:
         return f"{self.label}{self.offset:+#x}" if self.offset else self.label
 
 
-Value = Operand | Place
-"""A number or an address. ``touchstone.suite.request.settle`` makes an Operand of it."""
+Value = Operand | LabelAddress
+"""A number or an address. ``touchstone.suite.request.resolve_labels`` makes an Operand of it."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ class FieldExpectation:
     """What one register, bit-field or byte range must be at the end.
 
     ``what`` is a name (``rax``, ``eax``, ``rflags.cf``, ``rax[31:0]``, ``cr2``, ``memory[0x10:8]``),
-    ``register``/``low``/``width`` its place: bits ``low`` to ``low + width - 1`` of the register; for memory,
-    ``low`` and ``width`` are bytes of the scratch area.
+    of bits ``low`` to ``low + width - 1`` of ``register``; for memory, ``low`` and ``width`` are bytes of the
+    scratch area.
     """
 
     what: str

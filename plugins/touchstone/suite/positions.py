@@ -1,4 +1,4 @@
-"""YAML text as a tree of nodes that know their places, and the accessors that read it without guessing types.
+"""YAML text as a tree of nodes with positions, and functions that read them without guessing types.
 
 YAML 1.1 turns ``no`` into a boolean, ``012`` into ten and ``26.10`` into a float. Nothing of that happens
 here: a scalar stays the text that a person wrote until a reader asks for a number, a boolean or a word.
@@ -19,9 +19,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite.exceptions import VECTORS
 from touchstone.suite.model import Body, Source
 from touchstone.suite.numeral import number
-from touchstone.suite.problems import Problem, Problems, SuiteErrors, meant, one_of
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean, one_of
 
-_MARKED = "\ue000"  # stands for a # that is not to start a comment
+_HASH = "\ue000"  # replaces a # that starts no comment, until YAML is parsed
 _MNEMONIC = re.compile(rf"#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
 _BRACKETS = re.compile(r"[{,]\s*\w+\[[\w:]+\]\s*:")
 _BRACED = re.compile(r"\{[A-Za-z_][\w-]*\}")
@@ -32,8 +32,8 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 class _Composer(yaml.CSafeLoader):
     """Composes nodes without resolving their types: an implicit tag is the empty string.
 
-    libyaml calls these for every node: a builtin function that makes the empty string of anything is a
-    tenth of what functions of ours would cost.
+    libyaml calls these three for every node. ``"".format`` returns "" for any arguments, and being a
+    builtin it takes a tenth of the time of a Python function.
     """
 
     resolve = descend_resolver = ascend_resolver = staticmethod("".format)  # type: ignore[assignment]
@@ -50,7 +50,7 @@ class Document:
         self.root = self._compose(text)
 
     def _compose(self, text: str) -> Node | None:
-        composer = _Composer(_mark(text))
+        composer = _Composer(_hide_hashes(text))
         try:
             return composer.get_single_node()
         except yaml.MarkedYAMLError as error:
@@ -72,7 +72,7 @@ class Document:
         return None
 
     def at(self, node: Node) -> Source:
-        """The place of a node."""
+        """The position of a node."""
         mark = node.start_mark
         return Source(self.path, mark.line + 1, mark.column + 1)
 
@@ -116,7 +116,7 @@ class Document:
                 )
             else:
                 known = list(keys)
-                hint = meant(name, known) or f"; it takes {one_of(known)}"
+                hint = did_you_mean(name, known) or f"; it takes {one_of(known)}"
                 self.wrong(key, f"unknown key '{name}' in {what}{hint}")
         return taken
 
@@ -133,8 +133,8 @@ class Document:
         if type(node) is ScalarNode and not node.tag:
             text = plain(node.value)
             if not node.style and text in _NULLS:
-                place = node.start_mark
-                line = self.lines[place.line] if place.line < len(self.lines) else ""
+                row = node.start_mark.line
+                line = self.lines[row] if row < len(self.lines) else ""
                 comment = re.search(r"\s(#\S+)", line)
                 hint = (
                     f'; YAML takes {comment[1]} for a comment, so quote it: "{comment[1]}"' if comment else ""
@@ -176,7 +176,7 @@ class Document:
         if text is None or text in words:
             return text
         known = list(words)
-        self.wrong(node, f"{what} must be {one_of(known)}, not '{text}'{meant(text, known)}")
+        self.wrong(node, f"{what} must be {one_of(known)}, not '{text}'{did_you_mean(text, known)}")
         return None
 
     def number(self, node: Node, what: str, low: int = 0, high: int = 2**64 - 1) -> int | None:
@@ -205,7 +205,7 @@ class Document:
         return text == "true"
 
     def body(self, node: Node) -> Body | None:
-        """Assembly lines, each with its place; blank lines dropped."""
+        """Assembly lines, each with its position; blank lines are left out."""
         text = self.scalar(node, "run")
         if text is None:
             return None
@@ -234,20 +234,20 @@ class Document:
         return Body(tuple(lines), tuple(sources))
 
 
-def _mark(text: str) -> str:
-    """The text with another character for every # that is to start no comment."""
+def _hide_hashes(text: str) -> str:
+    """The text with _HASH for every # in front of an exception's mnemonic, which starts no comment."""
 
-    def marked(found: re.Match[str]) -> str:
+    def hidden(found: re.Match[str]) -> str:
         start = found.start()
         before = text[text.rfind("\n", 0, start) + 1 : start]
-        return f"{_MARKED}{found[1]}" if before.strip() and before[-1] in " \t" else found[0]
+        return f"{_HASH}{found[1]}" if before.strip() and before[-1] in " \t" else found[0]
 
-    return _MNEMONIC.sub(marked, text)
+    return _MNEMONIC.sub(hidden, text)
 
 
 def plain(text: str) -> str:
     """The text of a node as it was written."""
-    return text.replace(_MARKED, "#") if _MARKED in text else text
+    return text.replace(_HASH, "#") if _HASH in text else text
 
 
 def kind_of(node: Node) -> str:
@@ -272,7 +272,7 @@ def octal_hint(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the place of the first bad byte."""
+    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the position of the first bad byte."""
     try:
         data = path.read_bytes()
     except OSError as error:

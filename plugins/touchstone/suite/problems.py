@@ -1,4 +1,4 @@
-"""What is wrong in a suite: collected, so that one run tells everything, each with its place."""
+"""Problems of suites, each with its position; they are collected, so that one run reports all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Problem:
 
 
 class SuiteErrors(Exception):
-    """Everything that is wrong in one or several files, in the order of the places."""
+    """All problems of one or several files, in the order of their positions."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
@@ -29,7 +29,7 @@ class SuiteErrors(Exception):
 
 
 class Problems:
-    """Collects problems; the same one at the same place counts once."""
+    """Collects problems; the same one at the same position counts once."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
@@ -57,7 +57,7 @@ class Problems:
         )
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'requires'?)``, or nothing when no known word is near."""
     words = list(dict.fromkeys(known))
     near = difflib.get_close_matches(word.lower(), words, 1, 0.6)
@@ -68,10 +68,10 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def meant_or_all(word: str, known: Iterable[str]) -> str:
-    """``meant``, or all known words when none is near: ``; it has cf, pf, af``."""
+def did_you_mean_or_all(word: str, known: Iterable[str]) -> str:
+    """``did_you_mean``, or all known words when none is near: ``; it has cf, pf, af``."""
     words = list(known)
-    return meant(word, words) or f"; it has {', '.join(words)}"
+    return did_you_mean(word, words) or f"; it has {', '.join(words)}"
 
 
 def one_of(words: Iterable[str]) -> str:

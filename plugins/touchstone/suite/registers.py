@@ -9,24 +9,24 @@ from touchstone.machine.probe import GPRS
 from touchstone.suite import cpuid
 
 
-class Bits(NamedTuple):
+class BitField(NamedTuple):
     """A field of a register: its lowest bit, and how many bits it has."""
 
     low: int
     width: int = 1
 
 
-def _bits(text: str) -> dict[str, Bits]:
+def _bits(text: str) -> dict[str, BitField]:
     """``"pe:0 iopl:12-13"`` as a table."""
     table = {}
     for word in text.split():
-        name, _, place = word.rpartition(":")
-        low, _, high = place.partition("-")
-        table[name] = Bits(int(low), int(high or low) - int(low) + 1)
+        name, _, bits = word.rpartition(":")
+        low, _, high = bits.partition("-")
+        table[name] = BitField(int(low), int(high or low) - int(low) + 1)
     return table
 
 
-TABLES: Mapping[str, Mapping[str, Bits]] = {
+TABLES: Mapping[str, Mapping[str, BitField]] = {
     "cr0": _bits("pe:0 mp:1 em:2 ts:3 et:4 ne:5 wp:16 am:18 nw:29 cd:30 pg:31"),
     "cr4": _bits(
         "vme:0 pvi:1 tsd:2 de:3 pse:4 pae:5 mce:6 pge:7 pce:8 osfxsr:9 osxmmexcpt:10 umip:11 la57:12"
@@ -96,12 +96,12 @@ SUB_REGISTERS: Mapping[str, tuple[str, int, int]] = _sub_registers()
 """Every name of a general-purpose register or of a part of one, to (64-bit register, lowest bit, bits)."""
 
 
-def table(name: str) -> Mapping[str, Bits] | None:
+def table(name: str) -> Mapping[str, BitField] | None:
     """Fields of ``cr4``, ``efer``, ``cpuid.1.ecx``, ``cpuid.0xd.1.eax``; None if there is no such table."""
     if name in TABLES:
         return TABLES[name]
     leaf = cpuid.leaf(name)
-    return {bit: Bits(low, width) for bit, (low, width) in leaf.items()} if leaf is not None else None
+    return {bit: BitField(low, width) for bit, (low, width) in leaf.items()} if leaf is not None else None
 
 
 def table_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""From a case and its bytes to the request that the agent runs."""
+"""Makes the agent's request of a case and its bytes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from touchstone.suite.model import Case, Check, Value
 from touchstone.suite.problems import Problem, SuiteErrors
 
 PAGE = 0x1000
-LOOKED_AT = 64
+COMPARED_BYTES = 64
 """Bytes of the scratch area that ``expect: native`` compares if nothing else is named."""
 
 
-def settle(value: Value, code: Code) -> Operand:
-    """A value with the labels of a body, and its end, put in. KeyError for a label that the body has not."""
+def resolve_labels(value: Value, code: Code) -> Operand:
+    """An operand for a value; labels become offsets from the start. KeyError for an unknown label."""
     if isinstance(value, Operand):
         return value
     base = len(code.data) if value.label == "end" else code.labels[value.label]
@@ -28,7 +28,7 @@ def seed(check_id: str, label: str) -> int:
     return int.from_bytes(blake2b(f"{check_id}\0{label}".encode(), digest_size=8).digest(), "big")
 
 
-def place(case: Case, code: Code) -> int:
+def code_offset(case: Case, code: Code) -> int:
     """Offset of the body in the code area. SuiteErrors if it does not fit there with the INT3 behind it."""
     size = len(code.data)
     at = PAGE - size if case.given.at_page_end else case.given.at
@@ -47,12 +47,12 @@ def memory_range(case: Case) -> tuple[int, int] | None:
             isinstance(value, Operand) and value.base == "scratch" for value in given.registers.values()
         )
         if touched or given.memory:
-            spans.append((0, LOOKED_AT))
+            spans.append((0, COMPARED_BYTES))
             for offset, data in given.memory:
                 wider = [*spans, (offset, offset + len(data))]
                 if max(end for _, end in wider) - min(start for start, _ in wider) <= READ:
                     spans = wider
-        named = [span for span in spans if span != (0, LOOKED_AT)]
+        named = [span for span in spans if span != (0, COMPARED_BYTES)]
         if spans and max(end for _, end in spans) - min(start for start, _ in spans) > READ:
             spans = named
     if not spans:
@@ -74,14 +74,15 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
     return ProbeRequest(
         code=code.data,
         cpl=case.cpl,
+        code_bits=code.code_bits,
         cpus=cpus_of(case, cpus),
         together=case.on == "together",
-        at=place(case, code),
+        at=code_offset(case, code),
         seed=seed(check.id, case.label) if given.random else None,
-        registers={name: settle(value, code) for name, value in given.registers.items()},
+        registers={name: resolve_labels(value, code) for name, value in given.registers.items()},
         rflags=given.rflags,
         bits=given.bits,
-        debug={name: settle(value, code) for name, value in given.debug.items()},
+        debug={name: resolve_labels(value, code) for name, value in given.debug.items()},
         memory=given.memory,
         read=memory_range(case),
         keep=given.keep,

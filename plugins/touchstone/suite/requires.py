@@ -1,4 +1,4 @@
-"""The expressions of ``requires``: parsed once with places, evaluated against facts, with a reason in words.
+"""The expressions of ``requires``: parsed once, evaluated against facts; a reason says why one is false.
 
 Grammar::
 
@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 from touchstone.suite import cpuid
 from touchstone.suite.model import Requirement
 from touchstone.suite.numeral import number
-from touchstone.suite.problems import meant, one_of
+from touchstone.suite.problems import did_you_mean, one_of
 
 Fact = str | int | bool
 Facts = Mapping[str, Fact]
@@ -230,7 +230,9 @@ class _Parser:
     def expression(self) -> Node:
         node = self.joined("or", lambda: self.joined("and", self.inverted))
         if self.next.kind != "end":
-            hint = meant(self.next.text, ("and", "or", "in", "not")) if self.next.kind == "word" else ""
+            hint = (
+                did_you_mean(self.next.text, ("and", "or", "in", "not")) if self.next.kind == "word" else ""
+            )
             found = f"there is '{self.next.text}'{hint}"
             raise ExpressionError(self.next.offset, f"and, or, or the end is expected, but {found}")
         return node
@@ -295,7 +297,7 @@ class _Parser:
         if known is int and plain is None:
             raise ExpressionError(token.offset, f"{name} is a number, '{token.text}' is none")
         if isinstance(known, tuple) and token.text not in known:
-            hint = meant(token.text, known)
+            hint = did_you_mean(token.text, known)
             raise ExpressionError(token.offset, f"{name} is {one_of(known)}, never '{token.text}'{hint}")
         return token.text if plain is None else plain
 
@@ -306,10 +308,12 @@ def _check_name(token: _Token) -> None:
         return
     if head == "cpuid" and rest:
         if rest not in cpuid.features():
-            hint = meant(rest, cpuid.features())
+            hint = did_you_mean(rest, cpuid.features())
             raise ExpressionError(token.offset, f"there is no CPUID feature '{rest}'{hint}")
         return
-    hint = meant(token.text, NAMES) or f"; known are {', '.join(NAMES)}, subject.CLAIM and cpuid.FEATURE"
+    hint = (
+        did_you_mean(token.text, NAMES) or f"; known are {', '.join(NAMES)}, subject.CLAIM and cpuid.FEATURE"
+    )
     raise ExpressionError(token.offset, f"'{token.text}' is nothing that is known of a target{hint}")
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of a suite, for editors: completion and a first look. The loader says the rest, and better.
+"""The JSON Schema of a suite, for completion in editors. The loader checks more, with better messages.
 
 ``python -m touchstone.suite.schema > conformance/suite.schema.json`` renews it.
 """
@@ -10,13 +10,15 @@ import re
 import sys
 
 from touchstone.machine.probe import GPRS
-from touchstone.suite.body import DIRECTIVES
 from touchstone.suite.cases import ON, VENDORS
 from touchstone.suite.given import CONTROL, DEBUG
 from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
+from touchstone.suite.model import CODE_BITS
 from touchstone.suite.registers import TABLES
 from touchstone.words import AREAS, LEVELS, PHASES
 
+WIDTH = 140
+"""Columns of a line in ``conformance/``."""
 _INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 Schema = dict[str, object]
 _TEXT: Schema = {"type": "string"}
@@ -76,7 +78,7 @@ def schema() -> Schema:
         "phase": {"enum": list(PHASES)},
         "cite": cite,
     }
-    run = f"GNU as, Intel syntax; directives: {' '.join(DIRECTIVES)}"
+    run = "GNU as, Intel syntax; docs/writing-a-check.md lists the directives"
     check: dict[str, Schema] = {
         **common,
         "id": {"type": "string", "pattern": rf"^({'|'.join(AREAS)})\.[a-z0-9]+([.-][a-z0-9]+)*$"},
@@ -86,9 +88,14 @@ def schema() -> Schema:
         "claims": {"type": "boolean"},
         "each": {
             "type": "object",
-            "properties": {"cpl": _listed({"enum": [0, 3]}), "on": _listed({"enum": list(ON)})},
+            "properties": {
+                "cpl": _listed({"enum": [0, 3]}),
+                "on": _listed({"enum": list(ON)}),
+                "bits": _listed({"enum": list(CODE_BITS)}),
+            },
             "additionalProperties": _listed(_SCALAR),
         },
+        "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
         "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
         "expect": _expect(),
@@ -107,9 +114,15 @@ def schema() -> Schema:
 
 
 def text() -> str:
-    """The schema as the file holds it: the innermost lists and objects in one line each."""
+    """The schema as the file holds it: the innermost lists and objects in one line each where they fit."""
     long = json.dumps(schema(), indent=1, ensure_ascii=False)
-    return _INNERMOST.sub(lambda found: " ".join(found[0].split()), long) + "\n"
+    return _INNERMOST.sub(_joined, long) + "\n"
+
+
+def _joined(found: re.Match[str]) -> str:
+    line = " ".join(found[0].split())
+    before = found.start() - found.string.rfind("\n", 0, found.start()) - 1
+    return line if before + len(line) < WIDTH else found[0]
 
 
 if __name__ == "__main__":

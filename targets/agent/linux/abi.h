@@ -14,7 +14,7 @@
 #define TOUCHSTONE_DEVICE "touchstone-agent"
 
 /* Changes with every change of a structure below, or of what it means. */
-#define TOUCHSTONE_ABI 1
+#define TOUCHSTONE_ABI 2
 
 struct touchstone_info {
 	uint32_t abi;	     /* in: the program's; out: the module's */

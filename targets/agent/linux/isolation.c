@@ -29,20 +29,17 @@
 
 #include "isolation.h"
 
-#define GATE_INTERRUPT 0x8e00ull
-#define GATE_DPL3 0x6000ull
+#include "../x86.h"
+
 #define TSS_AVAILABLE (9ull << 40)
 #define TSS_TYPE (15ull << 40)
-#define CODE_64 0x00af9b000000ffffull
-#define DR7_RESET 0x400ull
 #define DR7_ENABLED 0xffull
 #define CR4_CET (1ul << 23)
 #define CR4_FRED (1ul << 32)
 #define S_CET 0x6a2
-#define SFMASK_AS_LINUX 0x47700
 #define VECTOR_FIRST_EXTERNAL 32
 
-static u64 idt[256][2];
+static idt_gate idt[IDT_VECTORS];
 
 static const u32 system_call_msrs[SYSTEM_CALL_MSRS] = {
 	MSR_STAR,
@@ -69,8 +66,6 @@ static unsigned int ist_of(unsigned int vector)
 
 int isolation_init(void)
 {
-	unsigned int vector;
-
 	if (__read_cr4() & CR4_FRED) {
 		pr_err("events come through FRED on this machine, not through an IDT\n");
 		return -ENODEV;
@@ -83,80 +78,21 @@ int isolation_init(void)
 		pr_err("an encrypted guest's #VC handler cannot be replaced\n");
 		return -ENODEV;
 	}
-	for (vector = 0; vector < 256; vector++) {
-		u64 stub = (u64)probe_stubs + vector * PROBE_STUB_SIZE;
-		/* INT3 and INTO are instructions of programs. */
-		u64 type = GATE_INTERRUPT |
-			   (vector == X86_TRAP_BP || vector == X86_TRAP_OF ? GATE_DPL3 : 0);
-
-		idt[vector][0] = (stub & 0xffff) | BOTH_CS << 16 | (type | ist_of(vector)) << 32 |
-				 (stub >> 16 & 0xffff) << 48;
-		idt[vector][1] = stub >> 32;
-	}
+	fill_probe_idt(idt, BOTH_CS, ist_of);
 	return 0;
-}
-
-static void put_tss(u64 *descriptor, u64 base, u64 limit)
-{
-	descriptor[0] = limit | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
-	descriptor[1] = base >> 32;
-}
-
-static void arm_tss(const struct isolated_cpu *cpu, u64 *descriptor)
-{
-	put_tss(descriptor, (u64)&cpu->tss, sizeof(cpu->tss) - 1);
 }
 
 void isolation_prepare(struct isolated_cpu *cpu)
 {
-	/* The selectors are part of the protocol. */
-	static const u64 segments[] = {
-		[1] = 0x00af9b000000ffff, [2] = 0x00cf93000000ffff, [3] = 0x00cf9b000000ffff,
-		[4] = 0x00cffb000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff,
-		[BOTH_CS / 8] = CODE_64,
-	};
 	u64 block = (u64)cpu;
 
-	memcpy(cpu->gdt, segments, sizeof(segments));
+	fill_probe_gdt(cpu->gdt);
+	cpu->gdt[BOTH_CS / 8] = DESCRIPTOR_KERNEL_CS;
 	cpu->tss.sp0 = block + CPU_BLOCK_EXCEPTION_STACK;
 	cpu->tss.ist[IST_DEBUG - 1] = block + CPU_BLOCK_DEBUG_STACK;
 	cpu->tss.ist[IST_NMI - 1] = block + CPU_BLOCK_NMI_STACK;
 	cpu->tss.ist[IST_EXCEPTION - 1] = block + CPU_BLOCK_EXCEPTION_STACK;
 	cpu->tss.io_bitmap_base = sizeof(cpu->tss);
-}
-
-static u64 get_msr(u32 msr)
-{
-	u32 low, high;
-
-	asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-	return (u64)high << 32 | low;
-}
-
-static void set_msr(u32 msr, u64 value)
-{
-	asm volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
-}
-
-static u64 get_cr3(void)
-{
-	u64 value;
-
-	asm volatile("mov %%cr3, %0" : "=r"(value));
-	return value;
-}
-
-static void set_cr3(u64 value)
-{
-	asm volatile("mov %0, %%cr3" : : "r"(value) : "memory");
-}
-
-static u64 get_cr4(void)
-{
-	u64 value;
-
-	asm volatile("mov %%cr4, %0" : "=r"(value));
-	return value;
 }
 
 static void load_gdt_at(const void *table, u16 size)
@@ -203,9 +139,9 @@ static void save_bases(struct linux_state *state)
 		asm volatile("rdgsbase %0" : "=r"(state->gs_base));
 		asm volatile("swapgs; rdgsbase %0; swapgs" : "=r"(state->kernel_gs_base));
 	} else {
-		state->fs_base = get_msr(MSR_FS_BASE);
-		state->gs_base = get_msr(MSR_GS_BASE);
-		state->kernel_gs_base = get_msr(MSR_KERNEL_GS_BASE);
+		state->fs_base = x86_rdmsr(MSR_FS_BASE);
+		state->gs_base = x86_rdmsr(MSR_GS_BASE);
+		state->kernel_gs_base = x86_rdmsr(MSR_KERNEL_GS_BASE);
 	}
 }
 
@@ -218,15 +154,15 @@ static void put_back_bases(const struct linux_state *state)
 			     : "r"(state->kernel_gs_base), "r"(state->gs_base)
 			     : "memory");
 	} else {
-		set_msr(MSR_FS_BASE, state->fs_base);
-		set_msr(MSR_KERNEL_GS_BASE, state->kernel_gs_base);
-		set_msr(MSR_GS_BASE, state->gs_base);
+		x86_wrmsr(MSR_FS_BASE, state->fs_base);
+		x86_wrmsr(MSR_KERNEL_GS_BASE, state->kernel_gs_base);
+		x86_wrmsr(MSR_GS_BASE, state->gs_base);
 	}
 }
 
 static void save(struct linux_state *state)
 {
-	u64 cr4 = get_cr4();
+	u64 cr4 = x86_read_cr4();
 
 	asm volatile("sgdt %0" : "=m"(state->gdtr));
 	asm volatile("sidt %0" : "=m"(state->idtr));
@@ -240,9 +176,9 @@ static void save(struct linux_state *state)
 	asm volatile("mov %%gs, %0" : "=r"(state->gs));
 	state->has_fsgsbase = cr4 & X86_CR4_FSGSBASE;
 	save_bases(state);
-	state->cr3 = get_cr3();
+	state->cr3 = x86_read_cr3();
 	asm volatile("mov %%dr7, %0" : "=r"(state->dr7));
-	state->s_cet = cr4 & CR4_CET ? get_msr(S_CET) : 0;
+	state->s_cet = cr4 & CR4_CET ? x86_rdmsr(S_CET) : 0;
 	state->has_pkru = cr4 & X86_CR4_PKE;
 	if (state->has_pkru) {
 		u32 unused;
@@ -267,9 +203,9 @@ static void make_transition(struct isolated_cpu *cpu)
 	       min_t(size_t, state->gdtr.size + 1, BOTH_CS));
 	/* LTR wants it so; that of Linux's own table stays as it is. */
 	linux_tss[0] = (linux_tss[0] & ~TSS_TYPE) | TSS_AVAILABLE;
-	cpu->transition[BOTH_CS / 8] = CODE_64;
-	arm_tss(cpu, &cpu->transition[BOTH_TSS / 8]);
-	arm_tss(cpu, &cpu->gdt[PROBE_TSS / 8]);
+	cpu->transition[BOTH_CS / 8] = DESCRIPTOR_KERNEL_CS;
+	fill_tss_descriptor(&cpu->transition[BOTH_TSS / 8], &cpu->tss, sizeof(cpu->tss));
+	fill_tss_descriptor(&cpu->gdt[PROBE_TSS / 8], &cpu->tss, sizeof(cpu->tss));
 	memcpy(cpu->tss.ist, ((const struct x86_hw_tss *)base_of(linux_tss))->ist,
 	       LINUX_ISTS * sizeof(u64));
 }
@@ -287,7 +223,7 @@ static void isolation_enter(struct isolated_cpu *cpu)
 	if (state->dr7 & DR7_ENABLED)
 		asm volatile("mov %0, %%dr7" : : "r"(DR7_RESET));
 	if (state->s_cet)
-		set_msr(S_CET, 0);
+		x86_wrmsr(S_CET, 0);
 
 	load_gdt_at(cpu->transition, sizeof(cpu->transition));
 	load_task(BOTH_TSS);
@@ -298,7 +234,7 @@ static void isolation_enter(struct isolated_cpu *cpu)
 	if (state->ldtr)
 		asm volatile("lldt %w0" : : "r"(0));
 	/* With PCIDs, this is number 0, which Linux does not use, and its entries are flushed here (SDM 3A 4.10.4.1). */
-	set_cr3(__sme_set(__pa(cpu->root)));
+	x86_write_cr3(__sme_set(__pa(cpu->root)));
 }
 
 static void isolation_leave(struct isolated_cpu *cpu)
@@ -306,7 +242,7 @@ static void isolation_leave(struct isolated_cpu *cpu)
 	const struct linux_state *state = &cpu->linux_state;
 	u16 selector;
 
-	set_cr3(state->cr3);
+	x86_write_cr3(state->cr3);
 	load_no_stack();
 	load_gdt_at(cpu->transition, sizeof(cpu->transition));
 	load_code_and_stack(state->cs, state->ss);
@@ -327,7 +263,7 @@ static void isolation_leave(struct isolated_cpu *cpu)
 	if (state->has_pkru)
 		asm volatile("wrpkru" : : "a"(state->pkru), "c"(0), "d"(0));
 	if (state->s_cet)
-		set_msr(S_CET, state->s_cet);
+		x86_wrmsr(S_CET, state->s_cet);
 	if (state->dr7 & DR7_ENABLED)
 		asm volatile("mov %0, %%dr7" : : "r"(state->dr7));
 }
@@ -351,12 +287,8 @@ static void take_system_calls(struct isolated_cpu *cpu, const struct probe_reque
 	struct linux_state *state = &cpu->linux_state;
 	u64 entry = (u64)isolation_system_call;
 	const u64 ours[SYSTEM_CALL_MSRS] = {
-		(u64)PROBE_KERNEL_CS << 32 | 0x23ull << 48,
-		entry,
-		entry,
-		SFMASK_AS_LINUX,
-		PROBE_KERNEL_CS,
-		(u64)cpu + CPU_BLOCK_EXCEPTION_STACK,
+		PROBE_STAR,  entry,	      entry,
+		PROBE_FMASK, PROBE_KERNEL_CS, (u64)cpu + CPU_BLOCK_EXCEPTION_STACK,
 		entry,
 	};
 	u32 i;
@@ -383,14 +315,6 @@ static void give_back_system_calls(const struct linux_state *state)
 			probe_try_wrmsr(system_call_msrs[i], state->system_calls[i]);
 }
 
-static struct isolated_cpu *cpu_of_stack(void)
-{
-	u64 rsp;
-
-	asm("mov %%rsp, %0" : "=r"(rsp));
-	return (struct isolated_cpu *)((rsp - 1) & ~(CPU_BLOCK_SIZE - 1ull));
-}
-
 /*
  * An interrupt in service is Linux's, come in because the probe set RFLAGS.IF; anything else came
  * from an INT instruction. A level-triggered one comes again by itself, others we send again.
@@ -398,20 +322,25 @@ static struct isolated_cpu *cpu_of_stack(void)
 static bool take_interrupt(struct isolated_cpu *cpu, unsigned int vector)
 {
 	u32 reg = APIC_ISR + vector / 32 * 0x10;
-	u32 in_service = x2apic_mode ? (u32)get_msr(APIC_BASE_MSR + (reg >> 4))
+	u32 in_service = x2apic_mode ? (u32)x86_rdmsr(APIC_BASE_MSR + (reg >> 4))
 				     : native_apic_mem_read(reg);
 
 	if (!(in_service >> vector % 32 & 1))
 		return false;
 	__set_bit(vector, cpu->interrupts);
 	if (x2apic_mode)
-		set_msr(APIC_BASE_MSR + (APIC_EOI >> 4), 0);
+		x86_wrmsr(APIC_BASE_MSR + (APIC_EOI >> 4), 0);
 	else
 		native_apic_mem_write(APIC_EOI, 0);
 	return true;
 }
 
-struct probe_context *platform_trap(struct probe_frame *frame)
+static struct isolated_cpu *cpu_of_stack(void)
+{
+	return block_of_stack(CPU_BLOCK_SIZE);
+}
+
+struct probe_context *platform_interrupt(struct probe_frame *frame)
 {
 	struct isolated_cpu *cpu = cpu_of_stack();
 	unsigned int vector = frame->vector & 0xff;
@@ -426,15 +355,14 @@ struct probe_context *platform_trap(struct probe_frame *frame)
 	if (vector >= VECTOR_FIRST_EXTERNAL && frame->rflags & X86_EFLAGS_IF &&
 	    take_interrupt(cpu, vector))
 		return NULL;
-	switch (probe_trap(&cpu->probe, frame)) {
-	case PROBE_TRAP_RESUME:
-		return NULL;
-	case PROBE_TRAP_END:
-		return &cpu->probe;
-	default:
-		break;
-	}
-	isolation_leave(cpu);
+	return &cpu->probe;
+}
+
+void platform_unexpected(struct probe_frame *frame)
+{
+	unsigned int vector = frame->vector & 0xff;
+
+	isolation_leave(cpu_of_stack());
 	panic("touchstone_agent: vector %u at %pS (%llx), error code %llx, outside of a probe",
 	      vector, (void *)frame->rip, frame->rip, frame->error);
 }

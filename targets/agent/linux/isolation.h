@@ -12,7 +12,6 @@
  */
 #define BOTH_CS 0x80
 #define BOTH_TSS 0x90
-#define PROBE_TSS 0x40
 
 /* IST entries: Linux uses the first five of its TSS, which ours repeats. */
 #define IST_DEBUG 5
@@ -32,6 +31,7 @@
 #include <asm/desc_defs.h>
 #include <asm/processor.h>
 
+#include "../descriptors.h"
 #include "../probe.h"
 
 #define TRANSITION_ENTRIES 20

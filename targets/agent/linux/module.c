@@ -55,7 +55,7 @@ static long tell_info(struct touchstone_info __user *user)
 	struct touchstone_info info = {
 		.abi = TOUCHSTONE_ABI,
 		.cpus = current_cpus->count,
-		.slot = { SLOTS, USER_SLOTS },
+		.slot = { SLOT_SUPERVISOR_BASE, SLOT_USER_BASE },
 	};
 	unsigned int i;
 	u32 abi;

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <linux/kernel.h>
-#include <asm/processor-flags.h>
 
 #include "request.h"
-
-/* As the agent's program lets them through: no IF, no VM, no reserved bit. */
-#define RFLAGS_ALLOWED 0x3d7dd7ull
 
 /* A byte from outside is no bool before somebody has looked. */
 static bool is_bool(const bool *field)
@@ -34,9 +30,11 @@ bool request_valid(const struct probe_request *request)
 
 	if (request->cpl != 0 && request->cpl != 3)
 		return false;
+	if (request->code_bits != 32 && request->code_bits != 64)
+		return false;
 	if (!is_bool(&request->once) || !is_bool(&request->seeded))
 		return false;
-	if (request->rflags & ~RFLAGS_ALLOWED)
+	if (request->rflags & ~PROBE_RFLAGS_ALLOWED)
 		return false;
 	if (!values_valid(request->gpr, ARRAY_SIZE(request->gpr)) ||
 	    !values_valid(request->dr, ARRAY_SIZE(request->dr)))

@@ -6,7 +6,6 @@
 #include "space.h"
 
 #define ENTRIES 512
-#define SLOT_PAGES 5
 #define READABLE (_PAGE_PRESENT | _PAGE_ACCESSED)
 #define WRITABLE (READABLE | _PAGE_RW | _PAGE_DIRTY)
 /* Tables grant everything: what is allowed is said by the last level. */
@@ -41,10 +40,11 @@ int space_create(struct space *space)
 			return -ENOMEM;
 		}
 	}
-	space->tables[DIRECTORY][index_at(1, SLOTS)] =
+	space->tables[DIRECTORY][index_at(1, SLOT_SUPERVISOR_BASE)] =
 		entry(space->tables[SUPERVISOR_PAGES], TABLE);
-	space->tables[DIRECTORY][index_at(1, USER_SLOTS)] = entry(space->tables[USER_PAGES], TABLE);
-	space->tables[DIRECTORY_POINTERS][index_at(2, SLOTS)] =
+	space->tables[DIRECTORY][index_at(1, SLOT_USER_BASE)] =
+		entry(space->tables[USER_PAGES], TABLE);
+	space->tables[DIRECTORY_POINTERS][index_at(2, SLOT_SUPERVISOR_BASE)] =
 		entry(space->tables[DIRECTORY], TABLE);
 	space->tables[LEVEL_4][0] = entry(space->tables[DIRECTORY_POINTERS], TABLE);
 	return 0;
@@ -70,14 +70,6 @@ static void map_page(struct space *space, u64 offset, const void *page, u64 righ
 
 int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int index)
 {
-	static const struct {
-		u32 offset;
-		u64 rights;
-	} layout[SLOT_PAGES] = {
-		{ SLOT_CODE, READABLE },    { SLOT_CODE + PAGE_SIZE, READABLE },
-		{ SLOT_SCRATCH, WRITABLE }, { SLOT_SCRATCH + PAGE_SIZE, WRITABLE },
-		{ SLOT_STACK, WRITABLE },
-	};
 	unsigned int first = index * SLOT_STRIDE, i;
 	u8 *pages;
 
@@ -88,14 +80,10 @@ int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int in
 		return -ENOMEM;
 	}
 	pages = page_address(cpu->pages);
-	cpu->probe.code = pages;
-	cpu->probe.scratch = pages + SLOT_CODE_SIZE;
-	cpu->probe.stack = pages + SLOT_CODE_SIZE + SLOT_SCRATCH_SIZE;
-	cpu->probe.slot[0] = SLOTS + first;
-	cpu->probe.slot[1] = USER_SLOTS + first;
-	cpu->probe.dirty_to = SLOT_CODE_SIZE;
+	probe_set_slot(&cpu->probe, pages, index);
 	for (i = 0; i < SLOT_PAGES; i++)
-		map_page(space, first + layout[i].offset, pages + i * PAGE_SIZE, layout[i].rights);
+		map_page(space, first + slot_pages[i].offset, pages + i * PAGE_SIZE,
+			 slot_pages[i].writable ? WRITABLE : READABLE);
 	/* With five levels, the root leads to the fourth; with four, it is the fourth. */
 	cpu->root[0] = boot_cpu_has(X86_FEATURE_LA57) && (__read_cr4() & X86_CR4_LA57)
 			       ? entry(space->tables[LEVEL_4], TABLE)

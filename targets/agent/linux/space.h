@@ -5,10 +5,6 @@
 
 #include "isolation.h"
 
-/* As on the bare machine, so that a probe finds the same addresses. */
-#define SLOTS 0xf0000000ul
-#define USER_SLOTS 0xf0200000ul
-
 /* The tables that all CPUs share: two page tables, and what leads to them. */
 struct space {
 	u64 *tables[5];

@@ -58,8 +58,8 @@ def machine(image, tmp_path):
 def test_it_starts_as_any_cpu_and_leaves_nothing(image, tmp_path, vendor, model, name):
     with running(replace(bochs(vendor=vendor), cpu_model=model), image, tmp_path) as (driver, info):
         assert (info.vendor, info.cpus, info.os) == (vendor, 4, "bare")
-        assert driver.version is not None
-        assert driver.version >= (2, 7)
+        assert driver.emulator_version is not None
+        assert driver.emulator_version >= (2, 7)
         pid = driver.pid
         assert os.getsid(pid) == pid
         request = ProbeRequest(code=b"\x0f\xa2", registers={"rax": Operand(), "rcx": Operand()})

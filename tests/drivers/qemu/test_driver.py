@@ -126,7 +126,7 @@ def test_a_qemu_killed_during_a_request_is_noticed_at_once(machine):
 
 def test_what_is_said_on_com1_is_evidence_too(machine):
     machine.run(ProbeRequest(code=SAYS_X))
-    mark = machine.serial_mark()
+    mark = machine.serial_position()
     assert machine.autopsy().serial.endswith("X")
     assert machine.serial_since(mark) == "X"
 
@@ -139,7 +139,7 @@ def test_requests_longer_than_the_consoles_buffers(machine):
 
 
 def test_a_triple_fault_is_a_death_with_its_evidence(machine):
-    mark = machine.serial_mark()
+    mark = machine.serial_position()
     began = time.monotonic()
     with pytest.raises(TargetDied, match=r"triple fault.*\(QEMU: SHUTDOWN, guest-reset\)"):
         machine.run(TRIPLE_FAULT)

@@ -201,7 +201,7 @@ def test_panic_on_the_console(lab: Lab, tmp_path: Path) -> None:
     console.write_text("of before\n")
     driver = lab.driver(console=str(console))
     driver.start(lab.progress)
-    mark = driver.serial_mark()
+    mark = driver.serial_position()
     lab.box.stop()
     with console.open("a") as log:
         log.write("[   12.5] Kernel panic - not syncing: Fatal exception in interrupt\n")

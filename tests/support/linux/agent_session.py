@@ -174,13 +174,13 @@ class Session:
             ("verb", lambda: self.agent.request("dance", {})),
             ("ENODEV", self.agent.load),
             ("ENODEV", self.agent.query),
-            ("EOPNOTSUPP", lambda: self.agent.nmi((0,), 1)),
+            ("EOPNOTSUPP", lambda: self.agent.send_nmis((0,), 1)),
             ("ESRCH", lambda: self.agent.request("work", {"do": "query"})),
         ):
             with pytest.raises(AgentRefused) as refused:
                 ask()
             assert refused.value.code == code
-        assert len(self.agent.counts()) == len(self.cpus)
+        assert len(self.agent.nmi_counts()) == len(self.cpus)
 
     def check_work(self) -> None:
         """Probes while processes work, which must not notice."""

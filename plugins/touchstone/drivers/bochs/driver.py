@@ -60,7 +60,7 @@ class BochsDriver(EmulatorDriver):
         process.keep_readable()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         info = self._reach(connection, quick_ack=True)
-        self.version = process.version()
+        self.emulator_version = process.version()
         self.reach_seconds = time.monotonic() - began
         return info
 

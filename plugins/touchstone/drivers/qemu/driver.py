@@ -94,9 +94,9 @@ class QemuDriver(EmulatorDriver):
         info = self._reach(connection)
         monitor.established(self.boot_timeout)
         self.reach_seconds = time.monotonic() - began
-        self.version = monitor.version()
-        if self.version < OLDEST:
-            raise InfrastructureError(too_old(self._qemu.binary, self.version))
+        self.emulator_version = monitor.version()
+        if self.emulator_version < OLDEST:
+            raise InfrastructureError(too_old(self._qemu.binary, self.emulator_version))
         return info
 
     def _accelerator(self) -> str:

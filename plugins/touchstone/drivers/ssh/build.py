@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock, Timeout
-
-from touchstone.drivers.build import LOCK_TIMEOUT, repository_root
+from touchstone.drivers.build import repository_root
+from touchstone.drivers.build_cache import BuildCache, Progress, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
 from touchstone.machine.driver import InfrastructureError
 
-Progress = Callable[[str], None]
 COMMANDS = ("present", "insert", "remove", "load", "unload", "query", "exits", "trace")
 """Shell commands that a subject's ``[deploy.linux]`` may name."""
 _NO_COMPILER = re.compile(rb"\b(gcc-\d+): not found")
 MODULES = Path("/lib/modules")
+KEPT = 3
+"""How many builds of one name are kept for one kernel."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,6 @@ class Workshop:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
 
-    def place(self, what: Deployable, release: str, version: str) -> Path:
-        """Where the files are, or would be, that fit these sources and this very kernel."""
-        digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
-        count = 0
-        for path in source_files(what.sources):
-            digest.update(f"{path.relative_to(what.sources)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-            count += 1
-        if not count:
-            raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
-        return self._cache / release / f"{what.name}-{digest.hexdigest()[:16]}"
-
     def provide(
         self,
         what: Deployable,
@@ -130,31 +118,34 @@ class Workshop:
     ) -> list[Path]:
         """The files: from the cache, or made now by ``make``, which fills an empty directory with them.
 
-        One maker at a time; the others take what it made.
+        They fit these sources and the kernel of this release and version, and are not removed before this
+        process ends. InfrastructureError with the compiler's words.
         """
-        place = self.place(what, release, version)
-        names = what.file_names(release)
-        found = [place / name for name in names]
-        if all(path.is_file() for path in found):
-            return found
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._cache / ".lock", progress):
-            if all(path.is_file() for path in found):
-                return found
-            new = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
-            try:
-                make(new)
-                for name in names:
-                    if not (new / name).is_file():
-                        raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
-                    _strip(new / name)
-                shutil.rmtree(place, ignore_errors=True)
-                new.rename(place)
-            except BaseException:
-                shutil.rmtree(new, ignore_errors=True)
-                raise
-            _prune(place)
-        return found
+        names = tuple(what.file_names(release))
+
+        def build(into: Path) -> None:
+            make(into)
+            for name in names:
+                if not (into / name).is_file():
+                    raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
+                _strip(into / name)
+
+        recipe = Recipe(what.name, what.title, names, lambda: _key(what, version), build)
+        folder = BuildCache(self._cache / release, KEPT).provide(recipe, progress)
+        return [folder / name for name in names]
+
+
+def _key(what: Deployable, version: str) -> str:
+    """A hash of the sources, of how they are built, and of the very kernel."""
+    digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
+    count = 0
+    for path in source_files(what.sources):
+        digest.update(f"{path.relative_to(what.sources)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        count += 1
+    if not count:
+        raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
+    return digest.hexdigest()[:16]
 
 
 def headers_here(release: str) -> Path | None:
@@ -196,33 +187,3 @@ def _strip(path: Path) -> None:
     """Leave out what only a debugger reads: nine tenths of a module, and of the time to upload it."""
     if shutil.which("strip") is not None and path.read_bytes()[:4] == b"\x7fELF":
         subprocess.run(["strip", "--strip-debug", str(path)], capture_output=True, check=False)
-
-
-class _locked:
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._lock = FileLock(path)
-        self._progress = progress
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._progress("waiting for another run that builds modules")
-            try:
-                self._lock.acquire(timeout=LOCK_TIMEOUT)
-            except Timeout:
-                raise InfrastructureError(
-                    f"another run has been building modules for {LOCK_TIMEOUT:g} s ({self._lock.lock_file})"
-                ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def _prune(place: Path, keep: int = 3) -> None:
-    """Keep the last few builds of the same thing for the same kernel."""
-    name = place.name.rpartition("-")[0]
-    old = sorted(place.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
-    for path in old[:-keep]:
-        if path != place:
-            shutil.rmtree(path, ignore_errors=True)

@@ -100,7 +100,7 @@ class SshDriver(AgentDriver):
             return self.reset(progress)
         try:
             self._box.start(progress)
-            self.version = self._box.version()
+            self.emulator_version = self._box.version()
             self._console = self._box.console()
             self._link = Link(self._box.address(), self.settings.timeout_factor)
             return self._settle(progress)
@@ -203,15 +203,15 @@ class SshDriver(AgentDriver):
 
     # --- evidence
 
-    def serial_mark(self) -> int:
+    def serial_position(self) -> int:
         """See Driver."""
         self._collect()
         return self._log.mark()
 
-    def serial_since(self, mark: int) -> str:
+    def serial_since(self, position: int) -> str:
         """See Driver. The console, or the kernel log, and what the agent said between them."""
         self._collect()
-        return self._log.since(mark)
+        return self._log.since(position)
 
     def autopsy(self) -> Autopsy:
         """See Driver."""

@@ -1,4 +1,4 @@
-"""Progress on the terminal: nothing for what is quick, a line per step for what takes over a second."""
+"""Progress of what takes over a second: a line per step, and none for what is quicker."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 1.0
-"""Seconds after which a person wants to know what is going on."""
+"""Seconds after which a stage shows its steps."""
 
 
-class Progress:
-    """Takes a sentence per step. A step is shown as soon as its stage has lasted longer than a second.
+class StageProgress:
+    """Takes a sentence per step, and shows it once its stage has lasted for ``PATIENCE`` seconds.
 
     Args:
         write: Writes a line; None shows nothing.
@@ -35,7 +35,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Something that may take long is done to ``name`` within it."""
+        """Within it, steps are taken on the target ``name``, which may take long."""
         if self._write is None or self._began is not None:
             yield
             return

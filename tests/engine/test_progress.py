@@ -5,21 +5,21 @@ import threading
 
 import pytest
 
-from touchstone.reporting import progress as module
-from touchstone.reporting.progress import Progress
+from touchstone.engine import progress as module
+from touchstone.engine.progress import StageProgress
 
 
-def test_quick_stages_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_stages_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 3600.0)
     said: list[str] = []
-    progress = Progress(said.append)
+    progress = StageProgress(said.append)
     with progress.stage("box"):
         progress("booting")
     progress("outside of any stage")
     assert said == []
 
 
-def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_stages_show_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     said: list[str] = []
     late = threading.Event()
@@ -28,7 +28,7 @@ def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
         said.append(text)
         late.set()
 
-    progress = Progress(write)
+    progress = StageProgress(write)
     with progress.stage("box"):
         progress("booting")
         assert late.wait(60)
@@ -38,7 +38,7 @@ def test_slow_stages_say_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"box: loading \(\d+ s\)", said[-1])
 
 
-def test_nobody_to_tell() -> None:
-    progress = Progress(None)
+def test_without_a_terminal_nothing_is_shown() -> None:
+    progress = StageProgress(None)
     with progress.stage("box"):
         progress("booting")

@@ -1,0 +1,146 @@
+"""One named register, bit-field or piece of memory against what the suite expects of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from touchstone.machine.probe import Operand, ProbeResult
+from touchstone.suite import measured, show
+from touchstone.suite.assemble import Code
+from touchstone.suite.judgement import Demand, Row
+from touchstone.suite.measured import MASK64, ones
+from touchstone.suite.model import Case, FieldExpectation, Value
+from touchstone.suite.request import memory_range, resolve_labels
+
+_RF = 1 << 16
+_DEMANDS = {"unchanged": Demand.UNCHANGED, "native": Demand.NATIVE}
+_NOT_MEASURED = {
+    "cr2": "not measured (only #PF brings it)",
+    "dr6": "not measured (only #DB brings it)",
+    "memory": "not measured (it was not brought back)",
+}
+
+
+def address(value: Value, code: Code, result: ProbeResult) -> int:
+    """The number that a value is on the CPU of a result: an address of its slot, or the number itself."""
+    operand = resolve_labels(value, code)
+    if operand.base == "start":
+        return (result.start + operand.offset) & MASK64
+    return operand.resolve(result.slot)
+
+
+def scratch_at_start(case: Case, low: int, width: int) -> bytes:
+    """What a part of the scratch area holds when the probe starts."""
+    area = bytearray(width)
+    for offset, data in case.given.memory:
+        for index, byte in enumerate(data, offset - low):
+            if 0 <= index < width:
+                area[index] = byte
+    return bytes(area)
+
+
+def register_at_start(case: Case, result: ProbeResult, name: str) -> int | None:
+    """Value of a register when the probe starts; None for those that are not given."""
+    return case.given.rflags | 2 if name == "rflags" else result.given.get(name)
+
+
+class FieldJudge:
+    """Judges the fields of one CPU's result."""
+
+    def __init__(
+        self,
+        case: Case,
+        code: Code,
+        result: ProbeResult,
+        first: ProbeResult,
+        native: ProbeResult | None,
+        claims: Mapping[str, object],
+    ) -> None:
+        """``first`` is the result of the first CPU, ``native`` the one of the native phase."""
+        self.case = case
+        self.code = code
+        self.result = result
+        self.first = first
+        self.native = native
+        self.claims = claims
+        brought = memory_range(case)
+        self.memory_from = brought[0] if brought else None
+
+    def row(self, field: FieldExpectation) -> Row:
+        """The field's line of the table."""
+        found = measured.field(field, self.result, self.memory_from)
+        given = self._at_start(field)
+        wanted, text = self._wanted(field, given)
+        ok = found is not None and found in wanted
+        if field.kind == "not":
+            ok = found is not None and found not in wanted
+        if field.kind == "unchanged" and field.register == "rflags" and self.result.vector is not None:
+            # What a fault pushes has RF set (SDM 3B 17.3.1.1, APM2 8.1.3): that is no change by the subject.
+            rf = _RF >> field.low if field.low <= 16 < field.low + field.width else 0
+            ok = found is not None and found & ~rf in {value & ~rf for value in wanted}
+        start = "" if given is None else self._text(field, given)
+        shown = (
+            _NOT_MEASURED.get(field.register, "not measured") if found is None else self._text(field, found)
+        )
+        return Row(field.what, (start, text, shown), ok, field.source, _DEMANDS.get(field.kind, Demand.VALUE))
+
+    def _at_start(self, field: FieldExpectation) -> int | None:
+        if field.register == "memory":
+            return int.from_bytes(scratch_at_start(self.case, field.low, field.width), "little")
+        value = register_at_start(self.case, self.result, field.register)
+        return None if value is None else value >> field.low & ones(field)
+
+    def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], str]:
+        """The values that fit (or, for ``not``, that do not), and what the report says of them."""
+        if field.kind == "unchanged":
+            return ({given} if given is not None else set()), "unchanged"
+        if field.kind == "native":
+            value = measured.field(field, self.native, self.memory_from) if self.native else None
+            if value is None:
+                return set(), "as native, but there is no native answer"
+            if field.register == "rip" and self.native:
+                value = (self.result.start + value - self.native.start) & MASK64
+            return {value}, f"{self._text(field, value)}, native"
+        if field.kind == "same-on-every-cpu":
+            value = measured.field(field, self.first, self.memory_from)
+            return ({value} if value is not None else set()), (
+                f"as on CPU {self.first.cpu}" + (f": {self._text(field, value)}" if value is not None else "")
+            )
+        if field.kind == "claim":
+            return self._claimed(field)
+        values = [
+            self._number(field, value) for value in ((field.value,) if field.value else field.values) if value
+        ]
+        words = " or ".join(self._text(field, value) for value in values)
+        return set(values), f"not {words}" if field.kind == "not" else words
+
+    def _claimed(self, field: FieldExpectation) -> tuple[set[int], str]:
+        name = field.claim or ""
+        claim = self.claims.get(name)
+        offset = field.value.offset if field.value else 0
+        if offset:
+            name += f"+{offset}"
+        if isinstance(claim, str):
+            size = field.width if field.register == "memory" else field.width // 8
+            # A text is spread over registers as CPUID spreads the vendor's name: first character lowest.
+            value = int.from_bytes(claim.encode()[offset : offset + size], "little")
+        elif isinstance(claim, int):
+            value = (int(claim) + offset) & ones(field)
+        else:
+            why = (
+                "which the subject does not make"
+                if claim is None
+                else f"but {claim!r} is no number and no text"
+            )
+            return set(), f"claim.{name}, {why}"
+        return {value}, f"{self._text(field, value)}, claim.{name}"
+
+    def _number(self, field: FieldExpectation, value: Value) -> int:
+        if isinstance(value, Operand) and value.base == "number":
+            return value.offset & ones(field)
+        return address(value, self.code, self.result) & ones(field)
+
+    def _text(self, field: FieldExpectation, value: int) -> str:
+        if field.register == "memory":
+            return show.data(value.to_bytes(field.width, "little"))
+        return show.register(field.register, value, self.result, field.width, self.code)

@@ -1,0 +1,46 @@
+"""Where in a result a named register, bit-field or piece of memory is."""
+
+from __future__ import annotations
+
+from touchstone.machine.probe import ProbeResult
+from touchstone.suite.model import FieldExpectation
+
+MASK64 = 2**64 - 1
+
+
+def register(result: ProbeResult, name: str) -> int | None:
+    """Value of a register at the end; None for CR2 and DR6 where no #PF or #DB has brought it."""
+    value = result.registers.get(name)
+    if value is not None:
+        return value
+    if name == "rflags":
+        return result.rflags
+    if name == "rip":
+        return result.rip
+    if name == "cr2":
+        return result.cr2
+    return result.dr6 if name == "dr6" else None
+
+
+def ones(field: FieldExpectation) -> int:
+    """A number with as many bits set as the field has."""
+    bits: int = 2 ** (8 * field.width if field.register == "memory" else field.width) - 1
+    return bits
+
+
+def mask(field: FieldExpectation) -> int:
+    """The field's bits within its register."""
+    return ones(field) << field.low
+
+
+def field(what: FieldExpectation, result: ProbeResult, first: int | None) -> int | None:
+    """Value of a field at the end; memory as a little-endian number.
+
+    ``first`` is the offset in the scratch area of the memory that was brought back.
+    """
+    if what.register == "memory":
+        assert first is not None
+        piece = result.memory[what.low - first : what.low - first + what.width]
+        return int.from_bytes(piece, "little") if len(piece) == what.width else None
+    value = register(result, what.register)
+    return None if value is None else value >> what.low & ones(what)

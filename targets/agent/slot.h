@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* The slot: the memory of one CPU that probes use (PROTOCOL.md, "The slot"). */
+#ifndef AGENT_SLOT_H
+#define AGENT_SLOT_H
+
+#include "types.h"
+
+#define SLOT_CODE 0x0000
+#define SLOT_CODE_SIZE 0x2000
+#define SLOT_SCRATCH 0x3000
+#define SLOT_SCRATCH_SIZE 0x2000
+#define SLOT_STACK 0x6000
+#define SLOT_STACK_SIZE 0x1000
+#define SLOT_STACK_END 0x7000
+#define SLOT_STACK_GAP 0x100
+#define SLOT_STRIDE 0x8000
+
+/*
+ * Where the slots are mapped for ring 0 and for ring 3: 2 MiB each, for 64 CPUs, so that one page
+ * table holds each mapping. The addresses are the same on every OS. On the bare machine, neither the
+ * memory of a guest with less than 3.75 GiB nor a device that we use is there.
+ */
+#define SLOT_SUPERVISOR_BASE 0xf0000000ul
+#define SLOT_USER_BASE 0xf0200000ul
+
+/* The pages of a slot in the order in which they follow each other in physical memory. */
+#define SLOT_PAGES 5
+
+static const struct slot_page {
+	uint32_t offset;
+	bool writable;
+} slot_pages[SLOT_PAGES] = {
+	{ SLOT_CODE, false },	{ SLOT_CODE + 0x1000, false },
+	{ SLOT_SCRATCH, true }, { SLOT_SCRATCH + 0x1000, true },
+	{ SLOT_STACK, true },
+};
+
+#endif

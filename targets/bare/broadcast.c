@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* Running a function on other CPUs. A CPU without work sleeps. */
+#include "broadcast.h"
+
+#include <stddef.h>
+
+#include "apic.h"
+
+/*
+ * How often a CPU that waits looks again before it sleeps. Often enough that CPUs that all run meet
+ * without sleeping; not more, because an emulator may run 64 CPUs on 2. The loops do
+ * without PAUSE, for which QEMU takes the lock that its devices need too.
+ */
+#define SPINS 5000
+
+static unsigned int running; /* CPUs that have not called broadcast_finish() */
+static bool boot_cpu_sleeps;
+
+static void wake(const struct cpu *cpu)
+{
+	apic_send(cpu->apic_id, APIC_FIXED | VECTOR_WAKE);
+}
+
+void broadcast_expect(unsigned int cpus)
+{
+	__atomic_store_n(&running, cpus, __ATOMIC_SEQ_CST);
+}
+
+static bool all_finished(void)
+{
+	return !__atomic_load_n(&running, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The last CPU to finish decrements `running` and then reads boot_cpu_sleeps; here they are accessed the
+ * other way round. So either that CPU sees that it has to wake us, or we see that it has finished.
+ */
+bool broadcast_sleep(void)
+{
+	__atomic_store_n(&boot_cpu_sleeps, true, __ATOMIC_SEQ_CST);
+	if (!all_finished())
+		cpu_sleep();
+	__atomic_store_n(&boot_cpu_sleeps, false, __ATOMIC_SEQ_CST);
+	return !all_finished();
+}
+
+void broadcast_finish(void)
+{
+	if (!__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST) &&
+	    __atomic_load_n(&boot_cpu_sleeps, __ATOMIC_SEQ_CST))
+		wake(cpu_blocks[0]);
+}
+
+static void wait_for_all(void)
+{
+	for (unsigned int i = 0; i < SPINS; i++)
+		if (all_finished())
+			return;
+	while (broadcast_sleep())
+		;
+}
+
+void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
+{
+	if (os_cpus() < 64)
+		mask &= (1ull << os_cpus()) - 1;
+	broadcast_expect(probe_count_cpus(mask & ~1ull));
+	for (unsigned int i = 1; i < os_cpus(); i++) {
+		if (!(mask >> i & 1))
+			continue;
+		cpu_blocks[i]->arg = arg;
+		__atomic_store_n(&cpu_blocks[i]->fn, fn, __ATOMIC_SEQ_CST);
+		wake(cpu_blocks[i]);
+	}
+	if (mask & 1)
+		fn(arg);
+	wait_for_all();
+}
+
+void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg)
+{
+	os_on_cpus(1ull << cpu, fn, arg);
+}
+
+void broadcast_meet(unsigned int *arrived, unsigned int expected, uint64_t mask)
+{
+	if (__atomic_add_fetch(arrived, 1, __ATOMIC_SEQ_CST) == expected) {
+		unsigned int self = os_this_cpu();
+
+		for (unsigned int i = 0; i < os_cpus(); i++)
+			if (mask >> i & 1 && i != self)
+				wake(cpu_blocks[i]);
+		return;
+	}
+	for (unsigned int i = 0; __atomic_load_n(arrived, __ATOMIC_SEQ_CST) < expected; i++)
+		if (i >= SPINS)
+			cpu_sleep();
+}
+
+void broadcast_serve(struct cpu *cpu)
+{
+	for (;;) {
+		void (*fn)(void *) = __atomic_load_n(&cpu->fn, __ATOMIC_SEQ_CST);
+
+		if (!fn) {
+			cpu_sleep();
+			continue;
+		}
+		fn(cpu->arg);
+		__atomic_store_n(&cpu->fn, NULL, __ATOMIC_SEQ_CST);
+		broadcast_finish();
+	}
+}

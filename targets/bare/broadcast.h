@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BARE_BROADCAST_H
+#define BARE_BROADCAST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpu.h"
+
+/* On the boot CPU: `cpus` others will call broadcast_finish(). */
+void broadcast_expect(unsigned int cpus);
+/* Sleep once, unless they all have. Returns whether one has not. */
+bool broadcast_sleep(void);
+
+/* On another CPU: its part is done. */
+void broadcast_finish(void);
+/* Carry out what os_on_cpus() gives this CPU to do. */
+__attribute__((noreturn)) void broadcast_serve(struct cpu *cpu);
+
+/*
+ * In a function that os_on_cpus() runs on the CPUs of `mask`: wait until `expected` of them have called
+ * this. A CPU that waits for long sleeps.
+ */
+void broadcast_meet(unsigned int *arrived, unsigned int expected, uint64_t mask);
+
+#endif
