@@ -28,7 +28,6 @@
 #define CR4_PAE BIT_ULL_AT(5)
 #define CR4_MCE BIT_ULL_AT(6)
 #define CR4_PGE BIT_ULL_AT(7)
-#define CR4_OSFXSR BIT_ULL_AT(9)
 #define CR4_LA57 BIT_ULL_AT(12)
 #define CR4_VMXE BIT_ULL_AT(13)
 #define CR4_SMXE BIT_ULL_AT(14)

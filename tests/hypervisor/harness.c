@@ -142,25 +142,21 @@ void replay_nmis(struct vcpu *vcpu)
 	CHECK(!vcpu->pending_nmis);
 }
 
-int allocate_host_state(struct vcpu *vcpu)
+void note_nmi_in_host_mode(void)
 {
-	(void)vcpu;
-	return memory_alloc(1) ? 0 : -ENOMEM;
+	fake.noted_nmis++;
 }
 
-void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
-{
-	CHECK(host_cr3);
-	vcpu->host_cr3 = host_cr3;
-}
+void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved);
+void __wrap_stop_catching_faults(const struct table_register *saved);
 
-void catch_faults(struct vcpu *vcpu, struct table_register *saved)
+void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved)
 {
 	(void)vcpu;
 	(void)saved;
 }
 
-void stop_catching_faults(const struct table_register *saved)
+void __wrap_stop_catching_faults(const struct table_register *saved)
 {
 	(void)saved;
 }
@@ -329,6 +325,7 @@ int main(void)
 	test_instructions();
 #endif
 	test_injection();
+	test_host_mode();
 	test_page_tables();
 	test_lifecycle();
 	puts("all passed");
