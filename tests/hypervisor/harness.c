@@ -275,9 +275,16 @@ static void fake_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	fake.error_code = error_code;
 }
 
-static void fake_single_step(struct vcpu *vcpu)
+static u64 fake_dr7(const struct vcpu *vcpu)
 {
 	(void)vcpu;
+	return fake.fields[GUEST_DR7];
+}
+
+static void fake_single_step(struct vcpu *vcpu, u64 breakpoints)
+{
+	(void)vcpu;
+	(void)breakpoints;
 	fake.single_steps++;
 }
 
@@ -295,6 +302,7 @@ static void fake_single_step(struct vcpu *vcpu)
 			[GUEST_CR4] = fake_cr4,                                                  \
 			[GUEST_EFER] = fake_efer,                                                \
 			[GUEST_CS_BASE] = fake_cs_base,                                          \
+			[GUEST_DR7] = fake_dr7,                                                  \
 			[GUEST_CODE_BITS] = fake_code_bits,                                      \
 		},                                                                               \
 		.write_rflags = fake_write_rflags, .continue_at = fake_continue_at,              \
