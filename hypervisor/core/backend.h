@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a backend (svm/, vmx/) gives the core. A backend translates between the
- * core's words and its control structures; it does not decide anything.
+ * What a backend (svm/, vmx/) provides to the core. It translates between the core's interface and
+ * its control structures; all decisions are the core's.
  */
 #ifndef VENEER_BACKEND_H
 #define VENEER_BACKEND_H
@@ -11,7 +11,7 @@
 
 struct vcpu;
 
-/* Guest state that the core reads or writes by name. */
+/* Guest state that the core reads, by field. */
 enum guest_field {
 	GUEST_CR0,
 	GUEST_CR3,
@@ -19,6 +19,7 @@ enum guest_field {
 	GUEST_EFER,
 	GUEST_CPL,
 	GUEST_CS_BASE,
+	GUEST_DR7,
 	/* 64, 32 or 16: the default operand size of the code segment. */
 	GUEST_CODE_BITS,
 	GUEST_FIELDS
@@ -30,7 +31,10 @@ struct backend {
 	bool is_svm;
 	/* EBX, EDX, ECX of CPUID leaf 0 of the processors that it is for; a zero ends the list. */
 	u32 vendors[4][3];
-	/* The stub that executes VMCALL or VMMCALL, and the address of that instruction: the only one obeyed. */
+	/*
+	 * The stub that executes VMCALL or VMMCALL, and the address of that instruction:
+	 * hypercalls from any other address are refused.
+	 */
 	u64 (*hypercall)(u64 operation, u64 argument, u64 more[2]);
 	const char *hypercall_address;
 
@@ -40,7 +44,7 @@ struct backend {
 	/* Setup step 1, on the loading CPU, for every vcpu: allocate and fill what does not depend on the CPU. */
 	int (*allocate)(struct vcpu *vcpu);
 
-	/* Setup step 2, on each CPU: take the virtualization hardware, or refuse and leave it as it was. */
+	/* Setup step 2, on each CPU: enable VMX or SVM, or refuse and leave the CPU as it was. */
 	int (*enable)(struct vcpu *vcpu, struct refusal *refusal);
 	void (*disable)(struct vcpu *vcpu);
 
@@ -48,8 +52,8 @@ struct backend {
 	int (*enter)(struct vcpu *vcpu, struct refusal *refusal);
 
 	/*
-	 * Tear-down, on each CPU, in host mode: complete vcpu->context with the guest state as it
-	 * is now, give the hardware back, and go on as the guest.
+	 * Tear-down, on each CPU, in host mode: complete vcpu->context with the current guest
+	 * state, disable VMX or SVM, and continue as the guest.
 	 */
 	__attribute__((noreturn)) void (*leave)(struct vcpu *vcpu);
 
@@ -58,23 +62,32 @@ struct backend {
 	void (*write_efer)(struct vcpu *vcpu, u64 value);
 	void (*write_rflags)(struct vcpu *vcpu, u64 value);
 
-	/* The next entry starts at RIP; an STI or MOV SS shadow that covered the last instruction is over. */
+	/* The next VM entry starts at this RIP, without blocking by STI or MOV SS. */
 	void (*continue_at)(struct vcpu *vcpu, u64 rip);
 
 	/* The next entry delivers this exception; error_code is ignored for vectors without one. */
 	void (*inject)(struct vcpu *vcpu, enum vector vector, u32 error_code);
 
-	/* A single-step trap (DR6.BS) is due before the next instruction. */
-	void (*single_step)(struct vcpu *vcpu);
+	/*
+	 * A single-step trap is due before the next instruction: #DB with BS in DR6, and with
+	 * these of the bits 3:0.
+	 */
+	void (*single_step)(struct vcpu *vcpu, u64 breakpoints);
 
-	/* NMIs exit, and there is one to inject: tell when the guest can take it. NULL: they do not exit. */
+	/*
+	 * NMI-window exiting on or off: an exit as soon as the guest can take the pending NMI.
+	 * NULL: NMIs do not exit.
+	 */
 	void (*request_nmi_window)(struct vcpu *vcpu, bool wanted);
 
-	/* INIT and SIPI: guest state outside of struct vcpu as after them. NULL: they do not exit. */
+	/*
+	 * Set the guest state outside of struct vcpu to what INIT and SIPI leave. NULL: they do
+	 * not exit.
+	 */
 	void (*reset)(struct vcpu *vcpu);
 	void (*start)(struct vcpu *vcpu);
 
-	/* One line with what the hardware says of the last exit, for the crash report. */
+	/* One line with the exit information of the last exit, for the crash report. */
 	void (*describe_exit)(struct vcpu *vcpu, char *line, size_t size);
 };
 

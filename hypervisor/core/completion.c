@@ -10,7 +10,32 @@ static void set_rflags(struct vcpu *vcpu, u64 rflags)
 	vcpu->backend->write_rflags(vcpu, rflags);
 }
 
-/* All that is rare: the length is read from the guest's code, RIP wraps at 4 GiB, RFLAGS.RF or TF is set. */
+/*
+ * Bits 3:0 of DR6: the instruction breakpoints that are enabled and whose condition is met at this
+ * address, which a #DB of another cause reports as well (SDM 3B 18.2.3; APM2 13.1.1.3). The
+ * processor does not compare for a #DB that a VM entry delivers. DR0 to DR3 are the guest's in host
+ * mode too.
+ */
+static u64 find_breakpoints(struct vcpu *vcpu, u64 rip)
+{
+	const struct backend *backend = vcpu->backend;
+	u64 dr7 = backend->read[GUEST_DR7](vcpu), found = 0;
+
+	if (!(dr7 & DR7_ENABLED))
+		return 0;
+	if (backend->read[GUEST_CODE_BITS](vcpu) != 64)
+		rip = (u32)(rip + backend->read[GUEST_CS_BASE](vcpu));
+	for (unsigned int i = 0; i < 4; i++) {
+		if (dr7 & DR7_LOCAL_GLOBAL(i) && !(dr7 & DR7_CONDITION(i)) && read_dr(i) == rip)
+			found |= 1u << i;
+	}
+	return found;
+}
+
+/*
+ * The rare cases: the length must be read from the guest's code, RIP wraps at 4 GiB, or RFLAGS.RF
+ * or TF is set.
+ */
 static rarely_called void complete_with_care(struct vcpu *vcpu)
 {
 	u64 next = vcpu->next_rip;
@@ -18,7 +43,10 @@ static rarely_called void complete_with_care(struct vcpu *vcpu)
 	struct instruction instruction;
 
 	if (!next) {
-		/* The bytes are gone: another CPU has changed them or their mapping meanwhile. Execute what is there now. */
+		/*
+		 * The instruction cannot be read any more, since another CPU has changed it or its
+		 * mapping. Execute what is there now.
+		 */
 		if (!decode_instruction(vcpu, &instruction))
 			return;
 		next = vcpu->rip + instruction.length;
@@ -30,19 +58,18 @@ static rarely_called void complete_with_care(struct vcpu *vcpu)
 		set_rflags(vcpu, vcpu->rflags & ~RFLAGS_RF);
 	vcpu->backend->continue_at(vcpu, next);
 	if (trap)
-		vcpu->backend->single_step(vcpu);
+		vcpu->backend->single_step(vcpu, find_breakpoints(vcpu, next));
 }
 
 /*
- * An instruction that was executed on the guest's behalf ends like any other:
- * RIP moves on, RFLAGS.RF is cleared (SDM 3B 18.3.1.1), the STI or MOV SS
- * shadow is over, and with TF set a single-step trap follows.
+ * Complete an instruction that was emulated: advance RIP, clear RFLAGS.RF (SDM 3B 18.3.1.1), end
+ * blocking by STI or MOV SS, and raise a single-step trap if TF is set.
  */
 void complete_instruction(struct vcpu *vcpu)
 {
 	u64 next = vcpu->next_rip;
 
-	/* One comparison for two cases: next is 0, or its lower half has wrapped. */
+	/* Covers next == 0 as well as a carry out of the lower 32 bits. */
 	if (unlikely_((u32)next <= (u32)vcpu->rip || vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
 		complete_with_care(vcpu);
 	else

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* How the instruction that caused an exit ends: completed, or with an exception. */
+/* End of an emulated instruction: complete it, or inject an exception. */
 #ifndef VENEER_COMPLETION_H
 #define VENEER_COMPLETION_H
 
 #include "vcpu.h"
 
-/* It is done: RIP, RFLAGS.RF, TF and the interrupt shadow follow. */
+/*
+ * Advance RIP, clear RFLAGS.RF, end blocking by STI or MOV SS, and raise a single-step trap if TF
+ * is set.
+ */
 void complete_instruction(struct vcpu *vcpu);
 
-/* It raises an exception, combined with the event that the exit interrupted (SDM 3A 6.15, APM2 8.2.9). */
+/*
+ * Inject an exception, combined with the event whose delivery the exit interrupted (SDM 3A 6.15,
+ * APM2 8.2.9).
+ */
 void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code);
 
 #endif

@@ -58,7 +58,10 @@ struct segment read_segment(const struct context *context, u16 selector)
 	const u64 *table = (const u64 *)context->gdtr.base;
 	u64 low;
 
-	/* LDTs do not occur where Veneer is loaded from: a kernel's code. */
+	/*
+	 * Selectors of an LDT are not supported: kernel code, from which Veneer is loaded, uses
+	 * none.
+	 */
 	if (!(selector & ~3u) || selector & 4)
 		return segment;
 	low = table[selector >> 3];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What this CPU is: the state outside of the GPRs, its segments, and what its paging can do. */
+/* Reading the state of this CPU: registers, segments, and paging features. */
 #ifndef VENEER_CONTEXT_H
 #define VENEER_CONTEXT_H
 
 #include "vcpu.h"
 
-/* Capture what of struct context can be read on this CPU (not GPRs, RIP). */
+/* Fill in struct context from this CPU, except for GPRs and RIP. */
 void capture_context(struct context *context);
 
 /* A segment as VMCB and VMCS want it, looked up in the captured descriptor tables. */

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT
-/* Writes to control registers that exit: they would change a bit that the guest does not have for itself. */
+/*
+ * Exits of writes to CR0 and CR4, which happen only if a bit of the guest/host mask would change.
+ */
 #include "control_register.h"
 
 #include "completion.h"
 
-/* What MOV to CR0 refuses (SDM 2B "MOV-Move to/from Control Registers", SDM 3A 2.5, 4.10.1, 9.8.5). */
+/*
+ * The checks that MOV to CR0 makes (SDM 2B "MOV-Move to/from Control Registers", SDM 3A 2.5,
+ * 4.10.1, 9.8.5).
+ */
 static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
 {
 	const struct backend *backend = vcpu->backend;
@@ -27,10 +32,9 @@ static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
 }
 
 /*
- * SDM 3C 26.1.3. CR4: only VMXE (and SMXE) are not the guest's, and without VMX
- * they are reserved: #GP. CR0: NE may be anything for the guest, though not for VMX;
- * the guest gets to see what it wrote, and executes the instruction again,
- * which does the rest of it without an exit.
+ * SDM 3C 26.1.3. In CR4 only VMXE (and SMXE) are masked; without VMX they are reserved: #GP. In
+ * CR0 VMX insists on NE, which the guest may clear: its value goes into the read shadow, and the
+ * guest executes the instruction again, which then changes the other bits without an exit.
  */
 void handle_cr_access(struct vcpu *vcpu)
 {

@@ -19,7 +19,10 @@ static bool is_own_address(u64 address)
 	return false;
 }
 
-/* Whatever on the stack looks like an address of ours; symbols are put to it by whoever reads the report. */
+/*
+ * Print the values on the stack that are addresses in Veneer's image; the reader of the report
+ * looks up their symbols.
+ */
 static void add_stack(struct text *text, u64 rsp)
 {
 	const struct vcpu *vcpu = vcpu_of_stack(rsp);
@@ -57,7 +60,7 @@ static void add_exits(struct text *text, const struct vcpu *vcpu)
 
 void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 {
-	/* Static: a stack that is almost full must still be able to report that. */
+	/* Static, so that a stack overflow can be reported. */
 	static char buffer[1024];
 	struct text text = { .buffer = buffer, .size = sizeof(buffer) };
 

@@ -4,7 +4,7 @@
 
 #include "vcpu.h"
 
-/* Give up: report why, where, and what the last exits were. vcpu may be NULL. */
+/* Print a report (the reason, RIP, RSP and the last exits) and stop. vcpu may be NULL. */
 __attribute__((noreturn)) void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp);
 
 #endif

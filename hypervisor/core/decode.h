@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading the guest's code, where the hardware does not say how long an instruction was. */
+/*
+ * Decoding the guest's instruction where the hardware does not report its length (SVM without
+ * NRIPS).
+ */
 #ifndef VENEER_DECODE_H
 #define VENEER_DECODE_H
 
@@ -12,7 +15,10 @@ struct instruction {
 	bool is_svm;
 };
 
-/* Decode the instruction at the guest's RIP, of those that Veneer handles; false if it is another one or cannot be read. */
+/*
+ * Decode the instruction at the guest's RIP; false if it is none that Veneer handles, or cannot be
+ * read.
+ */
 bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction);
 
 #endif

@@ -43,7 +43,9 @@ static void handle_shutdown(struct vcpu *vcpu)
 	die(vcpu, "guest triple fault", vcpu->rip, 0);
 }
 
-/* Everything below the physical address width is mapped: nothing legitimate gets here. */
+/*
+ * The nested page tables map the whole physical address space: only an access beyond it gets here.
+ */
 static void handle_nested_paging(struct vcpu *vcpu)
 {
 	die(vcpu, "guest access outside of physical memory", vcpu->rip, 0);

@@ -10,14 +10,15 @@ extern void (*const exit_handlers[EXIT_REASONS])(struct vcpu *vcpu);
 extern const char *const exit_names[EXIT_REASONS];
 
 /*
- * Called by a backend when RIP, RFLAGS and the next RIP are in struct vcpu. Inline, so that what
- * the backend has in registers is stored from there, and the handler is called directly.
+ * The backend has filled in RIP, RFLAGS and the next RIP of struct vcpu. Inline, so that the
+ * backend's registers are stored directly and the handler is called without another call in
+ * between.
  */
 static inline void handle_exit(struct vcpu *vcpu, size_t reason, u32 code, u64 rip)
 {
 	struct trace_entry *entry = &vcpu->trace[++vcpu->exits % TRACE_ENTRIES];
 
-	/* Keep gcc from computing the address anew for every member. */
+	/* Without it gcc computes the address again for every member. */
 	asm("" : "+r"(entry));
 	entry->rip = rip;
 	entry->code = code;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Faults in host mode. An expected one (an MSR that does not exist, a bad XCR0)
- * makes the _safe function return false; any other ends in a report.
+ * Faults in host mode. #GP or #UD of an instruction in safe_instructions.S makes its function
+ * return false; any other fault ends in a crash report.
  */
 #include "fault.h"
 
@@ -28,13 +28,17 @@ void host_fault(struct fault_frame *frame)
 		return;
 	}
 	/*
-	 * Host mode has TF clear and no breakpoints (#VMEXIT and VM exits see to
-	 * both): this is a step of the guest's that was pending when it exited,
-	 * as Bochs 2.7 delivers it. The guest gets its own by complete_instruction().
+	 * Host mode has TF clear and no breakpoints. Bochs 2.7 delivers a single-step trap here
+	 * that was pending in the guest when it exited; the guest gets its own from
+	 * complete_instruction().
 	 */
 	if (frame->vector == VECTOR_DB)
 		return;
-	if (frame->vector == VECTOR_GP) {
+	/*
+	 * RDMSR and WRMSR raise #GP; XSETBV and VMXON raise #UD as well, with CR4.OSXSAVE or
+	 * CR4.VMXE clear (SDM 2B RDMSR, 2C WRMSR, XSETBV, 3C VMXON).
+	 */
+	if (frame->vector == VECTOR_GP || frame->vector == VECTOR_UD) {
 		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
 			if (frame->rip == (u64)expected_faults[i]) {
 				frame->rip = (u64)fault_return_false;

@@ -5,12 +5,18 @@
 
 #include "vcpu.h"
 
-/* What an entry of the IDT has pushed, from the top of the stack. */
+/* The stack frame that fault_entry.S builds, from the lowest address. */
 struct fault_frame {
 	struct regs regs;
 	u64 vector, error_code;
 	u64 rip, cs, rflags, rsp, ss;
 };
+
+ASSERT_OFFSET(fault_frame, vector, FAULT_VECTOR);
+ASSERT_OFFSET(fault_frame, rip, FAULT_RIP);
+ASSERT_OFFSET(fault_frame, rflags, FAULT_RFLAGS);
+ASSERT_OFFSET(fault_frame, rsp, FAULT_RSP);
+_Static_assert(VECTOR_NMI == VECTOR_OF_NMI, "VECTOR_OF_NMI");
 
 void host_fault(struct fault_frame *frame);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a host gives the core: the tiny OS, or Linux. Everything that Veneer
- * needs from what it is slipped underneath of goes through this page.
+ * What a host (the bare OS, or Linux) provides to the core. Veneer uses nothing else of the system
+ * that it runs under.
  */
 #ifndef VENEER_HOST_H
 #define VENEER_HOST_H
@@ -14,31 +14,34 @@ void host_free(void *memory, size_t pages);
 
 /* Physical address of something that host_alloc() gave, or of Veneer's own image. */
 u64 host_physical(const void *address);
-/* The other way round, for what host_alloc() gave. */
+/* Virtual address of a physical address in memory of host_alloc(). */
 void *host_virtual(u64 physical);
 
 /*
- * Veneer's own code and data, to be mapped into its page tables: [start, end)
- * of one part of it; false if there are no more parts. Called in host mode too.
+ * Address range [start, end) of one part of Veneer's code and data, for its page tables; false if
+ * there is no such part. Called in host mode too.
  */
 bool host_image(unsigned int part, const char **start, const char **end);
 
-/* CPUs that may be virtualised, numbered from 0 without gaps, and how many of them are running now. */
+/*
+ * CPUs that may be virtualised, numbered from 0 without gaps; how many of them run now; and the
+ * number of this one.
+ */
 unsigned int host_cpus(void);
 unsigned int host_running_cpus(void);
 unsigned int host_this_cpu(void);
 
 /*
- * Run function(argument) on all running ones at the same time, interrupts off, and
- * return when all have. The copies wait for each other inside of it.
+ * Run function(argument) on all running CPUs at the same time, with interrupts off, and return
+ * when all have returned. The CPUs wait for each other in it.
  */
 void host_on_each_cpu(void (*function)(void *), void *argument);
-/* The same on one of them; nothing happens if it is not running. */
+/* The same on one CPU; does nothing if it is not running. */
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
 
 /*
- * Veneer cannot go on: get the report out, from host mode, with Veneer's page
- * tables and whatever else is broken, and stop or reset the machine.
+ * Print the report and stop or reset the machine. Called in host mode, with Veneer's page tables,
+ * in an unknown state of the machine.
  */
 __attribute__((noreturn)) void host_die(const char *report);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "host_state.h"
 
+#include "cpuid_bits.h"
 #include "idt.h"
 #include "memory.h"
 
@@ -23,10 +24,15 @@ struct tss {
 } __attribute__((packed));
 
 struct descriptor_tables {
-	/* Used with Veneer's GDT and TSS: double faults and NMIs have stacks of their own. */
+	/*
+	 * For use with Veneer's GDT and TSS: double faults and NMIs switch to stacks of their own.
+	 */
 	struct idt idt;
 	u64 gdt[GDT_ENTRIES];
-	/* Used while the OS' TSS is still (or always: svm/enter.S) in place. */
+	/*
+	 * For use while the OS' TSS is loaded; on SVM, always (svm/enter.S). No entry switches
+	 * stacks.
+	 */
 	struct idt early_idt;
 	struct tss tss;
 	u8 ist_stacks[2][IST_BYTES] __attribute__((aligned(16)));
@@ -70,17 +76,33 @@ static void fill_tss_descriptor(struct descriptor_tables *tables, unsigned int i
 	descriptor[1] = base >> 32;
 }
 
+/*
+ * What this processor has of the features that host mode needs, whether the OS has enabled them yet
+ * or not. OSXSAVE: XSETBV is executed for the guest (SDM 2C XSETBV). MCE: without it a machine
+ * check shuts the processor down (SDM 3A 2.5).
+ */
+static u64 needed_features(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	return (c & CPUID_1_ECX_XSAVE ? CR4_OSXSAVE : 0) | (d & CPUID_1_EDX_MCE ? CR4_MCE : 0);
+}
+
 void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 {
 	struct descriptor_tables *tables = vcpu->tables;
 	const struct context *context = &vcpu->context;
 	unsigned int code = context->cs >> 3, stack = context->ss >> 3;
-	/* Somewhere behind both; the GDT is full-size, so there is always room. */
+	/* The next free entry; the GDT has its full size, so there is always one. */
 	unsigned int tss = (code > stack ? code : stack) + 1;
 
 	vcpu->host_cs = context->cs & ~3u;
 	vcpu->host_ss = context->ss & ~3u;
-	/* A null SS is legal at CPL 0 in 64-bit mode; VMX and SVM want a real one here. */
+	/*
+	 * A null SS is valid at CPL 0 in 64-bit mode; the host state of VMX and SVM needs a
+	 * descriptor.
+	 */
 	if (!stack)
 		vcpu->host_ss = tss++ << 3;
 	tables->gdt[code] = CODE64;
@@ -105,8 +127,7 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	vcpu->early_idtr = (struct table_register){ .limit = sizeof(tables->idt.gates) - 1,
 						    .base = (u64)&tables->early_idt };
 	vcpu->host_cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
-	/* Machine checks stay reported, and XSETBV is executed for the guest; nothing else is wanted. */
-	vcpu->host_cr4 = CR4_PAE | (context->cr4 & (CR4_MCE | CR4_LA57 | CR4_OSXSAVE | CR4_OSFXSR));
+	vcpu->host_cr4 = CR4_PAE | needed_features() | (context->cr4 & CR4_LA57);
 	vcpu->host_cr3 = host_cr3;
 }
 

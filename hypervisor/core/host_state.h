@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The descriptor tables and the stack of a CPU in host mode. They are
- * Veneer's own: nothing of the operating system's is used in an exit.
- */
+/* GDT, IDT, TSS and stack of a CPU in host mode. An exit uses nothing of the operating system. */
 #ifndef VENEER_HOST_STATE_H
 #define VENEER_HOST_STATE_H
 
@@ -12,16 +9,15 @@
 int allocate_host_state(struct vcpu *vcpu);
 
 /*
- * Fill them on the CPU itself, before the hardware is touched: the code and
- * stack segments keep the selectors that the OS has at the moment, so that
- * Veneer's IDT also works while the OS' GDT is still in place.
+ * Fill them on the CPU itself, before VMX or SVM is enabled. Code and stack segment have the
+ * selectors that the OS uses at the moment, so that Veneer's IDT works with the OS' GDT too.
  */
 void prepare_host_state(struct vcpu *vcpu, u64 host_cr3);
 
-/* For a host mode that has no TSS of its own (SVM): no entry of the IDT switches stacks. */
+/* For SVM, whose host mode keeps the guest's TSS: no entry of the IDT switches stacks. */
 void use_idt_without_stack_switch(struct vcpu *vcpu);
 
-/* While Veneer enables the hardware, its own IDT catches what faults. */
+/* Load Veneer's IDT while VMX or SVM is being enabled, and the OS' again. */
 void catch_faults(struct vcpu *vcpu, struct table_register *saved);
 void stop_catching_faults(const struct table_register *saved);
 

@@ -8,7 +8,7 @@ static void answer_trace(struct vcpu *vcpu, u64 back)
 	const struct trace_entry *entry;
 	struct regs *regs = &vcpu->regs;
 
-	/* One entry of the ring has been overwritten by the question. */
+	/* This hypercall has overwritten one entry of the ring. */
 	if (back >= TRACE_ENTRIES - 1 || back >= vcpu->exits) {
 		regs->rax = 0;
 		regs->rdx = ~0ull;
@@ -21,14 +21,17 @@ static void answer_trace(struct vcpu *vcpu, u64 back)
 	regs->rcx = entry->ecx;
 }
 
-/* To be asked does not count: the answers are those that the guest's own exits have made. */
+/* Control hypercalls are not counted as exits. */
 static void uncount(struct vcpu *vcpu)
 {
 	vcpu->exits--;
 	vcpu->counts[EXIT_HYPERCALL]--;
 }
 
-/* VMCALL (SDM 3C 26.1.2), VMMCALL (APM2 15.9): from the stub at CPL 0, control; from anywhere else, #UD. */
+/*
+ * VMCALL (SDM 3C 26.1.2), VMMCALL (APM2 15.9). Control hypercalls come from the stub at CPL 0; any
+ * other is #UD.
+ */
 void handle_hypercall(struct vcpu *vcpu)
 {
 	struct regs *regs = &vcpu->regs;

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* Control of a loaded Veneer, from the code that loaded it and from nowhere else. */
+/* Control hypercalls, for the code that loaded Veneer only. */
 #ifndef VENEER_HYPERCALL_H
 #define VENEER_HYPERCALL_H
 
 #include "vcpu.h"
 
 enum hypercall {
-	/* RAX: the number of the CPU that is in guest mode. The proof that it is. */
+	/* Returns the number of the CPU in RAX, which proves that the CPU is in guest mode. */
 	HYPERCALL_PROVE = 0x56656e01,
-	/* The guest goes on without Veneer. RAX: 0. */
+	/* Unload Veneer from this CPU; the guest continues without it. Returns 0 in RAX. */
 	HYPERCALL_UNLOAD,
-	/* RAX: how often reason RDI was the reason of an exit of this CPU. */
+	/* Returns in RAX how many exits of this CPU had reason RDI. */
 	HYPERCALL_COUNT,
-	/* RDI: how many exits back, 0 is the newest. RAX: RIP; RDX: code, EAX; RCX: ECX. */
+	/*
+	 * Returns a trace entry; RDI is its age in exits, 0 for the newest. RAX: RIP; RDX: code,
+	 * EAX; RCX: ECX.
+	 */
 	HYPERCALL_TRACE,
 };
 
 void handle_hypercall(struct vcpu *vcpu);
 
-/* hypercall_stubs.S: the stubs, and their only instruction that exits. */
+/* hypercall_stubs.S: the stubs, and the addresses of their VMMCALL and VMCALL. */
 extern const char hypercall_svm_address[], hypercall_vmx_address[];
 u64 hypercall_svm(u64 operation, u64 argument, u64 more[2]);
 u64 hypercall_vmx(u64 operation, u64 argument, u64 more[2]);

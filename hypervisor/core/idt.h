@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Veneer's IDT: the gates (SDM 3A 7.14.1), and behind them the CPU that it belongs to. */
+/* Veneer's IDT (SDM 3A 7.14.1), followed by a pointer to the CPU that uses it. */
 #ifndef VENEER_IDT_H
 #define VENEER_IDT_H
 
@@ -22,8 +22,8 @@ struct idt {
 };
 
 /*
- * The CPU that we are on, while one of its own IDTs is in place. Independent of the stack: an NMI may come on
- * the OS' stack while Veneer's IDT is in place.
+ * The CPU that runs this, while its IDT is loaded. It does not depend on the stack, since an NMI
+ * may use the OS' stack while Veneer's IDT is loaded.
  */
 static inline struct vcpu *vcpu_of_idt(void)
 {

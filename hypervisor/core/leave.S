@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void resume_context(struct vcpu *vcpu): from host mode back to the state in
- * vcpu->context, as if nothing had been. The structure and this code are mapped
- * at the same addresses before and after the change of CR3: the guest is in
- * the hypercall stub of our own image.
+ * void resume_context(struct vcpu *vcpu): leave host mode and load the state in vcpu->context.
+ * struct vcpu and this code are mapped at the same addresses before and after the change of CR3,
+ * since the guest executes the hypercall stub in our own image.
  */
 #include "offsets.h"
 #include "registers.h"
@@ -18,7 +17,7 @@ resume_context:
 	mov rcx, rax
 	and rcx, ~0xfff
 	mov cr3, rcx
-	/* The host stack is gone from here until RSP is the guest's. */
+	/* From here until RSP is the guest's there is no usable stack. */
 	mov rsp, [rdi + CONTEXT_REGS + 8 * 4]
 	/* CR4.CET comes last: CR0.WP cannot be cleared while it is set (SDM 3A 2.5). */
 	mov rcx, [rdi + CONTEXT_CR4]
@@ -26,8 +25,8 @@ resume_context:
 	mov cr4, rcx
 	mov cr3, rax
 	/*
-	 * An NMI may come at any time. Until the OS' TSS is in place again neither
-	 * its IDT nor one of ours that takes stacks from a TSS will do.
+	 * An NMI may come at any time. Until the OS' TSS is loaded, neither the OS' IDT nor
+	 * Veneer's IDT with IST entries can be used.
 	 */
 	lidt [rdi + VCPU_EARLY_IDTR - VCPU_CONTEXT]
 	lgdt [rdi + CONTEXT_GDTR]
@@ -63,7 +62,7 @@ resume_context:
 	mov eax, [rdi + CONTEXT_GS_BASE]
 	mov edx, [rdi + CONTEXT_GS_BASE + 4]
 	wrmsr
-	/* An OS looks at GS.base to tell where an NMI has hit: it gets none before that is its own again. */
+	/* An OS' NMI handler inspects GS.base, so its IDT is loaded only after GS.base. */
 	lidt [rdi + CONTEXT_IDTR]
 
 	/* STGI is an SVM instruction: it needs EFER.SVME, so it comes first (APM2 15.17). */

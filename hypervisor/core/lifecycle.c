@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Setting up takes three steps: allocate everything for all CPUs; one broadcast;
- * in it, each CPU takes the hardware, fills its guest state and enters. The
- * broadcast is a rendezvous: either all CPUs commit or all roll back.
+ * Setup in three steps: allocate everything for all CPUs; one broadcast; in it, each CPU enables
+ * VMX or SVM, fills its guest state and enters. The broadcast is a rendezvous: either all CPUs
+ * commit or all roll back.
  */
 #include "lifecycle.h"
 
@@ -14,7 +14,7 @@
 #include "nmi.h"
 #include "vcpus.h"
 
-/* A step ends when every CPU has arrived; what was refused in it is then the same for all of them. */
+/* A step ends when every CPU has arrived, so that all CPUs see the same value of refused. */
 struct step {
 	unsigned int arrived;
 	int refused;
@@ -23,7 +23,7 @@ struct step {
 struct broadcast {
 	struct step enable, enter;
 	unsigned int proven;
-	/* Of the first one that refused. */
+	/* Of the first CPU that refused. */
 	struct refusal refusal;
 	unsigned int cpus;
 };
@@ -43,9 +43,8 @@ static void refuse(struct broadcast *broadcast, struct step *step, const struct 
 }
 
 /*
- * Wait until every CPU has arrived; true if none of them has refused. Each step
- * has a flag of its own: a CPU that is late here must not take a refusal of the
- * next step for one of this.
+ * Wait until every CPU has arrived; true if none of them has refused. Each step has a flag of its
+ * own, so that a CPU that is late in one step does not see a refusal of the next.
  */
 static bool rendezvous(struct broadcast *broadcast, struct step *step)
 {
@@ -55,7 +54,7 @@ static bool rendezvous(struct broadcast *broadcast, struct step *step)
 	return !__atomic_load_n(&step->refused, __ATOMIC_ACQUIRE);
 }
 
-/* In guest mode, the hypercall returns the CPU's number; anywhere else it would have been #UD. */
+/* The hypercall returns the CPU's number in guest mode only; without Veneer it is #UD. */
 static bool prove(const struct vcpu *vcpu)
 {
 	u64 more[2];
@@ -72,7 +71,7 @@ static void leave_guest_mode(struct vcpu *vcpu)
 	replay_nmis(vcpu);
 }
 
-/* Faults while the hardware is being taken are caught by Veneer's own IDT. */
+/* Veneer's IDT is loaded meanwhile, so that an expected fault makes enable() refuse. */
 static int enable_on_this_cpu(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct table_register saved;

@@ -6,7 +6,7 @@
 
 #define ENTRIES 512
 
-/* Allocations are recorded in pages of their own, so that their number has no limit. */
+/* Allocations are recorded in a list of pages, so that their number has no limit. */
 struct record_page {
 	struct record_page *next;
 	size_t used;
@@ -111,7 +111,10 @@ int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size
 
 		if (!entry)
 			return -ENOMEM;
-		/* On to the end of this table: without 1-GiB pages there is a million of them. */
+		/*
+		 * Fill the rest of this table without another walk: without 1-GiB pages there are
+		 * a million entries.
+		 */
 		do {
 			*entry++ = (physical + offset) | leaf_bits;
 			offset += leaf_size;
@@ -122,7 +125,10 @@ int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size
 
 static int map_allocations(struct page_table *table)
 {
-	/* Building the table allocates as well, but nobody needs to see the tables in host mode. */
+	/*
+	 * Not the page tables themselves, which are allocated meanwhile: host mode does not access
+	 * them.
+	 */
 	struct record_page *page = records;
 	size_t used = page->used;
 
@@ -157,7 +163,7 @@ static int map_image(struct page_table *table)
 	return error;
 }
 
-/* With 46 bits at the most the window ends where the lower canonical half does. */
+/* At most 46 bits, with which the window ends at the end of the lower canonical half. */
 static int map_physical_memory(struct page_table *table)
 {
 	unsigned int bits = physical_address_bits();
@@ -177,7 +183,10 @@ u64 build_host_page_table(bool five_levels)
 
 	if (page_table_init(&table, ENTRY_PRESENT | ENTRY_WRITABLE, ENTRY_PRESENT))
 		return 0;
-	/* CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): what the OS has, host mode has. */
+	/*
+	 * CR4.LA57 cannot change in long mode (SDM 3A 4.1.2): host mode uses as many levels as the
+	 * OS.
+	 */
 	if (five_levels)
 		table.levels = 5;
 	if (map_allocations(&table) || map_image(&table) || map_physical_memory(&table))

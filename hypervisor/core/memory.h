@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Veneer's memory: everything it allocates is on record, so that it can be
- * mapped into the host page tables, and given back as a whole.
+ * Veneer's memory. Every allocation is recorded, so that it can be mapped into the host page
+ * tables, and freed with all others.
  */
 #ifndef VENEER_MEMORY_H
 #define VENEER_MEMORY_H
@@ -9,14 +9,13 @@
 #include "types.h"
 
 /*
- * Veneer's window to all of physical memory, in the lower half of its address
- * space, where no operating system has its kernel. Everything else has the
- * address that it has in the operating system.
+ * Where host mode maps all of physical memory: in the lower half, where no operating system has
+ * its kernel. Everything else has the address that it has in the operating system.
  */
 #define PHYSICAL_WINDOW 0x400000000000ull
 
 void *memory_alloc(size_t pages);
-/* The same, with one more page in front that is not mapped in host mode: what runs into it faults. */
+/* The same, preceded by a guard page that is not mapped in host mode. */
 void *memory_alloc_guarded(size_t pages);
 void memory_free_all(void);
 

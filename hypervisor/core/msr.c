@@ -31,8 +31,8 @@ static bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
 	*value = 0;
 	exists = read_msr_safe(msr, value);
 	/*
-	 * Firmware has switched it off and locked the switch: what CPUID says as well.
-	 * Bochs 2.7 has SVM but no VM_CR.
+	 * Disabled by firmware, and locked, which agrees with what CPUID says. Bochs 2.7 has SVM
+	 * but no VM_CR.
 	 */
 	if (vcpu->backend->is_svm && msr == MSR_VM_CR) {
 		*value |= VM_CR_LOCK | VM_CR_SVMDIS;
@@ -63,9 +63,9 @@ void handle_rdmsr(struct vcpu *vcpu)
 }
 
 /*
- * Which bits of EFER can be written depends on the processor: let it decide,
- * by writing the host's EFER with the bits that host mode needs, and reading
- * back what became of it (APM2 3.1.7, SDM 3A 2.2.1). The upper half is reserved.
+ * Only the processor knows which bits of EFER can be written: write them to the host's EFER,
+ * together with the bits that host mode needs, and read back which it has accepted (APM2 3.1.7,
+ * SDM 3A 2.2.1). The upper half is reserved.
  */
 static void write_efer(struct vcpu *vcpu)
 {

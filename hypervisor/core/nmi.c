@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * NMIs belong to the guest. Where they exit (VMX: while Veneer is in host mode they would
- * hit its own IDT), they are noted, and delivered when the guest can take one.
+ * NMIs are for the guest. Where they exit (on VMX, since an NMI in host mode uses Veneer's IDT),
+ * they are counted, and injected when the guest can take one.
  */
 #include "nmi.h"
 
 #include "idt.h"
 #include "vcpu.h"
 
-/* One that is being delivered and one behind it: what a processor keeps as well (SDM 3A 6.7.1). */
+/* One being delivered and one pending, as in a processor (SDM 3A 6.7.1). */
 #define MOST_PENDING 2
 
 static void note_nmi(struct vcpu *vcpu)
@@ -24,7 +24,7 @@ static void note_nmi(struct vcpu *vcpu)
 		vcpu->backend->request_nmi_window(vcpu, true);
 }
 
-/* An NMI came through Veneer's own IDT: in the middle of an exit, or while VMX is taken or given back. */
+/* An NMI in host mode: during an exit, or while VMX is being enabled or disabled. */
 void note_nmi_in_host_mode(void)
 {
 	note_nmi(vcpu_of_idt());
@@ -37,9 +37,9 @@ void handle_nmi(struct vcpu *vcpu)
 }
 
 /*
- * The guest can take an NMI: nothing blocks it (SDM 3C 26.2, "NMI-window
- * exiting"). The window is closed before the count is read: an NMI in between
- * opens it again, and at worst the next exit finds nothing to do.
+ * The guest can take an NMI: nothing blocks it (SDM 3C 26.2, "NMI-window exiting"). NMI-window
+ * exiting is switched off before the count is read: an NMI in between switches it on again, and at
+ * worst the next exit finds no NMI to inject.
  */
 void handle_nmi_window(struct vcpu *vcpu)
 {
@@ -50,14 +50,20 @@ void handle_nmi_window(struct vcpu *vcpu)
 	if (!pending)
 		return;
 	pending = __atomic_sub_fetch(&vcpu->pending_nmis, 1, __ATOMIC_ACQ_REL);
-	/* On a processor whose STI shadow blocks NMIs the window would not be open; on the others it ends here. */
+	/*
+	 * Some processors block NMIs after STI, where this exit cannot come; on the others the
+	 * blocking by STI ends here.
+	 */
 	vcpu->backend->continue_at(vcpu, vcpu->rip);
 	vcpu->backend->inject(vcpu, VECTOR_NMI, 0);
 	if (pending)
 		vcpu->backend->request_nmi_window(vcpu, true);
 }
 
-/* Outside of guest mode and of an exit, under the OS' IDT: what was noted and could not be injected. */
+/*
+ * Called outside of guest mode, with the OS' IDT: raise the NMIs that were counted and not
+ * injected.
+ */
 void replay_nmis(struct vcpu *vcpu)
 {
 	while (__atomic_load_n(&vcpu->pending_nmis, __ATOMIC_ACQUIRE)) {

@@ -7,10 +7,15 @@
 void handle_nmi(struct vcpu *vcpu);
 void handle_nmi_window(struct vcpu *vcpu);
 
-/* An NMI came through Veneer's own IDT: in the middle of an exit, or while VMX is taken or given back. */
+/*
+ * Count an NMI that came in host mode: during an exit, or while VMX is being enabled or disabled.
+ */
 void note_nmi_in_host_mode(void);
 
-/* Outside of guest mode and of an exit, under the OS' IDT: raise what was noted and could not be injected. */
+/*
+ * Called outside of guest mode, with the OS' IDT: raise the NMIs that were counted and not
+ * injected.
+ */
 void replay_nmis(struct vcpu *vcpu);
 
 #endif

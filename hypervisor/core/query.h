@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What Veneer says of itself, as text: every host hands the same words on. */
+/* Veneer's answers to its hosts, as text that every host passes on unchanged. */
 #ifndef VENEER_QUERY_H
 #define VENEER_QUERY_H
 
 #include "refusal.h"
 
-/* The most entries of a trace that fit where it is asked for. */
+/* How many entries of a trace fit into an answer. */
 #define TRACE_MOST 48
 
-/* Why it was refused: a sentence, the CPU, and the value that decided. */
+/* The reason of a refusal as a sentence, with the CPU and the value that decided. */
 void veneer_explain(const struct refusal *refusal, char *buffer, size_t size);
 
 /* These write " key=value" pairs and return 0, or a negative errno. */

@@ -10,7 +10,7 @@ struct refusal {
 	unsigned int cpu;
 	const char *reason;
 	u64 detail;
-	/* More of it, if there is more than one number: " name=value ..." */
+	/* More values, if there are any: " name=value ..." */
 	char evidence[160];
 };
 

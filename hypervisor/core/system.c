@@ -6,7 +6,10 @@
 #include "decode.h"
 #include "safe_instructions.h"
 
-/* XSETBV exits unconditionally on VMX (SDM 3C 26.1.2); on SVM it is intercepted so that both take the same way. */
+/*
+ * XSETBV exits unconditionally on VMX (SDM 3C 26.1.2); on SVM it is intercepted, so that both
+ * handle it alike.
+ */
 void handle_xsetbv(struct vcpu *vcpu)
 {
 	const struct regs *regs = &vcpu->regs;
@@ -26,7 +29,9 @@ void handle_xsetbv(struct vcpu *vcpu)
 		inject_exception(vcpu, VECTOR_GP, 0);
 }
 
-/* INVD would throw away what Veneer, and other CPUs, have not yet written back. WBINVD is allowed in its place. */
+/*
+ * INVD would discard what Veneer and other CPUs have not yet written back. WBINVD may replace it.
+ */
 void handle_invd(struct vcpu *vcpu)
 {
 	/* CPL comes before the exit, but not in QEMU 10. */
@@ -38,16 +43,19 @@ void handle_invd(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
-/* An instruction of VMX or SVM itself, and GETSEC: without the extension it is #UD at every privilege level. */
+/*
+ * Instructions of VMX and SVM, and GETSEC: on a processor without the extension they are #UD at
+ * every privilege level.
+ */
 void handle_hidden_instruction(struct vcpu *vcpu)
 {
 	inject_exception(vcpu, VECTOR_UD, 0);
 }
 
 /*
- * Since the real EFER.SVME is set, SVM instructions raise #GP before their
- * intercept outside of ring 0 and for a bad operand, such as VMRUN's address
- * (APM2 15.9); with SVM hidden they must raise #UD, whatever their operands.
+ * EFER.SVME is set in hardware, so SVM instructions raise #GP before their intercept outside of
+ * ring 0 and for a bad operand, such as VMRUN's address (APM2 15.9). With SVM hidden they must
+ * raise #UD, whatever their operands.
  */
 void handle_gp_fault(struct vcpu *vcpu)
 {
@@ -62,9 +70,8 @@ void handle_gp_fault(struct vcpu *vcpu)
 }
 
 /*
- * Task switches exit unconditionally on VMX (SDM 3C 26.2). They exist outside of
- * IA-32e mode only, where nobody uses them any more, and are not emulated: #GP
- * names the TSS, as for one that cannot be used.
+ * Task switches exit unconditionally on VMX (SDM 3C 26.2). They exist outside of IA-32e mode only
+ * and are not emulated: the guest gets #GP with the selector of the TSS, as for an invalid TSS.
  */
 void handle_task_switch(struct vcpu *vcpu)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Building a line of text where there is no printf: in an exit, and in every host. */
+/* Building a line of text without printf, for use in exits and in every host. */
 #ifndef VENEER_TEXT_H
 #define VENEER_TEXT_H
 
 #include "types.h"
 
-/* Always zero-terminated; what does not fit is cut. */
+/* Always zero-terminated; text that does not fit is cut off. */
 struct text {
 	char *buffer;
 	size_t size, used;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The integer types and the few constants that everything in Veneer uses. */
+/* Integer types, errno values, and helpers that all of Veneer uses. */
 #ifndef VENEER_TYPES_H
 #define VENEER_TYPES_H
 
@@ -20,7 +20,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-/* Linux' numbers: hosts hand them on as they are. */
+/* Linux' numbers, since hosts pass them on unchanged. */
 #define EPERM 1
 #define EIO 5
 #define ENOMEM 12
@@ -32,7 +32,10 @@ typedef unsigned long long u64;
 #define PAGE_BYTES 4096ull
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define likely_(x) __builtin_expect(!!(x), 1)
-/* Not inlined, so that a function that only jumps to it needs no stack frame; rarely_called: away from what is usual, too. */
+/*
+ * Not inlined: a function that only jumps to it needs no stack frame. rarely_called is also kept
+ * apart from the usual path.
+ */
 #define out_of_line __attribute__((noinline))
 #define rarely_called __attribute__((noinline, cold))
 #define unlikely_(x) __builtin_expect(!!(x), 0)

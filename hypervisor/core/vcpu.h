@@ -14,8 +14,8 @@ struct regs {
 };
 
 /*
- * The state of a CPU outside of its GPRs, as it was when we slipped
- * underneath, and as it must be when we leave again.
+ * The state of a CPU outside of its GPRs, captured when Veneer is loaded and restored when it is
+ * unloaded.
  */
 struct context {
 	struct regs regs;
@@ -40,7 +40,7 @@ enum exit_reason {
 	EXIT_XSETBV,
 	EXIT_INVD,
 	EXIT_HYPERCALL,
-	/* An instruction of the virtualization extension itself. */
+	/* An instruction of VMX or SVM. */
 	EXIT_NESTED,
 	EXIT_GP_FAULT,
 	EXIT_CR_ACCESS,
@@ -67,14 +67,13 @@ struct trace_entry {
 };
 
 /*
- * Lies directly above the CPU's host stack: when the guest exits, RSP points to
- * it, so that the registers are stored, and the structure is found, without a
- * single load. Offsets of what comes first are known to assembly.
+ * Directly above the CPU's host stack: at an exit RSP points to it, so that registers are stored
+ * relative to RSP. Assembly knows the offsets of the first members.
  */
 struct vcpu {
 	/* The guest's, during an exit. */
 	struct regs regs;
-	/* Operand of VMRUN, and where host mode sees it; VMX has no use for them. */
+	/* Operand of VMRUN, and its address in host mode; unused on VMX. */
 	u64 vmcb_physical;
 	struct vmcb *vmcb;
 	u64 host_cr0, host_cr3, host_cr4;
@@ -84,14 +83,14 @@ struct vcpu {
 	u8 padding_idtr[6];
 	u16 host_ss;
 	u8 padding_ss[6];
-	/* The IDT for while Veneer's TSS is not, or no longer, in use. */
+	/* The IDT for use while Veneer's TSS is not loaded. */
 	struct table_register early_idtr;
 	u8 padding_early[6];
 	struct context context;
 
-	/* The guest's at the exit; struct backend changes what the next entry loads. */
+	/* The guest's at the exit. Changes go through struct backend. */
 	u64 rip, rflags;
-	/* RIP behind the instruction that caused the exit; 0 if the hardware does not say (SVM without NRIPS). */
+	/* RIP of the next instruction; 0 if the hardware does not report it (SVM without NRIPS). */
 	u64 next_rip;
 
 	const struct backend *backend;
@@ -105,12 +104,12 @@ struct vcpu {
 	u32 interrupted_event;
 	/* Error code of an intercepted exception; selector of a task switch. */
 	u32 fault_error;
-	/* NMIs that the guest has yet to get; counted by the NMI handler of host mode too. */
+	/* NMIs not yet injected; also incremented by the NMI handler of host mode. */
 	u32 pending_nmis;
-	/* A write to a control register that the guest does not have for itself, and what it would be after it. */
+	/* The value that an exiting write to CR0 or CR4 would leave, and which of the two. */
 	u64 cr_value;
 	u8 cr_number;
-	/* Bits of CR0 that the hardware cannot let the guest clear. */
+	/* Bits of CR0 that the guest cannot clear (no unrestricted guest: PE and PG). */
 	u64 cr0_always;
 	/* EFER as it is in host mode. */
 	u64 host_efer;
@@ -126,7 +125,10 @@ struct vcpu {
 	struct descriptor_tables *tables;
 };
 
-/* The host stack: [stack_bottom, vcpu), with a page that is not mapped in host mode below it. */
+/*
+ * The host stack: [stack_bottom, vcpu), with a guard page below it that is not mapped in host
+ * mode.
+ */
 #define STACK_PAGES 4
 static inline u64 stack_bottom(const struct vcpu *vcpu)
 {

@@ -89,6 +89,28 @@ static inline void write_cr4(u64 value)
 	asm volatile("mov %0, %%cr4" : : "r"(value) : "memory");
 }
 
+/* DR0 to DR3. */
+static inline u64 read_dr(unsigned int number)
+{
+	u64 value;
+
+	switch (number) {
+	case 0:
+		asm volatile("mov %%dr0, %0" : "=r"(value));
+		break;
+	case 1:
+		asm volatile("mov %%dr1, %0" : "=r"(value));
+		break;
+	case 2:
+		asm volatile("mov %%dr2, %0" : "=r"(value));
+		break;
+	default:
+		asm volatile("mov %%dr3, %0" : "=r"(value));
+		break;
+	}
+	return value;
+}
+
 static inline u64 read_dr6(void)
 {
 	u64 value;
@@ -141,7 +163,7 @@ static inline void write_idtr(const struct table_register *idtr)
 	asm volatile("lidt %0" : : "m"(*idtr));
 }
 
-/* The OS' NMI handler, as if by an NMI. */
+/* Call the OS' NMI handler as if an NMI had come. */
 static inline void raise_nmi(void)
 {
 	asm volatile("int $2" : : : "memory");

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb): the caller goes on as
- * the guest, with 0 in RAX. From here on this CPU's host mode is the loop
- * below: run the guest; save what VMRUN does not; handle; restore; again.
+ * int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb): returns 0, in guest mode. From here on
+ * this CPU's host mode is the loop below: run the guest, save the GPRs, handle the exit, load the
+ * GPRs.
  *
- * TR, LDTR, FS, GS and the SYSCALL and SYSENTER MSRs are neither saved nor
- * loaded by VMRUN and #VMEXIT (APM2 15.5.1), and host mode has no use for them:
- * the guest's stay in place, which saves a VMSAVE and two VMLOADs per exit. A
- * fault in host mode therefore takes no stack from the TSS (early_idt has no
- * IST), and GIF is 0, so that no NMI can come in between (APM2 15.17).
+ * TR, LDTR, FS, GS and the SYSCALL and SYSENTER MSRs are neither saved nor loaded by VMRUN and
+ * #VMEXIT (APM2 15.5.1). Host mode does not use them, so the guest's stay loaded, which saves a
+ * VMSAVE and two VMLOADs per exit. Therefore a fault in host mode must not switch to a stack of
+ * the TSS (early_idt has no IST); and no NMI comes, since GIF is 0 (APM2 15.17).
  */
 #include "../core/offsets.h"
 #include "vmcb.h"

@@ -3,7 +3,7 @@
 #include "../core/exit.h"
 #include "svm.h"
 
-/* Exits whose reason takes a second look: translate(). */
+/* Marks exit codes for which translate() finds the reason. */
 #define EXIT_TO_TRANSLATE EXIT_REASONS
 
 static const u8 reasons[] = {
@@ -43,7 +43,7 @@ static enum exit_reason translate(struct vcpu *vcpu, const struct vmcb *vmcb, u6
 	}
 }
 
-/* The instructions that enter.S counts on: all GPRs but RSP are in struct vcpu, and are loaded from there. */
+/* Called by enter.S, which has saved all GPRs but RSP in struct vcpu, and loads them from there. */
 void svm_handle_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 {
 	u64 code = vmcb->exit_code, rip = vmcb->rip;

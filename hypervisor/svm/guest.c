@@ -20,7 +20,7 @@ static u64 read_cr4_of_guest(const struct vcpu *vcpu)
 	return vcpu->vmcb->cr4;
 }
 
-/* SVME is set because hardware insists on it; SVM is hidden from the guest. */
+/* VMRUN requires SVME (APM2 15.5.1), but SVM is hidden from the guest. */
 static u64 read_efer(const struct vcpu *vcpu)
 {
 	return vcpu->vmcb->efer & ~EFER_SVME;
@@ -34,6 +34,11 @@ static u64 read_cpl(const struct vcpu *vcpu)
 static u64 read_cs_base(const struct vcpu *vcpu)
 {
 	return vcpu->vmcb->cs.base;
+}
+
+static u64 read_dr7_of_guest(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->dr7;
 }
 
 static u64 read_code_bits(const struct vcpu *vcpu)
@@ -51,7 +56,7 @@ static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
 	vcpu->vmcb->cr0 = value;
 }
 
-/* Hardware insists on SVME (APM2 15.5.1). */
+/* VMRUN requires SVME (APM2 15.5.1). */
 static void write_efer(struct vcpu *vcpu, u64 value)
 {
 	vcpu->vmcb->efer = value | EFER_SVME;
@@ -79,17 +84,23 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	vcpu->vmcb->event_injection = event;
 }
 
-static void single_step(struct vcpu *vcpu)
+static void single_step(struct vcpu *vcpu, u64 breakpoints)
 {
+	struct vmcb *vmcb = vcpu->vmcb;
 	u64 debugctl;
 
 	/*
-	 * With BTF only branches trap (APM2 13.2.2). DEBUGCTL is the guest's own, as
-	 * LBR virtualization is off; Bochs 2.7 has none.
+	 * With BTF set only branches trap (APM2 13.2.2). Without LBR virtualization DEBUGCTL is
+	 * the guest's; Bochs 2.7 has no DEBUGCTL.
 	 */
 	if (read_msr_safe(MSR_DEBUGCTL, &debugctl) && debugctl & DEBUGCTL_BTF)
 		return;
-	vcpu->vmcb->dr6 |= DR6_BS;
+	/*
+	 * An injected #DB changes neither DR6 nor DR7 (APM2 15.20), whereas the processor's updates
+	 * DR6 and clears DR7.GD (APM2 13.1.1.3, 13.1.1.4).
+	 */
+	vmcb->dr6 = (vmcb->dr6 & ~(u64)DR6_BREAKPOINTS) | DR6_BS | breakpoints;
+	vmcb->dr7 &= ~(u64)DR7_GD;
 	inject(vcpu, VECTOR_DB, 0);
 }
 
@@ -129,6 +140,7 @@ const struct backend svm_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},
 	.write_cr0 = write_cr0_of_guest,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Taking SVM, filling the VMCB, and giving SVM back. */
+/* Enabling SVM, filling the VMCB, and disabling SVM. */
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
 #include "../core/host.h"
@@ -113,7 +113,7 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 	u64 vm_cr, efer = read_msr(MSR_EFER);
 	int error = svm_examine(refusal);
 
-	/* CPUs need not be alike: firmware may have forgotten one. */
+	/* Checked on each CPU, since firmware may have configured them differently. */
 	if (error)
 		return error;
 	if (read_msr_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
@@ -182,13 +182,16 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	vmcb->guest_pat = read_msr(MSR_PAT);
 	if (has_guest_spec_ctrl())
 		vmcb->spec_ctrl = read_msr(MSR_SPEC_CTRL);
-	/* FS, GS, TR, LDTR and the rest of what VMSAVE stores are not loaded by VMRUN; kept for whoever reads the VMCB. */
+	/*
+	 * FS, GS, TR, LDTR and the other fields that VMSAVE stores, which VMRUN does not load: for
+	 * a debugger that reads the VMCB.
+	 */
 	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
 }
 
 static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 {
-	/* NMIs, interrupts, INIT and SMIs are not intercepted: they are the guest's. */
+	/* NMIs, interrupts, INIT and SMIs are not intercepted: the guest handles them. */
 	vmcb->intercept_misc1 = INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_INVLPGA |
 				INTERCEPT_MSR | INTERCEPT_SHUTDOWN;
 	vmcb->intercept_misc2 = INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD |
@@ -216,14 +219,14 @@ int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 	return svm_launch(vcpu, vcpu->vmcb);
 }
 
-/* In host mode, GIF clear: what VMRUN and #VMEXIT keep for the guest goes back into the registers. */
+/* In host mode, GIF clear: load the guest state that VMRUN and #VMEXIT switch. */
 void svm_leave(struct vcpu *vcpu)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 	struct context *context = &vcpu->context;
 	const struct vmcb *vmcb = vcpu->vmcb;
 
-	/* These are still the guest's own, see enter.S. */
+	/* Not switched by #VMEXIT, see enter.S. */
 	context->fs_base = read_msr(MSR_FS_BASE);
 	context->gs_base = read_msr(MSR_GS_BASE);
 	asm volatile("mov %%fs, %0" : "=rm"(context->fs));

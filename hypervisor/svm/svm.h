@@ -8,7 +8,7 @@
 
 struct svm_cpu {
 	void *host_save_area;
-	/* VM_HSAVE_PA as it was found. */
+	/* VM_HSAVE_PA before Veneer was loaded. */
 	u64 old_host_save_area;
 	/* Built once, used by every CPU. */
 	u64 nested_cr3, msrpm;

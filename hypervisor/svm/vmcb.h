@@ -90,7 +90,7 @@ struct vmcb {
 	u64 nested_cr3;
 	u64 lbr_control;
 	u64 clean_bits;
-	/* Stays 0 on a processor that does not save it (CPUID 8000000A EDX.NRIPS, APM2 15.7.1). */
+	/* 0 on a processor that does not save it (CPUID 8000000A EDX.NRIPS, APM2 15.7.1). */
 	u64 next_rip;
 	u8 reserved_0d0[0x400 - 0xd0];
 

@@ -5,7 +5,10 @@
 #include "mtrr.h"
 #include "vmx.h"
 
-/* Reserved bits that every processor wants to be 1 ("default1", SDM 3D A.2): they mean nothing that we care about. */
+/*
+ * Reserved bits that processors report as fixed to 1 ("default1", SDM 3D A.2), without a meaning
+ * for Veneer.
+ */
 #define PIN_RESERVED 0x00000016u
 #define PRIMARY_RESERVED 0x04006172u
 #define EXIT_RESERVED 0x00036dfbu
@@ -62,9 +65,9 @@ static u32 find_gating_controls(void)
 }
 
 /*
- * Low half of a capability MSR: bits that must be 1; high half: bits that may
- * be 1 (SDM 3D A.3). A bit that must be 1, is not wanted, and is not a
- * reserved one either would cause exits that nobody handles.
+ * Low half of a capability MSR: bits that must be 1; high half: bits that may be 1 (SDM 3D A.3).
+ * Refused if a bit must be 1 that is neither wanted nor reserved, since it would cause exits that
+ * have no handler.
  */
 static int fit(u32 msr, u32 required, u32 optional, u32 reserved, u32 *value,
 	       struct refusal *refusal, const char *missing, const char *forced)
@@ -108,7 +111,7 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 		    "VMX insists on something that Veneer does not want (secondary controls)");
 	if (error || !(controls->primary & PRIMARY_TERTIARY_CONTROLS))
 		return error;
-	/* 64 bits that may be 1; none must (SDM 3D A.3.4). */
+	/* 64 bits that may be 1; none is fixed to 1 (SDM 3D A.3.4). */
 	controls->tertiary = read_msr(MSR_VMX_TERTIARY) & TERTIARY_MSR_LIST;
 	return 0;
 }
@@ -161,9 +164,9 @@ int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal)
 }
 
 /*
- * An unrestricted guest is used where there is one. Without it the guest must
- * keep paging on, as every OS does that Veneer is slipped underneath of: it gets #GP for
- * what turns paging off (vcpu->cr0_always), and INIT ends in a report.
+ * "Unrestricted guest" is used where it exists. Without it the guest must keep paging on, as every
+ * OS does under which Veneer is loaded: clearing CR0.PG or PE is #GP (vcpu->cr0_always), and INIT
+ * ends in a crash report.
  */
 int vmx_examine(struct refusal *refusal)
 {

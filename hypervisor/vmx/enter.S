@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * int vmx_launch(struct vcpu *vcpu): the caller goes on as the guest, with
- * VMX_IN_GUEST_MODE; or, if the processor does not want to, as it was, with what
- * went wrong. From here on this CPU's host mode begins at vmx_exited, with
- * RSP at struct vcpu, where its stack ends: save the GPRs; handle; restore; again.
+ * int vmx_launch(struct vcpu *vcpu): returns VMX_IN_GUEST_MODE in guest mode, or outside of it why
+ * the launch failed. From here on this CPU's host mode begins at vmx_exited, with RSP at struct
+ * vcpu, the end of its stack: save the GPRs, handle the exit, load the GPRs, VMRESUME.
  */
 #include "vmcs.h"
 
@@ -23,7 +22,7 @@ vmx_launch:
 	mov eax, VMCS_GUEST_RIP
 	vmwrite rax, rcx
 	vmlaunch
-	/* VMfailInvalid or VMfailValid: the next instruction is executed (SDM 3C 31.2). */
+	/* Reached after VMfailInvalid or VMfailValid only (SDM 3C 31.2). */
 	mov eax, 1
 	jmp return_from_launch
 vmx_entry_refused:
@@ -77,7 +76,7 @@ vmx_exited:
 	mov r14, [rsp + 8 * 14]
 	mov r15, [rsp + 8 * 15]
 	vmresume
-	/* It never fails, unless the VMCS was broken since the last exit. */
+	/* Reached if VMRESUME fails, which a correct VMCS rules out. */
 	mov rdi, rsp
 	call vmx_resume_failed
 	ud2

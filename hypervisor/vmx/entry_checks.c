@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The processor does not say which of its rules a refused VM entry breaks. Here
- * they are applied to the VMCS as it is (SDM 3C 27.2, 27.3), and what breaks one is named, with its value.
+ * The processor does not say which rule a refused VM entry breaks. This applies the rules to the
+ * current VMCS (SDM 3C 27.2, 27.3) and names the fields that break one, with their values.
  */
 #include "../core/context.h"
 #include "../core/text.h"
@@ -66,7 +66,10 @@ static bool is_physical(const struct checker *checker, u64 address)
 	return !(address >> checker->address_bits);
 }
 
-/* They were computed from what is allowed: all that can have happened is that they are others (SDM 3C 27.2.1). */
+/*
+ * The controls were computed from what is allowed: check that they still are what was computed
+ * (SDM 3C 27.2.1).
+ */
 static void check_controls(struct checker *checker, const struct vmx_cpu *vmx)
 {
 	u64 pin = vmcs_read(VMCS_PIN_CONTROLS), primary = vmcs_read(VMCS_PRIMARY_CONTROLS);
@@ -191,7 +194,10 @@ static void check_segment(struct checker *checker, unsigned int index, const cha
 	}
 	good = is_good_type(checker, index, rights) && rights & RIGHTS_PRESENT &&
 	       !(rights & RIGHTS_RESERVED);
-	/* Whether the limit has been counted in pages shows at both of its ends. */
+	/*
+	 * With page granularity the low 12 bits of the limit are 1; without it the limit is below
+	 * 1 MiB.
+	 */
 	good = good && ((limit & 0xfff) == 0xfff || !(rights & RIGHTS_GRANULARITY)) &&
 	       (!(limit >> 20) || rights & RIGHTS_GRANULARITY);
 	good = good && (wide ? is_canonical(base) : !(base >> 32));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Extended page tables: guest-physical is physical, all of it, with the memory
- * types of the MTRRs, which do not count by themselves under EPT (SDM 3C 29.3.7).
+ * Extended page tables: an identity map of all physical memory, with the memory types of the
+ * MTRRs, which the processor ignores under EPT (SDM 3C 29.3.7).
  */
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
@@ -16,7 +16,7 @@
 /* Of the EPT pointer: how the tables themselves are cached, and the length of the walk minus one (SDM 3C 25.6.11). */
 #define POINTER_WRITE_BACK 6ull
 #define POINTER_FOUR_LEVELS (3ull << 3)
-/* Four levels reach as far; nothing lies behind that on machines that announce more. */
+/* What four levels can map; machines that report more bits are mapped up to here. */
 #define MOST_ADDRESS_BITS 48
 
 static u32 fixed_msr(unsigned int index)
@@ -36,7 +36,10 @@ static void read_mtrrs(struct mtrrs *mtrrs)
 	*mtrrs = (struct mtrrs){ .address_bits = physical_address_bits() };
 	cpuid(1, 0, &a, &b, &c, &d);
 	if (!(d & CPUID_1_EDX_MTRR)) {
-		/* Enabled, no ranges, default write-back: the PAT alone decides, as without us. */
+		/*
+		 * No MTRRs: the PAT alone decides. The same as enabled MTRRs without ranges and
+		 * with default write-back.
+		 */
 		mtrrs->default_type = MTRR_DEF_TYPE_ENABLED | MEMORY_TYPE_WB;
 		return;
 	}
@@ -54,7 +57,7 @@ static void read_mtrrs(struct mtrrs *mtrrs)
 	}
 }
 
-/* The largest pages that have one type throughout; where a border lies inside, smaller ones. */
+/* Map with the largest pages that have one memory type throughout. */
 static int map_range(struct page_table *table, const struct mtrrs *mtrrs, u64 address, u64 size,
 		     u64 largest)
 {

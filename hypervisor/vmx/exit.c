@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* VM exits, translated for the core and back. */
+/* VM exits, translated for the core. */
 #include "../core/crash_report.h"
 #include "../core/exit.h"
 #include "vmx.h"
@@ -13,10 +13,10 @@
 #define CR_ACCESS_REGISTER(qualification) ((qualification) >> 8 & 15)
 #define CR_ACCESS_LMSW_SOURCE(qualification) ((qualification) >> 16 & 15)
 
-/* Exits whose reason takes a second look: translate(). */
+/* Marks exit reasons for which translate() finds the core's reason. */
 #define EXIT_TO_TRANSLATE EXIT_REASONS
 
-/* What is not named here is not asked for by Veneer's controls: EXIT_OTHER. */
+/* All others are not enabled by Veneer's controls: EXIT_OTHER. */
 static const u8 reasons[] = {
 	[REASON_EXCEPTION_OR_NMI] = EXIT_TO_TRANSLATE,
 	[REASON_TRIPLE_FAULT] = EXIT_SHUTDOWN,
@@ -89,7 +89,7 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 	}
 	switch (code) {
 	case REASON_EXCEPTION_OR_NMI:
-		/* No exception exits (the exception bitmap is 0), so it is one; but be sure. */
+		/* The exception bitmap is 0, so it is an NMI; check it all the same. */
 		if ((vmcs_read(VMCS_EXIT_EVENT) & EVENT_TYPE) != EVENT_TYPE_NMI)
 			return EXIT_OTHER;
 		vmx_unblock_nmis();
@@ -97,7 +97,10 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 	case REASON_CR_ACCESS:
 		return translate_cr_access(vcpu);
 	case REASON_TASK_SWITCH:
-		/* The only exit that is handled and can come while an event is delivered (SDM 3C 28.2.4). */
+		/*
+		 * The only exit with a handler that can interrupt the delivery of an event (SDM 3C
+		 * 28.2.4).
+		 */
 		event = vmcs_read(VMCS_VECTORING_EVENT);
 		vcpu->interrupted_event = event & EVENT_VALID ? event : 0;
 		/* The selector of the new TSS (SDM 3C table 28-2). */
@@ -113,7 +116,7 @@ static rarely_called void handle_exit_to_translate(struct vcpu *vcpu, u32 code)
 	handle_exit(vcpu, translate(vcpu, code), code, vcpu->rip);
 }
 
-/* Called by enter.S: all GPRs but RSP are in struct vcpu, and are loaded from there. */
+/* Called by enter.S, which has saved all GPRs but RSP in struct vcpu, and loads them from there. */
 void vmx_handle_exit(struct vcpu *vcpu)
 {
 	u64 code = vmcs_read(VMCS_EXIT_REASON);
@@ -121,7 +124,10 @@ void vmx_handle_exit(struct vcpu *vcpu)
 
 	vcpu->rip = rip;
 	vmcs_read_into(VMCS_GUEST_RFLAGS, &vcpu->rflags);
-	/* The length is defined for instructions only, and for these handlers it is read (SDM 3C 28.2.5). */
+	/*
+	 * Defined for exits caused by instructions (SDM 3C 28.2.5); the handlers of other exits do
+	 * not use it.
+	 */
 	vcpu->next_rip = rip + vmcs_read(VMCS_INSTRUCTION_LENGTH);
 	if (unlikely_(code >= COUNT_OF(reasons) || reasons[code] == EXIT_TO_TRANSLATE))
 		handle_exit_to_translate(vcpu, code);

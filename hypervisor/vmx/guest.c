@@ -4,7 +4,10 @@
 #include "../core/text.h"
 #include "vmx.h"
 
-/* What the guest reads from a control register: its own bits, and the shadow of ours (SDM 3C 25.6.6). */
+/*
+ * What the guest reads from CR0 or CR4: the bits of the mask from the read shadow, the others from
+ * the register (SDM 3C 25.6.6).
+ */
 static u64 read_shadowed(u64 field, u64 shadow_field, u64 mask)
 {
 	u64 value = vmcs_read(field);
@@ -47,6 +50,12 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vmcs_read(GUEST_BASE(SEGMENT_CS));
 }
 
+static u64 read_dr7_of_guest(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return vmcs_read(VMCS_GUEST_DR7);
+}
+
 static u64 read_code_bits(const struct vcpu *vcpu)
 {
 	u32 rights = vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_CS));
@@ -57,7 +66,7 @@ static u64 read_code_bits(const struct vcpu *vcpu)
 	return rights & RIGHTS_DEFAULT_32 ? 32 : 16;
 }
 
-/* Only the bits that the guest does not have for itself: the others it writes without an exit. */
+/* Sets the bits of the mask; the guest writes the others without an exit. */
 static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
 {
 	(void)vcpu;
@@ -103,15 +112,26 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	vmcs_write(VMCS_ENTRY_EVENT, event);
 }
 
-/* With BTF only branches trap (SDM 3B 18.4.3). The entry delivers what is pending, DR6 included (SDM 3C 27.7.3). */
-static void single_step(struct vcpu *vcpu)
+/*
+ * With BTF set only branches trap (SDM 3B 18.4.3). VM entry delivers the pending debug exception,
+ * sets DR6 and clears DR7.GD (SDM 3C 27.7.3).
+ */
+static void single_step(struct vcpu *vcpu, u64 breakpoints)
 {
+	u64 pending = DR6_BS | breakpoints;
+
 	(void)vcpu;
-	if (!(vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
-		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
+	if (vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF)
+		return;
+	if (breakpoints)
+		pending |= PENDING_ENABLED_BREAKPOINT;
+	vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | pending);
 }
 
-/* Called by the NMI handler of host mode as well, at any point of an exit: it depends on nothing that could be half done. */
+/*
+ * Also called by the NMI handler of host mode at any point of an exit, so it only uses state that
+ * is never half written.
+ */
 static void request_nmi_window(struct vcpu *vcpu, bool wanted)
 {
 	const struct vmx_cpu *vmx = vmx_of(vcpu);
@@ -129,7 +149,7 @@ static void describe_exit(struct vcpu *vcpu, char *line, size_t size)
 		text_add(&text, " (no VMCS)");
 		return;
 	}
-	/* A refused entry: what the processor does not like is more than what it says. */
+	/* After a refused entry print all broken rules instead of the exit information. */
 	if (vmcs_read(VMCS_EXIT_REASON) & REASON_ENTRY_FAILURE) {
 		vmx_find_broken_rules(vcpu, line, size);
 		return;
@@ -167,6 +187,7 @@ const struct backend vmx_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},
 	.write_cr0 = write_cr0_of_guest,

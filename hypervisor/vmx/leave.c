@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-/* Out of VMX operation, with the guest's state in the registers again. */
+/* Leaving VMX operation, with the guest's state loaded. */
 #include "../core/leave.h"
 #include "vmx.h"
 
 /*
- * What a VM exit loads from the host-state area, or sets to a fixed value, and
- * resume_context() does not restore (SDM 3C 28.5.1). DR7 and EFER it does.
+ * The MSRs that a VM exit loads from the host-state area or sets to a fixed value (SDM 3C 28.5.1),
+ * and that resume_context() does not load, as it does EFER (and DR7).
  */
 static void restore_msrs(const struct vmx_cpu *vmx)
 {
@@ -18,8 +18,8 @@ static void restore_msrs(const struct vmx_cpu *vmx)
 }
 
 /*
- * Since the OS was last here without us it has changed its page tables, and flushed
- * only what has the guest's tag: a change of CR4.PGE flushes the rest (SDM 3A 4.10.4.1).
+ * While it was the guest the OS has flushed only translations tagged with the guest's VPID. A
+ * change of CR4.PGE flushes the others (SDM 3A 4.10.4.1).
  */
 static void flush_tlb(void)
 {
@@ -64,9 +64,12 @@ void vmx_leave(struct vcpu *vcpu)
 
 	read_context(vcpu);
 	restore_msrs(vmx);
-	/* An NMI from here on is only counted, and the core replays it. */
+	/* From here on an NMI is only counted; the core raises it later. */
 	__atomic_store_n(&vmx->vmcs_is_current, false, __ATOMIC_SEQ_CST);
-	/* What the processor has cached of the VMCS goes back to memory, which will be freed (SDM 3C 25.11.3). */
+	/*
+	 * Write the processor's copy of the VMCS back to memory before that is freed (SDM 3C
+	 * 25.11.3).
+	 */
 	vmclear(vmx->vmcs_physical);
 	vmxoff();
 	flush_tlb();
@@ -74,9 +77,9 @@ void vmx_leave(struct vcpu *vcpu)
 }
 
 /*
- * Whatever VM entry has refused, the processor has loaded the host's state
- * (SDM 3C 27.8), and the guest state is what we have written: back to the
- * launch, still in VMX operation, where CR0.NE and CR4.VMXE stay set.
+ * A refused VM entry loads the host state (SDM 3C 27.8); the guest state is what vmx_enter() has
+ * written. Return to vmx_launch(), still in VMX operation, where CR0.NE and CR4.VMXE must stay
+ * set.
  */
 void vmx_return_from_failed_entry(struct vcpu *vcpu)
 {

@@ -82,7 +82,10 @@ bool mtrr_may_differ(const struct mtrrs *mtrrs, u64 address, u64 size)
 	for (unsigned int i = 0; i < mtrrs->variable_count; i++) {
 		u64 bits = compared_bits(mtrrs, i);
 
-		/* A border, or several, lie inside if bits below the size are compared and those above agree. */
+		/*
+		 * The range has a border inside if bits below the size are compared and all bits
+		 * above match.
+		 */
 		if (bits & (size - 1) && is_within(mtrrs, i, address, bits & ~(size - 1)))
 			return true;
 	}

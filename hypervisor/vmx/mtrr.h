@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory types from MTRRs: pure arithmetic, so that it can be tested in user space. */
+/* Memory types from MTRRs. No privileged instructions, so that it can be tested in user space. */
 #ifndef VENEER_MTRR_H
 #define VENEER_MTRR_H
 
@@ -32,8 +32,8 @@ struct mtrrs {
 u8 mtrr_type(const struct mtrrs *mtrrs, u64 address);
 
 /*
- * May pages of [address, address + size) differ in type? size is a power of
- * two, address a multiple of it. False is certain; true may be a false alarm.
+ * May pages of [address, address + size) differ in type? size is a power of two, address a
+ * multiple of it. If false, they do not; if true, they may still all be the same.
  */
 bool mtrr_may_differ(const struct mtrrs *mtrrs, u64 address, u64 size);
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* INIT and SIPI in guest mode: the state that they would have left behind (SDM 3A 9.1.4 table 9-1, 9.4.4). */
+/*
+ * INIT and SIPI in guest mode: set the guest state that they leave (SDM 3A 9.1.4 table 9-1,
+ * 9.4.4).
+ */
 #include "../core/crash_report.h"
 #include "vmx.h"
 
@@ -13,7 +16,7 @@ static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights
 
 static void reset_control_registers(const struct vcpu *vcpu)
 {
-	/* CD and NW stay as they were, ET is always 1. */
+	/* INIT keeps CD and NW; ET is always 1. */
 	u64 cr0 = (vmcs_read(VMCS_GUEST_CR0) & (CR0_CD | CR0_NW)) | CR0_ET;
 
 	vmcs_write(VMCS_CR0_SHADOW, cr0);
@@ -59,6 +62,6 @@ void vmx_start(struct vcpu *vcpu)
 	(void)vcpu;
 	reset_segment(SEGMENT_CS, vector << 8, vector << 12, RIGHTS_CODE);
 	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
-	/* A CPU that waits for SIPI blocks everything, and Bochs says so in a way that it would refuse. */
+	/* In the wait-for-SIPI state Bochs reports blocking that its own VM entry refuses. */
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Taking VMX, filling the VMCS, entering, and giving VMX back without having entered. */
+/* Enabling VMX, filling the VMCS, entering, and disabling VMX without having entered. */
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "../core/msr.h"
@@ -8,7 +8,10 @@
 
 #define GUEST_VPID 1
 
-/* Offsets in the MSR bitmap of what is read and written, of the low MSRs and of those from c0000000 (SDM 3C 25.6.9). */
+/*
+ * Offsets in the MSR bitmap: read and write bitmaps of MSRs from 0 and from c0000000 (SDM 3C
+ * 25.6.9).
+ */
 #define BITMAP_READ_LOW 0x000
 #define BITMAP_READ_HIGH 0x400
 #define BITMAP_WRITE_LOW 0x800
@@ -24,7 +27,7 @@ static void guard_msr(u8 *bitmap, u32 msr)
 	bool high = msr >= BITMAP_HIGH_FIRST;
 	u32 index = high ? msr - BITMAP_HIGH_FIRST : msr;
 
-	/* All others always exit. */
+	/* MSRs outside of the bitmaps' ranges always exit. */
 	if (index >= BITMAP_MSRS)
 		return;
 	bitmap[(high ? BITMAP_READ_HIGH : BITMAP_READ_LOW) + index / 8] |= 1 << index % 8;
@@ -60,7 +63,7 @@ int vmx_allocate(struct vcpu *vcpu)
 	vcpu->backend_data = vmx;
 	vmx->ept_pointer = shared_ept_pointer;
 	vmx->msr_bitmap = shared_msr_bitmap;
-	/* Both are at most a page (SDM 3D A.1). */
+	/* Each is at most one page (SDM 3D A.1). */
 	vmx->vmxon_region = memory_alloc(1);
 	vmx->vmcs = memory_alloc(1);
 	if (!vmx->vmxon_region || !vmx->vmcs)
@@ -69,7 +72,10 @@ int vmx_allocate(struct vcpu *vcpu)
 	return 0;
 }
 
-/* Where firmware has left the decision open, it is made here, until the next reset: VMXON needs it (SDM 3C 24.7). */
+/*
+ * If firmware has not locked the MSR, enable VMX and lock it, until the next reset: VMXON requires
+ * it (SDM 3C 24.7).
+ */
 static int unlock_vmx(struct refusal *refusal)
 {
 	u64 value = read_msr(MSR_FEATURE_CONTROL);
@@ -82,7 +88,7 @@ static int unlock_vmx(struct refusal *refusal)
 	return 0;
 }
 
-/* CR0 and CR4 as VMX operation wants them (SDM 3D A.7, A.8). */
+/* Set the bits of CR0 and CR4 that VMX operation requires (SDM 3D A.7, A.8). */
 static int fix_control_registers(struct vmx_cpu *vmx, struct refusal *refusal)
 {
 	u64 cr0 = read_cr0() | read_msr(MSR_VMX_CR0_FIXED0);
@@ -110,7 +116,7 @@ static void restore_control_registers(const struct vmx_cpu *vmx)
 int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
-	/* CPUs need not be alike: firmware may have forgotten one. */
+	/* Checked on each CPU, since firmware may have configured them differently. */
 	int error = vmx_examine(refusal);
 	u64 physical = host_physical(vmx->vmxon_region);
 	u32 revision;
@@ -162,13 +168,16 @@ static void fill_controls(struct vcpu *vcpu)
 		vmx_set(vmx, VMCS_XSS_EXITING_BITMAP, 0);
 	if (controls->secondary & SECONDARY_PCONFIG)
 		vmx_set(vmx, VMCS_PCONFIG_EXITING_BITMAP, 0);
-	/* Exceptions are the guest's, and so are page faults with whatever error code (SDM 3C 25.6.3). */
+	/* No exceptions exit, and no page faults, whatever their error code (SDM 3C 25.6.3). */
 	vmx_set(vmx, VMCS_EXCEPTION_BITMAP, 0);
 	vmx_set(vmx, VMCS_PAGE_FAULT_MASK, 0);
 	vmx_set(vmx, VMCS_PAGE_FAULT_MATCH, 0);
 	vmx_set(vmx, VMCS_CR3_TARGET_COUNT, 0);
 	vmx_set(vmx, VMCS_TSC_OFFSET, 0);
-	/* No MSR lists: what exits and entries do not switch, host mode does not touch. */
+	/*
+	 * No MSR lists: host mode does not change other MSRs than those that exits and entries
+	 * switch.
+	 */
 	vmx_set(vmx, VMCS_EXIT_MSR_STORE_COUNT, 0);
 	vmx_set(vmx, VMCS_EXIT_MSR_LOAD_COUNT, 0);
 	vmx_set(vmx, VMCS_ENTRY_MSR_LOAD_COUNT, 0);
@@ -211,7 +220,7 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal)
 		return vmx_refuse(refusal, -EIO,
 				  "VMWRITE failed; the value is the encoding of the field",
 				  vmx->refused_field);
-	/* An earlier load may have left translations with the same tags. */
+	/* Flush translations with the same tags that an earlier load may have left. */
 	invept_all();
 	if (vmx->controls.secondary & SECONDARY_VPID)
 		invvpid_all();

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-/* Guest state as it is on this CPU, and Veneer's own host state (SDM 3C 25.4, 25.5). */
+/* Filling the VMCS: guest state from this CPU, and Veneer's host state (SDM 3C 25.4, 25.5). */
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
 #include "vmx.h"
 
-/* Bits 8-11 of a VMCB's attributes are bits 12-15 here; code and data that are in use have been accessed (SDM 3C 25.4.1). */
+/*
+ * Bits 8-11 of a VMCB's attributes are bits 12-15 here; code and data segments must have the
+ * accessed bit set (SDM 3C 25.4.1).
+ */
 static u32 access_rights(const struct segment *segment)
 {
 	u32 attributes = segment->attributes;
@@ -41,7 +44,10 @@ static void fill_segments(const struct vcpu *vcpu)
 			segment.base = context->fs_base;
 		if (i == SEGMENT_GS)
 			segment.base = context->gs_base;
-		/* TR must be usable, and a busy TSS; before the first LTR it is as after reset (SDM 3A table 9-1). */
+		/*
+		 * VM entry requires a usable, busy TSS in TR; before the first LTR TR is as after
+		 * reset (SDM 3A table 9-1).
+		 */
 		if (i == SEGMENT_TR && !(segment.attributes & RIGHTS_PRESENT))
 			segment =
 				(struct segment){ .limit = 0xffff, .attributes = RIGHTS_BUSY_TSS };
@@ -66,7 +72,7 @@ static void fill_control_registers(const struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_CR0_MASK, cr0_fixed);
 	vmx_set(vmx, VMCS_CR0_SHADOW, context->cr0);
 
-	/* SMX goes with VMX: an OS that uses it already keeps it. */
+	/* SMX is hidden together with VMX, unless the OS uses it already. */
 	cpuid(1, 0, &a, &b, &c, &d);
 	if (c & CPUID_1_ECX_SMX && !(context->cr4 & CR4_SMXE))
 		cr4_mask |= CR4_SMXE;
@@ -109,7 +115,10 @@ void vmx_fill_host_state(struct vcpu *vcpu)
 	u32 a, b, c, d;
 	u64 efer = vcpu->context.efer;
 
-	/* On the way out Veneer walks tables of the guest whose entries may have NX set: allowed even if the guest forbids it now. */
+	/*
+	 * resume_context() still runs with host EFER when it uses the guest's page tables, whose
+	 * entries may have NX set: allow NX even if the guest has it off.
+	 */
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
 	if (d & CPUID_80000001_EDX_NX)
 		efer |= EFER_NXE;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void vmx_unblock_nmis(void): an exit by an NMI leaves NMIs blocked until an IRET
- * (SDM 3C 28.4), or until the next entry; so it is written, but Bochs
- * forgets the entry. With an IRET the next NMI is counted right now.
+ * void vmx_unblock_nmis(void): an exit by an NMI leaves NMIs blocked until IRET or the next VM
+ * entry (SDM 3C 28.4), but Bochs does not unblock them at VM entry. An IRET unblocks them at once.
  */
 	.intel_syntax noprefix
 	.text

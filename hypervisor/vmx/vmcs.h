@@ -145,6 +145,9 @@
 #define BLOCKED_BY_MOV_SS (1u << 1)
 #define BLOCKED_BY_NMI (1u << 3)
 
+/* Pending debug exceptions (SDM 3C table 25-4): at least one of bits 3:0 is of an enabled breakpoint. */
+#define PENDING_ENABLED_BREAKPOINT (1u << 12)
+
 #define ACTIVITY_ACTIVE 0
 #define ACTIVITY_WAIT_FOR_SIPI 3
 
@@ -193,7 +196,7 @@
 
 #include "../core/types.h"
 
-/* In every exit, where a field exists and the VMCS is current: nothing can fail. */
+/* For fields that exist, with a current VMCS: cannot fail. */
 static inline u64 vmcs_read(u64 field)
 {
 	u64 value;
@@ -202,7 +205,7 @@ static inline u64 vmcs_read(u64 field)
 	return value;
 }
 
-/* The same, without a register in between. */
+/* The same, stored directly into memory. */
 static inline void vmcs_read_into(u64 field, u64 *value)
 {
 	asm volatile("vmread %1, %0" : "=m"(*value) : "r"(field) : "cc");

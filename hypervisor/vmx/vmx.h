@@ -6,7 +6,7 @@
 #include "../core/vcpu.h"
 #include "vmcs.h"
 
-/* What a CPU's controls are, and what the processor can do besides. */
+/* The controls of a CPU. */
 struct vmx_controls {
 	u32 pin, primary, secondary, exit, entry;
 	u64 tertiary;
@@ -15,21 +15,24 @@ struct vmx_controls {
 struct vmx_cpu {
 	void *vmxon_region, *vmcs;
 	struct vmx_controls controls;
-	/* Bits of CR0 and CR4 that the guest does not have for itself (guest/host masks, SDM 3C 25.6.6). */
+	/*
+	 * Guest/host masks: bits of CR0 and CR4 that the guest reads from the read shadow (SDM 3C
+	 * 25.6.6).
+	 */
 	u64 cr0_mask, cr4_mask;
-	/* As they were found: VMX operation insists on CR0.NE and CR4.VMXE. */
+	/* Before Veneer was loaded: VMX operation requires CR0.NE and CR4.VMXE. */
 	u64 old_cr0, old_cr4;
-	/* IA32_DEBUGCTL, where it exists: Bochs has VMX without it. */
+	/* IA32_DEBUGCTL before Veneer was loaded, if it exists: Bochs has VMX without it. */
 	bool has_debugctl;
 	u64 old_debugctl;
 	/* Built once, used by every CPU. */
 	u64 ept_pointer, msr_bitmap;
 	u64 vmcs_physical;
-	/* VMREAD and VMWRITE reach it; and there has been a guest in it. */
+	/* Whether VMREAD and VMWRITE access this CPU's VMCS; whether it has been launched. */
 	bool vmcs_is_current, launched;
-	/* Where the launch goes on when the processor has refused the entry. */
+	/* RIP at which vmx_launch() continues after a refused VM entry. */
 	u64 refused_entry_rip;
-	/* A field that VMWRITE refused while the VMCS was filled, behind what no field is. */
+	/* The last field that VMWRITE refused while the VMCS was being filled; 0: none. */
 	u64 refused_field;
 };
 
@@ -52,7 +55,7 @@ static inline void vmx_set(struct vmx_cpu *vmx, u64 field, u64 value)
 		vmx->refused_field = field;
 }
 
-/* capabilities.c: controls of this CPU from its capability MSRs, or what it lacks. */
+/* capabilities.c: the controls for this CPU from its capability MSRs, or what it lacks. */
 int vmx_examine(struct refusal *refusal);
 int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal);
 
@@ -69,7 +72,7 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal);
 void vmx_fill_guest_state(const struct vcpu *vcpu);
 void vmx_fill_host_state(struct vcpu *vcpu);
 
-/* leave.c: back to the guest's state without VMX; and back to where the launch failed. */
+/* leave.c: continue as the guest without VMX; return to vmx_launch() after a refused entry. */
 __attribute__((noreturn)) void vmx_leave(struct vcpu *vcpu);
 __attribute__((noreturn)) void vmx_return_from_failed_entry(struct vcpu *vcpu);
 
@@ -83,15 +86,18 @@ void vmx_start(struct vcpu *vcpu);
 /* enter.S */
 enum vmx_launch_result {
 	VMX_IN_GUEST_MODE,
-	/* VMLAUNCH failed: VMfailInvalid or VMfailValid; nothing has changed. */
+	/* VMLAUNCH failed with VMfailInvalid or VMfailValid; nothing has changed. */
 	VMX_FAILED,
-	/* The processor refused the guest state and loaded the host's; we are back from there. */
+	/*
+	 * VM entry was refused after the host state was loaded; vmx_return_from_failed_entry()
+	 * returned here.
+	 */
 	VMX_ENTRY_REFUSED,
 };
 int vmx_launch(struct vcpu *vcpu);
 extern const char vmx_exited[], vmx_entry_refused[];
 
-/* unblock_nmis.S: end the blocking of NMIs that an exit by an NMI leaves. */
+/* unblock_nmis.S: unblock NMIs after an exit by an NMI. */
 void vmx_unblock_nmis(void);
 
 /* exit.c: called by enter.S with all GPRs but RSP in struct vcpu; does not return when Veneer leaves this CPU. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Veneer's core in a user-space process: a host made of threads and malloc, and a backend that only takes notes. */
+/* Veneer's core in a user-space process: a host of threads and malloc, and a backend that records its calls. */
 #ifndef HARNESS_H
 #define HARNESS_H
 
@@ -30,6 +30,7 @@ struct fake {
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;
+	unsigned int noted_nmis;
 	bool gigabyte_pages;
 	unsigned long long fields[8];
 };
@@ -41,6 +42,7 @@ void *fake_physical(unsigned long long physical);
 
 void test_instructions(void);
 void test_injection(void);
+void test_host_mode(void);
 void test_page_tables(void);
 void test_lifecycle(void);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The rendezvous: every CPU a thread, refused at every place where it can be. */
+/* The rendezvous, with a thread for each CPU, and a refusal on each CPU in each step. */
 #include <string.h>
 
 #include "core/lifecycle.h"

@@ -1,6 +1,6 @@
-"""What can go wrong on one CPU while VMX is taken: one error, all CPUs as before, and the next try works.
+"""A failure of one CPU while VMX is being enabled: one error, all CPUs rolled back, and the next load works.
 
-Each case is a copy of Veneer in which one CPU of three meets one fault, the first time only.
+Each case is a copy of Veneer in which CPU 1 of three fails in one way, in the first load only.
 """
 
 import shutil

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Veneer on the tiny OS of the bare targets, where memory is identity mapped. */
+/* Veneer on the OS of the bare targets, where memory is identity mapped. */
 #include "core/host.h"
 
 #include "os.h"

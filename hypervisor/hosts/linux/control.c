@@ -134,7 +134,7 @@ static ssize_t control_write(struct file *file, const char __user *from, size_t 
 	size_t used;
 	int error;
 
-	/* Too long is a bad request like any other; what is cut off does not count. */
+	/* A line that is too long is refused below; what does not fit is not read. */
 	used = min(size, sizeof(line) - 1);
 	if (copy_from_user(line, from, used))
 		return -EFAULT;
@@ -182,7 +182,7 @@ static int control_open(struct inode *inode, struct file *file)
 {
 	struct session *session;
 
-	/* Whatever the mode of the device file has become. */
+	/* Checked here as well, since the mode of the device file can be changed. */
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	session = kzalloc(sizeof(*session), GFP_KERNEL);

@@ -11,7 +11,10 @@
 static DEFINE_PER_CPU(int, veneer_number) = -1;
 static unsigned int present;
 
-/* Called while CPUs neither come nor go. Those that are present but not running have a place, so that they can come. */
+/*
+ * Called while CPUs cannot be hotplugged. Present CPUs that are offline get a number, so that they
+ * can come online.
+ */
 void cpus_number(void)
 {
 	unsigned int cpu;
@@ -23,7 +26,7 @@ void cpus_number(void)
 
 int cpus_find(unsigned int linux_cpu)
 {
-	/* Anybody's number: the mask of possible CPUs ends somewhere. */
+	/* The number comes from user space. */
 	if (linux_cpu >= nr_cpu_ids || !cpu_possible(linux_cpu))
 		return -1;
 	return per_cpu(veneer_number, linux_cpu);
@@ -70,10 +73,10 @@ static int run_job(void *data)
 }
 
 /*
- * The copies wait for each other with interrupts off. With a mere IPI one
- * CPU could wait here while it holds a spinlock for which another one spins that
- * has interrupts off, and never comes. stop_machine() runs them in a kernel thread
- * on each CPU, where no spinlock is held, after all have switched interrupts off.
+ * The CPUs wait for each other with interrupts off. With a mere IPI one CPU could wait here
+ * holding a spinlock, while another one spins for that lock with interrupts off and never takes
+ * the IPI. stop_machine() runs the function in a kernel thread on each CPU, where no spinlock is
+ * held, after all CPUs have disabled interrupts.
  */
 void host_on_each_cpu(void (*function)(void *), void *argument)
 {

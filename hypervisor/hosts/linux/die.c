@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The end, in host mode: no kernel is mapped, so nothing of Linux' can be
- * called, and whatever lock this CPU's guest holds is never given back. The report
- * goes to the first legacy serial port, where a serial console would be as well, and
- * stays in memory (crash_report.c) for whoever looks from outside. Then the machine
- * is reset, by a triple fault: with one CPU gone Linux would come to a halt
- * bit by bit, without a way in, whereas a machine that starts again can be
- * reached, and is seen to have done so.
+ * Crash in host mode: no kernel is mapped, so nothing of Linux can be called, and locks that this
+ * CPU's guest holds are never released. The report goes to the first legacy serial port, where a
+ * serial console would be too, and stays in memory (crash_report.c) for a debugger. Then a triple
+ * fault resets the machine: with one CPU lost, Linux would hang bit by bit and become unreachable,
+ * whereas a machine that restarts can be reached and shows that it has restarted.
  */
 #include "core/host.h"
 #include "core/x86.h"
@@ -14,7 +12,7 @@
 #define COM1 0x3f8
 #define LINE_STATUS (COM1 + 5)
 #define TRANSMITTER_EMPTY BIT_ULL_AT(5)
-/* What a missing port reads as. */
+/* Value read from a port that does not exist. */
 #define NOTHING 0xff
 /* A character takes 87 us at 115200 baud, and a port access about 1 us. */
 #define MOST_WAITS 100000

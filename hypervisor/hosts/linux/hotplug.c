@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * CPUs that come and go while Veneer is loaded. state.c loads and unloads only
- * while hotplug is off, so whether it is loaded cannot change under these callbacks.
+ * CPU hotplug while Veneer is loaded. state.c loads and unloads only with hotplug disabled, so
+ * that veneer_backend() cannot change during these callbacks.
  */
 #include "linux.h"
 
@@ -25,7 +25,7 @@
 static DEFINE_PER_CPU(struct refusal, refused);
 static int prepare_state, online_state;
 
-/* On another CPU, before it starts: is there a place for it? */
+/* On another CPU, before it starts: was it numbered when Veneer was loaded? */
 static int prepare(unsigned int cpu)
 {
 	if (!veneer_backend() || cpus_find(cpu) >= 0)
@@ -35,7 +35,7 @@ static int prepare(unsigned int cpu)
 	return -EBUSY;
 }
 
-/* Must not fail: what goes wrong is told by online(). */
+/* STARTING callbacks must not fail: online() reports the error. */
 static int enter(unsigned int cpu)
 {
 	struct refusal *refusal = this_cpu_ptr(&refused);
@@ -53,7 +53,10 @@ static int leave(unsigned int cpu)
 	return 0;
 }
 
-/* In a thread of the new CPU, before the scheduler gives it any other task: the last chance to send it away. */
+/*
+ * In a thread of the new CPU, before it gets any other task: the last point where the CPU can be
+ * refused.
+ */
 static int online(unsigned int cpu)
 {
 	const struct refusal *refusal = this_cpu_ptr(&refused);

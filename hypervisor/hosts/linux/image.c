@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Where the module loader has put Veneer's own sections; part of the core, since crash reports ask in host mode. */
+/*
+ * The addresses of Veneer's sections in the module; part of the core, since crash reports ask for
+ * them in host mode.
+ */
 #include "core/host.h"
 
 /* core.lds */

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * KVM and Veneer want the same hardware. Until Linux 6.12 KVM takes it with the
- * first virtual machine and not when it is loaded, and then does not ask whether it
- * is still there: a kvm_amd from before Veneer would run into #GP and #UD. So
- * Veneer takes the place of /dev/kvm while it is loaded: it gets it only if there is
- * no KVM, and nobody gets a virtual machine until it has left.
+ * KVM and Veneer need the same hardware. Until Linux 6.12 KVM enables it with the first virtual
+ * machine and not when it is loaded, and does not check again: a kvm_amd loaded before Veneer
+ * would run into #GP and #UD. So Veneer registers the minor number of /dev/kvm while it is loaded:
+ * that fails while KVM is loaded, and keeps virtual machines from being made until Veneer is
+ * unloaded.
  *
- * A KVM that is loaded meanwhile looks at the features that the kernel found when
- * it started. They are made to say what CPUID says now, so that it turns away
- * before it touches an MSR; /proc/cpuinfo tells the same.
+ * A KVM that is loaded meanwhile reads the features that the kernel found when it booted. They are
+ * changed to what CPUID reports now, so that KVM refuses to load before it accesses an MSR;
+ * /proc/cpuinfo shows the same.
  */
 #include "linux.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of this host share: those that are built as a part of the kernel. */
+/* What the files of this host share that are built as a part of the kernel. */
 #ifndef VENEER_LINUX_H
 #define VENEER_LINUX_H
 
@@ -23,17 +23,20 @@ int state_query(char *answer);
 /* cpu is Linux' number. */
 int state_exits(unsigned int cpu, char *answer);
 int state_trace(unsigned int cpu, unsigned int count, char *answer);
-/* Leave, and refuse to load: until state_resume(), which loads again if it was loaded, or for good. */
+/*
+ * Unload, and refuse to load until state_resume(), which loads again if Veneer was loaded; after a
+ * reboot notification, for good.
+ */
 void state_suspend(const char *why);
 void state_resume(void);
 
 /* cpus.c: Linux' CPU numbers have gaps, Veneer's do not. Number those that are present. */
 void cpus_number(void);
-/* -1: it is not one that Veneer knows. */
+/* Veneer's number of a CPU; -1: it has none. */
 int cpus_find(unsigned int linux_cpu);
 unsigned int cpus_linux_number(unsigned int cpu);
 
-/* memory.c: pages that Veneer has, for those who count them. */
+/* memory.c: the number of pages that Veneer holds. */
 long memory_pages(void);
 
 /* kvm.c: keep KVM out; -EBUSY: it is there. */

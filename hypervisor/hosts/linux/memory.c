@@ -18,7 +18,10 @@ long memory_pages(void)
 
 void *host_alloc(size_t pages)
 {
-	/* In the direct map, which is never taken apart; a failure is an answer, not an event for the log. */
+	/*
+	 * From the direct map, whose mapping never changes. A failure is reported to the caller,
+	 * not in the kernel's log.
+	 */
 	void *memory =
 		alloc_pages_exact(pages * PAGE_BYTES, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a compiler calls by itself even in freestanding code. The kernel's own
- * are out of reach in host mode; these names end with veneer_core.o (Makefile).
+ * Functions that a compiler calls even in freestanding code. The kernel's are not mapped in host
+ * mode; these are local to veneer_core.o (Makefile).
  */
 #include <stddef.h>
 

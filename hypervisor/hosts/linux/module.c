@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * veneer.ko. Inserted it does nothing but offer /dev/veneer; removed while
- * Veneer is loaded it takes it out first, and while somebody has the device open
- * it cannot be removed.
+ * veneer.ko. Inserting it only creates /dev/veneer. Removing it unloads Veneer first; it cannot be
+ * removed while the device is open.
  */
 #include "linux.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Suspend and hibernation: firmware, or another kernel, gets the CPUs, and they
- * lose what Veneer has set up. Reboot, power-off and kexec: a kernel that starts on a
- * CPU in guest mode would find no INIT that works, and its memory full of Veneer.
- * It leaves before, and comes back after a suspend.
+ * Before suspend and hibernation, where CPUs lose the state that Veneer has set up, it is
+ * unloaded, and loaded again after them. Before reboot, power-off and kexec it is unloaded too: a
+ * kernel that starts on a CPU in guest mode would find that INIT does not work, and its memory in
+ * use by Veneer.
  */
 #include "linux.h"
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Loading and unloading under one lock, with everything around it that Linux wants to know or must not do meanwhile. */
+/*
+ * Loading and unloading under one lock, together with what Linux must be told or kept from doing.
+ */
 #include "linux.h"
 
 #include <linux/cc_platform.h>
@@ -21,9 +23,9 @@
 #pragma weak veneer_trace
 #pragma weak veneer_unload
 
-/* Taken before hotplug is switched off, never inside of a hotplug callback. */
+/* Taken before hotplug is disabled, never in a hotplug callback. */
 static DEFINE_MUTEX(lock);
-/* Why Veneer cannot be loaded now; and whether it was when that began. */
+/* Why Veneer cannot be loaded now (NULL: it can), and whether it was loaded when that began. */
 static const char *suspended;
 static bool load_on_resume;
 
@@ -34,7 +36,7 @@ static int refuse(int error, const char *reason, char *why)
 	return error;
 }
 
-/* What Veneer does not ask the processor, since only Linux knows. */
+/* Obstacles that the processor does not show and Linux knows of. */
 static const char *find_obstacle(void)
 {
 	if (boot_cpu_has(X86_FEATURE_XENPV))
