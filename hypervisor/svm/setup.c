@@ -210,13 +210,17 @@ int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 
-	(void)refusal;
 	vcpu->host_efer = read_msr(MSR_EFER);
 	fill_guest_state(vcpu, vcpu->vmcb);
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
 	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
-	return svm_launch(vcpu, vcpu->vmcb);
+	svm->launched = false;
+	if (svm_launch(vcpu, vcpu->vmcb))
+		return refuse(refusal, -EIO, "VMRUN was refused; the value is the exit code",
+			      vcpu->vmcb->exit_code);
+	svm->launched = true;
+	return 0;
 }
 
 /* In host mode, GIF clear: load the guest state that VMRUN and #VMEXIT switch. */
@@ -258,5 +262,20 @@ void svm_leave(struct vcpu *vcpu)
 	if (has_guest_spec_ctrl())
 		write_msr(MSR_SPEC_CTRL, vmcb->spec_ctrl);
 	write_msr(MSR_VM_HSAVE_PA, svm->old_host_save_area);
+	resume_context(vcpu);
+}
+
+/*
+ * A refused VMRUN exits with VMEXIT_INVALID and loads the host state (APM2 15.5.1). Bochs stores what
+ * it had not yet loaded over the guest state in the VMCB, so that this returns with the context of
+ * enable_on_this_cpu(), and the RSP of svm_launch(). svm_disable() follows, which finds EFER.SVME set.
+ */
+void svm_return_from_refused_entry(struct vcpu *vcpu)
+{
+	struct context *context = &vcpu->context;
+
+	context->efer |= EFER_SVME;
+	context->rip = (u64)svm_entry_refused;
+	context->stgi = 1;
 	resume_context(vcpu);
 }
