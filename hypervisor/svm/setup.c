@@ -206,12 +206,26 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 	vmcb->nested_cr3 = svm->nested_cr3;
 }
 
+/*
+ * EFER.NXE where the processor has it: resume_context() still runs with host EFER when it uses the
+ * guest's page tables, whose entries may have NX set although the OS had NXE clear at load.
+ */
+static u64 allowed_nxe(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	return d & CPUID_80000001_EDX_NX ? EFER_NXE : 0;
+}
+
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 
-	vcpu->host_efer = read_msr(MSR_EFER);
+	/* The guest's EFER is in the VMCB by now; a refused VMRUN restores the OS' from there. */
 	fill_guest_state(vcpu, vcpu->vmcb);
+	vcpu->host_efer = read_msr(MSR_EFER) | allowed_nxe();
+	write_msr(MSR_EFER, vcpu->host_efer);
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
 	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
