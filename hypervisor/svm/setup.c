@@ -189,6 +189,15 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
 }
 
+/* CPUID 80000008 EBX[3] (APM3 E.4.7). The bit of the VMCB is reserved on other processors. */
+static bool has_invlpgb(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000008, 0, &a, &b, &c, &d);
+	return b & CPUID_80000008_EBX_INVLPGB;
+}
+
 static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 {
 	/* NMIs, interrupts, INIT and SMIs are not intercepted: the guest handles them. */
@@ -202,7 +211,7 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 	vmcb->msrpm_base = svm->msrpm;
 	vmcb->asid = GUEST_ASID;
 	vmcb->tlb_control = VMCB_TLB_FLUSH_ALL;
-	vmcb->nested_control = VMCB_NESTED_PAGING;
+	vmcb->nested_control = VMCB_NESTED_PAGING | (has_invlpgb() ? VMCB_INVLPGB : 0);
 	vmcb->nested_cr3 = svm->nested_cr3;
 }
 
