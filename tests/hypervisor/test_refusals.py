@@ -1,4 +1,4 @@
-"""A failure of one CPU while VMX or SVM is being enabled: one error, all CPUs rolled back, and the next load works.
+"""A failure of one CPU while VMX or SVM is being enabled: one error, a roll-back, and the next load works.
 
 Each case is a copy of Veneer in which CPU 1 of three fails in one way, in the first load only.
 """
