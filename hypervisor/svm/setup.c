@@ -107,6 +107,21 @@ int svm_allocate(struct vcpu *vcpu)
 	return vcpu->vmcb && svm->host_save_area ? 0 : -ENOMEM;
 }
 
+/* CPUID faulting (APM2 3.2.10, HWCR.CpuidUserDis; APM3 E.4.17). */
+static void find_cpuid_faulting(struct vcpu *vcpu)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x80000021)
+		return;
+	cpuid(0x80000021, 0, &a, &b, &c, &d);
+	if (!(a & CPUID_80000021_EAX_USER_DIS))
+		return;
+	vcpu->cpuid_fault_msr = MSR_HWCR;
+	vcpu->cpuid_fault_bit = HWCR_CPUID_USER_DIS;
+}
+
 int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
@@ -124,6 +139,7 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 			      efer);
 	if (!write_msr_safe(MSR_EFER, efer | EFER_SVME))
 		return refuse(refusal, -EPERM, "EFER.SVME cannot be set", efer);
+	find_cpuid_faulting(vcpu);
 	svm->old_host_save_area = read_msr(MSR_VM_HSAVE_PA);
 	write_msr(MSR_VM_HSAVE_PA, host_physical(svm->host_save_area));
 	return 0;
