@@ -65,6 +65,25 @@ static void answer_leaf_7(struct vcpu *vcpu)
 }
 
 /*
+ * AESKLE mirrors the guest's CR4.KL, together with what firmware has activated, which only the
+ * processor knows: ask it with the guest's CR4.KL (SDM 2A CPUID, leaf 19H). A guest that has the bit
+ * set shows that the processor has it.
+ */
+static void answer_leaf_19(struct vcpu *vcpu)
+{
+	u64 guest_cr4 = vcpu->backend->read[GUEST_CR4](vcpu), host_cr4 = read_cr4();
+	u64 a, b, c, d;
+
+	if (guest_cr4 & CR4_KL)
+		write_cr4(host_cr4 | CR4_KL);
+	ask_processor(vcpu, &a, &b, &c, &d);
+	if (guest_cr4 & CR4_KL)
+		write_cr4(host_cr4);
+	set(vcpu, a, b, c, d);
+	complete_instruction(vcpu);
+}
+
+/*
  * SVM is hidden, and SKINIT with it. Intel's processors have SYSCALL in 64-bit mode only, and say so
  * (SDM 2A CPUID, table 3-8); host mode is always in it.
  */
@@ -97,6 +116,7 @@ static void answer_leaf_8000000a(struct vcpu *vcpu)
 static void (*const answers[INDEXED_LEAVES])(struct vcpu *vcpu) = {
 	[LEAF_INDEX(1)] = answer_leaf_1,
 	[LEAF_INDEX(7)] = answer_leaf_7,
+	[LEAF_INDEX(0x19)] = answer_leaf_19,
 	[LEAF_INDEX(0x80000001)] = answer_leaf_80000001,
 	[LEAF_INDEX(0x8000000a)] = answer_leaf_8000000a,
 };
@@ -120,12 +140,24 @@ static out_of_line void answer_leaf_without_index(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
+/*
+ * The guest has CPUID faulting on, and is not at CPL 0: the exit comes before the fault on VMX. The
+ * MSR is not switched, so that host mode, at CPL 0, reads the guest's.
+ */
+static out_of_line bool must_fault(const struct vcpu *vcpu)
+{
+	return vcpu->backend->read[GUEST_CPL](vcpu) &&
+	       read_msr(vcpu->cpuid_fault_msr) & vcpu->cpuid_fault_bit;
+}
+
 /* CPUID exits unconditionally on VMX (SDM 3C 26.1.2) and by intercept on SVM (APM2 15.9). */
 void handle_cpuid(struct vcpu *vcpu)
 {
 	u32 index = LEAF_INDEX(vcpu->regs.rax);
 
-	if (index >= INDEXED_LEAVES)
+	if (unlikely_(vcpu->cpuid_fault_msr) && must_fault(vcpu))
+		inject_exception(vcpu, VECTOR_GP, 0);
+	else if (index >= INDEXED_LEAVES)
 		answer_leaf_without_index(vcpu);
 	else if (answers[index])
 		answers[index](vcpu);

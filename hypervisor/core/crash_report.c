@@ -60,10 +60,19 @@ static void add_exits(struct text *text, const struct vcpu *vcpu)
 
 void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 {
-	/* Static, so that a stack overflow can be reported. */
+	/* Static, so that a stack overflow can be reported; so one CPU at a time. */
 	static char buffer[1024];
+	static struct vcpu *reporting;
 	struct text text = { .buffer = buffer, .size = sizeof(buffer) };
+	struct vcpu *nobody = NULL, *self = vcpu ? vcpu : (struct vcpu *)buffer;
 
+	if (!__atomic_compare_exchange_n(&reporting, &nobody, self, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE)) {
+		/* The first report stops the machine. A fault while it was written is the end. */
+		while (nobody != self)
+			pause();
+		host_die("veneer: fault in a crash report");
+	}
 	text_add(&text, "veneer: ");
 	text_add(&text, why);
 	text_add_field(&text, "rip", rip);

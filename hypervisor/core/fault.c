@@ -20,7 +20,7 @@ static const char *const expected_faults[] = {
 
 void host_fault(struct fault_frame *frame)
 {
-	static char why[80];
+	char why[80];
 	struct text text = { .buffer = why, .size = sizeof(why) };
 
 	if (frame->vector == VECTOR_NMI) {

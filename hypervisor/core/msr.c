@@ -8,16 +8,19 @@ const struct msr_range guarded_msrs[] = {
 	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL },
 	{ MSR_VMX_BASIC, MSR_VMX_LAST },
 	{ MSR_EFER, MSR_EFER },
+	{ MSR_TSC_RATIO, MSR_TSC_RATIO },
 	{ MSR_VM_CR, MSR_VM_CR },
 	{ MSR_VM_HSAVE_PA, MSR_SVM_KEY },
+	{ MSR_AVIC_DOORBELL, MSR_AVIC_DOORBELL },
 };
 const unsigned int guarded_msr_count = COUNT_OF(guarded_msrs);
 
-/* A processor without VMX or SVM does not have these MSRs (SDM 4 2.1; APM2 15.30). */
+/* A processor without VMX or SVM does not have these MSRs (SDM 4 2.1; APM2 15.29.2, 15.30). */
 static bool is_hidden(const struct vcpu *vcpu, u32 msr)
 {
 	if (vcpu->backend->is_svm)
-		return msr == MSR_VM_HSAVE_PA || msr == MSR_SVM_KEY;
+		return msr == MSR_VM_HSAVE_PA || msr == MSR_SVM_KEY || msr == MSR_TSC_RATIO ||
+		       msr == MSR_AVIC_DOORBELL;
 	return msr >= MSR_VMX_BASIC && msr <= MSR_VMX_LAST;
 }
 

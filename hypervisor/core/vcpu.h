@@ -111,6 +111,12 @@ struct vcpu {
 	u8 cr_number;
 	/* Bits of CR0 that the guest cannot clear (no unrestricted guest: PE and PG). */
 	u64 cr0_always;
+	/*
+	 * The MSR and its bit with which the OS can make CPUID fault outside of CPL 0; 0: this
+	 * processor has none.
+	 */
+	u32 cpuid_fault_msr;
+	u64 cpuid_fault_bit;
 	/* EFER as it is in host mode. */
 	u64 host_efer;
 

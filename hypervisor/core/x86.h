@@ -111,6 +111,12 @@ static inline u64 read_dr(unsigned int number)
 	return value;
 }
 
+/* DR0 to DR3 as INIT leaves them (SDM 3A table 9-1). */
+static inline void clear_breakpoints(void)
+{
+	asm volatile("mov %0, %%dr0; mov %0, %%dr1; mov %0, %%dr2; mov %0, %%dr3" : : "r"(0ull));
+}
+
 static inline u64 read_dr6(void)
 {
 	u64 value;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb): returns 0, in guest mode. From here on
- * this CPU's host mode is the loop below: run the guest, save the GPRs, handle the exit, load the
- * GPRs.
+ * int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb): returns 0 in guest mode, or 1 outside of it
+ * if VMRUN was refused. From here on this CPU's host mode is the loop below: run the guest, save the
+ * GPRs, handle the exit, load the GPRs.
  *
  * TR, LDTR, FS, GS and the SYSCALL and SYSENTER MSRs are neither saved nor loaded by VMRUN and
  * #VMEXIT (APM2 15.5.1). Host mode does not use them, so the guest's stay loaded, which saves a
@@ -23,6 +23,7 @@ svm_launch:
 	push r14
 	push r15
 	mov [rsi + VMCB_RSP], rsp
+	mov [rdi + VCPU_CONTEXT + CONTEXT_REGS + 8 * 4], rsp
 	lea rax, [rip + in_guest_mode]
 	mov [rsi + VMCB_RIP], rax
 
@@ -90,8 +91,13 @@ svm_run:
 	vmrun
 	jmp svm_exited
 
+	.globl svm_entry_refused
+svm_entry_refused:
+	mov eax, 1
+	jmp 1f
 in_guest_mode:
 	xor eax, eax
+1:
 	pop r15
 	pop r14
 	pop r13

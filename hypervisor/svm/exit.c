@@ -36,11 +36,15 @@ static enum exit_reason translate(struct vcpu *vcpu, const struct vmcb *vmcb, u6
 		return EXIT_GP_FAULT;
 	case VMEXIT_NPF:
 		return EXIT_NESTED_PAGING;
-	case VMEXIT_INVALID:
-		return EXIT_INVALID_STATE;
 	default:
-		return EXIT_OTHER;
+		break;
 	}
+	/* QEMU 7.2 keeps the code in 32 bits. */
+	if ((u32)code != (u32)VMEXIT_INVALID)
+		return EXIT_OTHER;
+	if (!svm_of(vcpu)->launched)
+		svm_return_from_refused_entry(vcpu);
+	return EXIT_INVALID_STATE;
 }
 
 /* Called by enter.S, which has saved all GPRs but RSP in struct vcpu, and loads them from there. */

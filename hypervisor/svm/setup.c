@@ -107,6 +107,21 @@ int svm_allocate(struct vcpu *vcpu)
 	return vcpu->vmcb && svm->host_save_area ? 0 : -ENOMEM;
 }
 
+/* CPUID faulting (APM2 3.2.10, HWCR.CpuidUserDis; APM3 E.4.17). */
+static void find_cpuid_faulting(struct vcpu *vcpu)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000000, 0, &a, &b, &c, &d);
+	if (a < 0x80000021)
+		return;
+	cpuid(0x80000021, 0, &a, &b, &c, &d);
+	if (!(a & CPUID_80000021_EAX_USER_DIS))
+		return;
+	vcpu->cpuid_fault_msr = MSR_HWCR;
+	vcpu->cpuid_fault_bit = HWCR_CPUID_USER_DIS;
+}
+
 int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
@@ -124,6 +139,7 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 			      efer);
 	if (!write_msr_safe(MSR_EFER, efer | EFER_SVME))
 		return refuse(refusal, -EPERM, "EFER.SVME cannot be set", efer);
+	find_cpuid_faulting(vcpu);
 	svm->old_host_save_area = read_msr(MSR_VM_HSAVE_PA);
 	write_msr(MSR_VM_HSAVE_PA, host_physical(svm->host_save_area));
 	return 0;
@@ -189,6 +205,15 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
 }
 
+/* CPUID 80000008 EBX[3] (APM3 E.4.7). The bit of the VMCB is reserved on other processors. */
+static bool has_invlpgb(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000008, 0, &a, &b, &c, &d);
+	return b & CPUID_80000008_EBX_INVLPGB;
+}
+
 static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 {
 	/* NMIs, interrupts, INIT and SMIs are not intercepted: the guest handles them. */
@@ -202,21 +227,39 @@ static void fill_controls(const struct svm_cpu *svm, struct vmcb *vmcb)
 	vmcb->msrpm_base = svm->msrpm;
 	vmcb->asid = GUEST_ASID;
 	vmcb->tlb_control = VMCB_TLB_FLUSH_ALL;
-	vmcb->nested_control = VMCB_NESTED_PAGING;
+	vmcb->nested_control = VMCB_NESTED_PAGING | (has_invlpgb() ? VMCB_INVLPGB : 0);
 	vmcb->nested_cr3 = svm->nested_cr3;
+}
+
+/*
+ * EFER.NXE where the processor has it: resume_context() still runs with host EFER when it uses the
+ * guest's page tables, whose entries may have NX set although the OS had NXE clear at load.
+ */
+static u64 allowed_nxe(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0x80000001, 0, &a, &b, &c, &d);
+	return d & CPUID_80000001_EDX_NX ? EFER_NXE : 0;
 }
 
 int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 
-	(void)refusal;
-	vcpu->host_efer = read_msr(MSR_EFER);
+	/* The guest's EFER is in the VMCB by now; a refused VMRUN restores the OS' from there. */
 	fill_guest_state(vcpu, vcpu->vmcb);
+	vcpu->host_efer = read_msr(MSR_EFER) | allowed_nxe();
+	write_msr(MSR_EFER, vcpu->host_efer);
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
 	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
-	return svm_launch(vcpu, vcpu->vmcb);
+	svm->launched = false;
+	if (svm_launch(vcpu, vcpu->vmcb))
+		return refuse(refusal, -EIO, "VMRUN was refused; the value is the exit code",
+			      vcpu->vmcb->exit_code);
+	svm->launched = true;
+	return 0;
 }
 
 /* In host mode, GIF clear: load the guest state that VMRUN and #VMEXIT switch. */
@@ -258,5 +301,20 @@ void svm_leave(struct vcpu *vcpu)
 	if (has_guest_spec_ctrl())
 		write_msr(MSR_SPEC_CTRL, vmcb->spec_ctrl);
 	write_msr(MSR_VM_HSAVE_PA, svm->old_host_save_area);
+	resume_context(vcpu);
+}
+
+/*
+ * A refused VMRUN exits with VMEXIT_INVALID and loads the host state (APM2 15.5.1). Bochs stores what
+ * it had not yet loaded over the guest state in the VMCB, so that this returns with the context of
+ * enable_on_this_cpu(), and the RSP of svm_launch(). svm_disable() follows, which finds EFER.SVME set.
+ */
+void svm_return_from_refused_entry(struct vcpu *vcpu)
+{
+	struct context *context = &vcpu->context;
+
+	context->efer |= EFER_SVME;
+	context->rip = (u64)svm_entry_refused;
+	context->stgi = 1;
 	resume_context(vcpu);
 }

@@ -29,6 +29,8 @@
 #define INTERCEPT_XSETBV BIT_ULL_AT(13)
 
 #define VMCB_NESTED_PAGING BIT_ULL_AT(0)
+/* INVLPGB and TLBSYNC raise #UD in the guest without it. */
+#define VMCB_INVLPGB BIT_ULL_AT(7)
 #define VMCB_TLB_FLUSH_ALL 1
 
 /* EVENTINJ and EXITINTINFO (APM2 15.20, 15.7.2). */

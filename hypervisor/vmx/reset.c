@@ -47,7 +47,10 @@ void vmx_reset(struct vcpu *vcpu)
 	vmcs_write(VMCS_GUEST_IDTR_LIMIT, 0xffff);
 	vmcs_write(VMCS_GUEST_RSP, 0);
 	vmcs_write(VMCS_GUEST_DR7, DR7_RESET);
+	/* Neither is in the VMCS: the registers are the guest's in host mode too. */
+	clear_breakpoints();
 	write_dr6(DR6_RESET);
+	write_cr2(0);
 	vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);

@@ -113,6 +113,18 @@ static void restore_control_registers(const struct vmx_cpu *vmx)
 	write_cr0(vmx->old_cr0);
 }
 
+/* CPUID faulting (SDM 4 table 2-2, MSR_PLATFORM_INFO and MSR_MISC_FEATURES_ENABLES). */
+static void find_cpuid_faulting(struct vcpu *vcpu)
+{
+	u64 value;
+
+	if (!read_msr_safe(MSR_PLATFORM_INFO, &value) || !(value & PLATFORM_INFO_CPUID_FAULTING) ||
+	    !read_msr_safe(MSR_MISC_FEATURES_ENABLES, &value))
+		return;
+	vcpu->cpuid_fault_msr = MSR_MISC_FEATURES_ENABLES;
+	vcpu->cpuid_fault_bit = MISC_FEATURES_CPUID_FAULTING;
+}
+
 int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
@@ -132,6 +144,8 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 	*(u32 *)vmx->vmcs = revision;
 	vmx->launched = false;
 	vmx->has_debugctl = read_msr_safe(MSR_DEBUGCTL, &vmx->old_debugctl);
+	/* Here, while Veneer's IDT catches faults. */
+	find_cpuid_faulting(vcpu);
 	if (vmxon_safe(&physical))
 		return 0;
 	restore_control_registers(vmx);

@@ -1,4 +1,4 @@
-"""A failure of one CPU while VMX is being enabled: one error, all CPUs rolled back, and the next load works.
+"""A failure of one CPU while VMX or SVM is being enabled: one error, a roll-back, and the next load works.
 
 Each case is a copy of Veneer in which CPU 1 of three fails in one way, in the first load only.
 """
@@ -22,7 +22,7 @@ ONCE_ON_CPU_1 = "static int met; if (host_this_cpu() == 1 && !met++)"
 # str edi; pushfq; pop r8
 STATE = bytes.fromhex("0f20c0 0f20db 0f20e1 0f010424 488b1424 0f010c24 488b3424 0f00cf 9c 4158")
 SHOWN = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8")
-SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL = 0x176, 0x277, 0xC0000080, 0x3A
+SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL, VM_HSAVE_PA = 0x176, 0x277, 0xC0000080, 0x3A, 0xC0010117
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Case:
     replace: str
     code: str
     says: str
+    vendor: str = "intel"
 
 
 def before_launch(statement: str, says: str) -> Case:
@@ -48,6 +49,13 @@ def before_vmxon(statement: str, says: str) -> Case:
     return Case("vmx/setup.c", find, f"	{ONCE_ON_CPU_1} {statement}\n{find}", "EIO", says)
 
 
+def before_vmrun(statement: str, says: str) -> Case:
+    """The statement is executed when the VMCB has been filled."""
+    find = "	svm->launched = false;\n"
+    return Case("svm/setup.c", find, f"{find}	{ONCE_ON_CPU_1} {statement}\n", "EIO", says, "amd")
+
+
+VMRUN = "VMRUN was refused; the value is the exit code; CPU 1, value ffffffffffffffff"
 ENTRY = "VM entry failed; the value is the exit reason; CPU 1, value 80000021"
 LAUNCH = "VMLAUNCH failed; the value is the VM-instruction error; CPU 1, value"
 CASES = {
@@ -78,6 +86,9 @@ CASES = {
         "EPERM",
         "firmware has switched VMX off and locked the switch (IA32_FEATURE_CONTROL); CPU 1, value 1",
     ),
+    "guest ASID": before_vmrun("vcpu->vmcb->asid = 0;", VMRUN),
+    "guest EFER": before_vmrun("vcpu->vmcb->efer &= ~EFER_SVME;", VMRUN),
+    "no intercept of VMRUN": before_vmrun("vcpu->vmcb->intercept_misc2 &= ~INTERCEPT_VMRUN;", VMRUN),
     "a CPU without EPT": Case(
         "vmx/capabilities.c",
         "	if (needed & ~found)\n",
@@ -105,15 +116,19 @@ def state(driver: Driver) -> list[dict[str, int]]:
     return [{name: result.registers[name] for name in SHOWN} for result in results]
 
 
-def msrs(driver: Driver) -> list[list[int]]:
-    code = bytes.fromhex("".join(f"b9{msr.to_bytes(4, 'little').hex()}0f3250" for msr in MSRS))
+def msrs(driver: Driver, vendor: str) -> list[list[int]]:
+    code = bytes.fromhex("".join(f"b9{msr.to_bytes(4, 'little').hex()}0f3250" for msr in MSRS[vendor]))
     pops = bytes.fromhex("4158 4159 415a 415b")
     results = driver.run(ProbeRequest(code=code + pops, cpus=CPUS))
     assert all(result.vector is None for result in results)
     return [[result.registers[name] for name in ("r8", "r9", "r10", "r11")] for result in results]
 
 
-MSRS = (SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL)
+MSRS = {
+    "intel": (SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL),
+    "amd": (SYSENTER_EIP, PAT, EFER, VM_HSAVE_PA),
+}
+CPU_MODELS = {"intel": "corei7_skylake_x", "amd": "ryzen"}
 
 
 @pytest.mark.skipif(
@@ -124,23 +139,23 @@ def test_refused_and_rolled_back(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     image = build_bare(broken_copy(case, tmp_path), directory=tmp_path / "build")
     settings = TargetSettings(
-        "refusal", "bochs", "intel", len(CPUS), 64, "corei7_skylake_x", timeout_factor=10.0
+        "refusal", "bochs", case.vendor, len(CPUS), 64, CPU_MODELS[case.vendor], timeout_factor=10.0
     )
     driver = make_driver(settings, image, tmp_path)
     try:
         driver.start(lambda _: None)
-        before, msrs_before = state(driver), msrs(driver)
+        before, msrs_before = state(driver), msrs(driver, case.vendor)
         with pytest.raises(AgentRefused) as refusal:
             driver.load()
         assert refusal.value.code == case.code
         assert case.says in refusal.value.text
         assert state(driver) == before
-        assert msrs(driver) == msrs_before
+        assert msrs(driver, case.vendor) == msrs_before
         assert driver.query()["cpus"] == "0"
         driver.load()
         assert driver.query()["cpus"] == str(len(CPUS))
         driver.unload()
         assert state(driver) == before
-        assert msrs(driver) == msrs_before
+        assert msrs(driver, case.vendor) == msrs_before
     finally:
         driver.stop()
