@@ -9,7 +9,7 @@ from textwrap import indent
 import pytest
 
 from tests.support.suite_texts import ASSEMBLER, HEAD, loaded
-from touchstone.suite import cases, given, load, requires
+from touchstone.suite import each, given, load, requires
 from touchstone.suite.registers import TABLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "writing-a-check.md").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def test_the_example_of_requires_parses() -> None:
     "word",
     sorted({
         *load.SUITE_KEYS, *load.CHECK_KEYS, *load.CITE_KEYS, *given.CONTROL, "gprs", "at", "keep", "page-end",
-        *cases.ON, "native", "exception", "rip", "memory", "exits", *requires.NAMES, *TABLES,
+        *each.ON, each.ROWS, "native", "exception", "rip", "memory", "exits", *requires.NAMES, *TABLES,
     }),
 )  # fmt: skip
 def test_every_word_of_the_language_is_there(word: str) -> None:

@@ -75,6 +75,44 @@ def test_bits_given_twice() -> None:
     ]
 
 
+def test_rows() -> None:
+    found = problems(
+        f"""{HEAD}  - id: exits.x
+    title: X
+    each:
+      rows: [{{a: 1, cpl: 0}}, {{a: 1, cpl: 0}}, {{a: 1}}, {{b: 5, cpl: 3}}, 7, {{a: 2, cpl: 1, vendor: intel, rows: 3}}]
+    run: nop
+    expect: native
+"""
+    )
+    assert found == [
+        "8:14: this row has no b, which other rows have",
+        "8:30: this row has no b, which other rows have",
+        "8:46: this row has no cpl and no b, which other rows have",
+        "8:54: this row has no a, which other rows have",
+        "8:70: a row gives values to several variables: rows: [{insn: cpuid, length: 2}, ...], not '7'",
+        "8:85: cpl must be 0 or 3, not '1'",
+        "8:88: 'vendor' cannot be a variable of each; bodies per vendor go into run",
+        "8:103: 'rows' cannot be a variable of each; rows do not hold rows",
+    ]
+
+
+def test_rows_listed_twice() -> None:
+    assert wrong("each: {rows: [{a: 1, b: 2}, {a: 1, b: 2}], b: 3}\nrun: mov eax, {a}\nexpect: native") == [
+        "each.rows lists this row twice",
+        "'b' is a key of each and of its rows; keep one of the two",
+    ]
+
+
+def test_an_unused_variable_is_one_error() -> None:
+    for each in ("x: [1, 2, 3], cpl: [0, 3]", "rows: [{x: 1, y: 2}, {x: 2, y: 3}]"):
+        assert wrong(
+            f"each: {{{each}}}\nrun: mov eax, {{y}}\nexpect: native".replace(
+                "{y}", "{y}" if "y" in each else "1"
+            )
+        ) == ["each.x is used nowhere: write {x} in run, given or expect"]
+
+
 def test_sums_that_do_not_fit() -> None:
     assert wrong('given: {rax: "0xffffffff_ffffffff + 1"}\nrun: nop\nexpect: {eax: 0xffffffff+1}') == [
         "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '0xffffffff_ffffffff + 1'",

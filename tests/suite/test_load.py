@@ -271,6 +271,20 @@ expect: {native: true, "{reg}": unchanged}
     assert last.expect.fields[0].register == "r8"
 
 
+def test_rows_are_one_factor_of_the_product() -> None:
+    found = check("""\
+each: {rows: [{insn: cpuid, length: 2, on: last}, {insn: rdtscp, length: 3, on: first}], cpl: [0, 3]}
+run: "{insn}"
+expect: {rip: "start+{length}"}
+""").cases
+    assert [(one.label, one.on, one.cpl, one.body.lines, one.expect.rip) for one in found] == [
+        ("insn=cpuid, length=2, on=last, cpl=0", "last", 0, ("cpuid",), Operand("start", 2)),
+        ("insn=cpuid, length=2, on=last, cpl=3", "last", 3, ("cpuid",), Operand("start", 2)),
+        ("insn=rdtscp, length=3, on=first, cpl=0", "first", 0, ("rdtscp",), Operand("start", 3)),
+        ("insn=rdtscp, length=3, on=first, cpl=3", "first", 3, ("rdtscp",), Operand("start", 3)),
+    ]
+
+
 def test_fields() -> None:
     fields = expectation(
         '{eax: 5, bh: 1, "rcx[63:32]": 0, "rdx[7]": 1, rflags.cf: 1, rflags: {zf: 0}, dr6.bs: 1,'
