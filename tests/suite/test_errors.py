@@ -75,6 +75,18 @@ def test_bits_given_twice() -> None:
     ]
 
 
+def test_any_of_nothing() -> None:
+    assert wrong("run: nop\nexpect: {rax: any, rbx: 5}") == [
+        "any of rax says nothing here: it takes bits out of `native: true`, and registers out of `gprs: unchanged`"
+    ]
+    assert wrong("run: nop\nexpect: {gprs: unchanged, rax: any, rflags.cf: any}") == [
+        "any of rflags.cf says nothing here: it takes bits out of `native: true`, and registers out of `gprs: unchanged`"
+    ]
+    assert wrong("run: nop\nexpect: {native: true, rax: any, eax: 5}") == [
+        "'eax' and 'rax' speak of the same bits"
+    ]
+
+
 def test_rows() -> None:
     found = problems(
         f"""{HEAD}  - id: exits.x

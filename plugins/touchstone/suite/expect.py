@@ -6,6 +6,7 @@ import re
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from touchstone.machine.probe import GPRS
 from touchstone.suite import exceptions, memory
 from touchstone.suite.fields import field_expectations
 from touchstone.suite.model import Expectation, FieldExpectation, LabelAddress, Value
@@ -43,7 +44,7 @@ def expect(doc: Document, node: Node) -> Expectation:
             native = doc.boolean(value, "native") or False
         elif name == "exception":
             exception, vector, error_code = _exception(doc, value)
-        elif name == "rip" and isinstance(value, ScalarNode) and value.value != "native":
+        elif name == "rip" and isinstance(value, ScalarNode) and value.value not in ("native", "any"):
             rip_at_end, rip = _rip(doc, value)
         elif name == "gprs":
             text = doc.choice(value, "gprs", ("unchanged",))
@@ -55,6 +56,7 @@ def expect(doc: Document, node: Node) -> Expectation:
         else:
             found += field_expectations(doc, key, value)
     _overlaps(doc, node, found)
+    _any(doc, found, native, gprs_unchanged)
     if not native and vector is None and rip is None and not any(item.register == "rip" for item in found):
         rip_at_end = True
     return Expectation(
@@ -117,6 +119,22 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
         else:
             exits[name] = (first, last if last is not None else first)
     return exits
+
+
+def _any(doc: Document, found: list[FieldExpectation], native: bool, gprs_unchanged: bool) -> None:
+    """``any`` is an exception to a statement about all registers; without one it says nothing."""
+    for item in found:
+        if (
+            item.kind == "any"
+            and not native
+            and not (gprs_unchanged and item.register in GPRS)
+            and item.source
+        ):
+            doc.problems.add(
+                item.source,
+                f"any of {item.what} says nothing here: it takes bits out of `native: true`, and"
+                " registers out of `gprs: unchanged`",
+            )
 
 
 def _overlaps(doc: Document, node: Node, found: list[FieldExpectation]) -> None:

@@ -112,10 +112,13 @@ class FieldExpectation:
     register: str
     low: int
     width: int
-    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim"]
+    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim", "any"]
     value: Value | None = None
     values: tuple[Value, ...] = ()
-    """For ``in`` (one of them) and ``not`` (none of them)."""
+    """For ``in`` (one of them) and ``not`` (none of them).
+
+    ``any`` takes the field out of ``native`` and of ``gprs: unchanged``, and demands nothing.
+    """
     claim: str | None = None
     """For ``claim``: the name of the subject's claim, without ``claim.``.
 
