@@ -87,6 +87,17 @@ def test_any_of_nothing() -> None:
     ]
 
 
+def test_several_exceptions() -> None:
+    assert wrong('run: nop\nexpect: {exception: {in: ["#UD", native, "#UD", "#UB", "#GP", "#GP(0)"]}}') == [
+        "'native' is no exception; it stands alone: exception: native",
+        "#UD is listed twice",
+        "there is no exception #UB (did you mean '#UD'?)",
+    ]
+    assert wrong('run: nop\nexpect: {exception: {not: "#UD"}}') == [
+        "unknown key 'not' in exception; it takes in"
+    ]
+
+
 def test_rows() -> None:
     found = problems(
         f"""{HEAD}  - id: exits.x

@@ -352,3 +352,23 @@ def test_any_takes_bits_out_of_native_and_registers_out_of_unchanged() -> None:
     unchanged = expectation("{gprs: unchanged, al: any}")
     assert judge(unchanged, code, [result(code, rax=5)]).ok
     assert not judge(unchanged, code, [result(code, rcx=5)]).ok
+
+
+def test_one_of_several_exceptions() -> None:
+    entry = expecting('{exception: {in: [none, "#GP(0)", "#UD"]}}')
+    assert differences(entry) == []
+    assert differences(entry, vector=13, error_code=0, rip=0) == []
+    assert differences(entry, vector=6, rip=0) == []
+    assert differences(entry, vector=13, error_code=8, rip=0) == [
+        ("end", "no exception or #GP(0x0) or #UD", "#GP(0x8)")
+    ]
+
+
+def test_the_exception_of_the_native_phase() -> None:
+    entry = expecting("{exception: native, gprs: unchanged}")
+    native: dict[str, object] = {"vector": 13, "error_code": 0, "rip": 0, "rflags": 0x10002}
+    assert differences(entry, native, vector=13, error_code=0, rip=5) == []
+    assert differences(entry, native, vector=13, error_code=8, rip=0) == [
+        ("end", "#GP(0x0) (native)", "#GP(0x8)")
+    ]
+    assert differences(entry) == [("end", "as native, but CPU 0 has no native answer", "no exception")]

@@ -128,6 +128,16 @@ class FieldExpectation:
 
 
 @dataclass(frozen=True)
+class ExpectedEnd:
+    """One way in which a probe may end."""
+
+    vector: int | None = None
+    """Vector of the exception that ends it; None: no exception."""
+    error_code: int | None = None
+    """None: any, or the exception has none."""
+
+
+@dataclass(frozen=True)
 class Expectation:
     """Everything that must hold when the probe has ended."""
 
@@ -136,14 +146,10 @@ class Expectation:
 
     That is: end, exception, error code, RIP, RFLAGS, GPRs, CR2, DR6 and memory.
     """
-    exception: str | None = None
-    """``none``, ``#UD``, ``#GP(0)``: mnemonic, with error code if it matters.
-
-    None: not stated, which means none unless ``native``.
-    """
-    vector: int | None = None
-    """Vector of ``exception``."""
-    error_code: int | None = None
+    ends: tuple[ExpectedEnd, ...] = ()
+    """The ends that are right. Empty: none is named; then it is no exception, unless ``native``."""
+    native_end: bool = False
+    """``exception: native``: exception and error code are those of the native phase."""
     rip: Value | None = None
     """Address at the end, if stated: ``start+2``, a label of the body. ``rip_at_end`` says ``end``."""
     rip_at_end: bool = False

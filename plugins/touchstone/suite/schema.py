@@ -71,7 +71,7 @@ def _given() -> Schema:
 def _expect() -> Schema:
     named: dict[str, Schema] = {
         "native": {"type": "boolean"},
-        "exception": _TEXT,
+        "exception": {"anyOf": [_TEXT, _object({"in": _listed(_TEXT)}, ("in",))]},
         "rip": {"type": ["integer", "string", "object"]},
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
