@@ -89,7 +89,7 @@ def schema() -> Schema:
     common: dict[str, Schema] = {
         "requires": {
             "type": "string",
-            "description": "cpus >= 2, vendor == intel, subject.CLAIM, cpuid.FEATURE",
+            "description": "cpus >= 2, subject.CLAIM, cpuid.FEATURE, cpuid.7.ebx[3], msr.0x140[0]",
         },
         "phase": {"enum": list(PHASES)},
         "cite": cite,
