@@ -98,6 +98,26 @@ def test_several_exceptions() -> None:
     ]
 
 
+def test_msrs_that_cannot_be_given() -> None:
+    assert wrong(
+        "given: {msrs: {ia32-lstr: 1, 0x1d9: {btff: 1}, 0x10: {a: 1}, efer: 1, ia32-debugctl: here, 0x140: 1, 0x141: [1]}}\n"
+        "run: nop\nexpect: native"
+    ) == [
+        "'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
+        "debugctl has no bit 'btff' (did you mean 'btf'?)",
+        "the bits of 0x10 have no names here; write the value as a number",
+        "EFER has a key of its own: given: {efer: {sce: 1}}",
+        "'ia32-debugctl' is MSR 0x1d9, which is given already",
+        "0x141 must be a single value, not a list",
+    ]
+    assert wrong("given: {msrs: {ia32-lstar: here}}\nrun: nop\nexpect: native") == [
+        "the body has no label 'here'; words are start, end, scratch, stack"
+    ]
+    assert wrong(
+        "given: {keep: [1, 2, 3, 4], msrs: {4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 0}}\nrun: nop\nexpect: native"
+    ) == ["9 MSRs to keep or to set; a probe can have 8"]
+
+
 def test_rows() -> None:
     found = problems(
         f"""{HEAD}  - id: exits.x
@@ -239,7 +259,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("given: {memory: {0: {bytes: 1, is: 256}}}\nrun: nop\nexpect: native", "256 does not fit into 1 bytes"),
         ("given: {at: 0x2000}\nrun: nop\nexpect: native",
          "at (an offset in the code area, or page-end) must be from 0x0 to 0x1ffe, not 0x2000"),
-        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep; a probe can keep 8"),
+        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep or to set; a probe can have 8"),
         # run
         ("run: [nop]\nexpect: native", "run must be a single value, not a list"),
         ("run:\nexpect: native", "run has no value"),

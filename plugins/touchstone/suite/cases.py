@@ -144,6 +144,9 @@ def _labels(
     for name, value in (*start.registers.items(), *start.debug.items()):
         if isinstance(value, LabelAddress) and given_node:
             places.append((value, doc.at(_value_of(given_node, name))))
+    for msr in start.msrs.values():
+        if isinstance(msr, LabelAddress) and given_node:
+            places.append((msr, doc.at(_value_of(given_node, "msrs"))))
     if isinstance(end.rip, LabelAddress):
         places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:

@@ -97,6 +97,8 @@ class Given:
     """The body's last byte is the last one of the code area's first page; ``at`` does not count."""
     keep: tuple[int, ...] = ()
     """Numbers of MSRs to save before and to restore after the probe."""
+    msrs: Mapping[int, Value | tuple[int, int]] = field(default_factory=dict)
+    """MSR to its value at the start, or to (set, clear); saved and restored too."""
 
 
 @dataclass(frozen=True)

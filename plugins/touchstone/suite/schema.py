@@ -65,6 +65,7 @@ def _given() -> Schema:
     properties["memory"] = {"type": "object"}
     properties["at"] = _NUMBER
     properties["keep"] = _listed(_NUMBER)
+    properties["msrs"] = {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}}
     return _object(properties, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
 
 
