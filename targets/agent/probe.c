@@ -34,7 +34,7 @@ struct machine {
 	uint64_t dr[8];
 	uint16_t fs, gs;
 	bool watch_efer;
-	uint64_t keep[PROBE_KEEP_MAX];
+	uint64_t msr[PROBE_MSR_MAX];
 };
 
 static int (*const try_dr[8])(uint64_t) = {
@@ -203,9 +203,14 @@ static bool save_machine(const struct probe_request *request, struct machine *ma
 			      (!request->cpl && writes_msr(request));
 	if (machine->watch_efer)
 		probe_try_rdmsr(MSR_EFER, &machine->efer);
-	for (uint32_t i = 0; i < request->keep_count; i++)
-		if (probe_try_rdmsr(request->keep[i], &machine->keep[i]))
-			return refuse_value(outcome, "keep=", request->keep[i], ": RDMSR faults");
+	for (uint32_t i = 0; i < request->msr_count; i++) {
+		const struct probe_msr *msr = &request->msr[i];
+
+		if (probe_try_rdmsr(msr->number, &machine->msr[i]))
+			return refuse_value(outcome,
+					    msr->start == PROBE_MSR_KEEP ? "keep=" : "msr=",
+					    msr->number, ": RDMSR faults");
+	}
 	return true;
 }
 
@@ -253,10 +258,45 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	return true;
 }
 
+/* The last part of the set-up, immediately before the probe, so that little of the agent runs with them. */
+static bool set_msrs(const struct probe_context *context, const struct probe_request *request,
+		     const struct machine *machine, struct probe_outcome *outcome)
+{
+	for (uint32_t i = 0; i < request->msr_count; i++) {
+		const struct probe_msr *msr = &request->msr[i];
+		uint64_t value = resolve(context, request, &msr->value);
+
+		if (msr->start == PROBE_MSR_KEEP)
+			continue;
+		if (msr->start == PROBE_MSR_BITS)
+			value = (machine->msr[i] | msr->value.number) & ~msr->clear;
+		if (probe_try_wrmsr(msr->number, value))
+			return refuse_value(outcome, "msr=", msr->number, ": WRMSR faults");
+	}
+	return true;
+}
+
+static void put_back_msrs(const struct probe_request *request, const struct machine *machine,
+			  struct probe_outcome *outcome)
+{
+	for (uint32_t i = 0; i < request->msr_count; i++) {
+		uint32_t number = request->msr[i].number;
+		uint64_t *end = &outcome->msr[i];
+
+		if (probe_try_rdmsr(number, end)) {
+			outcome->left |= LEFT_MSR;
+			continue;
+		}
+		outcome->msr_read |= 1u << i;
+		if (*end != machine->msr[i] && probe_try_wrmsr(number, machine->msr[i]))
+			outcome->left |= LEFT_MSR;
+	}
+}
+
 static void put_back(const struct probe_request *request, const struct machine *machine,
 		     struct probe_outcome *outcome)
 {
-	uint64_t efer, msr;
+	uint64_t efer;
 	uint16_t selector;
 
 	/* If DR7.GD is set, this access raises #DB, and classify() has it executed again. */
@@ -301,11 +341,7 @@ static void put_back(const struct probe_request *request, const struct machine *
 	    (probe_try_rdmsr(MSR_EFER, &efer) ||
 	     (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
 		outcome->left |= LEFT_EFER;
-	for (uint32_t i = 0; i < request->keep_count; i++)
-		if (probe_try_rdmsr(request->keep[i], &msr) ||
-		    (msr != machine->keep[i] &&
-		     probe_try_wrmsr(request->keep[i], machine->keep[i])))
-			outcome->left |= LEFT_MSR;
+	put_back_msrs(request, machine, outcome);
 	if (x86_read_cr2() != machine->cr2)
 		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
 }
@@ -354,6 +390,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
 		meet(arg);
+	ready = ready && set_msrs(context, request, &machine, outcome);
 	if (ready)
 		probe_enter(context);
 	if (saved)

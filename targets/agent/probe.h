@@ -29,7 +29,7 @@
 #define PROBE_CODE_MAX 1024
 #define PROBE_MEM_MAX 8
 #define PROBE_READ_MAX 0x200
-#define PROBE_KEEP_MAX 8
+#define PROBE_MSR_MAX 8
 #define PROBE_DATA_MAX 2048
 
 /*
@@ -67,6 +67,20 @@ struct probe_bits {
 	uint64_t clear;
 };
 
+enum probe_msr_start {
+	PROBE_MSR_KEEP,	 /* starts as it is */
+	PROBE_MSR_VALUE, /* starts with `value` */
+	PROBE_MSR_BITS /* starts with the bits of `value.number` set and those of `clear` cleared */
+};
+
+/* An MSR that is saved before the probe, read at its end and restored. */
+struct probe_msr {
+	uint32_t number;
+	uint32_t start;
+	struct probe_value value;
+	uint64_t clear;
+};
+
 struct probe_memory {
 	uint16_t offset;
 	uint16_t size;
@@ -86,8 +100,8 @@ struct probe_request {
 	struct probe_value gpr[16];
 	struct probe_value dr[8];
 	struct probe_bits cr0, cr4, efer;
-	uint32_t keep_count;
-	uint32_t keep[PROBE_KEEP_MAX];
+	uint32_t msr_count;
+	struct probe_msr msr[PROBE_MSR_MAX];
 	uint32_t at;
 	uint32_t code_size;
 	uint8_t code[PROBE_CODE_MAX];
@@ -120,6 +134,8 @@ struct probe_outcome {
 	uint64_t gpr[16];
 	uint64_t rip, rflags, cr2, dr6;
 	uint64_t nmis;
+	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
+	uint32_t msr_read;	     /* bit per MSR that could be read */
 	uint8_t read[PROBE_READ_MAX];
 };
 

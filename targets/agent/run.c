@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "run.h"
 
+#include "digits.h"
+
 #define RFLAGS_FIXED 0x2ull
 #define RFLAGS_IF 0x200ull
 
@@ -147,18 +149,60 @@ static bool take_read(const char *text, struct probe_request *probe, struct agen
 	return true;
 }
 
+/* The entry of an MSR in the request, which is added if there is none; NULL if there is no room. */
+static struct probe_msr *entry_of(struct probe_request *probe, uint64_t number)
+{
+	for (uint32_t i = 0; i < probe->msr_count; i++)
+		if (probe->msr[i].number == number)
+			return &probe->msr[i];
+	if (probe->msr_count == PROBE_MSR_MAX)
+		return NULL;
+
+	struct probe_msr *msr = &probe->msr[probe->msr_count++];
+
+	__builtin_memset(msr, 0, sizeof(*msr));
+	msr->number = (uint32_t)number;
+	return msr;
+}
+
 static bool take_keep(const char *text, struct probe_request *probe, struct agent_error *error)
 {
 	while (text) {
-		uint64_t msr;
+		uint64_t number;
 
-		if (probe->keep_count == PROBE_KEEP_MAX)
-			return wrong(error, "keep", "at most 8 MSRs");
-		if (!hex_part(&text, ',', &msr) || msr >> 32)
+		if (!hex_part(&text, ',', &number) || number >> 32)
 			return wrong(error, "keep",
 				     "MSR numbers with commas between them, as in 10,c0000080");
-		probe->keep[probe->keep_count++] = (uint32_t)msr;
+		if (!entry_of(probe, number))
+			return wrong(error, "keep", "at most 8 MSRs, those of msr included");
 	}
+	return true;
+}
+
+static bool take_msr(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	static const char form[] = "NUMBER:VALUE or NUMBER:SET:CLEAR, as in 140:1 and 1d9:2:1";
+	uint64_t number;
+
+	if (!hex_part(&text, ':', &number) || !text || number >> 32)
+		return wrong(error, "msr", form);
+
+	struct probe_msr *msr = entry_of(probe, number);
+
+	if (!msr)
+		return wrong(error, "msr", "at most 8 MSRs, those of keep included");
+	if (msr->start != PROBE_MSR_KEEP)
+		return wrong(error, "msr", "an MSR that is given twice");
+	if (take_value(text, &msr->value)) {
+		msr->start = PROBE_MSR_VALUE;
+		return true;
+	}
+	msr->value.base = PROBE_NUMBER;
+	if (!take_pair(text, ':', &msr->value.number, &msr->clear))
+		return wrong(error, "msr", form);
+	if (msr->value.number & msr->clear)
+		return wrong(error, "msr", "a bit that is to be set and cleared");
+	msr->start = PROBE_MSR_BITS;
 	return true;
 }
 
@@ -288,6 +332,9 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 		} else if (line_equal(key, "mem")) {
 			if (!take_memory(value, probe, &data_used, error))
 				return false;
+		} else if (line_equal(key, "msr")) {
+			if (!take_msr(value, probe, error))
+				return false;
 		} else if (!take_register(key, value, probe, error)) {
 			return false;
 		}
@@ -309,6 +356,26 @@ static void add_left(struct line_writer *answer, uint32_t left)
 			continue;
 		line_add(answer, separator);
 		line_add(answer, names[i]);
+		separator = ",";
+	}
+}
+
+static void add_msrs(struct line_writer *answer, const struct probe_request *probe,
+		     const struct probe_outcome *outcome)
+{
+	const char *separator = " msrs=";
+
+	for (uint32_t i = 0; i < probe->msr_count; i++) {
+		char digits[DIGITS_MAX + 1];
+
+		if (!(outcome->msr_read & 1u << i))
+			continue;
+		line_add(answer, separator);
+		digits[digits_write(digits, probe->msr[i].number, 16, 1)] = '\0';
+		line_add(answer, digits);
+		line_add(answer, ":");
+		digits[digits_write(digits, outcome->msr[i], 16, 1)] = '\0';
+		line_add(answer, digits);
 		separator = ",";
 	}
 }
@@ -335,6 +402,7 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 		line_add_hex(answer, "dr6", outcome->dr6);
 	if (probe->read_size)
 		line_add_bytes(answer, "mem", outcome->read, probe->read_size);
+	add_msrs(answer, probe, outcome);
 	if (outcome->nmis)
 		line_add_decimal(answer, "nmi", outcome->nmis);
 	add_left(answer, outcome->left);

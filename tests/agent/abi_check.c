@@ -99,8 +99,14 @@ int main(void)
 	refused("a debug register relative to nothing", EINVAL);
 	request.dr_given = 1 << 4;
 	refused("DR4", EINVAL);
-	request.keep_count = PROBE_KEEP_MAX + 1;
+	request.msr_count = PROBE_MSR_MAX + 1;
 	refused("too many MSRs", EINVAL);
+	request.msr_count = 1;
+	request.msr[0].start = PROBE_MSR_BITS + 1;
+	refused("an MSR that starts in no way", EINVAL);
+	request.msr_count = 1;
+	request.msr[0].value.base = PROBE_STACK + 1;
+	refused("an MSR relative to nothing", EINVAL);
 	request.memory_count = PROBE_MEM_MAX + 1;
 	refused("too many pieces of memory", EINVAL);
 	request.memory_count = 1;

@@ -32,7 +32,8 @@ void platform_send(const char *line, size_t length)
 
 /*
  * A request whose first code byte is 0x0f ends in #UD, one with 0xf4 is refused; any other is
- * done. R8 to R15 come back changed if their start value was given as a number.
+ * done. R8 to R15 come back changed if their start value was given as a number. An MSR comes back as what
+ * was asked for it: see below.
  */
 void platform_run(uint64_t mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
@@ -53,6 +54,13 @@ void platform_run(uint64_t mask, bool together, const struct probe_request *requ
 			if (request->memory[i].offset < sizeof(outcome->read))
 				memcpy(outcome->read + request->memory[i].offset,
 				       request->data + request->memory[i].data, 1);
+		for (uint32_t i = 0; i < request->msr_count; i++) {
+			const struct probe_msr *msr = &request->msr[i];
+
+			outcome->msr[i] = (uint64_t)msr->start << 28 | msr->value.base << 24 |
+					  msr->value.number << 8 | msr->clear;
+			outcome->msr_read |= 1u << i;
+		}
 		if (request->code[0] == 0xf4) {
 			outcome->refused = true;
 			strcpy(outcome->why, "cr4=1 faults");

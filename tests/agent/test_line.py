@@ -191,6 +191,14 @@ def test_verbs(talk: Talk, request_: str, answers: list[str]) -> None:
         ("code=90 keep=1,", "keep: MSR numbers"),
         ("code=90 keep=100000000", "keep: MSR numbers"),
         ("code=90 keep=1,2,3,4,5,6,7,8,9", "keep: at most 8"),
+        ("code=90 keep=1,2,3,4,5,6,7,8 msr=9:1", "msr: at most 8"),
+        ("code=90 msr=1:1 msr=1:2", "msr: an MSR that is given twice"),
+        ("code=90 msr=1", "msr: NUMBER:VALUE"),
+        ("code=90 msr=1:", "msr: NUMBER:VALUE"),
+        ("code=90 msr=1:u", "msr: NUMBER:VALUE"),
+        ("code=90 msr=1:1:2:3", "msr: NUMBER:VALUE"),
+        ("code=90 msr=100000000:1", "msr: NUMBER:VALUE"),
+        ("code=90 msr=1:3:1", "msr: a bit that is to be set and cleared"),
         ("code=90 cr0=1", "cr0: SET:CLEAR"),
         ("code=90 cr4=1:2:3", "cr4: SET:CLEAR"),
         ("code=90 efer=1:1", "efer: a bit that is to be set and cleared"),
@@ -200,6 +208,16 @@ def test_wrong_arguments_of_run(talk: Talk, keys: str, text: str) -> None:
     said = talk(f"{HELLO}@1 0badcafe 2 run {keys} #-\n@1 0badcafe 3 run code=90 #-\n")
     assert said[1].startswith(f"=1 0badcafe 2 err code=argument text={text}")
     assert said[2] == "=1 0badcafe 3 ok cpu=0 of=1 end=done rip=1 rflags=2"
+
+
+def test_msrs_of_run(talk: Talk) -> None:
+    keys = "keep=10,1d9 msr=1d9:2:1 msr=c0000082:c5 msr=140:0c msr=10:s"
+    said = talk(f"{HELLO}@1 0badcafe 2 run code=90 {keys} #-\n")
+    # The test's platform brings back base, value and bits to clear of each.
+    assert said[1] == (
+        "=1 0badcafe 2 ok cpu=0 of=1 end=done rip=1 rflags=2"
+        " msrs=10:11000000,1d9:20000201,c0000082:12000500,140:10000c00"
+    )
 
 
 def test_reserved_rflags_are_refused_as_state(talk: Talk) -> None:
@@ -228,7 +246,7 @@ def test_every_damaged_request_is_answered(talk: Talk) -> None:
     """Without a checksum damage gets through to the verbs: an answer of theirs, or a refusal."""
     generator = random.Random(2)
     seeds = [
-        b"@1 0badcafe 1 run code=0fa2 cpl=3 on=1 once=1 at=10 seed=5 rax=s mem=0:ff read=0:8 keep=10,1b #-",
+        b"@1 0badcafe 1 run code=0fa2 cpl=3 once=1 at=10 seed=5 rax=s mem=0:ff read=0:8 keep=10 msr=14:1 #-",
         b"@1 0badcafe 1 run code=90 bits=32 rflags=cd7 cr0=8:4 cr4=0:1 efer=0:1 dr0=s rsp=t-8 dr7=401 #-",
         b"@1 0badcafe 1 subject do=trace cpu=0 n=5 #-",
         b"@1 0badcafe 1 nmi on=1 n=1 #-",

@@ -75,6 +75,87 @@ def test_bits_given_twice() -> None:
     ]
 
 
+def test_any_of_nothing() -> None:
+    assert wrong("run: nop\nexpect: {rax: any, rbx: 5}") == [
+        "any of rax says nothing here: it takes bits out of `native: true`, and registers out of `gprs: unchanged`"
+    ]
+    assert wrong("run: nop\nexpect: {gprs: unchanged, rax: any, rflags.cf: any}") == [
+        "any of rflags.cf says nothing here: it takes bits out of `native: true`, and registers out of `gprs: unchanged`"
+    ]
+    assert wrong("run: nop\nexpect: {native: true, rax: any, eax: 5}") == [
+        "'eax' and 'rax' speak of the same bits"
+    ]
+
+
+def test_several_exceptions() -> None:
+    assert wrong('run: nop\nexpect: {exception: {in: ["#UD", native, "#UD", "#UB", "#GP", "#GP(0)"]}}') == [
+        "'native' is no exception; it stands alone: exception: native",
+        "#UD is listed twice",
+        "there is no exception #UB (did you mean '#UD'?)",
+    ]
+    assert wrong('run: nop\nexpect: {exception: {not: "#UD"}}') == [
+        "unknown key 'not' in exception; it takes in"
+    ]
+
+
+def test_msrs_that_cannot_be_given() -> None:
+    assert wrong(
+        "given: {msrs: {ia32-lstr: 1, 0x1d9: {btff: 1}, 0x10: {a: 1}, efer: 1, ia32-debugctl: here, 0x140: 1, 0x141: [1]}}\n"
+        "run: nop\nexpect: native"
+    ) == [
+        "'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
+        "debugctl has no bit 'btff' (did you mean 'btf'?)",
+        "the bits of 0x10 have no names here; write the value as a number",
+        "EFER has a key of its own: given: {efer: {sce: 1}}",
+        "'ia32-debugctl' is MSR 0x1d9, which is given already",
+        "0x141 must be a single value, not a list",
+    ]
+    assert wrong("given: {msrs: {ia32-lstar: here}}\nrun: nop\nexpect: native") == [
+        "the body has no label 'here'; words are start, end, scratch, stack"
+    ]
+    assert wrong(
+        "given: {keep: [1, 2, 3, 4], msrs: {4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 0}}\nrun: nop\nexpect: native"
+    ) == ["9 MSRs to keep or to set; a probe can have 8"]
+
+
+def test_rows() -> None:
+    found = problems(
+        f"""{HEAD}  - id: exits.x
+    title: X
+    each:
+      rows: [{{a: 1, cpl: 0}}, {{a: 1, cpl: 0}}, {{a: 1}}, {{b: 5, cpl: 3}}, 7, {{a: 2, cpl: 1, vendor: intel, rows: 3}}]
+    run: nop
+    expect: native
+"""
+    )
+    assert found == [
+        "8:14: this row has no b, which other rows have",
+        "8:30: this row has no b, which other rows have",
+        "8:46: this row has no cpl and no b, which other rows have",
+        "8:54: this row has no a, which other rows have",
+        "8:70: a row gives values to several variables: rows: [{insn: cpuid, length: 2}, ...], not '7'",
+        "8:85: cpl must be 0 or 3, not '1'",
+        "8:88: 'vendor' cannot be a variable of each; bodies per vendor go into run",
+        "8:103: 'rows' cannot be a variable of each; rows do not hold rows",
+    ]
+
+
+def test_rows_listed_twice() -> None:
+    assert wrong("each: {rows: [{a: 1, b: 2}, {a: 1, b: 2}], b: 3}\nrun: mov eax, {a}\nexpect: native") == [
+        "each.rows lists this row twice",
+        "'b' is a key of each and of its rows; keep one of the two",
+    ]
+
+
+def test_an_unused_variable_is_one_error() -> None:
+    for each in ("x: [1, 2, 3], cpl: [0, 3]", "rows: [{x: 1, y: 2}, {x: 2, y: 3}]"):
+        assert wrong(
+            f"each: {{{each}}}\nrun: mov eax, {{y}}\nexpect: native".replace(
+                "{y}", "{y}" if "y" in each else "1"
+            )
+        ) == ["each.x is used nowhere: write {x} in run, given or expect"]
+
+
 def test_sums_that_do_not_fit() -> None:
     assert wrong('given: {rax: "0xffffffff_ffffffff + 1"}\nrun: nop\nexpect: {eax: 0xffffffff+1}') == [
         "rax must be a number or an address (scratch+8, start+2, stack-8, end, a label), not '0xffffffff_ffffffff + 1'",
@@ -178,7 +259,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("given: {memory: {0: {bytes: 1, is: 256}}}\nrun: nop\nexpect: native", "256 does not fit into 1 bytes"),
         ("given: {at: 0x2000}\nrun: nop\nexpect: native",
          "at (an offset in the code area, or page-end) must be from 0x0 to 0x1ffe, not 0x2000"),
-        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep; a probe can keep 8"),
+        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep or to set; a probe can have 8"),
         # run
         ("run: [nop]\nexpect: native", "run must be a single value, not a list"),
         ("run:\nexpect: native", "run has no value"),

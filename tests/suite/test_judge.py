@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.suite_texts import SLOT, case, code_of, result
+from tests.support.suite_texts import SLOT, case, code_of, expectation, result
 from touchstone.machine.probe import GPRS, ProbeResult
 from touchstone.suite.judge import judge
 from touchstone.suite.judgement import Demand, Judgement
@@ -345,3 +345,37 @@ def test_native_and_unchanged_see_every_bit(state: dict[str, int], register: str
     assert judge(native, CODE, [same], [same]).ok
     assert [item.what for item in judge(ONE, CODE, [other]).differences] == [register]
     assert [item.what for item in judge(native, CODE, [other], [same]).differences] == [register]
+
+
+def test_any_takes_bits_out_of_native_and_registers_out_of_unchanged() -> None:
+    one = expectation("{native: true, rflags.rf: any, eax: any, memory: {0: any}}")
+    code = code_of(one)
+    native = result(code, rax=0x1_00000000, rflags=2, memory=bytes(8))
+    changed = result(code, rax=0x1_00000005, rflags=0x10002, memory=b"x" * 8)
+    assert judge(one, code, [changed], [native]).ok
+    changed = result(code, rax=5, rflags=0x10003, memory=b"x" * 8)
+    assert [item.what for item in judge(one, code, [changed], [native]).differences] == ["rflags", "rax"]
+    assert judge(expectation("{native: true, rip: any}"), code, [result(code, rip=0)], [result(code)]).ok
+    unchanged = expectation("{gprs: unchanged, al: any}")
+    assert judge(unchanged, code, [result(code, rax=5)]).ok
+    assert not judge(unchanged, code, [result(code, rcx=5)]).ok
+
+
+def test_one_of_several_exceptions() -> None:
+    entry = expecting('{exception: {in: [none, "#GP(0)", "#UD"]}}')
+    assert differences(entry) == []
+    assert differences(entry, vector=13, error_code=0, rip=0) == []
+    assert differences(entry, vector=6, rip=0) == []
+    assert differences(entry, vector=13, error_code=8, rip=0) == [
+        ("end", "no exception or #GP(0x0) or #UD", "#GP(0x8)")
+    ]
+
+
+def test_the_exception_of_the_native_phase() -> None:
+    entry = expecting("{exception: native, gprs: unchanged}")
+    native: dict[str, object] = {"vector": 13, "error_code": 0, "rip": 0, "rflags": 0x10002}
+    assert differences(entry, native, vector=13, error_code=0, rip=5) == []
+    assert differences(entry, native, vector=13, error_code=8, rip=0) == [
+        ("end", "#GP(0x0) (native)", "#GP(0x8)")
+    ]
+    assert differences(entry) == [("end", "as native, but CPU 0 has no native answer", "no exception")]

@@ -7,7 +7,7 @@ import pytest
 from tests.support.suite_texts import HEAD, PATH, case, check, code_of, expectation, loaded, problems
 from touchstone.machine.probe import Operand
 from touchstone.suite.load import duplicates, load, load_all
-from touchstone.suite.model import Citation, LabelAddress, Source
+from touchstone.suite.model import Citation, ExpectedEnd, LabelAddress, Source
 from touchstone.suite.problems import SuiteErrors
 
 DESIGN = """\
@@ -42,7 +42,11 @@ def test_the_example_of_the_design() -> None:
     assert first.given.registers == {"rdi": Operand("scratch")}
     assert first.body.lines == ("vmxon [rdi]",)
     assert first.body.sources == (Source(PATH, 11, 10),)
-    assert (first.expect.vector, first.expect.rip, first.expect.rip_at_end) == (6, Operand("start"), False)
+    assert (first.expect.ends, first.expect.rip, first.expect.rip_at_end) == (
+        (ExpectedEnd(6),),
+        Operand("start"),
+        False,
+    )
     assert first.expect.gprs_unchanged
     assert (found.source, found.end_line) == (Source(PATH, 5, 5), 12)
     assert found.text.splitlines()[0] == "  - id: nested.vmx.vmxon-ud"
@@ -105,7 +109,7 @@ def test_titles_stay_what_was_written(value: str) -> None:
 
 def test_a_mnemonic_is_no_comment() -> None:
     found = check("run: ud2   #UD is raised\nexpect: {exception: #UD, rip: start}   # really")
-    assert found.cases[0].expect.vector == 6
+    assert found.cases[0].expect.ends == (ExpectedEnd(6),)
     assert found.cases[0].expect.rip == Operand("start")
     text = HEAD + "  #UD in front of a line is a comment\n  - id: exits.x\n    title: #GP(0) and #UDX\n"
     assert problems(text + "    run: nop\n    expect: native\n") == [
@@ -271,6 +275,20 @@ expect: {native: true, "{reg}": unchanged}
     assert last.expect.fields[0].register == "r8"
 
 
+def test_rows_are_one_factor_of_the_product() -> None:
+    found = check("""\
+each: {rows: [{insn: cpuid, length: 2, on: last}, {insn: rdtscp, length: 3, on: first}], cpl: [0, 3]}
+run: "{insn}"
+expect: {rip: "start+{length}"}
+""").cases
+    assert [(one.label, one.on, one.cpl, one.body.lines, one.expect.rip) for one in found] == [
+        ("insn=cpuid, length=2, on=last, cpl=0", "last", 0, ("cpuid",), Operand("start", 2)),
+        ("insn=cpuid, length=2, on=last, cpl=3", "last", 3, ("cpuid",), Operand("start", 2)),
+        ("insn=rdtscp, length=3, on=first, cpl=0", "first", 0, ("rdtscp",), Operand("start", 3)),
+        ("insn=rdtscp, length=3, on=first, cpl=3", "first", 3, ("rdtscp",), Operand("start", 3)),
+    ]
+
+
 def test_fields() -> None:
     fields = expectation(
         '{eax: 5, bh: 1, "rcx[63:32]": 0, "rdx[7]": 1, rflags.cf: 1, rflags: {zf: 0}, dr6.bs: 1,'
@@ -327,20 +345,26 @@ def test_exits_are_ranges_and_claim_a_hypervisor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "exception", "rip_at_end"),
+    ("text", "ends", "rip_at_end"),
     [
-        ("{exception: none}", ("none", None, None), True),
-        ("{rax: 1}", (None, None, None), True),
-        ("{native: true, rax: 1}", (None, None, None), False),
-        ('{exception: "#GP(0x18)"}', ("#GP(0x18)", 13, 0x18), False),
-        ('{exception: "#vc"}', ("#VC", 29, None), False),
-        ("{exception: vector 0x80}", ("vector 0x80", 0x80, None), False),
-        ("{rip: end}", (None, None, None), True),
+        ("{exception: none}", [(None, None)], True),
+        ("{rax: 1}", [], True),
+        ("{native: true, rax: 1}", [], False),
+        ('{exception: "#GP(0x18)"}', [(13, 0x18)], False),
+        ('{exception: "#vc"}', [(29, None)], False),
+        ("{exception: vector 0x80}", [(0x80, None)], False),
+        ("{rip: end}", [], True),
+        ('{exception: {in: [none, "#GP(0)", "#UD"]}}', [(None, None), (13, 0), (6, None)], False),
+        ("{exception: {in: none}}", [(None, None)], True),
+        ("{exception: native}", [], False),
     ],
 )
-def test_how_a_probe_is_expected_to_end(text: str, exception: tuple[object, ...], rip_at_end: bool) -> None:
+def test_how_a_probe_is_expected_to_end(
+    text: str, ends: list[tuple[int | None, int | None]], rip_at_end: bool
+) -> None:
     expect = expectation(text).expect
-    assert (expect.exception, expect.vector, expect.error_code) == exception
+    assert [(one.vector, one.error_code) for one in expect.ends] == ends
+    assert expect.native_end is (text == "{exception: native}")
     assert expect.rip_at_end is rip_at_end
 
 

@@ -18,7 +18,8 @@ def test_everything_reaches_the_request() -> None:
     made = request(
         check("""\
 given: {gprs: random, rdi: scratch+8, rsi: end, rdx: here-1, rflags: {df: 1}, cr4: {osxsave: 0}, dr0: here,
-        memory: {8: "01 02"}, at: 0x10, keep: [ia32-lstar]}
+        memory: {8: "01 02"}, at: 0x10, keep: [ia32-lstar],
+        msrs: {0x140: 1, ia32-debugctl: {btf: 1, lbr: 0}, IA32_CSTAR: here}}
 run: |
   nop
   here: ud2
@@ -39,6 +40,7 @@ expect: {exception: "#UD", memory: {0x10: 5, 0x20: native}}
     assert made.memory == ((8, b"\x01\x02"),)
     assert made.read == (0x10, 0x18)
     assert made.keep == (0xC0000082,)
+    assert made.msrs == {0x140: Operand("number", 1), 0x1D9: (2, 1), 0xC0000083: Operand("start", 1)}
     assert made.seed == seed("exits.x", "")
 
 

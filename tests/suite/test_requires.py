@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.suite_texts import PATH
+from touchstone.suite import cpu_bits
+from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Requirement, Source
 from touchstone.suite.requires import (
     ExpressionError,
@@ -81,8 +83,22 @@ def test_results_and_reasons(text: str, result: bool | None, reason: str) -> Non
         ("vendor > amd", 7, "> compares numbers; 'amd' is none"),
         ("cpu >= 2", 0, "'cpu' is nothing that is known of a target (did you mean 'cpus'?)"),
         ("memory >= 2", 0, "'memory' is nothing that is known of a target; known are vendor, os, cpus, target,"
-         " driver, subject, subject.CLAIM and cpuid.FEATURE"),
+         " driver, subject, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and msr.NAME[BIT]"),
         ("cpuid.xsav", 0, "there is no CPUID feature 'xsav' (did you mean 'xsave'?)"),
+        ("cpuid.xsave[1]", 0, "'cpuid.xsave[1]': xsave is a feature, which has its bits already; write cpuid.xsave"),
+        ("not cpuid.7.ebz[1]", 4, "'cpuid.7.ebz[1]': a CPUID leaf is cpuid.LEAF.REGISTER[BIT] or"
+         " cpuid.LEAF.SUBLEAF.REGISTER[BIT]: cpuid.0x80000008.ebx[3]"),
+        ("cpuid.7.ebx[32]", 0, "'cpuid.7.ebx[32]': bits are [HIGH:LOW], from 31 to 0, or one bit [N]"),
+        ("cpuid.7.ebx[a]", 0, "'cpuid.7.ebx[a]': bits are [HIGH:LOW], or one bit [N]"),
+        ("cpuid.7.ebx.smpe", 0, "cpuid.7.ebx has no bit 'smpe' (did you mean 'smep'?)"),
+        ("cpuid.0x1f.ebx.smep", 0,
+         "the bits of cpuid.0x1f.ebx have no names here; write the place: cpuid.0x1f.ebx[3]"),
+        ("cpuid.0x100000000.eax", 0, "'cpuid.0x100000000.eax': leaves and subleaves have 32 bits"),
+        ("msr.ia32-feature-contrl[0]", 0, "'ia32-feature-contrl' is no MSR (did you mean 'ia32-feature-control'?)"),
+        ("msr.0x3a[3:4]", 0, "'msr.0x3a[3:4]': bits are [HIGH:LOW], from 63 to 0, or one bit [N]"),
+        ("msr.0x3a.lokc", 0, "msr.0x3a has no bit 'lokc' (did you mean 'lock'?)"),
+        ("msr.0x3a.lock[1]", 0, "'msr.0x3a.lock[1]': say either a name or a place"),
+        ("msr.0x8b.lock", 0, "the bits of msr.0x8b have no names here; write the place: msr.0x8b[3]"),
         ("cpus >= 2 nd vendor == amd", 10, "and, or, or the end is expected, but there is 'nd' (did you mean 'and'?)"),
         ("(cpus >= 2", 10, "')' is expected, but the expression ends"),
         ("vendor in intel", 10, "'(' with the values: in (a, b) is expected, but there is 'intel'"),
@@ -181,3 +197,24 @@ def test_any_text_parses_or_is_refused_with_an_offset_in_it(text: str) -> None:
         offset, message = error.offset, error.text
     assert 0 <= offset <= len(text)
     assert message
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("cpuid.invlpgb", CpuidBits(0x80000008, 0, "ebx", 3, 1)),
+        ("cpuid.0x80000008.ebx[3]", CpuidBits(0x80000008, 0, "ebx", 3, 1)),
+        ("cpuid.0x80000008.ebx.invlpgb", CpuidBits(0x80000008, 0, "ebx", 3, 1)),
+        ("cpuid.7.1.eax[15:8]", CpuidBits(7, 1, "eax", 8, 8)),
+        ("cpuid.0x1f.1.ecx", CpuidBits(0x1F, 1, "ecx", 0, 32)),
+        ("msr.0x140[0]", MsrBits(0x140, 0, 1)),
+        ("msr.ia32-feature-control.lock", MsrBits(0x3A, 0, 1)),
+        ("msr.feature-control[63:8]", MsrBits(0x3A, 8, 56)),
+        ("msr.0xc001_0114", MsrBits(0xC0010114, 0, 64)),
+    ],
+)
+def test_bits_by_their_place(name: str, bits: CpuidBits | MsrBits) -> None:
+    assert cpu_bits.parse(name) == bits
+    assert names_used(f"vendor == intel and not {name} or {name} == 3") == {"vendor", name}
+    assert evaluate(f"{name} > 2", {name: 3, "target": "t"}) == Outcome(True, "")
+    assert evaluate(name, {name: 0, "target": "t"}) == Outcome(False, f"needs {name}, t has 0")

@@ -95,11 +95,16 @@ def _listed(bits: int, names: dict[int, str]) -> str:
 
 
 def measure_cpu(
-    driver: Driver, vendor: str, cpus: int, wanted: Iterable[Leaf], timeout: float
+    driver: Driver,
+    vendor: str,
+    cpus: int,
+    leaves_wanted: Iterable[Leaf],
+    msrs_wanted: Iterable[int],
+    timeout: float,
 ) -> MeasuredCpu:
-    """Read the leaves that a description needs, and those of ``wanted``, on CPU 0."""
+    """Read the leaves and MSRs that a description needs, and those that are wanted, on CPU 0."""
     cpu = MeasuredCpu(vendor, cpus)
-    leaves = list(dict.fromkeys((*_BASE, *wanted)))
+    leaves = list(dict.fromkeys((*_BASE, *leaves_wanted)))
     for first in range(0, len(leaves), _BATCH):
         batch = leaves[first : first + _BATCH]
         request = ProbeRequest(
@@ -121,6 +126,9 @@ def measure_cpu(
             _read_msr(driver, cpu, msr, timeout)
         if cpu.msrs.get(_VMX_PROCBASED, 0) >> 63:  # secondary controls may be activated (SDM 3C A.3.2)
             _read_msr(driver, cpu, _VMX_PROCBASED2, timeout)
+    for msr in msrs_wanted:
+        if msr not in cpu.msrs:
+            _read_msr(driver, cpu, msr, timeout)
     return cpu
 
 

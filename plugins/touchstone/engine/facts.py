@@ -1,13 +1,14 @@
-"""The facts that requirements of checks are about: of the inventory, of the subject's file, and of CPUID."""
+"""The facts that requirements are about: of the inventory, of the subject's file, of CPUID and of MSRs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import Leaf, MeasuredCpu
-from touchstone.suite import cpuid, requires
+from touchstone.suite import cpu_bits, requires
+from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
 
 
@@ -29,28 +30,35 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
     }
 
 
-def leaves_for(checks: Iterable[Check]) -> list[Leaf]:
-    """The CPUID leaves that the requirements of checks ask for."""
+def bits_for(checks: Iterable[Check]) -> dict[str, CpuidBits | MsrBits]:
+    """The bits of CPUID and of MSRs that the requirements of checks ask for, by the names that they use."""
     names: set[str] = set()
     for check in checks:
         for requirement in (*check.requires, *(one for case in check.cases for one in case.requires)):
             names |= requires.names_used(requirement)
-    features = cpuid.features()
-    found = {
-        (feature.leaf, feature.subleaf)
-        for name in names
-        if name.startswith("cpuid.") and (feature := features.get(name.removeprefix("cpuid.")))
-    }
-    return sorted(found)
+    return {name: cpu_bits.parse(name) for name in names if name.startswith(("cpuid.", "msr."))}
 
 
-def cpuid_facts(cpu: MeasuredCpu) -> requires.Facts:
-    """``cpuid.FEATURE`` of every leaf that was measured."""
+def leaves_for(bits: Iterable[CpuidBits | MsrBits]) -> list[Leaf]:
+    """The CPUID leaves among them."""
+    return sorted({(one.leaf, one.subleaf) for one in bits if isinstance(one, CpuidBits)})
+
+
+def msrs_for(bits: Iterable[CpuidBits | MsrBits]) -> list[int]:
+    """The MSRs among them."""
+    return sorted({one.msr for one in bits if isinstance(one, MsrBits)})
+
+
+def cpu_facts(cpu: MeasuredCpu, bits: Mapping[str, CpuidBits | MsrBits]) -> requires.Facts:
+    """The values of bits on a CPU whose leaves and MSRs were measured.
+
+    An MSR that cannot be read counts as 0, as a CPUID leaf above the highest one does.
+    """
     registers = ("eax", "ebx", "ecx", "edx")
-    return {
-        f"cpuid.{name}": cpu.read((feature.leaf, feature.subleaf))[registers.index(feature.register)]
-        >> feature.low
-        & ((1 << feature.width) - 1)
-        for name, feature in cpuid.features().items()
-        if (feature.leaf, feature.subleaf) in cpu.leaves
-    }
+
+    def value(one: CpuidBits | MsrBits) -> int:
+        if isinstance(one, MsrBits):
+            return cpu.msrs.get(one.msr, 0)
+        return cpu.read((one.leaf, one.subleaf))[registers.index(one.register)]
+
+    return {name: value(one) >> one.low & ((1 << one.width) - 1) for name, one in bits.items()}

@@ -10,7 +10,7 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.cpu import MeasuredCpu, measure_cpu
-from touchstone.engine.facts import cpuid_facts, leaves_for
+from touchstone.engine.facts import bits_for, cpu_facts, leaves_for, msrs_for
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Blocked, Infrastructure, Unavailable
 from touchstone.engine.phases import Party, Setbacks, Step
@@ -325,9 +325,10 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         assert self.info is not None
         with self.asking() as driver:
-            leaves = leaves_for(one.check for one in self._plan)
-            self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, PROBE_TIMEOUT)
-        self.known |= cpuid_facts(self.cpu)
+            bits = bits_for(one.check for one in self._plan)
+            leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
+            self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT)
+        self.known |= cpu_facts(self.cpu, bits)
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
 
     def _measure_oracles(self) -> None:

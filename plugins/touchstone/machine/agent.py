@@ -110,6 +110,9 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
         pairs.append(("read", f"{probe.read[0]:x}:{probe.read[1]:x}"))
     if probe.keep:
         pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
+    for msr, start in probe.msrs.items():
+        text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
+        pairs.append(("msr", f"{msr:x}:{text}"))
     return pairs
 
 
@@ -307,6 +310,11 @@ class AgentClient:
             self._violated("run", f"mem={fields['mem']}")
         if len(memory) != (probe.read[1] if probe.read else 0):
             self._violated("run", f"{len(memory)} bytes of memory came back, {probe.read} was asked for")
+        try:
+            pairs = [pair.split(":") for pair in fields.get("msrs", "").split(",") if pair]
+            msrs = {int(msr, 16): int(value, 16) for msr, value in pairs}
+        except ValueError:
+            self._violated("run", f"msrs={fields['msrs']}")
         return ProbeResult(
             cpu=cpu,
             vector=required("vec") if end == "exc" else None,
@@ -320,6 +328,7 @@ class AgentClient:
             cr2=number("cr2"),
             dr6=number("dr6"),
             memory=memory,
+            msrs=msrs,
             nmis=number("nmi", 10) or 0,
         )
 

@@ -64,6 +64,9 @@ class ProbeRequest:
     """(offset, length) of the scratch area to send back."""
     keep: tuple[int, ...] = ()
     """MSRs to save before and to restore after the probe."""
+    msrs: Mapping[int, Operand | tuple[int, int]] = field(default_factory=dict)
+    """MSR to its value before the probe, or to masks of the bits to set and to clear in it; saved and
+    restored like those of ``keep``."""
     timeout: float = 5.0
     """Seconds after which the probe counts as hung."""
 
@@ -91,6 +94,8 @@ class ProbeResult:
     dr6: int | None = None
     memory: bytes = b""
     """The bytes asked for with ``read``."""
+    msrs: Mapping[int, int] = field(default_factory=dict)
+    """The MSRs of ``keep`` and ``msrs`` at the end of the probe."""
     nmis: int = 0
 
     @property

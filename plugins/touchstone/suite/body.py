@@ -30,7 +30,7 @@ _TOKEN = re.compile(
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
 _RESERVED = {
     *SUB_REGISTERS, "cs", "ds", "es", "fs", "gs", "ss", "rip", "eip", "start", "end", "scratch", "stack",
-    "unchanged", "native", "in", "not",
+    "unchanged", "native", "any", "in", "not",
     *(f"{kind}{index}" for kind in ("cr", "dr", "st", "mm", "xmm", "ymm", "zmm", "k") for index in range(16)),
 }  # fmt: skip
 _DECORATION = re.compile(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite import body as bodies
+from touchstone.suite import each
 from touchstone.suite.expect import expect
 from touchstone.suite.given import given
 from touchstone.suite.model import (
-    CODE_BITS,
     Body,
     Case,
     CodeBits,
@@ -28,59 +28,48 @@ from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
 
-On = Literal["first", "last", "every-cpu", "together"]
-ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
-_ON: Mapping[str, On] = {word: word for word in ON}
-_CODE_BITS: Mapping[str, CodeBits] = {str(bits): bits for bits in CODE_BITS}
-FIXED = ("cpl", "on", "bits")
-"""Keys of ``each`` that are no variables."""
 VENDORS = ("intel", "amd")
 MOST = 256
 """Cases that one check may have. More are a mistake, or should be several checks."""
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
-_AXIS = re.compile(r"[A-Za-z_][\w-]*")
-
-
-@dataclass(frozen=True)
-class _Axis:
-    name: str
-    values: Sequence[ScalarNode]
 
 
 def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
     """All cases of a check; its keys ``each``, ``bits``, ``given``, ``run`` and ``expect`` are read here."""
-    axes = _axes(doc, keys["each"][1]) if "each" in keys else []
+    before = len(doc.problems)
+    axes = each.axes(doc, keys["each"][1]) if "each" in keys else []
     every_bits: CodeBits = 64
     if "bits" in keys:
-        every_bits = _CODE_BITS.get(_bits(doc, keys["bits"][1]) or "", 64)
-        if any(axis.name == "bits" for axis in axes):
+        every_bits = each.CODE_BITS_OF.get(each.bits(doc, keys["bits"][1]) or "", 64)
+        if any("bits" in axis.keys for axis in axes):
             doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
     for name in ("run", "expect"):
         if name not in keys:
             doc.wrong(entry, f"the check has no '{name}'")
     if "run" not in keys or "expect" not in keys:
         return ()
-    variables = [axis for axis in axes if axis.name not in FIXED]
-    of_variables = [index for index, axis in enumerate(axes) if axis.name not in FIXED]
     total = 1
     for axis in axes:
-        total *= len(axis.values)
+        total *= len(axis.choices)
     if total > MOST:
         doc.wrong(keys["each"][1], f"each makes {total} cases; a check has at most {MOST}: split it")
         return ()
-    read = {}
-    for combination in itertools.product(*(axis.values for axis in variables)):
-        scope = {axis.name: value for axis, value in zip(variables, combination, strict=True)}
-        read[combination] = _read(doc, keys, scope)
+    used: set[str] = set()
+    read: dict[tuple[int, ...], list[tuple[str | None, Body, Given, Expectation]]] = {}
     found = []
-    for combination in itertools.product(*(axis.values for axis in axes)):
-        chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
+    for combination in itertools.product(*(axis.choices for axis in axes)):
+        nodes = {name: node for choice in combination for name, node in choice.items()}
+        chosen = {name: plain(node.value) for name, node in nodes.items()}
+        scope = {name: node for name, node in nodes.items() if name not in each.FIXED}
+        values = tuple(map(id, scope.values()))
+        if values not in read:
+            read[values] = _read(doc, keys, scope, used)
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
-        on = _ON.get(chosen.get("on", ""), "first")
-        bits = _CODE_BITS.get(chosen.get("bits", ""), every_bits)
+        on = each.ON_OF.get(chosen.get("on", ""), "first")
+        bits = each.CODE_BITS_OF.get(chosen.get("bits", ""), every_bits)
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
-        for vendor, body, start, end in read[tuple([combination[index] for index in of_variables])]:
+        for vendor, body, start, end in read[values]:
             needs: tuple[Requirement, ...] = ()
             words = label
             if vendor:
@@ -90,10 +79,19 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             found.append(Case(words, cpl, on, sized, start, end, needs))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
+    if len(doc.problems) == before:
+        _unused(doc, axes, used)
     if len(found) == 1:
         only = found[0]
         return (Case("", only.cpl, only.on, only.body, only.given, only.expect, only.requires),)
     return tuple(found)
+
+
+def _unused(doc: Document, axes: Sequence[each.Axis], used: set[str]) -> None:
+    for axis in axes:
+        for name, key in axis.keys.items():
+            if name not in each.FIXED and name not in used:
+                doc.wrong(key, f"each.{name} is used nowhere: write {{{name}}} in run, given or expect")
 
 
 def _one_cpu(doc: Document, end: Expectation) -> None:
@@ -105,49 +103,13 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
             )
 
 
-def _bits(doc: Document, node: Node, hint: str = "") -> str | None:
-    text = doc.scalar(node, "bits")
-    if text is None or text in _CODE_BITS:
-        return text
-    doc.wrong(node, f"bits must be 64 (64-bit mode) or 32 (compatibility mode), not '{text}'{hint}")
-    return None
-
-
-def _axes(doc: Document, node: Node) -> list[_Axis]:
-    axes = []
-    for name, key, value in doc.entries(node, "each"):
-        if not _AXIS.fullmatch(name) or name == "vendor":
-            doc.wrong(
-                key,
-                f"'{name}' cannot be a variable of each"
-                + ("; bodies per vendor go into run" * (name == "vendor")),
-            )
-            continue
-        values: dict[str, ScalarNode] = {}
-        for item in doc.items(value, f"each.{name}"):
-            if name == "cpl":
-                text = doc.choice(item, "cpl", ("0", "3"))
-            elif name == "on":
-                text = doc.choice(item, "on", ON)
-            elif name == "bits":
-                text = _bits(doc, item, "; a variable needs another name")
-            else:
-                text = doc.scalar(item, f"each.{name}")
-            if text is None or not isinstance(item, ScalarNode):
-                continue
-            if text in values:
-                doc.wrong(item, f"each.{name} lists {text} twice")
-            values[text] = item
-        if values:
-            axes.append(_Axis(name, list(values.values())))
-    return axes
-
-
 def _read(
-    doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]], scope: Mapping[str, ScalarNode]
+    doc: Document,
+    keys: Mapping[str, tuple[ScalarNode, Node]],
+    scope: Mapping[str, ScalarNode],
+    used: set[str],
 ) -> list[tuple[str | None, Body, Given, Expectation]]:
-    """(vendor, body, given, expectation) of every body, with the variables replaced."""
-    used: set[str] = set()
+    """(vendor, body, given, expectation) of every body, with the variables of ``scope`` replaced."""
     before = len(doc.problems)
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
     expect_node = _replaced(doc, keys["expect"][1], scope, used)
@@ -163,9 +125,6 @@ def _read(
         doc.problems.extend(bodies.check(body))
         _labels(doc, given_node, expect_node, body, start, end)
         found.append((vendor, body, start, end))
-    for name in scope:
-        if name not in used and len(doc.problems) == before:
-            doc.wrong(scope[name], f"each.{name} is used nowhere: write {{{name}}} in run, given or expect")
     return found
 
 
@@ -185,6 +144,9 @@ def _labels(
     for name, value in (*start.registers.items(), *start.debug.items()):
         if isinstance(value, LabelAddress) and given_node:
             places.append((value, doc.at(_value_of(given_node, name))))
+    for msr in start.msrs.values():
+        if isinstance(msr, LabelAddress) and given_node:
+            places.append((msr, doc.at(_value_of(given_node, "msrs"))))
     if isinstance(end.rip, LabelAddress):
         places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:

@@ -29,14 +29,19 @@ def name(vector: int, error_code: int | None = None) -> str:
     return found if error_code is None else f"{found}({error_code:#x})"
 
 
-def parse(text: str) -> tuple[str, int, int | None] | str:
-    """(mnemonic, vector, error code or None) of ``#UD``, ``#GP(0)``, ``vector 0x21``; else what is wrong."""
+def end(vector: int | None, error_code: int | None = None) -> str:
+    """How a probe ends: ``no exception``, ``#GP(0x0)``."""
+    return "no exception" if vector is None else name(vector, error_code)
+
+
+def parse(text: str) -> tuple[int, int | None] | str:
+    """(vector, error code or None) of ``#UD``, ``#GP(0)``, ``vector 0x21``; else what is wrong."""
     software = _VECTOR.fullmatch(text)
     if software:
         vector = number(software[1])
         if vector is None or not 0 <= vector <= 0xFF:
             return f"the vector must be a number from 0 to 0xff, not '{software[1]}'"
-        return text, vector, None
+        return vector, None
     form = _FORM.fullmatch(text)
     if not form:
         near = _near(f"#{text.lstrip('#')[:2]}")
@@ -46,13 +51,13 @@ def parse(text: str) -> tuple[str, int, int | None] | str:
         return f"there is no exception {mnemonic}{_near(mnemonic) or '; known are ' + ' '.join(VECTORS)}"
     vector = VECTORS[mnemonic]
     if code is None:
-        return mnemonic, vector, None
+        return vector, None
     if vector not in WITH_ERROR_CODE:
         return f"{mnemonic} has no error code; write {mnemonic}"
     value = number(code)
     if value is None or not 0 <= value <= 0xFFFFFFFF:
         return f"the error code of {mnemonic} must be a number, not '{code}'"
-    return f"{mnemonic}({code})", vector, value
+    return vector, value
 
 
 def _near(mnemonic: str) -> str:

@@ -6,9 +6,10 @@ import re
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from touchstone.machine.probe import GPRS
 from touchstone.suite import exceptions, memory
 from touchstone.suite.fields import field_expectations
-from touchstone.suite.model import Expectation, FieldExpectation, LabelAddress, Value
+from touchstone.suite.model import Expectation, ExpectedEnd, FieldExpectation, LabelAddress, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document
@@ -29,8 +30,8 @@ def expect(doc: Document, node: Node) -> Expectation:
             )
         return Expectation(native=True, source=source)
     native = gprs_unchanged = rip_at_end = False
-    exception: str | None = None
-    vector = error_code = None
+    native_end = False
+    ends: tuple[ExpectedEnd, ...] = ()
     rip: Value | None = None
     found: list[FieldExpectation] = []
     exits: dict[str, tuple[int, int | None]] = {}
@@ -42,8 +43,9 @@ def expect(doc: Document, node: Node) -> Expectation:
         if name == "native":
             native = doc.boolean(value, "native") or False
         elif name == "exception":
-            exception, vector, error_code = _exception(doc, value)
-        elif name == "rip" and isinstance(value, ScalarNode) and value.value != "native":
+            native_end = isinstance(value, ScalarNode) and value.value == "native"
+            ends = () if native_end else _ends(doc, value)
+        elif name == "rip" and isinstance(value, ScalarNode) and value.value not in ("native", "any"):
             rip_at_end, rip = _rip(doc, value)
         elif name == "gprs":
             text = doc.choice(value, "gprs", ("unchanged",))
@@ -55,30 +57,42 @@ def expect(doc: Document, node: Node) -> Expectation:
         else:
             found += field_expectations(doc, key, value)
     _overlaps(doc, node, found)
-    if not native and vector is None and rip is None and not any(item.register == "rip" for item in found):
+    _any(doc, found, native, gprs_unchanged)
+    completes = not native_end and all(end.vector is None for end in ends)
+    if not native and completes and rip is None and not any(item.register == "rip" for item in found):
         rip_at_end = True
-    return Expectation(
-        native, exception, vector, error_code, rip, rip_at_end, gprs_unchanged, tuple(found), exits, source
-    )
+    return Expectation(native, ends, native_end, rip, rip_at_end, gprs_unchanged, tuple(found), exits, source)
 
 
-def _exception(doc: Document, node: Node) -> tuple[str | None, int | None, int | None]:
+def _ends(doc: Document, node: Node) -> tuple[ExpectedEnd, ...]:
+    """The value of ``exception``, ``native`` apart: one end, or those of ``{in: [...]}``."""
+    if not isinstance(node, MappingNode):
+        one = _end(doc, node)
+        return () if one is None else (one,)
+    keys = doc.take(node, "exception", ("in",))
+    if "in" not in keys:
+        return ()
+    found: list[ExpectedEnd] = []
+    for item in doc.items(keys["in"][1], "'in'"):
+        one = _end(doc, item, "; it stands alone: exception: native")
+        if one in found:
+            doc.wrong(item, f"{exceptions.end(one.vector, one.error_code)} is listed twice")
+        elif one is not None:
+            found.append(one)
+    return tuple(found)
+
+
+def _end(doc: Document, node: Node, native: str = "") -> ExpectedEnd | None:
     text = doc.scalar(node, "exception")
     if text is None:
-        return None, None, None
+        return None
     if text == "none":
-        return text, None, None
-    if text == "native":
-        doc.wrong(
-            node,
-            "for the exception of the native run write `native: true` in expect, and name what may differ",
-        )
-        return None, None, None
+        return ExpectedEnd()
     parsed = exceptions.parse(text)
     if isinstance(parsed, str):
-        doc.wrong(node, parsed)
-        return None, None, None
-    return parsed
+        doc.wrong(node, f"'native' is no exception{native}" if text == "native" else parsed)
+        return None
+    return ExpectedEnd(*parsed)
 
 
 def _rip(doc: Document, node: Node) -> tuple[bool, Value | None]:
@@ -117,6 +131,22 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
         else:
             exits[name] = (first, last if last is not None else first)
     return exits
+
+
+def _any(doc: Document, found: list[FieldExpectation], native: bool, gprs_unchanged: bool) -> None:
+    """``any`` is an exception to a statement about all registers; without one it says nothing."""
+    for item in found:
+        if (
+            item.kind == "any"
+            and not native
+            and not (gprs_unchanged and item.register in GPRS)
+            and item.source
+        ):
+            doc.problems.add(
+                item.source,
+                f"any of {item.what} says nothing here: it takes bits out of `native: true`, and"
+                " registers out of `gprs: unchanged`",
+            )
 
 
 def _overlaps(doc: Document, node: Node, found: list[FieldExpectation]) -> None:

@@ -30,7 +30,7 @@ _MEASURED = {
 }
 _UNGIVEN = frozenset({"dr6", "cr2", "rip"})
 _CLAIM = re.compile(r"claim\.([A-Za-z0-9_.-]+)(?:\s*\+\s*(\w+))?")
-_WORDS = ("unchanged", "native", "same-on-every-cpu")
+_WORDS = ("unchanged", "native", "same-on-every-cpu", "any")
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def expectation(
     return None if wanted is None else made("value", wanted)
 
 
-Kind = Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim"]
+Kind = Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim", "any"]
 
 
 def _operand(doc: Document, node: Node, what: str, width: int) -> Value | None:

@@ -11,13 +11,13 @@ from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
 from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
-from touchstone.suite.registers import SUB_REGISTERS, TABLES
+from touchstone.suite.registers import MSR_TABLES, SUB_REGISTERS, TABLES
 
 KEEP = 8
 """MSRs that one request can keep (``targets/agent/PROTOCOL.md``)."""
 CONTROL = ("cr0", "cr4", "efer")
 DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
-KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "keep")
+KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "keep", "msrs")
 _IF = 1 << 9
 _ALWAYS = 2  # RFLAGS bit 1 is always set (SDM 1 3.4.3)
 
@@ -30,6 +30,7 @@ def given(doc: Document, node: Node) -> Given:
     debug: dict[str, Value] = {}
     pieces: tuple[tuple[int, bytes], ...] = ()
     keep: tuple[int, ...] = ()
+    msrs_: dict[int, Value | tuple[int, int]] = {}
     for name, key, value in doc.entries(node, "given"):
         if name in GPRS or name in DEBUG:
             if name.startswith("dr") and isinstance(value, MappingNode):
@@ -59,9 +60,13 @@ def given(doc: Document, node: Node) -> Given:
                 at = doc.number(value, "at (an offset in the code area, or page-end)", 0, CODE_SIZE - 2) or 0
         elif name == "keep":
             keep = _keep(doc, value)
+        elif name == "msrs":
+            msrs_ = _msrs(doc, value)
         else:
             doc.wrong(key, _unknown(name))
-    return Given(random, registers, rflags, bits, debug, pieces, at, at_page_end, keep)
+    if len({*keep, *msrs_}) > KEEP:
+        doc.wrong(node, f"{len({*keep, *msrs_})} MSRs to keep or to set; a probe can have {KEEP}")
+    return Given(random, registers, rflags, bits, debug, pieces, at, at_page_end, keep, msrs_)
 
 
 def _unknown(name: str) -> str:
@@ -69,7 +74,7 @@ def _unknown(name: str) -> str:
         return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
     if name in ("xcr0", "cr3", "cr8", "cr2"):
         return f"'{name}' cannot be given; write it in `run`"
-    hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, keep"
+    hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, keep, msrs"
     return f"unknown key '{name}' in given{hint}"
 
 
@@ -136,6 +141,26 @@ def _keep(doc: Document, node: Node) -> tuple[int, ...]:
             doc.wrong(item, f"'{text}' is no MSR{did_you_mean(text, msrs.MSRS) or '; write its number'}")
         elif msr not in kept:
             kept.append(msr)
-    if len(kept) > KEEP:
-        doc.wrong(node, f"{len(kept)} MSRs to keep; a probe can keep {KEEP}")
     return tuple(kept)
+
+
+def _msrs(doc: Document, node: Node) -> dict[int, Value | tuple[int, int]]:
+    """``{0x140: 1, ia32-debugctl: {btf: 1}, ia32-lstar: target}``."""
+    found: dict[int, Value | tuple[int, int]] = {}
+    for name, key, value in doc.entries(node, "msrs"):
+        msr = msrs.find(name)
+        if msr is None:
+            doc.wrong(key, f"'{name}' is no MSR{did_you_mean(name, msrs.MSRS) or '; write its number'}")
+        elif msr in found:
+            doc.wrong(key, f"'{name}' is MSR {msr:#x}, which is given already")
+        elif msr == msrs.MSRS["ia32-efer"]:
+            doc.wrong(key, "EFER has a key of its own: given: {efer: {sce: 1}}")
+        elif not isinstance(value, MappingNode):
+            start = _address(doc, name, value)
+            if start is not None:
+                found[msr] = start
+        elif msr not in MSR_TABLES:
+            doc.wrong(value, f"the bits of {name} have no names here; write the value as a number")
+        else:
+            found[msr] = _named_bits(doc, MSR_TABLES[msr], value)
+    return found

@@ -71,7 +71,7 @@ class FieldJudge:
         found = measured.field(field, self.result, self.memory_from)
         given = self._at_start(field)
         wanted, text = self._wanted(field, given)
-        ok = found is not None and found in wanted
+        ok = None if field.kind == "any" else found is not None and found in wanted
         if field.kind == "not":
             ok = found is not None and found not in wanted
         if field.kind == "unchanged" and field.register == "rflags" and self.result.vector is not None:
@@ -92,6 +92,8 @@ class FieldJudge:
 
     def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], str]:
         """The values that fit (or, for ``not``, that do not), and what the report says of them."""
+        if field.kind == "any":
+            return set(), "any"
         if field.kind == "unchanged":
             return ({given} if given is not None else set()), "unchanged"
         if field.kind == "native":

@@ -97,6 +97,8 @@ class Given:
     """The body's last byte is the last one of the code area's first page; ``at`` does not count."""
     keep: tuple[int, ...] = ()
     """Numbers of MSRs to save before and to restore after the probe."""
+    msrs: Mapping[int, Value | tuple[int, int]] = field(default_factory=dict)
+    """MSR to its value at the start, or to (set, clear); saved and restored too."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,29 @@ class FieldExpectation:
     register: str
     low: int
     width: int
-    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim"]
+    kind: Literal["value", "unchanged", "native", "in", "same-on-every-cpu", "not", "claim", "any"]
     value: Value | None = None
     values: tuple[Value, ...] = ()
-    """For ``in`` (one of them) and ``not`` (none of them)."""
+    """For ``in`` (one of them) and ``not`` (none of them).
+
+    ``any`` takes the field out of ``native`` and of ``gprs: unchanged``, and demands nothing.
+    """
     claim: str | None = None
     """For ``claim``: the name of the subject's claim, without ``claim.``.
 
     ``value`` is what is added to it if it is a number, or the first of its bytes if it is a text.
     """
     source: Source | None = None
+
+
+@dataclass(frozen=True)
+class ExpectedEnd:
+    """One way in which a probe may end."""
+
+    vector: int | None = None
+    """Vector of the exception that ends it; None: no exception."""
+    error_code: int | None = None
+    """None: any, or the exception has none."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +148,10 @@ class Expectation:
 
     That is: end, exception, error code, RIP, RFLAGS, GPRs, CR2, DR6 and memory.
     """
-    exception: str | None = None
-    """``none``, ``#UD``, ``#GP(0)``: mnemonic, with error code if it matters.
-
-    None: not stated, which means none unless ``native``.
-    """
-    vector: int | None = None
-    """Vector of ``exception``."""
-    error_code: int | None = None
+    ends: tuple[ExpectedEnd, ...] = ()
+    """The ends that are right. Empty: none is named; then it is no exception, unless ``native``."""
+    native_end: bool = False
+    """``exception: native``: exception and error code are those of the native phase."""
     rip: Value | None = None
     """Address at the end, if stated: ``start+2``, a label of the body. ``rip_at_end`` says ``end``."""
     rip_at_end: bool = False

@@ -65,8 +65,31 @@ TABLES: Mapping[str, Mapping[str, BitField]] = {
     "vmx-basic": _bits(
         "revision:0-30 size:32-44 width32:48 dual-monitor:49 memory-type:50-53 ins-outs:54 true-controls:55"
     ),
+    "platform-info": _bits("ratio:8-15 cpuid-faulting:31"),
+    "misc-feature-enables": _bits("cpuid-fault:0 ring3-mwait:1"),
+    "spec-ctrl": _bits("ibrs:0 stibp:1 ssbd:2"),
+    "cet": _bits(
+        "sh-stk-en:0 wr-shstk-en:1 endbr-en:2 leg-iw-en:3 no-track-en:4 suppress-dis:5 suppress:10 tracker:11"
+        " bitmap-base:12-63"
+    ),
 }
 """Register to its fields. The CPUID leaves have theirs in ``touchstone.suite.cpuid``."""
+
+MSR_TABLES: Mapping[int, str] = {
+    0x1B: "apic-base",
+    0x3A: "feature-control",
+    0x48: "spec-ctrl",
+    0xCE: "platform-info",
+    0x140: "misc-feature-enables",
+    0x1A0: "misc-enable",
+    0x1D9: "debugctl",
+    0x480: "vmx-basic",
+    0x6A0: "cet",
+    0x6A2: "cet",
+    0xC0000080: "efer",
+    0xC0010114: "vm-cr",
+}
+"""MSR to the name of its fields in ``TABLES``."""
 
 _LEGACY = {"rax": "a", "rcx": "c", "rdx": "d", "rbx": "b"}
 

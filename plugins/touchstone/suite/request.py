@@ -86,5 +86,9 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
         memory=given.memory,
         read=memory_range(case),
         keep=given.keep,
+        msrs={
+            msr: start if isinstance(start, tuple) else resolve_labels(start, code)
+            for msr, start in given.msrs.items()
+        },
         timeout=check.timeout,
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
 
-from touchstone.suite import cpuid
+from touchstone.suite import cpu_bits
 from touchstone.suite.model import Requirement
 from touchstone.suite.numeral import number
 from touchstone.suite.problems import did_you_mean, one_of
@@ -39,10 +39,10 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<op>==|!=|<=|>=|<|>|\(|\)|,)"
-    r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<word>[A-Za-z0-9_.-]+)|(?P<bad>\S))"
+    r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<word>[A-Za-z0-9_.-]+(?:\[[^\]\s]*\])?)|(?P<bad>\S))"
 )
 _HINTS = {"=": "; equality is ==", "&": "; write and", "|": "; write or", "!": "; write not"}
-_NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*(?:\[.*\])?")
 _COMPARE: Mapping[str, Callable[[Fact, Fact], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -306,13 +306,16 @@ def _check_name(token: _Token) -> None:
     head, _, rest = token.text.partition(".")
     if token.text in NAMES or (head == "subject" and rest):
         return
-    if head == "cpuid" and rest:
-        if rest not in cpuid.features():
-            hint = did_you_mean(rest, cpuid.features())
-            raise ExpressionError(token.offset, f"there is no CPUID feature '{rest}'{hint}")
+    if head in ("cpuid", "msr") and rest:
+        try:
+            cpu_bits.parse(token.text)
+        except cpu_bits.UnknownBits as error:
+            raise ExpressionError(token.offset, str(error)) from None
         return
     hint = (
-        did_you_mean(token.text, NAMES) or f"; known are {', '.join(NAMES)}, subject.CLAIM and cpuid.FEATURE"
+        did_you_mean(token.text, NAMES)
+        or f"; known are {', '.join(NAMES)}, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
+        " msr.NAME[BIT]"
     )
     raise ExpressionError(token.offset, f"'{token.text}' is nothing that is known of a target{hint}")
 

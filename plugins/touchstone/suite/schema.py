@@ -10,7 +10,8 @@ import re
 import sys
 
 from touchstone.machine.probe import GPRS
-from touchstone.suite.cases import ON, VENDORS
+from touchstone.suite.cases import VENDORS
+from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
 from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
 from touchstone.suite.model import CODE_BITS
@@ -41,6 +42,21 @@ def _bits(name: str) -> Schema:
     return {"type": "object", "propertyNames": {"enum": list(TABLES[name])}, "additionalProperties": _NUMBER}
 
 
+def _each() -> Schema:
+    fixed: dict[str, Schema] = {
+        "cpl": {"enum": [0, 3]},
+        "on": {"enum": list(ON)},
+        "bits": {"enum": list(CODE_BITS)},
+    }
+    row: Schema = {"type": "object", "properties": fixed, "additionalProperties": _SCALAR}
+    listed = {name: _listed(value) for name, value in fixed.items()}
+    return {
+        "type": "object",
+        "properties": {**listed, ROWS: _listed(row)},
+        "additionalProperties": _listed(_SCALAR),
+    }
+
+
 def _given() -> Schema:
     properties: dict[str, Schema] = {"gprs": {"enum": ["random", "zero"]}}
     properties["rflags"] = {"anyOf": [_NUMBER, _bits("rflags")]}
@@ -49,13 +65,14 @@ def _given() -> Schema:
     properties["memory"] = {"type": "object"}
     properties["at"] = _NUMBER
     properties["keep"] = _listed(_NUMBER)
+    properties["msrs"] = {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}}
     return _object(properties, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
 
 
 def _expect() -> Schema:
     named: dict[str, Schema] = {
         "native": {"type": "boolean"},
-        "exception": _TEXT,
+        "exception": {"anyOf": [_TEXT, _object({"in": _listed(_TEXT)}, ("in",))]},
         "rip": {"type": ["integer", "string", "object"]},
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
@@ -73,7 +90,7 @@ def schema() -> Schema:
     common: dict[str, Schema] = {
         "requires": {
             "type": "string",
-            "description": "cpus >= 2, vendor == intel, subject.CLAIM, cpuid.FEATURE",
+            "description": "cpus >= 2, subject.CLAIM, cpuid.FEATURE, cpuid.7.ebx[3], msr.0x140[0]",
         },
         "phase": {"enum": list(PHASES)},
         "cite": cite,
@@ -86,15 +103,7 @@ def schema() -> Schema:
         "level": {"enum": list(LEVELS)},
         "proves": _listed(_TEXT),
         "claims": {"type": "boolean"},
-        "each": {
-            "type": "object",
-            "properties": {
-                "cpl": _listed({"enum": [0, 3]}),
-                "on": _listed({"enum": list(ON)}),
-                "bits": _listed({"enum": list(CODE_BITS)}),
-            },
-            "additionalProperties": _listed(_SCALAR),
-        },
+        "each": _each(),
         "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
         "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},

@@ -10,8 +10,8 @@ from touchstone.machine.probe import (
     STACK_END,
     ProbeResult,
 )
+from touchstone.suite import exceptions
 from touchstone.suite.assemble import Code
-from touchstone.suite.exceptions import name
 from touchstone.suite.registers import TABLES
 
 _STACK_SIZE = 0x1000
@@ -52,7 +52,7 @@ def register(name_: str, value: int, result: ProbeResult, width: int = 64, code:
 
 def end(result: ProbeResult) -> str:
     """How a probe ended: ``no exception``, ``#GP(0x0)``."""
-    return "no exception" if result.vector is None else name(result.vector, result.error_code)
+    return exceptions.end(result.vector, result.error_code)
 
 
 def data(value: bytes) -> str:

@@ -41,8 +41,12 @@ bool request_valid(const struct probe_request *request)
 		return false;
 	if (request->dr_given & (1 << 4 | 1 << 5))
 		return false;
-	if (request->keep_count > PROBE_KEEP_MAX)
+	if (request->msr_count > PROBE_MSR_MAX)
 		return false;
+	for (i = 0; i < request->msr_count; i++)
+		if (request->msr[i].start > PROBE_MSR_BITS ||
+		    !values_valid(&request->msr[i].value, 1))
+			return false;
 	if (!request->code_size || request->code_size > PROBE_CODE_MAX ||
 	    !fits(request->at, request->code_size, SLOT_CODE_SIZE))
 		return false;
