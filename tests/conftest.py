@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,15 @@ import pytest
 from tests.support import boxes
 from tests.support.checkout import ROOT
 from tests.support.project import Project
+from tests.support.side_by_side import (  # noqa: F401  hooks
+    pytest_cmdline_main,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
+from tests.support.skips import SkipWatch, read_known
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.engine import progress
+from touchstone.pytest_plugin.xdist import is_worker
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 for name in (
@@ -20,6 +28,13 @@ for name in (
     "touchstone.reporting.allure",
 ):
     importlib.import_module(name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_worker(config):  # the controller of pytest-xdist sees all reports
+        file = ROOT / "tests" / "may_skip.toml"
+        watch = SkipWatch(read_known(file), str(file.relative_to(ROOT)), strict=bool(os.environ.get("CI")))
+        config.pluginmanager.register(watch, "skips of the project's own tests")
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ static bool do_run(void)
 
 		if (!(probe.cpus & bit))
 			continue;
-		/* One after the other, answered at once: if this one ends the machine, those are told. */
+		/* Answer after each CPU, so that the answers before the CPU whose probe kills the machine arrive. */
 		if (!probe.once)
 			platform_run(bit, false, &probe, &outcomes[n]);
 		answer_outcome(cpu, of, &outcomes[n++]);
@@ -256,7 +256,7 @@ static const char *errno_name(int error)
 	return "EIO";
 }
 
-/* What the platform has put into the buffer: pairs, or the reason of an error. */
+/* Answer with what the platform wrote to platform_text: key=value pairs, or the reason of an error. */
 static void answer_pairs(int error)
 {
 	platform_text[sizeof(platform_text) - 1] = '\0';
@@ -308,7 +308,7 @@ static bool do_subject(void)
 		answer_pairs(error);
 		return true;
 	}
-	/* What load and unload leave there on success is no pair of theirs. */
+	/* The answers to load and unload have no pairs: ignore the text. */
 	begin_ok();
 	send_answer();
 	return true;

@@ -126,7 +126,7 @@ static enum line_status syntax(struct line_request *request, const char *why)
 	return LINE_SYNTAX;
 }
 
-/* The next word of the line, cut off at its end; NULL behind the last one. */
+/* The next word of the line, terminated with NUL; NULL behind the last word. */
 static char *next_word(char **rest)
 {
 	char *word = *rest;
@@ -145,7 +145,7 @@ static char *next_word(char **rest)
 	return word;
 }
 
-/* Look at the checksum at the end, and cut it off. */
+/* Check the checksum at the end of the line, and cut it off. */
 static enum line_status check_end(char *text, size_t length, struct line_request *request)
 {
 	size_t end = length;
@@ -213,7 +213,7 @@ enum line_status line_parse(char *text, size_t length, struct line_request *requ
 		if (text[i] < ' ' || text[i] > '~')
 			return syntax(request, "a byte that is not printable ASCII");
 
-	/* Another version may look different behind its number: look at nothing else before. */
+	/* Check the version first: the rest of the line may have another syntax in another version. */
 	if (text[1] != '1' || (text[2] && text[2] != ' ')) {
 		const char *p = text + 1;
 

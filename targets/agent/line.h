@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lines of the agent's protocol (PROTOCOL.md): taken apart, put together,
- * checked. No I/O, no state outside of the structures, no libc.
+ * Parsing and writing lines of the agent's protocol (PROTOCOL.md). No I/O, no state outside of the
+ * structures, no libc.
  */
 #ifndef AGENT_LINE_H
 #define AGENT_LINE_H
@@ -14,7 +14,7 @@
 
 enum line_status {
 	LINE_OK,
-	LINE_NOTHING, /* log text, or the line is not complete yet */
+	LINE_NOTHING, /* no request: the line is log text, or not complete yet */
 	LINE_TOO_LONG,
 	LINE_SYNTAX,
 	LINE_CHECKSUM,
@@ -43,7 +43,7 @@ struct line_reader {
 	char text[LINE_MAX_REQUEST + 2]; /* a CR and the final NUL */
 };
 
-/* A line under construction; what does not fit is cut off and remembered. */
+/* A line that is being written. What does not fit is cut off, and sets `overflow`. */
 struct line_writer {
 	char *text;
 	size_t length;
@@ -54,19 +54,19 @@ struct line_writer {
 uint16_t line_crc(const char *text, size_t length);
 
 /*
- * Take one byte. LINE_OK: reader->text holds a complete line, without its end
- * and terminated with NUL, until the next byte is given. LINE_TOO_LONG: a request ended that was
- * longer than allowed. Otherwise LINE_NOTHING.
+ * Take one byte. LINE_OK: it completed a request, which is in reader->text without its line end and
+ * terminated with NUL, until the next call. LINE_TOO_LONG: it completed a request that is
+ * longer than allowed. LINE_NOTHING otherwise.
  */
 enum line_status line_take(struct line_reader *reader, char byte);
 
 /*
- * Take a request apart. Writes NULs into the text, to which the request points
- * afterwards. LINE_NOTHING: it does not begin with '@'.
+ * Parse a request. Writes NULs into the text, to which the pointers in `request` lead
+ * afterwards. LINE_NOTHING: the text does not begin with '@'.
  */
 enum line_status line_parse(char *text, size_t length, struct line_request *request);
 
-/* Numbers and bytes as the protocol writes them; false if text is anything else. */
+/* Parse numbers and bytes in the protocol's notation; false if the text is not in it. */
 bool line_hex(const char *text, uint64_t *number);
 bool line_decimal(const char *text, uint64_t *number);
 bool line_bytes(const char *text, size_t digits, uint8_t *bytes);
@@ -83,7 +83,7 @@ void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t num
 void line_add_decimal(struct line_writer *writer, const char *key, uint64_t number);
 void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes,
 		    size_t count);
-/* Append checksum and LF. Returns the length; a line that overflowed is cut, but well-formed. */
+/* Append checksum and LF, which fit even if the line overflowed. Returns the length. */
 size_t line_finish(struct line_writer *writer);
 
 #endif

@@ -6,7 +6,7 @@
 #include "x86.h"
 
 #define EFER_LME (1ull << 8)
-/* Bits without a meaning so far: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
+/* Bits that no manual defines: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
 #define VECTOR_DB 1
 #define VECTOR_NMI 2
@@ -28,7 +28,7 @@ _Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_
 	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
 
-/* State of the CPU that a probe may change and that is put back after it. */
+/* State of the CPU that is saved before a probe and restored after it. */
 struct machine {
 	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
 	uint64_t dr[8];
@@ -196,8 +196,8 @@ static bool save_machine(const struct probe_request *request, struct machine *ma
 	if (machine->cr4 & CR4_OSXSAVE)
 		machine->xcr0 = x86_read_xcr0();
 	/*
-	 * An access to EFER may cost an exit, which a check that counts exits would
-	 * see: only where the probe can have touched it.
+	 * Accesses to EFER may exit, and would be counted by a check that counts exits. So EFER is accessed
+	 * only if the request or the probe may change it.
 	 */
 	machine->watch_efer = request->efer.set || request->efer.clear ||
 			      (!request->cpl && writes_msr(request));
@@ -223,8 +223,8 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
 
 	/*
-	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6), but QEMU's TCG carries
-	 * them out, or hangs: not even tried.
+	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6). Refuse them without trying: QEMU's TCG
+	 * carries them out, or hangs.
 	 */
 	if ((request->cr0.clear & (CR0_PE | CR0_PG)) || (request->cr4.clear & CR4_PAE) ||
 	    (request->efer.clear & EFER_LME) || (request->cr4.set & CR4_RESERVED))
@@ -259,7 +259,7 @@ static void put_back(const struct probe_request *request, const struct machine *
 	uint64_t efer, msr;
 	uint16_t selector;
 
-	/* Reading a debug register while DR7.GD is set ends in classify(), which tries again. */
+	/* If DR7.GD is set, this access raises #DB, and classify() has it executed again. */
 	if (read_dr(7) != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
 	for (unsigned int i = 0; i < 8; i++)
@@ -273,7 +273,7 @@ static void put_back(const struct probe_request *request, const struct machine *
 	if (selector != machine->gs)
 		asm volatile("mov %0, %%gs" : : "r"(machine->gs));
 
-	/* XCR0 needs CR4.OSXSAVE; CR3 may need its upper bits without CR4.PCIDE, or with it. */
+	/* XSETBV needs CR4.OSXSAVE (SDM 2D, XSETBV), which the probe may have cleared. */
 	if (machine->cr4 & CR4_OSXSAVE) {
 		if (!(x86_read_cr4() & CR4_OSXSAVE))
 			probe_try_cr4(machine->cr4);
@@ -281,9 +281,10 @@ static void put_back(const struct probe_request *request, const struct machine *
 		    probe_try_xsetbv(machine->xcr0))
 			outcome->left |= LEFT_XCR0;
 	}
+	/* Before CR4, because CR4.PCIDE can be set only while CR3[11:0] is 0 (SDM 3A 4.10.1). */
 	if (x86_read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
 		outcome->left |= LEFT_CR3;
-	/* Either may need the other one to be in place (CR4.CET and CR0.WP): twice. */
+	/* Twice, because CR4.CET can be set only while CR0.WP is, and CR0.WP cleared only while CR4.CET is not. */
 	for (int i = 0; i < 2; i++) {
 		if (x86_read_cr4() != machine->cr4)
 			probe_try_cr4(machine->cr4);
@@ -327,7 +328,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->cr2 = context->cr2;
 	outcome->dr6 = context->dr6;
 	outcome->nmis = context->nmis;
-	/* The saved RIP of an INT3 is behind it. */
+	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
 	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
 		outcome->done = true;
 		outcome->rip = stop;
@@ -388,15 +389,15 @@ static enum probe_trap classify(struct probe_context *context, struct probe_fram
 	if (context->active) {
 		context->active = 0;
 		context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
-		/* Not for other vectors: DR7.GD may be set, and only a #DB clears it. */
+		/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
 		context->dr6 = vector == VECTOR_DB ? read_dr(6) : 0;
 		context->entry_fault = inside(frame->rip, probe_enter_start, probe_enter_end);
 		context->end = *frame;
 		return PROBE_TRAP_END;
 	}
 	/*
-	 * Our own access to a debug register under the probe's DR7.GD, which this #DB has
-	 * cleared (SDM 3B 17.2.3).
+	 * put_back() accessed a debug register while DR7.GD was still set by the probe. This #DB has
+	 * cleared GD (SDM 3B 17.2.3), so that the access can be executed again.
 	 */
 	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
 		probe_try_dr6(read_dr(6) & ~DR6_BD);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One probe on one CPU: the request and the outcome as plain data (fit to cross
- * an ioctl), and the context that connects the way in with the way back.
+ * Running one probe on one CPU. The request and the outcome are plain data without pointers, because an ioctl
+ * copies them on Linux. The context holds a CPU's state from entering a probe to returning from it.
  */
 #ifndef AGENT_PROBE_H
 #define AGENT_PROBE_H
@@ -40,7 +40,7 @@
 
 #define GPR_RSP 4
 
-/* How many CPUs are in a mask. The compiler's own way would be a call into its library. */
+/* Number of CPUs in a mask. Not __builtin_popcountll(), which gcc compiles to a call into libgcc. */
 static inline unsigned int probe_count_cpus(uint64_t mask)
 {
 	unsigned int count = 0;
@@ -58,7 +58,7 @@ enum probe_base {
 };
 
 struct probe_value {
-	uint64_t number; /* or the distance from the base, modulo 2^64 */
+	uint64_t number; /* the value, or the distance from the base modulo 2^64 */
 	uint32_t base;
 };
 
@@ -70,7 +70,7 @@ struct probe_bits {
 struct probe_memory {
 	uint16_t offset;
 	uint16_t size;
-	uint16_t data; /* where in probe_request.data */
+	uint16_t data; /* offset in probe_request.data */
 };
 
 struct probe_request {
@@ -109,8 +109,8 @@ enum {
 };
 
 struct probe_outcome {
-	bool refused; /* it has not run: why says what could not be set up */
-	bool done;    /* it came to the INT3 behind it */
+	bool refused; /* it was not run: `why` says what could not be set up */
+	bool done;    /* it ended with the INT3 behind its code */
 	bool has_error;
 	char why[96];
 	uint32_t vector;
@@ -140,20 +140,20 @@ struct probe_context {
 	uint64_t dr7;
 	uint32_t set_dr7;
 	uint32_t active;
-	/* From here on the assembly does not look. */
+	/* The assembly does not access the members below. */
 	uint64_t nmis;
 	bool entry_fault;
 	uint64_t cr2, dr6;
 	struct probe_frame end;
-	/* Where this CPU's slot is: as the agent writes it, and as either privilege sees it. */
+	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */
 	uint8_t *code, *scratch, *stack;
 	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
 };
 
 /*
- * Run a probe on this CPU, interrupts off. meet, unless NULL, is called
- * after the set-up (even one that failed), right before the probe starts.
+ * Run a probe on this CPU; interrupts must be off. meet, unless NULL, is called after the set-up, also
+ * after one that failed, and immediately before the probe starts.
  */
 void probe_run(struct probe_context *context, const struct probe_request *request,
 	       struct probe_outcome *outcome, void (*meet)(void *), void *arg);
@@ -173,8 +173,7 @@ struct probe_context *probe_dispatch(struct probe_frame *frame);
 /*
  * The two functions that the platform provides for probe_dispatch(). The first one handles a vector that is
  * the platform's and returns NULL, or returns the context of this CPU: the vector may be the probe's.
- * The second one is called for an exception that is neither the probe's nor the agent's. It changes
- * the frame to where execution is to go on, or does not return.
+ * The second one is called for an exception that is neither the probe's nor the agent's, and does not return.
  */
 struct probe_context *platform_interrupt(struct probe_frame *frame);
 void platform_unexpected(struct probe_frame *frame);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way into a probe, the ways out of it, and the instructions that may fault
- * while its state is set up.
+ * Entering a probe, the exception stubs, which end it, and instructions that may fault while a probe's
+ * state is set up.
  */
 #include "descriptors.h"
 #include "probe.h"
 
 #ifdef __KERNEL__
-/* Linux wants returns and places without ENDBR64 marked. */
+/* Linux' objtool requires these annotations for returns and for code labels without ENDBR64. */
 #include <linux/linkage.h>
 #include <linux/objtool.h>
 #else
@@ -40,13 +40,13 @@ probe_enter:
 	mov	%eax, %ds
 	mov	%eax, %es
 	/*
-	 * From here on every exception counts as the probe's, unless its RIP is
-	 * in this stretch: that one comes from a state that cannot be entered.
+	 * From here on an exception ends the probe. One whose RIP is between probe_enter_start and
+	 * probe_enter_end means that the probe's state cannot be entered.
 	 */
 	movl	$1, CONTEXT_ACTIVE(%rdi)
 probe_enter_start:
 	ANNOTATE_NOENDBR
-	/* Last of all, so that its breakpoints do not meet our own code. */
+	/* DR7 is loaded last, so that its breakpoints do not hit the code above. */
 	cmpl	$0, CONTEXT_SET_DR7(%rdi)
 	je	1f
 	mov	CONTEXT_DR7(%rdi), %rax
@@ -73,9 +73,9 @@ probe_enter_end:
 STACK_FRAME_NON_STANDARD probe_enter
 
 /*
- * One stub per vector. The stack is an IST stack, so the CPU has aligned it to 16 bytes and pushed
- * five quadwords, or six with an error code: alignment tells which, also where INT n
- * goes to a vector that otherwise has an error code and pushes none (SDM 3A 6.12.1.3, 6.14.4).
+ * One stub per vector. Each gate has an IST stack, so the CPU has aligned RSP to 16 bytes before it pushed five
+ * quadwords, or six with an error code (SDM 3A 6.14.4). The alignment of RSP tells which: the vector
+ * does not, because INT n pushes no error code for a vector that otherwise has one (SDM 3A 6.12.1.3).
  */
 	.globl	probe_stubs
 	.balign	PROBE_STUB_SIZE
@@ -117,7 +117,7 @@ common:
 	push	%rcx
 	push	%rax
 	mov	%rsp, %rdi
-	/* 23 quadwords below a multiple of 16. */
+	/* 23 quadwords were pushed: align RSP to 16 bytes for the call. */
 	sub	$8, %rsp
 	call	probe_dispatch
 	add	$8, %rsp
@@ -142,7 +142,7 @@ common:
 	add	$16, %rsp
 	iretq
 
-/* Back to the caller of probe_enter(), with flags as it may expect them. */
+/* Return to the caller of probe_enter(), with DF clear and interrupts off. */
 leave_to:
 	mov	CONTEXT_RESUME(%rax), %rsp
 	mov	$PROBE_KERNEL_DS, %ecx

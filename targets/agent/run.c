@@ -49,7 +49,7 @@ static bool wrong(struct agent_error *error, const char *key, const char *what)
 	return agent_refuse(error, "argument", key, ": ", what);
 }
 
-/* Hexadecimal digits up to a separator (or the end), which is stepped over. */
+/* Parse hexadecimal digits up to a separator, and set *text behind it, or to NULL at the end. */
 static bool hex_part(const char **text, char separator, uint64_t *number)
 {
 	char part[17];
@@ -267,7 +267,7 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 {
 	uint32_t seen = 0, data_used = 0;
 
-	/* The long arrays need no clearing: their counts say what is in them. */
+	/* The long arrays behind `code` are not cleared: counts say how much of them is valid. */
 	__builtin_memset(probe, 0, __builtin_offsetof(struct probe_request, code));
 	probe->memory_count = 0;
 	probe->read_offset = 0;

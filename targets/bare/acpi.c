@@ -67,7 +67,7 @@ static const struct table *find_table(const char *signature)
 {
 	const volatile uint16_t *segment = (const void *)EBDA_SEGMENT;
 
-	/* The compiler takes low constants for null pointers. */
+	/* Hide the constant from gcc, which warns of accesses through small constant addresses. */
 	asm("" : "+r"(segment));
 
 	uint64_t ebda = (uint64_t)*segment << 4;
@@ -78,7 +78,7 @@ static const struct table *find_table(const char *signature)
 	if (!rsdp)
 		return NULL;
 
-	/* An XSDT above 4 GiB is not mapped. */
+	/* Only 4 GiB are mapped: ignore an XSDT above. */
 	bool wide = rsdp->revision >= 2 && rsdp->xsdt && !(rsdp->xsdt >> 32);
 	const struct table *root = (const void *)(wide ? rsdp->xsdt : rsdp->rsdt);
 	unsigned int size = wide ? 8 : 4;

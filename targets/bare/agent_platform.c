@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the agent needs, from this OS. */
+/* agent/platform.h on this OS. */
 #include "../agent/platform.h"
 #include "broadcast.h"
 #include "console.h"
@@ -12,8 +12,8 @@
 #define EOPNOTSUPP 95
 #define ETIMEDOUT 110
 
-/* Some seconds on an emulator: an NMI that has not come by then was lost. */
-#define NMI_PATIENCE 3000000
+/* How often to look for an NMI before it counts as lost: some seconds on an emulator. */
+#define NMI_POLLS 3000000
 
 const char platform_os[] = "bare";
 
@@ -81,7 +81,7 @@ int platform_nmi(unsigned int cpu)
 	uint64_t before = os_nmi_count(cpu);
 
 	os_send_nmi(cpu);
-	for (int i = 0; i < NMI_PATIENCE; i++) {
+	for (int i = 0; i < NMI_POLLS; i++) {
 		if (os_nmi_count(cpu) != before)
 			return 0;
 		x86_pause();

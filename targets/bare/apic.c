@@ -71,8 +71,8 @@ void apic_init_this_cpu(void)
 	*local(REGISTER_TIMER) = LVT_MASKED;
 	*local(REGISTER_SPURIOUS) = SPURIOUS_ENABLE | VECTOR_SPURIOUS;
 	/*
-	 * The NMI line of a PC, on every CPU, as firmware tables say and any OS does it. A local
-	 * vector can be unmasked only now (SDM 3A 10.4.7.2).
+	 * LINT1 is the NMI line on a PC, and operating systems enable it on every CPU. A local vector can
+	 * be unmasked only while the APIC is enabled by software, which was done just now (SDM 3A 10.4.7.2).
 	 */
 	*local(REGISTER_LINT1) = LVT_NMI;
 }
@@ -83,8 +83,8 @@ void apic_end_of_interrupt(void)
 }
 
 /*
- * For the CPU's own use with interrupts off: an interrupt between the two halves would
- * have to leave the upper one alone, and ours do.
+ * The command register is written in two halves. Nothing that runs between the two may write the upper one:
+ * interrupts are off, and the NMI handler sends nothing.
  */
 void apic_send(uint8_t id, uint32_t command)
 {
@@ -94,7 +94,6 @@ void apic_send(uint8_t id, uint32_t command)
 		x86_pause();
 }
 
-/* One interrupt after `count` ticks of a clock that nobody has measured; 0 stops it. */
 void apic_start_timer(uint32_t count)
 {
 	*local(REGISTER_TIMER_DIVIDE) = DIVIDE_BY_ONE;

@@ -51,7 +51,7 @@ _start:
 	add	$8, %edi
 	add	$0x200000, %eax
 	jnc	3b
-	/* The upper levels allow user accesses, which the slots' user mapping needs. */
+	/* User accesses must be allowed at every level (SDM 3A 4.6): the slots are mapped for ring 3, too. */
 	movl	$boot_pd + 0x0000 + PRESENT_WRITE + USER, boot_pdpt + 0
 	movl	$boot_pd + 0x1000 + PRESENT_WRITE + USER, boot_pdpt + 8
 	movl	$boot_pd + 0x2000 + PRESENT_WRITE + USER, boot_pdpt + 16
@@ -98,7 +98,7 @@ long_mode:
 	hlt
 	jmp	2b
 
-	/* Which CPU is this? Its local APIC's id leads to its block. */
+	/* Find this CPU's block by its local APIC id. */
 3:	mov	$0xfee00020, %eax
 	mov	(%rax), %eax
 	shr	$24, %eax

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Begin of a boot sector: calls its in_real_mode() with all segments at 0, the direction flag clear and a stack below
- * the sector; then goes on behind this file in protected mode, with flat segments of 4 GiB, A20 and no interrupts.
+ * The beginning of a boot sector: calls in_real_mode() of the file that includes this one, with all segments at 0, the direction flag
+ * clear and a stack below the sector; then continues behind the #include in protected mode, with flat segments of 4 GiB,
+ * A20 enabled and interrupts off.
  */
 	.code16
 	.globl	_start

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where text goes to and comes from: a virtio console, or COM1; and what is printed there. */
+/* The console, which is a virtio console or COM1, and formatted output to it. */
 #include "console.h"
 
 #include <stdarg.h>
@@ -21,7 +21,7 @@
 #define STATUS_DATA 0x01
 #define STATUS_TRANSMITTER_EMPTY 0x20
 
-/* A CPU that died while it was printing must not silence the others. */
+/* How often to try to take the lock. Then print without it: its owner may have died while it was printing. */
 #define LOCK_PATIENCE 1000000
 
 static bool virtio;
@@ -35,7 +35,7 @@ void console_init(void)
 	x86_out8(DATA, 1);
 	x86_out8(INTERRUPT_ENABLE, 0);
 	x86_out8(LINE_CONTROL, 0x03);
-	/* On, cleared, an interrupt for 14 bytes, or for fewer after a pause. */
+	/* FIFOs enabled and cleared; an interrupt after 14 bytes, or after a pause with fewer. */
 	x86_out8(FIFO_CONTROL, 0xc7);
 	x86_out8(MODEM_CONTROL, 0x0b);
 	virtio = virtio_console_init();
@@ -68,7 +68,7 @@ void console_wait(void)
 static void write_com1(const char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++) {
-		/* The transmitter is empty: it takes a whole FIFO without being asked again. */
+		/* An empty transmitter takes FIFO_SIZE bytes, so that the status is read once for all of them. */
 		while (i % FIFO_SIZE == 0 && !(x86_in8(LINE_STATUS) & STATUS_TRANSMITTER_EMPTY))
 			x86_pause();
 		x86_out8(DATA, (uint8_t)text[i]);
@@ -86,7 +86,7 @@ void os_write(const char *text, size_t length)
 		x86_pause();
 	if (virtio) {
 		done = virtio_console_write(text, length);
-		virtio = done == length; /* not twice the patience */
+		virtio = done == length; /* do not wait for a broken device again */
 	}
 	write_com1(text + done, length - done);
 	last_byte = text[length - 1];

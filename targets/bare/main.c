@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Boot, and then the agent. */
+/* Boots the OS, then gives every byte from the console to the agent. */
 #include "../agent/agent.h"
 #include "console.h"
 #include "cpu.h"
@@ -10,16 +10,16 @@ void os_main(const void *multiboot);
 void os_serve(void);
 
 /*
- * How often to look for the rest of a line before sleeping: COM1 interrupts at once only for 14
- * bytes. No longer than that, and no PAUSE between: what the CPU does here keeps QEMU's
- * main loop from filling the port.
+ * How often to poll the console for the rest of a line before sleeping: COM1 raises an interrupt at once only
+ * for 14 bytes. Not more often, and without PAUSE: these accesses hold the lock that QEMU's main loop needs
+ * to fill the port.
  */
-#define LOOKS 20
+#define POLLS 20
 
 /* On the boot CPU's own stack. */
 void os_serve(void)
 {
-	int looks = LOOKS;
+	int polls = POLLS;
 	char byte;
 
 	agent_ready();
@@ -27,8 +27,8 @@ void os_serve(void)
 	for (;;) {
 		if (console_read(&byte)) {
 			agent_take(byte);
-			looks = byte == '\n' ? LOOKS : 0;
-		} else if (looks++ >= LOOKS) {
+			polls = byte == '\n' ? POLLS : 0;
+		} else if (polls++ >= POLLS) {
 			console_wait();
 		}
 	}

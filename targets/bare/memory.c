@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The pages above the image, and the mapping of the probes' slots. */
+/* The page allocator (the memory above the image), and the mapping of the slots. */
 #include "memory.h"
 
 #include "../agent/slot.h"
@@ -35,7 +35,7 @@ struct multiboot_range {
 
 extern uint64_t boot_pd[4 * 512];
 
-/* A bit per page from the end of the image on: 1 is taken. It lies there itself. */
+/* One bit per page of the memory behind this bitmap, which is behind the image: 1 is allocated. */
 static uint64_t *map;
 static uint64_t first_page;
 static size_t page_count, free_pages, search_from;
@@ -69,7 +69,7 @@ void memory_init(const void *multiboot)
 	if (end < start + 2 * MIB)
 		panic("not enough memory: it ends at %lx, the image at %lx", end, start);
 	map = (uint64_t *)start;
-	/* Whole words: the bits behind the last page are taken. */
+	/* Whole words: the bits behind the last page count as allocated. */
 	map_size = ((end - start) / PAGE + 63) / 64 * sizeof(*map);
 	map_size = (map_size + PAGE - 1) & ~(PAGE - 1);
 	first_page = start + map_size;
@@ -95,7 +95,7 @@ static void mark(size_t page, size_t count, bool take)
 	free_pages += take ? -count : count;
 }
 
-/* First fit; nothing below search_from is free. */
+/* First fit. No page below search_from is free. */
 void *os_alloc_pages(size_t count)
 {
 	size_t run = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The image without a hypervisor in it. */
+/* Linked into the image that has no subject. */
 #include "subject.h"
 
 const struct subject_ops *const subject = NULL;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tiny OS of the bare targets offers to what is linked with it: the
- * agent, and a subject's host layer. Memory is identity mapped: a virtual
- * address is the physical one.
+ * What the tiny OS of the bare targets offers to the agent and to a subject. Memory is identity mapped: a
+ * virtual address is the physical address.
  */
 #ifndef BARE_OS_H
 #define BARE_OS_H
@@ -12,14 +11,14 @@
 
 #define OS_MAX_CPUS 64
 
-/* CPUs that came up; they are numbered 0 (the boot CPU) to os_cpus() - 1. */
+/* The number of CPUs. They are numbered from 0, the boot CPU. */
 unsigned int os_cpus(void);
 unsigned int os_this_cpu(void);
 
 /*
  * Run fn(arg) on one CPU, or on all CPUs of a mask at the same time, with
- * interrupts off, and wait until it has returned on each. Called from the
- * boot CPU only. fn may rendezvous with its copies on the other CPUs.
+ * interrupts off, and wait until it has returned on each. Boot CPU only. All CPUs of
+ * the mask run fn at the same time, so that they can wait for each other in it.
  */
 void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg);
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg);
@@ -29,31 +28,22 @@ void *os_alloc_pages(size_t count);
 void os_free_pages(void *pages, size_t count);
 size_t os_count_free_pages(void);
 
-/* First address of the image, and the first one behind it (bss included). */
+/* First address of the image, and first address behind its bss. */
 extern char os_image_start[], os_image_end[];
 
-/* Write to the console, byte for byte, whatever state the machine is in. */
+/* Write bytes to the console as they are. May be called on any CPU and with interrupts off. */
 void os_write(const char *text, size_t length);
 
-/* Formats %s %c %d %u %x %lu %lx %p, with width and zero padding; to the console as one line. */
+/* printf and snprintf with %s %c %d %u %x %lu %lx %p, widths and zero padding. os_print() writes one line. */
 __attribute__((format(printf, 1, 2))) void os_print(const char *format, ...);
 __attribute__((format(printf, 3, 4))) int os_snprintf(char *buffer, size_t size, const char *format,
 						      ...);
 
 /*
- * The end, from whatever state and with whatever page tables: the report as a
- * line of its own, an event "!1 panic cpu=K", and no CPU goes on.
+ * Print a report as a line of its own and the event "!1 panic cpu=K", then halt all CPUs. May be called
+ * with any stack and any page tables that map the image.
  */
 __attribute__((noreturn)) void os_panic(const char *report);
-
-/*
- * A pair in section .os_fixups: an exception at `instruction` continues at `target` (registers
- * as they were). Holds while this OS's IDT is in place; an exception elsewhere is a panic.
- */
-struct os_fixup {
-	uint64_t instruction;
-	uint64_t target;
-};
 
 /* NMIs taken by a CPU since boot. */
 uint64_t os_nmi_count(unsigned int cpu);

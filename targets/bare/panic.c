@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The end: one CPU tells why, all of them halt. */
+/* One CPU reports why the OS cannot go on, then all CPUs halt. */
 #include "panic.h"
 
 #include <stdarg.h>
@@ -27,7 +27,7 @@ void panic_join(void)
 		halt();
 }
 
-/* Only the first CPU that gets here reports, also if its report fails. */
+/* The first CPU that gets here reports. Others halt, and so does the first one if its report panics. */
 static void begin(void)
 {
 	asm volatile("cli");
@@ -46,7 +46,7 @@ static void __attribute__((noreturn)) end(void)
 	halt();
 }
 
-/* `!1 panic`, in front of the report that is for people. */
+/* The event `!1 panic` (PROTOCOL.md), which precedes the report for people. */
 static void send_event(const struct probe_frame *frame, const char *text)
 {
 	char buffer[256];
@@ -82,7 +82,7 @@ void panic(const char *format, ...)
 static char panic_stack[4096] __attribute__((aligned(16)));
 extern char boot_pml4[];
 
-/* On a stack and with page tables that are certainly there. */
+/* On the panic stack and with the boot page tables, which are valid whatever the caller changed. */
 static void __attribute__((noreturn, used)) panic_with_report(const char *report)
 {
 	begin();
@@ -107,7 +107,7 @@ void os_panic(const char *report)
 
 static void print_stack(uint64_t rsp)
 {
-	/* Only what the identity map has can be read without another exception. */
+	/* Memory outside of the identity map cannot be read without another exception. */
 	if (rsp % 8 || rsp < 4096 || rsp > MAPPED_END - STACK_WORDS * 8)
 		return;
 	for (unsigned int i = 0; i < STACK_WORDS; i += 4) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The four functions that the compiler expects in every program, a freestanding one included. */
+/* The four functions that gcc calls in freestanding programs, too (GCC manual, "Standards"). */
 #include <stddef.h>
 
 void *memcpy(void *to, const void *from, size_t size);

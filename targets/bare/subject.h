@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a subject that is linked into a bare image makes itself known. The image
- * without one links none.c instead, whose `subject` is NULL. Everything
- * is called on the boot CPU, outside of any broadcast.
+ * What a subject that is linked into a bare image provides. In the image without a subject, `subject` is NULL
+ * (none.c). Every function is called on the boot CPU, and never inside os_on_cpus().
  */
 #ifndef BARE_SUBJECT_H
 #define BARE_SUBJECT_H
@@ -12,8 +11,8 @@
 struct subject_ops {
 	const char *name;
 	/*
-	 * 0, or a negative errno (as Linux numbers them) with the reason as
-	 * text in why. option is the request's opt= word, or NULL.
+	 * Return 0, or a negative errno (as Linux numbers them) and the reason as text in why.
+	 * option is the value of the request's opt= key, or NULL.
 	 */
 	int (*load)(const char *option, char *why, size_t size);
 	int (*unload)(char *why, size_t size);
@@ -26,9 +25,8 @@ struct subject_ops {
 extern const struct subject_ops *const subject;
 
 /*
- * Where a subject keeps its last exits, for an autopsy that can only read
- * memory. A subject that has such rings defines a variable of this type and
- * this name; one that has none defines nothing.
+ * Where a subject keeps its last exits, for an autopsy that reads the memory of a dead machine. A subject
+ * that records its exits in rings defines this variable; any other subject does not define it.
  *
  * cpus is the address of a pointer to an array of pointers, one per CPU, and
  * cpu_count the address of an unsigned int with their number. In what such a pointer

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptor tables, and whatever goes through the IDT. */
+/* Descriptor tables, interrupts and exceptions. */
 #include "trap.h"
 
 #include "apic.h"
@@ -17,8 +17,6 @@ struct table_pointer {
 	const void *base;
 } __attribute__((packed));
 
-/* Places at which an exception is expected, and where to go on (os.h). */
-extern const struct os_fixup os_fixups[], os_fixups_end[];
 void os_syscall_entry(void);
 
 static idt_gate idt[IDT_VECTORS];
@@ -68,7 +66,7 @@ static void init_descriptors(struct cpu *cpu)
 	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" : : "r"(PROBE_KERNEL_DS));
 }
 
-/* SYSCALL and SYSENTER end in a UD2: a probe that uses them comes back with #UD from ring 0. */
+/* SYSCALL and SYSENTER lead to a UD2, so that a probe that executes one ends with #UD at CPL 0. */
 static void init_system_calls(struct cpu *cpu)
 {
 	uint64_t entry = (uint64_t)os_syscall_entry;
@@ -91,7 +89,7 @@ void cpu_init(struct cpu *cpu)
 		efer |= EFER_NXE;
 	x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | efer);
 	if (x86_cpuid(1, 0).ecx >> 26 & 1) {
-		/* x87, SSE, AVX, AVX-512: what the CPU has of them. */
+		/* Of x87, SSE, AVX and AVX-512, what the CPU supports. */
 		uint32_t xcr0 = x86_cpuid(0xd, 0).eax & 0xe7;
 
 		x86_write_cr4(cr4 | CR4_OSXSAVE);
@@ -100,14 +98,6 @@ void cpu_init(struct cpu *cpu)
 		x86_write_cr4(cr4);
 	}
 	init_system_calls(cpu);
-}
-
-static const struct os_fixup *find_fixup(uint64_t rip)
-{
-	for (const struct os_fixup *fixup = os_fixups; fixup < os_fixups_end; fixup++)
-		if (fixup->instruction == rip)
-			return fixup;
-	return NULL;
 }
 
 struct probe_context *platform_interrupt(struct probe_frame *frame)
@@ -140,9 +130,5 @@ struct probe_context *platform_interrupt(struct probe_frame *frame)
 
 void platform_unexpected(struct probe_frame *frame)
 {
-	const struct os_fixup *fixup = find_fixup(frame->rip);
-
-	if (!fixup)
-		panic_at(frame);
-	frame->rip = fixup->target;
+	panic_at(frame);
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The console that a virtual machine may have beside its serial port: a whole line costs one
- * access to a port there, where every byte costs one, and the emulator a system call, on COM1.
+ * Driver of a legacy virtio console (Virtual I/O Device 1.0, 2.2.3, 4.1.4.8, 5.3), port 0 only. It is faster
+ * than COM1: one port access per line instead of one per byte, each of which is a system call of
+ * the emulator.
  *
- * A legacy virtio console (Virtual I/O Device 1.0, 2.2.3, 4.1.4.8, 5.3) with its port 0 alone. It
- * works with interrupts off and from any CPU, so that it has a panic's report too. What it
- * does not take in time goes to COM1.
+ * The driver polls, so that it works with interrupts off and on any CPU, and carries a panic's report, too. The
+ * caller sends to COM1 what the device does not take in time.
  */
 #include "virtio_console.h"
 
@@ -26,7 +26,7 @@
 
 #define CONSOLE_ID 0x10031af4u
 
-/* Where firmware that leaves addresses to the OS (qboot) leaves room on a PC. */
+/* Addresses for the BARs when the firmware has not assigned any (qboot); they are free on QEMU's PCs. */
 #define FREE_PORTS 0xc000u
 #define FREE_MEMORY 0xfebf0000u
 
@@ -47,14 +47,14 @@
 #define TRANSMIT 1
 
 #define PAGE 4096
-#define QUEUE_SIZE_MAX 1024 /* QEMU 10's; it was 128 in QEMU 7. A legacy driver has no say in it. */
+#define QUEUE_SIZE_MAX 1024 /* QEMU 10; 128 in QEMU 7. A legacy driver cannot choose the size. */
 #define BUFFERS 8
 #define BUFFER_SIZE 1024
 #define WRITABLE 2     /* VIRTQ_DESC_F_WRITE */
 #define NO_INTERRUPT 1 /* VIRTQ_AVAIL_F_NO_INTERRUPT */
 
-/* The device runs in our access to QUEUE_NOTIFY or, on a host with threads for it, soon after. */
-#define PATIENCE 100000000
+/* How often to look for the device's answer. QEMU answers during our access to QUEUE_NOTIFY or soon after. */
+#define ANSWER_POLLS 100000000
 
 struct descriptor {
 	uint64_t address;
@@ -75,13 +75,13 @@ struct used {
 
 struct queue {
 	uint16_t size;
-	uint16_t seen; /* of what the device has used */
+	uint16_t seen; /* used buffers that were read completely */
 	struct descriptor *descriptors;
 	struct available *available;
 	struct used *used;
 };
 
-/* Descriptors and what is available, and what was used from the next page on (2.6.2). */
+/* Descriptors and the available ring, then the used ring, which begins a page (2.6.2). */
 #define USED_AT(size) ((18 * (size) + 6 + PAGE - 1) & ~(PAGE - 1))
 #define QUEUE_BYTES (USED_AT(QUEUE_SIZE_MAX) + 8 * QUEUE_SIZE_MAX + 6)
 
@@ -89,7 +89,7 @@ static uint8_t pages[2][(QUEUE_BYTES + PAGE - 1) & ~(PAGE - 1)] __attribute__((a
 static char received[BUFFERS][BUFFER_SIZE], sent[BUFFER_SIZE];
 static struct queue queues[2];
 static uint16_t ports;
-static size_t taken; /* bytes of the oldest used buffer that were read */
+static size_t taken; /* bytes read of the used buffer that is not read completely */
 
 static uint32_t pci_read(uint32_t device, uint32_t offset)
 {
@@ -103,7 +103,7 @@ static void pci_write(uint32_t device, uint32_t offset, uint32_t value)
 	x86_out32(PCI_DATA, value);
 }
 
-/* An interrupt of the receive queue is a message to this CPU's local APIC. False without MSI-X. */
+/* Route the interrupt of the receive queue to this CPU by MSI-X. Returns false without MSI-X. */
 static bool route_interrupt(uint32_t device)
 {
 	uint32_t at = pci_read(device, PCI_CAPABILITIES) & 0xfc;
@@ -202,7 +202,7 @@ size_t virtio_console_write(const char *text, size_t length)
 		x86_out16(ports + QUEUE_NOTIFY, TRANSMIT);
 		while (__atomic_load_n(&queue->used->index, __ATOMIC_SEQ_CST) !=
 		       queue->available->index)
-			if (i++ == PATIENCE)
+			if (i++ == ANSWER_POLLS)
 				return done;
 		done += part;
 	}
@@ -228,7 +228,7 @@ bool virtio_console_read(char *byte)
 	uint16_t before = queue->available->index;
 
 	offer(queue, buffer);
-	/* A device that had none left waits for a word. */
+	/* A device that had no buffer left has to be notified of the new one. */
 	if (__atomic_load_n(&queue->used->index, __ATOMIC_SEQ_CST) == before)
 		x86_out16(ports + QUEUE_NOTIFY, RECEIVE);
 	return true;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boot sector of a Linux box in Bochs: reads the SECTORS sectors behind it to LOAD, adds the BIOS' memory map to the
- * start info there, and enters the kernel at its PVH entry point (the x86/HVM direct boot ABI).
+ * Boot sector of a Linux machine in Bochs: reads the SECTORS sectors behind it to LOAD, adds the memory map of the BIOS to
+ * the start info there, and enters the kernel at its PVH entry point (the x86/HVM direct boot ABI).
  *
- * It speaks to the disk itself: the BIOS would read into low memory, two bytes at a time.
+ * It drives the ATA disk itself, because INT 13h can read only into low memory, and reads two bytes at a time.
  */
 	.set	MEMORY_MAP, 0x8000
 	.set	MEMORY_MAP_ENTRY, 24
@@ -70,7 +70,7 @@
 
 	.code16
 in_real_mode:
-	/* An entry of E820 is one of the start info without its last field, which is reserved. */
+	/* An entry of the start info is an entry of E820 with a reserved field added. */
 	xor	%ebx, %ebx
 	mov	$MEMORY_MAP, %di
 1:	mov	$0xe820, %eax

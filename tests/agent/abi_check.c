@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests that the module must refuse, each with its error. Says what it was not refused. */
+/* Requests that the module must refuse, each with its error. Prints the requests that it did not refuse. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@ static struct probe_outcome outcomes[64];
 static struct touchstone_run run;
 static int device, failures;
 
-/* A request that would be carried out. */
+/* A valid request. */
 static void good(void)
 {
 	memset(&request, 0, sizeof(request));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The agent on a platform that runs nothing, between standard input and output: what
- * it makes of requests can be tested without a machine. A probe "ends" at once, with RAX holding
- * the register values that the agent resolved for it (see platform_run).
+ * The agent on standard input and output, on a platform that runs no probes, to test how it parses and answers
+ * requests. A probe "ends" at once, with RAX holding the register values that the agent
+ * resolved for it (see platform_run).
  */
 #include <stdio.h>
 #include <string.h>

@@ -19,7 +19,7 @@ static void check(bool holds, const char *what, const char *which)
 /* The status of a line that arrived in one piece, and the request in it. */
 static enum line_status parse(const char *line, struct line_request *request)
 {
-	/* On the heap and exactly as long as it is: the sanitizer sees a step too far. */
+	/* On the heap and without a spare byte, so that AddressSanitizer detects an access behind its end. */
 	size_t length = strlen(line);
 	char *text = malloc(length + 1);
 	static char *kept;
@@ -244,7 +244,7 @@ static void test_writer(void)
 	check(length == strlen(whole) && !memcmp(buffer, whole, length), "writer", "everything");
 	check(!writer.overflow, "writer", "no overflow");
 
-	/* Whatever the size, the line stays in its buffer, and is well-formed. */
+	/* For every size of the buffer, the line stays in it and is well-formed. */
 	for (size_t size = 7; size < 40; size++) {
 		char *small = malloc(size);
 
@@ -268,7 +268,7 @@ static uint32_t random_below(uint32_t limit)
 	return random_state % limit;
 }
 
-/* Damaged lines: no status but those that exist, nothing outside of the line. */
+/* Damaged lines must give a status of the enum, with no access outside of the line. */
 static void test_damaged_lines(void)
 {
 	static const char *const seeds[] = {
@@ -311,7 +311,7 @@ static void test_damaged_lines(void)
 		}
 		free(text);
 	}
-	/* Some damage does no harm: else this has tested refusals only. */
+	/* Some damaged lines must still be valid, or only refusals were tested. */
 	check(accepted > 1000, "damaged", "enough lines are still good");
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Work on a machine that lies: work_liar KIND LIE. Functions that the kinds call are wrapped (ld --wrap=NAME): after some
- * rounds that are honest, one of them does not do what it says. Prints the report.
+ * Runs one kind of work on a machine that behaves wrongly: work_liar KIND LIE. Functions that the kinds of work
+ * call are wrapped (ld --wrap=NAME); after some correct rounds, one of them returns a wrong result. Prints
+ * the report.
  *
- * What is only in registers is changed where a signal has saved them: SIGUSR1.
+ * Registers are changed in the signal frame of SIGUSR1.
  */
 #define _GNU_SOURCE
 #include <linux/perf_event.h>
@@ -39,7 +40,7 @@ long __real_ptrace(enum __ptrace_request request, pid_t process, void *address, 
 
 static bool lies(const char *what)
 {
-	/* Only to workers: who started them has to know the time. */
+	/* Only in workers: the process that started them needs the correct time. */
 	return !strcmp(lie, what) && getpid() != starter && work_rounds() >= HONEST;
 }
 
@@ -132,8 +133,8 @@ long __wrap_ptrace(enum __ptrace_request request, ...)
 }
 
 /*
- * A machine without a PMU gets the kernel's own counter of nanoseconds, which overflows as well; but a third
- * as often as it is asked to, when samples are to be lost.
+ * On a machine without a PMU, use the kernel's software counter of nanoseconds, which overflows, too; with a
+ * three times longer period if samples are to be lost.
  */
 long __real_syscall(long number, ...);
 
@@ -167,7 +168,7 @@ static void disturb(int signal, siginfo_t *info, void *context)
 		state->cwd ^= 0x400;
 }
 
-/* The first worker, in the midst of a round sooner or later. */
+/* Signal the first worker at arbitrary times, some of which are in the middle of a round. */
 static void disturb_until_noticed(void)
 {
 	char text[1000];

@@ -10,7 +10,7 @@ from pathlib import Path
 from machines import ROOT, settings_of
 
 from touchstone.drivers.build import build_bare
-from touchstone.drivers.emulated.machine import EmulatorDriver
+from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.drivers.registry import make_driver
 
 

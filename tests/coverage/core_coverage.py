@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.emulated.machine import EmulatorDriver
+from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.machine.driver import TargetError
 from touchstone.machine.symbols import Symbols
 

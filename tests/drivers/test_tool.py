@@ -14,7 +14,7 @@ def test_status_and_all_that_it_printed(tmp_path):
     assert (status, output.decode()) == (3, f"{tmp_path}\noh\n")
 
 
-def test_ctrl_c_before_we_know_its_process_ends_it_too(tmp_path, monkeypatch):
+def test_ctrl_c_during_the_start_ends_the_process(tmp_path, monkeypatch):
     class Interrupted(subprocess.Popen):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
@@ -28,5 +28,5 @@ def test_ctrl_c_before_we_know_its_process_ends_it_too(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_of_much_output_the_end_is_shown():
+def test_of_long_output_the_end_is_shown():
     assert tail_of(b"".join(b"%d\n" % i for i in range(100)), 2) == "...\n98\n99"

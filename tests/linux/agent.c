@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * With agent=1 on the kernel's command line: the agent's module, and its program at the second serial
- * port, where somebody asks it things until the transmission ends. What of Veneer and KVM is there
- * meanwhile is the tests' difference.
+ * With agent=1 on the kernel's command line: loads the agent's module, and runs its program at the second serial
+ * port until it reads an end-of-transmission byte. This is done several times, with and without Veneer
+ * and KVM.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #define PORT "/dev/ttyS1"
 #define CONTROL_D 4
 
-/* Lines as they come, and a byte that the protocol does not have ends the program's input. */
+/* No echo and no translation; the byte EOT, which the protocol does not use, ends the program's input. */
 static int open_port(void)
 {
 	struct termios settings;
@@ -40,7 +40,7 @@ static pid_t start(const char *path, int standard_stream)
 	CHECK(child >= 0);
 	if (child)
 		return child;
-	/* As anybody's: its work has to be behind what the kernel does for a probe. */
+	/* Not the high priority of this process: workers must not delay the kernel threads that run probes. */
 	if (setpriority(PRIO_PROCESS, 0, 0))
 		_exit(126);
 	if (standard_stream >= 0 &&
@@ -52,7 +52,7 @@ static pid_t start(const char *path, int standard_stream)
 
 static pid_t start_agent(void)
 {
-	/* Open from the first time on: what arrives between two agents is the next one's. */
+	/* Opened once, so that bytes that arrive between two agents are kept for the next one. */
 	static int port = -1;
 
 	if (port < 0)
@@ -60,7 +60,7 @@ static pid_t start_agent(void)
 	return start("/touchstone-agent", port);
 }
 
-/* It may end in one way only. */
+/* The program must exit with status 0. */
 static bool has_ended(pid_t child, int options)
 {
 	int status;
@@ -85,7 +85,7 @@ static void test_alone(void)
 	remove_kvm();
 }
 
-/* What the agent's program never asks of the module. */
+/* Invalid requests, which the agent's program never sends to the module. */
 static void test_bad_requests(void)
 {
 	has_ended(start("/abi-check", -1), 0);
@@ -114,7 +114,7 @@ static void test_around_loading(void)
 	printf("# Veneer came and went %d times under its probes\n", times);
 }
 
-/* The agent's numbers have no gap where Linux's have one. */
+/* The agent numbers CPUs without gaps, also if one is offline. */
 static void test_without_a_cpu(void)
 {
 	set_online(1, false);

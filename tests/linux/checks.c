@@ -19,7 +19,7 @@
 #define KVM_CREATE_VM 0xae01
 #define SYSLOG_CONSOLE_LEVEL 8
 
-/* Areas in use: not those that wait to be freed, nor stacks of processes, which the kernel keeps a while. */
+/* vmalloc areas in use, without those that wait to be freed and without kernel stacks, which the kernel caches. */
 static int count_areas(void)
 {
 	char line[512];
@@ -174,7 +174,7 @@ static void test_kvm_while_loaded(void)
 	file = open("/dev/kvm-by-number", O_RDWR);
 	CHECK(file >= 0);
 	CHECK(ioctl(file, KVM_CREATE_VM, 0) >= 0);
-	/* Both descriptors; the one of the machine is the next number. */
+	/* Close both files: KVM and the virtual machine, which has the next number. */
 	close(file + 1);
 	close(file);
 	remove_kvm();
@@ -190,7 +190,7 @@ static void cycle(int times)
 	}
 }
 
-/* KASAN keeps what was freed in quarantine, until the cache that it came from is shrunk. */
+/* KASAN keeps freed objects in quarantine until their slab cache is shrunk. */
 static void empty_slabs(void)
 {
 	DIR *directory = opendir("/sys/kernel/slab");
@@ -207,7 +207,7 @@ static void empty_slabs(void)
 	closedir(directory);
 }
 
-/* Pages that nobody has: those in the zones, and those that CPUs keep for their next allocation. */
+/* Free pages: those in the zones, and those in the per-CPU lists. */
 static long count_free_pages(void)
 {
 	char line[512], word[32];
@@ -241,8 +241,8 @@ static void test_cycles(void)
 }
 
 /*
- * Without the load, which makes the numbers move: less than half a page per cycle. The
- * rest of the kernel moves them as well: what is lost is lost every time.
+ * Without the load, which changes the number of free pages. Fewer than half a page per cycle may be lost: the
+ * kernel itself changes the number, but a leak occurs in every cycle.
  */
 static void test_memory(void)
 {
@@ -290,7 +290,7 @@ static void test_hotplug(void)
 		set_online(last, true);
 		expect_loaded(cpus);
 	}
-	/* Gone while loaded, back when not; and the other way round, with a gap in the numbers. */
+	/* A CPU goes offline while Veneer is loaded, and comes back when it is not; then the other way round. */
 	set_online(1, false);
 	order("1 unload");
 	expect_unloaded();
@@ -324,13 +324,13 @@ static void test_remove_while_loaded(void)
 	expect_unloaded();
 }
 
-/* Everything up to and including taking the other CPUs down, and back, as if it had been suspended. */
+/* Suspend with pm_test: takes the other CPUs offline and back online, without suspending the machine. */
 static void test_suspend(void)
 {
 	int cpus = online_cpus();
 
 	order("1 load");
-	/* The other way, s2idle, leaves the CPUs where they are. */
+	/* Not s2idle, which does not take CPUs offline. */
 	write_file("/sys/power/mem_sleep", "deep");
 	write_file("/sys/power/pm_test", "processors");
 	write_file("/sys/power/state", "mem");
@@ -340,7 +340,7 @@ static void test_suspend(void)
 	expect_unloaded();
 }
 
-/* What follows is in the log on the console: Veneer leaves before the machine starts again. */
+/* The test reads the console log: Veneer must unload before the machine reboots. */
 static void test_reboot_while_loaded(void)
 {
 	order("1 load");

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The load is the agent's work on Linux: what its processes check of themselves
- * is said there. */
+/* The load is the agent's work for Linux (targets/agent/linux/work), whose processes check their own results. */
 #include <string.h>
 #include <sys/resource.h>
 
@@ -14,12 +13,12 @@ void start_load(void)
 {
 	char why[256];
 
-	/* Behind the kernel's threads, too, which loading needs: workers are a bit behind what starts them. */
+	/* Workers get the normal priority, lower than that of the kernel threads that loading Veneer needs. */
 	CHECK(!setpriority(PRIO_PROCESS, 0, 0));
 	if (work_start("all", why, sizeof(why)))
 		fail("the load does not start: %s", why);
 	CHECK(!setpriority(PRIO_PROCESS, 0, -20));
-	/* Until all are at it: a process that never runs would notice nothing. */
+	/* Until every worker has done a round: one that never ran would detect nothing. */
 	if (work_wait(1, PATIENCE, why, sizeof(why)))
 		fail("the load does not go round: %s", why);
 	/*

@@ -154,7 +154,7 @@ void forget_log(void)
 	klogctl(SYSLOG_CLEAR, NULL, 0);
 }
 
-/* A kernel with lockdep: it stops at the first thing that it finds, or when it runs out of memory. */
+/* In a kernel with lockdep: lockdep turns itself off after its first report, or when it runs out of memory. */
 static void tell_of_lockdep(void)
 {
 	char line[256];
@@ -191,7 +191,7 @@ static void stop_fair_servers(void)
 	}
 }
 
-/* With reboot=t on the command line this is a triple fault, and nobody is told before: Veneer has to report it. */
+/* With reboot=t on the command line, this is a triple fault without any notification: Veneer has to report it. */
 static void die_loaded(void)
 {
 	CHECK(!insert("/modules/veneer.ko"));
@@ -218,7 +218,7 @@ int main(void)
 	printf("# %d CPUs, %d levels of page tables\n", online_cpus(),
 	       count_cpu_flag("la57") ? 5 : 4);
 	stop_fair_servers();
-	/* The load is there to be disturbed, not to disturb. */
+	/* The load must not delay this process. */
 	CHECK(!setpriority(PRIO_PROCESS, 0, -20));
 	forget_log();
 	if (getenv("die"))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The first process of the test machine: what its files share. Every function ends the machine when something is wrong. */
+/* What the files of the test machine's init process share. Every function reports an error by powering off. */
 #ifndef MACHINE_H
 #define MACHINE_H
 
@@ -8,7 +8,7 @@
 
 #define CPUS_MOST 64
 
-/* machine.c: say what is wrong, and power off. */
+/* machine.c: print what is wrong, and power off. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 #define CHECK(condition)                                                   \
 	do {                                                               \
@@ -21,9 +21,9 @@ int online_cpus(void);
 
 /* How many CPUs have a feature, by /proc/cpuinfo. */
 int count_cpu_flag(const char *flag);
-/* The kernel's log has nothing that a healthy kernel does not say. */
+/* The kernel's log must not contain warnings or reports of bugs. */
 void expect_clean_log(void);
-/* What is in it now is not Veneer's doing. */
+/* Clear the kernel's log of what happened before Veneer was loaded. */
 void forget_log(void);
 
 /* 0, or the errno. */
@@ -36,7 +36,7 @@ int ask(const char *request, char *answer, size_t size);
 void order(const char *request);
 /* What Veneer says about itself. */
 long query(const char *key);
-/* CPUID of hypervisors on a CPU has Veneer's signature; and the counter of its exits grows by this much. */
+/* Whether the hypervisor leaf of CPUID on a CPU has Veneer's signature; and by how much its exit counter grows. */
 bool signature_on(int cpu);
 void expect_loaded(int cpus);
 void expect_unloaded(void);
@@ -46,14 +46,14 @@ int insert_kvm(void);
 void remove_kvm(void);
 void set_online(int cpu, bool online);
 
-/* poke.c: with poke=N on the command line, this and nothing else. */
+/* poke.c: the only thing that runs with poke=N on the command line. */
 void poke(int rounds);
 
-/* load.c: processes that would notice if the machine beneath them were not the same all the time. */
+/* load.c: processes that load the machine and check their own results. */
 void start_load(void);
 void stop_load(void);
 
-/* checks.c, and agent.c for agent=1 on the command line; the last one has no name. */
+/* checks.c, or agent.c with agent=1 on the command line. The last entry has no name. */
 struct test {
 	const char *name;
 	void (*run)(void);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The kernel patches its own text, as fast as it can be made to, while all CPUs run
- * that text: an INT3 goes in first, and an emulator that keeps a translation of it
- * for too long makes the kernel oops on it. poke=N on the kernel's command line: N
- * rounds of it and nothing else, without Veneer.
+ * Makes the kernel patch its own code as often as possible while all CPUs execute that code. The kernel first
+ * writes an INT3; an emulator that keeps a stale translation of it makes the kernel oops. With poke=N on
+ * the kernel's command line: N rounds of this and nothing else, without Veneer.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -20,7 +19,7 @@
 #define YIELDERS_PER_CPU 2
 #define KVM_CREATE_VM 0xae01
 
-/* Each is a static key of the scheduler: its jump labels are in schedule(), and in what wakes and queues. */
+/* Each is a static key of the scheduler, with jump labels in schedule(), in wake-ups and in enqueueing. */
 static const char *const switches[] = {
 	"/proc/sys/kernel/sched_schedstats",
 	"/proc/sys/kernel/task_delayacct",
@@ -51,7 +50,7 @@ static int start_yielders(pid_t *yielders)
 	return started;
 }
 
-/* The first machine turns on the hooks that schedule() has for KVM, the last one turns them off. */
+/* The first virtual machine enables the hooks for KVM in schedule(), the last one disables them. */
 static void make_machine(void)
 {
 	int file = open("/dev/kvm", O_RDWR), machine;

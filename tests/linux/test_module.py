@@ -15,11 +15,8 @@ import pytest
 from tests.support.linux import linux_machine
 from tests.support.linux.qemu_machine import expect_no_bugs, run_qemu
 
-RELEASES = linux_machine.each(linux_machine.kernels(), linux_machine.NO_HEADERS)
-DEBUG_RELEASES = linux_machine.each(linux_machine.debug_kernels(), linux_machine.NO_DEBUG_KERNEL)
 
-
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(scope="module", params=linux_machine.STOCK_KERNELS)
 def kernel(request: pytest.FixtureRequest) -> linux_machine.Kernel:
     return linux_machine.get_kernel(request.param)
 
@@ -52,11 +49,11 @@ def test_module_sections_are_pages_of_their_own(kernel: linux_machine.Kernel) ->
 
 
 def test_busy_linux_does_not_notice(kernel: linux_machine.Kernel, tmp_path: Path) -> None:
-    cycles = 200 if kernel.release == linux_machine.kernels()[0] else 25
+    cycles = 200 if kernel == linux_machine.oldest_kernel() else 25
     linux_machine.expect_all(run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, f"cycles={cycles}"))
 
 
-@pytest.mark.parametrize("release", DEBUG_RELEASES)
+@pytest.mark.parametrize("release", linux_machine.each_debug_kernel())
 def test_a_kernel_that_looks_for_bugs_finds_none(release: str, tmp_path: Path) -> None:
     kernel = linux_machine.get_debug_kernel(release)
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, "cycles=200")

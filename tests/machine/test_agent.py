@@ -265,7 +265,7 @@ def test_the_same_answer_twice_counts_once():
         ("of=1 end=done rip=1 rflags=2", "cpu is missing"),
     ],
 )
-def test_an_answer_that_breaks_the_protocol_is_nobodys_but_ours(text, message):
+def test_an_answer_that_breaks_the_protocol_is_an_infrastructure_error(text, message):
     with reached(lambda r: r.answer(text)) as (client, _), pytest.raises(InfrastructureError, match=message):
         client.run(CPUID)
 
@@ -328,7 +328,7 @@ def test_a_probe_that_is_too_long_is_refused_in_its_turn():
         assert len(agent.requests) == 3  # hello, and two of them
 
 
-def test_the_probe_whose_turn_it_is_is_the_one_that_died():
+def test_a_death_is_charged_to_the_probe_whose_answer_is_next():
     with reached(lambda r: done(r) if r.fields["code"] != "03" else None) as (client, _):
         outcomes = client.run_many([ProbeRequest(code=bytes([number])) for number in range(8)])
         assert [next(outcomes)[0].cpu for _ in range(3)] == [0, 0, 0]
@@ -448,7 +448,7 @@ def test_nmi_names_its_cpus():
     assert cpu_mask(range(64)) == 2**64 - 1
 
 
-def test_a_boot_is_followed_through_its_noise():
+def test_the_ready_line_is_found_between_boot_messages():
     agent = FakeAgent()
     channel = SocketChannel(agent.ours)
     client = AgentClient(channel, SerialLog())

@@ -26,7 +26,7 @@ class Counted:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, SLICE / 2, 600.0])
-def test_never_long_and_to_the_end(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def test_waits_in_slices_until_the_deadline(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     clock = [1000.0]
     # Its own clock, not everybody's: other threads of this process have deadlines.
     monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -36,7 +36,7 @@ def test_never_long_and_to_the_end(monkeypatch: pytest.MonkeyPatch, seconds: flo
     assert sum(poll.waits) == pytest.approx(max(0.0, seconds))
 
 
-def test_what_is_there_comes_at_once() -> None:
+def test_a_ready_descriptor_is_reported_at_once() -> None:
     read, write = os.pipe()
     poll = select.poll()
     poll.register(read, select.POLLIN)

@@ -17,7 +17,7 @@ def test_marks_ask_for_what_came_after(tmp_path):
     log.close()
 
 
-def test_what_left_the_memory_is_read_from_the_file(tmp_path):
+def test_bytes_no_longer_in_memory_are_read_from_the_file(tmp_path):
     log = SerialLog(tmp_path / "serial.log", keep=10)
     lines = [b"line %d\n" % number for number in range(20)]
     for line in lines:

@@ -1,15 +1,11 @@
-"""What the drivers of emulated machines have in common: an agent behind a serial port, and its loss."""
+"""What all drivers have in common: they speak to an agent, and know when it was lost and why."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from touchstone.drivers.build import BareImage
 from touchstone.machine.agent import REPLY_TIMEOUT, AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
@@ -22,71 +18,19 @@ from touchstone.machine.driver import (
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
-from touchstone.machine.symbols import Symbols
 
 T = TypeVar("T")
-Progress = Callable[[str], None]
-ImageProvider = Callable[[Progress], BareImage]
-"""Makes the image when a target is started, not before."""
-
-
-class DeathNotice:
-    """Says in one thread what another has to know at once: that, and of what, the target died.
-
-    ``fd`` is readable from the notice on, so that whoever waits for the agent wakes up.
-    """
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._lock = threading.Lock()
-        self._armed = False
-        self.reason = ""
-
-    def arm(self) -> None:
-        """From now on, a notice counts; earlier ones are forgotten."""
-        with self._lock:
-            self._clear()
-            self._armed = True
-
-    def disarm(self) -> None:
-        """We are about to stop the target ourselves. The reason stays readable."""
-        with self._lock:
-            self._armed = False
-
-    def give(self, reason: str) -> None:
-        """The target died of ``reason``. The first notice counts."""
-        with self._lock:
-            if self._armed and not self.reason:
-                self.reason = reason
-                os.eventfd_write(self.fd, 1)
-
-    def close(self) -> None:
-        """Close the descriptor; later notices go nowhere."""
-        with self._lock:
-            self._armed = False
-            if self.fd >= 0:
-                os.close(self.fd)
-                self.fd = -1
-
-    def _clear(self) -> None:
-        self.reason = ""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.fd)
 
 
 class AgentDriver:
     """The part of a driver that speaks to the agent. Subclasses start, reset, stop and autopsy."""
 
-    def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
-        """Touches nothing but the log file; the image is made by ``start``."""
+    def __init__(self, settings: TargetSettings, log_directory: Path) -> None:
+        """Opens the log file ``NAME.serial.log``, and contacts nothing."""
         self.name = settings.name
         self.emulator_version: tuple[int, ...] | None = None
         self.lock_key: str | None = None
         self.settings = settings
-        self._provide_image = provide_image
-        self._image: BareImage | None = None
-        self._symbols = Symbols(None)
-        self._log_directory = log_directory
         self._log = SerialLog(log_directory / f"{settings.name}.serial.log")
         self._client: AgentClient | None = None
         self._lost: TargetError | None = None
@@ -168,15 +112,19 @@ class AgentDriver:
         return died
 
     def _greet(self, client: AgentClient, timeout: float) -> TargetInfo:
-        """Wait for the agent of a machine that is booting. ``timeout`` in seconds, not stretched yet."""
+        """Wait for the agent of a machine that is booting. ``timeout`` in seconds, not stretched yet.
+
+        InfrastructureError unless the machine is what the inventory says.
+        """
         client.wait_ready(timeout * self.settings.timeout_factor)
         info = client.hello()
-        if info.vendor != self.settings.vendor:
-            raise InfrastructureError(
-                f"{self.name} is said to be {self.settings.vendor}, but its CPUs say {info.vendor}"
-            )
-        if info.cpus != self.settings.cpus:
-            raise InfrastructureError(
-                f"{info.cpus} of {self.settings.cpus} CPUs of {self.name} came up; see {self._log.path}"
-            )
+        for what, said, found in (
+            ("vendor", self.settings.vendor, info.vendor),
+            ("cpus", self.settings.cpus, info.cpus),
+        ):
+            if said != found:
+                raise InfrastructureError(
+                    f"the inventory says {what} = {said} of {self.name}, but it has {found};"
+                    f" see {self._log.path}"
+                )
         return info

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchstone.drivers.build_cache import BuildCache, Progress, Recipe
+from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
 KEPT = 6
 """How many images of one name are kept; one takes about 1 MiB of the disk."""
@@ -78,7 +78,7 @@ def subject_name(subject: Path) -> str:
 
 def build_bare(
     subject: Path | None,
-    progress: Progress = lambda _: None,
+    progress: Say = lambda _: None,
     *,
     root: Path | None = None,
     directory: Path | None = None,
@@ -118,14 +118,16 @@ class BareSources:
         """A hash of the tools' versions, the flags and all files that the image may depend on."""
         description = self._run("describe", "--silent")
         digest = hashlib.sha256(description)
-        for path in sorted(self._inputs(description)):
-            digest.update(f"{os.path.relpath(path, self._source)}\0".encode())
+        for name in sorted(self._inputs(description)):
+            path = os.path.join(self._source, name)
             try:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                with open(path, "rb") as file:
+                    content = file.read()
             except OSError as error:
                 raise InfrastructureError(
                     f"{path}: {error.strerror}: {self._name} is built from it"
                 ) from None
+            digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()[:16]
 
     def make(self, into: Path) -> None:
@@ -133,9 +135,8 @@ class BareSources:
         inputs = self._inputs(self._run("describe", "--silent"))
         # Silent: a failure shows the compiler's words, not its command lines.
         self._run("--silent", f"-j{os.cpu_count() or 1}", f"BUILD={os.path.relpath(into, self._source)}")
-        used = {self._source / name for path in into.rglob("*.d") for name in _dependencies(path)}
-        missed = sorted(os.path.relpath(path.resolve(), self._source) for path in used)
-        missed = [name for name in missed if (self._source / name).resolve() not in inputs]
+        used = {os.path.normpath(name) for path in into.rglob("*.d") for name in _dependencies(path)}
+        missed = sorted(used - inputs)
         if missed:
             raise InfrastructureError(
                 f"the bare image of {self._name} includes {', '.join(missed)}, which is not in "
@@ -144,15 +145,20 @@ class BareSources:
             )
         shutil.rmtree(into / "obj", ignore_errors=True)
 
-    def _inputs(self, description: bytes) -> set[Path]:
-        """The files that ``make describe`` names, and the sources in the directories that it names."""
-        found: set[Path] = set()
-        for line in description.decode("utf-8", "surrogateescape").splitlines():
+    def _inputs(self, description: bytes) -> set[str]:
+        """The files that ``make describe`` names, and the sources in the directories that it names.
+
+        Names are relative to ``targets/bare`` and normal, and text, not paths: they are many.
+        """
+        found: set[str] = set()
+        for line in os.fsdecode(description).splitlines():
             word, *names = line.split() or [""]
             for name in names if word == "input" else ():
-                path = self._source / name
-                files = _sources(path) if path.is_dir() else (path,)
-                found.update(file.resolve() for file in files if file.is_file())
+                path = os.path.join(self._source, name)
+                if os.path.isdir(path):
+                    found.update(os.path.normpath(os.path.join(name, inner)) for inner in _sources(path))
+                elif os.path.isfile(path):
+                    found.add(os.path.normpath(name))
         return found
 
     def _run(self, *arguments: str) -> bytes:
@@ -165,12 +171,13 @@ class BareSources:
         return output
 
 
-def _sources(directory: Path) -> Iterator[Path]:
+def _sources(directory: str) -> Iterator[str]:
     for parent, names, files in os.walk(directory):
         names[:] = [name for name in names if not name.startswith(".")]
+        inner = os.path.relpath(parent, directory)
         for name in files:
             if name.endswith(SOURCES) and not name.startswith("."):
-                yield Path(parent) / name
+                yield os.path.join(inner, name)
 
 
 def _dependencies(path: Path) -> Iterator[str]:

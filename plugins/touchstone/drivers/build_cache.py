@@ -14,9 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
-Progress = Callable[[str], None]
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another run that builds."""
 ATTEMPTS = 3
@@ -54,7 +53,7 @@ class BuildCache:
         self._directory = directory.resolve()
         self._keep = keep
 
-    def provide(self, recipe: Recipe, progress: Progress) -> Path:
+    def provide(self, recipe: Recipe, progress: Say) -> Path:
         """The folder with the files, built if it is not there; held until this process ends.
 
         One process builds at a time; another one that wants the same waits and takes what was built.
@@ -121,7 +120,7 @@ class BuildCache:
             shutil.rmtree(old, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _lock(self, progress: Progress) -> Iterator[None]:
+    def _lock(self, progress: Say) -> Iterator[None]:
         lock = FileLock(self._directory / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""Power control of a box: what resets it when it answers no more."""
+"""Power control of a box: what resets it when it no longer answers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class QmpPower:
     def _execute(self, *commands: str) -> None:
         from qemu.qmp import QMPClient, QMPError  # noqa: PLC0415
 
-        from touchstone.drivers.qemu.qmp import LoopThread  # noqa: PLC0415
+        from touchstone.drivers.event_loop import LoopThread  # noqa: PLC0415
 
         async def talk() -> None:
             client = QMPClient("touchstone-power")

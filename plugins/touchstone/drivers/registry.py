@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone.drivers.agent_driver import ImageProvider
 from touchstone.drivers.build import BareImage, build_bare, repository_root
-from touchstone.machine.driver import Driver
+from touchstone.machine.driver import Driver, Say
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:
-    from touchstone.drivers.ssh.build import Deployable
+    from touchstone.drivers.emulated.driver import ImageProvider
+    from touchstone.drivers.ssh.deployable import Deployable
 
 DRIVERS = ("bochs", "qemu", "ssh")
 """Names of the drivers, as the inventory writes them."""
@@ -53,9 +52,10 @@ def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_
     validate(settings)
     provide: ImageProvider = _provider(subject)
     if settings.driver == "qemu":
+        from touchstone.drivers.qemu import kvm  # noqa: PLC0415
         from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
 
-        return QemuDriver(settings, provide, log_directory)
+        return QemuDriver(settings, provide, log_directory, lambda say: kvm.problem(settings.vendor, say))
     from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
 
     return BochsDriver(settings, provide, log_directory)
@@ -65,25 +65,27 @@ def make_box_driver(
     settings: TargetSettings, subject: Deployable | None, log_directory: Path, root: Path | None = None
 ) -> Driver:
     """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
-    from touchstone.drivers.ssh import boxes as ssh_boxes  # noqa: PLC0415
-    from touchstone.drivers.ssh import build as ssh_deploy  # noqa: PLC0415
-    from touchstone.drivers.ssh import driver as ssh  # noqa: PLC0415
-    from touchstone.drivers.ssh import settings as ssh_settings  # noqa: PLC0415
+    from touchstone.drivers.ssh.boxes import Box, RackBox  # noqa: PLC0415
+    from touchstone.drivers.ssh.build import ModuleCache  # noqa: PLC0415
+    from touchstone.drivers.ssh.deployable import the_agent  # noqa: PLC0415
+    from touchstone.drivers.ssh.driver import SshDriver  # noqa: PLC0415
+    from touchstone.drivers.ssh.settings import read_settings  # noqa: PLC0415
+    from touchstone.drivers.ssh.visit import VisitSettings  # noqa: PLC0415
 
     validate(settings)
     root = root or repository_root()
-    box: ssh_boxes.Box
-    places = ssh.Places()
+    box: Box
+    visit = VisitSettings()
     if is_virtual(settings):
-        from touchstone.drivers.ssh import virtual as ssh_virtual  # noqa: PLC0415
+        from touchstone.drivers.ssh.virtual import VirtualBox  # noqa: PLC0415
 
-        box = ssh_virtual.VirtualBox(settings, log_directory)
+        box = VirtualBox(settings, log_directory)
     else:
-        said = ssh_settings.read_settings(settings)
-        box = ssh_boxes.RackBox(said.address, said.power, said.console, said.headers)
-        places = ssh.Places(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
-    workshop = ssh_deploy.Workshop(root / "build" / "linux")
-    return ssh.SshDriver(settings, box, ssh_deploy.the_agent(root), subject, workshop, log_directory, places)
+        said = read_settings(settings)
+        box = RackBox(said.address, said.power, said.console, said.headers)
+        visit = VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
+    cache = ModuleCache(root / "build" / "linux")
+    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
 
 
 def is_virtual(settings: TargetSettings) -> bool:
@@ -91,17 +93,17 @@ def is_virtual(settings: TargetSettings) -> bool:
     return "image" in settings.options
 
 
-def unavailable(settings: TargetSettings, progress: Callable[[str], None] = lambda _: None) -> str:
+def unavailable(settings: TargetSettings, progress: Say = lambda _: None) -> str:
     """Why this host cannot run the target (a flag or a parameter that is missing), or nothing.
 
     Starts a short-lived machine where only that tells; nothing for what an installation would cure.
     """
     if settings.driver == "qemu":
         from touchstone.drivers.qemu import config as qemu_config  # noqa: PLC0415
-        from touchstone.drivers.qemu import kvm as nested  # noqa: PLC0415
+        from touchstone.drivers.qemu import kvm  # noqa: PLC0415
 
         if qemu_config.read_settings(settings).accel == "kvm":
-            return nested.decide(settings.vendor, progress).reason
+            return kvm.problem(settings.vendor, progress)
     return ""
 
 

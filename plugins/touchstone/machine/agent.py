@@ -8,13 +8,20 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NoReturn
 
 from touchstone.machine import protocol
 from touchstone.machine.channel import Channel
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung, TargetInfo
+from touchstone.machine.driver import (
+    AgentRefused,
+    ConnectionEnded,
+    InfrastructureError,
+    TargetDied,
+    TargetHung,
+    TargetInfo,
+)
 from touchstone.machine.probe import GPRS, STACK_END, Operand, ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog, readable
 
@@ -188,7 +195,7 @@ class AgentClient:
         return self._results(probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout)))
 
     def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
-        """See Driver. The first are on their way when this returns; the target has always its next one."""
+        """See Driver. AHEAD probes are sent when this returns: the target need not wait for the next."""
         self._reached()
         left, sent = deque(probes), deque[_Sent]()
         while left and len(sent) < AHEAD:
@@ -200,7 +207,7 @@ class AgentClient:
         self._ask("nmi", [("on", f"{cpu_mask(cpus):x}"), ("n", str(count))], REPLY_TIMEOUT + count * 1e-3)
 
     def nmi_counts(self) -> list[int]:
-        """NMIs since boot, per CPU."""
+        """NMIs taken since boot, per CPU."""
         cpus = range(self._reached().cpus)
         deadline = self._deadline(REPLY_TIMEOUT)
         number = self._send("counts", [("on", f"{cpu_mask(cpus):x}")], deadline)
@@ -243,12 +250,6 @@ class AgentClient:
             timeout += limit
         return dict(self._ask(verb, sent, timeout).fields)
 
-    def forget(self) -> None:
-        """The machine is being reset: whatever it began to say will not be finished, nothing of it counts."""
-        self._splitter.clear()
-        self._waiting.clear()
-        self._nonce = ""
-
     def _reached(self) -> TargetInfo:
         if self.info is None or not self._nonce:
             raise InfrastructureError("the agent has not been greeted")
@@ -282,7 +283,7 @@ class AgentClient:
             yield outcome
 
     def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
-        """The answers to a probe that was sent as request ``number``. Its time begins now."""
+        """The answers to a probe that was sent as request ``number``. Its timeout begins now."""
         info = self._reached()
         answers = self._gather("run", number, set(probe.cpus), self._deadline(probe.timeout))
         base = info.uslot if probe.cpl else info.slot
@@ -394,7 +395,7 @@ class AgentClient:
             except TimeoutError:
                 raise TargetHung(f"{limit}{self._progress()}") from None
             if not data:
-                raise TargetDied("the connection to the agent ended")
+                raise ConnectionEnded("the connection to the agent ended")
             self._log.append(data)
             self._waiting += self._splitter.feed(data)
         return self._waiting.pop(0)
@@ -408,7 +409,7 @@ class AgentClient:
         raise TargetDied(f"the machine was reset behind our back: {how}")
 
     def _panicked(self, event: protocol.Event) -> NoReturn:
-        """The OS of the target gave up. Its report may still be on the way, and ends with silence."""
+        """The OS of the target panicked: read its report, until LAST_WORDS seconds pass without a byte."""
         before = self._log.tail().partition("!1 panic")[0].splitlines()
         with contextlib.suppress(TimeoutError, TargetDied):
             while data := self._channel.receive(time.monotonic() + LAST_WORDS * self._factor):
@@ -429,7 +430,3 @@ class AgentClient:
 
     def _violated(self, verb: str, what: str) -> NoReturn:
         raise InfrastructureError(f"the agent's answer to {verb} breaks the protocol: {what}")
-
-
-Progress = Callable[[str], None]
-"""Takes one sentence per step."""

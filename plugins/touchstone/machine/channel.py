@@ -28,7 +28,7 @@ class Channel(Protocol):
 
 
 class SocketChannel:
-    """A channel over a connected stream socket, which also listens to other signs of death.
+    """A channel over a connected stream socket, and other descriptors that tell of a death.
 
     ``watch`` adds a file descriptor; when it becomes readable while we wait for the agent, and no bytes of
     the agent are left, its callback runs and either raises (TargetDied) or returns to go on.
@@ -48,11 +48,6 @@ class SocketChannel:
         self._watched[fd] = callback
         self._poll.register(fd, select.POLLIN)
 
-    def unwatch(self, fd: int) -> None:
-        """Stop watching; harmless for a descriptor that is not watched."""
-        if self._watched.pop(fd, None) is not None:
-            self._poll.unregister(fd)
-
     def send(self, data: bytes, deadline: float) -> None:
         """Send everything; TimeoutError at the deadline. A broken connection is told by ``receive``."""
         view = memoryview(data)
@@ -71,7 +66,7 @@ class SocketChannel:
                 return  # reset by peer: the reader sees the last bytes and then the end, in that order
 
     def receive(self, deadline: float) -> bytes:
-        """See Channel. Bytes of the agent come first, other signs of death after them."""
+        """See Channel. Bytes of the agent are returned first; watched descriptors come after them."""
         while True:
             events = dict(self._wait(deadline))
             if self._socket.fileno() not in events:
@@ -97,7 +92,7 @@ class SocketChannel:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Close the socket; the watched descriptors belong to others."""
+        """Close the socket; watched descriptors stay open."""
         self._socket.close()
 
     def _wait(self, deadline: float) -> list[tuple[int, int]]:

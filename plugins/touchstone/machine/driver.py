@@ -25,6 +25,10 @@ class TargetDied(TargetError):
     """The target stopped, shut down or reset while in our hands (triple fault, panic, process gone)."""
 
 
+class ConnectionEnded(TargetDied):
+    """The connection to the agent ended. A driver that can find out why raises the reason instead."""
+
+
 class TargetHung(TargetError):
     """The target is there, but did not answer in the time that a request may take."""
 

@@ -1,4 +1,4 @@
-"""poll(2) that Ctrl-C always ends."""
+"""poll(2) that Ctrl-C always interrupts."""
 
 from __future__ import annotations
 

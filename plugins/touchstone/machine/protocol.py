@@ -183,7 +183,3 @@ class LineSplitter:
     def rest(self) -> bytes:
         """The beginning of a line that has no end yet."""
         return bytes(self._rest)
-
-    def clear(self) -> None:
-        """Forget the beginning of a line: its other half will never come."""
-        self._rest.clear()

@@ -1,4 +1,4 @@
-"""What a target said on its console, from the first byte on: the evidence that every verdict may need."""
+"""The log of a target's console, from the first byte on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 _LONGEST_LINE = 4096
-"""Bytes without a line's end that the file waits for."""
+"""Bytes of an unfinished line that are kept back from the file."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -42,7 +42,7 @@ class SerialLog:
             self._file_start = os.fstat(self._fd).st_size
 
     def append(self, data: bytes) -> None:
-        """Take bytes in. A full disk costs the file's copy, never the one in memory."""
+        """Add bytes. If the disk is full, the file is given up; the copy in memory goes on."""
         self._tail += data
         if len(self._tail) > 2 * self._keep:
             surplus = len(self._tail) - self._keep
@@ -79,7 +79,7 @@ class SerialLog:
         return readable(bytes(self._tail[-size:]))
 
     def flush(self) -> None:
-        """Give the file the beginning of a line as well."""
+        """Write what there is of an unfinished line to the file."""
         data, self._unwritten = self._unwritten, bytearray()
         if self._fd is None:
             return

@@ -27,7 +27,7 @@ from touchstone.pytest_plugin.options import Options, home, read_options, show_p
 from touchstone.suite.model import Check
 
 if TYPE_CHECKING:
-    from touchstone.drivers.ssh.build import Deployable
+    from touchstone.drivers.ssh.deployable import Deployable
 
 
 class Run:
@@ -206,7 +206,7 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
 
 def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
     """How a subject gets into a running Linux. InfrastructureError if its file does not say."""
-    from touchstone.drivers.ssh.build import a_subject  # noqa: PLC0415
+    from touchstone.drivers.ssh.deployable import a_subject  # noqa: PLC0415
 
     if subject.absent:
         return None

@@ -78,7 +78,7 @@ void cpus_destroy(struct cpus *cpus)
 	space_destroy(&cpus->space);
 }
 
-/* Probes begin when all are here; interrupts are off on all of them. */
+/* Wait until all CPUs of the run are here. Interrupts are off. */
 static void meet(void *arg)
 {
 	struct run *run = arg;
@@ -88,14 +88,14 @@ static void meet(void *arg)
 		cpu_relax();
 }
 
-/* On the CPU itself, in process context: the FPU's registers are a task's, and saved as such. */
+/* Runs on each CPU in process context, as kernel_fpu_begin() needs. */
 static int run_here(void *arg)
 {
 	struct run *run = arg;
 	unsigned int number, at = 0, i;
 	unsigned long flags;
 
-	/* Offlining waits for stop_machine() and for us, so all of them see the same. */
+	/* No CPU goes offline during stop_machine() or cpus_read_lock(), so all CPUs come to the same result. */
 	if (!cpumask_subset(&run->numbers, cpu_online_mask))
 		return -ENXIO;
 	kernel_fpu_begin();
@@ -131,7 +131,7 @@ int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_requ
 	for (i = 0; i < cpus->count; i++)
 		if (mask >> i & 1)
 			cpumask_set_cpu(cpus->cpu[i]->number, &run.numbers);
-	/* Only stop_machine() brings several CPUs to one place without one waiting for another forever. */
+	/* CPUs that wait for each other with interrupts off would deadlock under two callers; stop_machine() prevents it. */
 	if (together)
 		return stop_machine(run_here, &run, &run.numbers);
 	cpus_read_lock();

@@ -12,11 +12,11 @@ struct cpus {
 	struct isolated_cpu *cpu[64];
 };
 
-/* Everything for every CPU that is online now; 0, -ENOMEM, or -EOVERFLOW for more than 64 of them. */
+/* Allocate what probes need on every CPU that is online. 0, -ENOMEM, or -EOVERFLOW for more than 64 CPUs. */
 int cpus_create(struct cpus *cpus);
 void cpus_destroy(struct cpus *cpus);
 
-/* Fill an outcome per CPU of the mask, lowest first. 0, or -ENXIO if one of them has gone offline. */
+/* Run a probe and fill one outcome per CPU of the mask, lowest first. 0, or -ENXIO if one of them is offline. */
 int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_request *request,
 	     struct probe_outcome *outcomes);
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * NMIs and machine checks come at any time, so the tables are exchanged in an order in
- * which each of them can be served between any two instructions:
+ * NMIs and machine checks can arrive at any time, so the descriptor tables are exchanged in an order in which
+ * they can be handled between any two instructions:
  *
- * - The transition's GDT is Linux's with our code segment and our TSS behind it: Linux's
- *   handlers work under it, and so do ours, whose segment the probes' GDT has at the same place.
- * - Our TSS has Linux's stacks in the IST entries that Linux's IDT names, and ours in
- *   others: whichever IDT is loaded finds its own.
+ * - The transition GDT is a copy of Linux's with our code segment and our TSS added, so that Linux's handlers
+ *   and ours work with it. Our handlers' code segment has the same selector in the probes' GDT.
+ * - Our TSS has Linux's stacks in the IST entries that Linux's IDT uses, and our stacks in other entries,
+ *   so that it fits either IDT.
  *
- * This file is built without the stack protector and without tracing: GS is a probe's between
- * isolation_enter() and isolation_leave().
+ * This file is built without the stack protector and without tracing, because GS may hold a value of the
+ * probe between isolation_enter() and isolation_leave().
  */
 #define pr_fmt(format) KBUILD_MODNAME ": " format
 
@@ -125,13 +125,13 @@ static void load_code_and_stack(u64 code, u64 stack)
 		     : "cc", "memory");
 }
 
-/* No segment: valid under every table (SDM 3A 3.7.2). */
+/* Load a null SS, which is valid with every GDT in 64-bit mode (SDM 3A 3.7.2). */
 static void load_no_stack(void)
 {
 	asm volatile("mov %0, %%ss" : : "r"(0));
 }
 
-/* Bases by instructions where there are any: an access to an MSR may cost an exit. */
+/* With the FSGSBASE instructions where there are any, because an access to an MSR may exit. */
 static void save_bases(struct linux_state *state)
 {
 	if (state->has_fsgsbase) {
@@ -192,7 +192,7 @@ static u64 base_of(const u64 *descriptor)
 	return (descriptor[0] >> 16 & 0xffffff) | (descriptor[0] >> 56) << 24 | descriptor[1] << 32;
 }
 
-/* Linux's GDT and TSS may have changed since the last time: they are read anew. */
+/* Built for every probe, because Linux may have changed its GDT and TSS since the last one. */
 static void make_transition(struct isolated_cpu *cpu)
 {
 	struct linux_state *state = &cpu->linux_state;
@@ -201,7 +201,7 @@ static void make_transition(struct isolated_cpu *cpu)
 	memset(cpu->transition, 0, sizeof(cpu->transition));
 	memcpy(cpu->transition, (const void *)state->gdtr.address,
 	       min_t(size_t, state->gdtr.size + 1, BOTH_CS));
-	/* LTR wants it so; that of Linux's own table stays as it is. */
+	/* LTR raises #GP for a busy TSS (SDM 2A, LTR). Linux's own GDT is not changed. */
 	linux_tss[0] = (linux_tss[0] & ~TSS_TYPE) | TSS_AVAILABLE;
 	cpu->transition[BOTH_CS / 8] = DESCRIPTOR_KERNEL_CS;
 	fill_tss_descriptor(&cpu->transition[BOTH_TSS / 8], &cpu->tss, sizeof(cpu->tss));
@@ -217,9 +217,9 @@ static void isolation_enter(struct isolated_cpu *cpu)
 	const u64 *linux_root = __va(state->cr3 & CR3_ADDR_MASK);
 
 	make_transition(cpu);
-	/* Whatever of the kernel is mapped now; the tables below are shared, and stay up to date. */
+	/* Copy the top level of the kernel half. The levels below are shared with Linux, and thus up to date. */
 	memcpy(cpu->root + 256, linux_root + 256, 256 * sizeof(u64));
-	/* Linux's breakpoints must not hit us, nor does anything of ours begin with ENDBR64. */
+	/* Disable Linux's breakpoints, and CET, because our indirect branch targets have no ENDBR64. */
 	if (state->dr7 & DR7_ENABLED)
 		asm volatile("mov %0, %%dr7" : : "r"(DR7_RESET));
 	if (state->s_cet)
@@ -233,7 +233,7 @@ static void isolation_enter(struct isolated_cpu *cpu)
 	load_task(PROBE_TSS);
 	if (state->ldtr)
 		asm volatile("lldt %w0" : : "r"(0));
-	/* With PCIDs, this is number 0, which Linux does not use, and its entries are flushed here (SDM 3A 4.10.4.1). */
+	/* This uses PCID 0, which Linux does not, and flushes its TLB entries (SDM 3A 4.10.4.1). */
 	x86_write_cr3(__sme_set(__pa(cpu->root)));
 }
 
@@ -279,8 +279,9 @@ static bool holds_system_call(const u8 *code, u32 size)
 }
 
 /*
- * SYSCALL and SYSENTER must not lead into Linux's entry code. Only where the probe can use
- * them: each of these accesses may cost an exit, which a check that counts exits would see.
+ * SYSCALL and SYSENTER of a probe must not lead into Linux's entry code. Changed only if the probe's code or
+ * memory contains one of them, because accesses to these MSRs may exit, and would be counted by a check
+ * that counts exits.
  */
 static void take_system_calls(struct isolated_cpu *cpu, const struct probe_request *request)
 {
@@ -316,8 +317,8 @@ static void give_back_system_calls(const struct linux_state *state)
 }
 
 /*
- * An interrupt in service is Linux's, come in because the probe set RFLAGS.IF; anything else came
- * from an INT instruction. A level-triggered one comes again by itself, others we send again.
+ * Take an interrupt that the local APIC delivered because the probe set RFLAGS.IF, and remember it for
+ * hand_over(). Returns false if the vector is not in service: then an INT instruction raised it.
  */
 static bool take_interrupt(struct isolated_cpu *cpu, unsigned int vector)
 {

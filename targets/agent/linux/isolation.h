@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking one CPU away from Linux for the time of a probe: descriptor tables and
- * page tables of our own, and everything put back afterwards.
+ * Taking a CPU from Linux while a probe runs: it gets our descriptor tables and page tables, and Linux's state
+ * is restored afterwards.
  */
 #ifndef AGENT_LINUX_ISOLATION_H
 #define AGENT_LINUX_ISOLATION_H
 
 /*
- * Selectors beyond PROTOCOL.md's. They are the same in the transition's table, which begins as Linux's
- * does, so our handlers and our TSS work under both.
+ * Selectors of our handlers' code segment and of our TSS in the transition GDT, behind Linux's own. BOTH_CS
+ * is valid in the probes' GDT, too, so that the handlers work with either table.
  */
 #define BOTH_CS 0x80
 #define BOTH_TSS 0x90
 
-/* IST entries: Linux uses the first five of its TSS, which ours repeats. */
+/* IST entries. Our TSS repeats the first LINUX_ISTS entries of Linux's, which Linux's IDT uses. */
 #define IST_DEBUG 5
 #define IST_NMI 6
 #define IST_EXCEPTION 7
 #define LINUX_ISTS 4
 
-/* The block that struct isolated_cpu begins, aligned to its size; the stacks are in it. */
+/* The block that holds struct isolated_cpu and the stacks behind it, aligned to its size. */
 #define CPU_BLOCK_ORDER 3
 #define CPU_BLOCK_SIZE 0x8000
 #define CPU_BLOCK_NMI_STACK 0x4000
@@ -37,7 +37,7 @@
 #define TRANSITION_ENTRIES 20
 #define SYSTEM_CALL_MSRS 7
 
-/* What a CPU had when we took it. */
+/* Linux's state of a CPU, saved before a probe. */
 struct linux_state {
 	struct desc_ptr gdtr, idtr;
 	u16 tr, ldtr, cs, ss, ds, es, fs, gs;
@@ -52,14 +52,14 @@ struct linux_state {
 struct isolated_cpu {
 	struct probe_context probe;
 	struct linux_state linux_state;
-	/* Linux's table and ours behind it, and the probes' table. */
+	/* The transition GDT (see isolation.c), and the probes' GDT. */
 	u64 transition[TRANSITION_ENTRIES];
 	u64 gdt[TRANSITION_ENTRIES];
 	struct x86_hw_tss tss;
 	u64 *root;	     /* page table of the top level */
 	struct page *pages;  /* code, scratch and stack of its slot */
 	unsigned int number; /* what Linux calls it */
-	/* For Linux, once it has the CPU again. */
+	/* What arrived while a probe ran, to be handed over to Linux. */
 	unsigned int nmis;
 	bool machine_check;
 	DECLARE_BITMAP(interrupts, 256);
@@ -68,15 +68,16 @@ struct isolated_cpu {
 _Static_assert(sizeof(struct isolated_cpu) <= CPU_BLOCK_NMI_STACK - 0x1000,
 	       "it runs into the NMI stack");
 
-/* Fill the IDT. 0, or -ENODEV on a machine whose events we could not take over. */
+/* Fill the IDT. Returns 0, or -ENODEV on a machine whose exceptions do not go through an IDT that we could replace. */
 int isolation_init(void);
 
-/* The tables of a CPU whose root and slot are there already. */
+/* Fill the descriptor tables of a CPU that has its page table and its slot already. */
 void isolation_prepare(struct isolated_cpu *cpu);
 
 /*
- * Run a probe on this CPU, which is cpu's; process context, interrupts off, and the FPU's registers
- * saved. What arrived meanwhile for Linux is handed over before it returns. meet and arg are probe_run()'s.
+ * Run a probe on this CPU, to which `cpu` belongs; in process context, with interrupts off and between
+ * kernel_fpu_begin() and kernel_fpu_end(). NMIs and interrupts that arrived meanwhile are raised again for Linux
+ * before it returns. meet and arg are those of probe_run().
  */
 void isolation_run(struct isolated_cpu *cpu, const struct probe_request *request,
 		   struct probe_outcome *outcome, void (*meet)(void *), void *arg);

@@ -26,7 +26,7 @@
 #define PORT 0x10
 #define VALUE 0x2a
 #define CODE_AT 0x1000
-/* Exits that are none of a guest's doing: a signal, for example. */
+/* How often KVM_RUN may return for other reasons than the guest's, such as a signal. */
 #define EXITS_MOST 1000
 #define NEEDED_MOST 16
 
@@ -36,11 +36,11 @@ static const unsigned char code[] = {
 	0xf4,	     /* hlt */
 };
 
-/* The answer while it grows. */
+/* The answer that is being written. */
 static char *answer;
 static size_t answer_size;
 static char complaint[160];
-/* Modules that are inserted for it, in the order in which they are. */
+/* Modules that modprobe inserts for KVM, in that order. */
 static char needed[NEEDED_MOST][64];
 static unsigned int needed_count;
 
@@ -80,7 +80,7 @@ static void keep_complaint(char *line)
 	snprintf(complaint, sizeof(complaint), "%s", line);
 }
 
-/* "insmod /lib/modules/.../kvm-amd.ko.xz": a module that is not there yet, if its name says so. */
+/* Take a line like "insmod /lib/modules/.../kvm-amd.ko.xz", and remember the module unless it is loaded. */
 static void note_needed(char *line)
 {
 	char *name = strrchr(line, '/'), *end;
@@ -99,7 +99,7 @@ static void note_needed(char *line)
 		strcpy(needed[needed_count++], name);
 }
 
-/* Its exit status; each line that it writes is taken. */
+/* Run modprobe and give every line of its output to take(). Returns its exit status. */
 static int modprobe(const char *option, const char *module, void (*take)(char *line))
 {
 	char line[512];
@@ -130,14 +130,14 @@ static int modprobe(const char *option, const char *module, void (*take)(char *l
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* What was not there before, the last one first: each is in use by those behind it. */
+/* Remove the modules that were inserted, the last one first, because it uses the ones before it. */
 static void remove_needed(void)
 {
 	while (needed_count)
 		syscall(SYS_delete_module, needed[--needed_count], O_NONBLOCK);
 }
 
-/* By its number: whoever keeps KVM out has no node with its name. */
+/* Through a node of our own: a subject that keeps KVM out may have removed /dev/kvm. */
 static int open_kvm(void)
 {
 	char path[64];
@@ -184,7 +184,7 @@ static int create_machine(int kvm, struct kvm_run **run)
 	return *run == MAP_FAILED ? -1 : cpu;
 }
 
-/* In real mode, from CODE_AT to the HLT. Sets errno to EPROTO if the guest does something else. */
+/* Run the guest in real mode from CODE_AT to its HLT. Sets errno to EPROTO if it does anything else. */
 static bool run_guest(int cpu, struct kvm_run *run)
 {
 	struct kvm_regs registers = { .rip = CODE_AT, .rflags = 2 };
@@ -252,10 +252,10 @@ static void use(void)
 	cpu = create_machine(kvm, &run);
 	if (add_result("vm", cpu >= 0))
 		run_everywhere(cpu, run);
-	/* The end of this process closes what is open. */
+	/* The files are closed when this process exits. */
 }
 
-/* In a process of its own, whose end lets go of KVM before the module is removed. */
+/* In a child process, whose exit closes all files of KVM, so that the module can be removed. */
 static void use_in_child(int stream)
 {
 	int status;
@@ -273,7 +273,7 @@ static void use_in_child(int stream)
 		waitpid(child, &status, 0);
 }
 
-/* Not interrupted half-way if the agent is: what is inserted is removed again. */
+/* In a session of its own, so that modules are removed again even if a signal ends the agent. */
 __attribute__((noreturn)) static void try_all(int stream)
 {
 	const char *module = vendor_module();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* /dev/touchstone-agent: one program at a time, root's. Everything it needs is made at open and freed at close. */
+/* The device /dev/touchstone-agent. One process at a time may open it; its memory is allocated at open and freed at close. */
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -20,7 +20,7 @@ static int agent_open(struct inode *inode, struct file *file)
 	struct cpus *cpus;
 	int error = 0;
 
-	/* What a probe in ring 0 can do, who may load modules can do. */
+	/* A probe runs in ring 0: whoever may run one could load a module as well. */
 	if (!capable(CAP_SYS_MODULE))
 		return -EPERM;
 	if (mutex_lock_interruptible(&lock))
@@ -83,7 +83,7 @@ static long run_probe(const struct touchstone_run *run)
 	request = memdup_user((const void __user *)run->request, sizeof(*request));
 	if (IS_ERR(request))
 		return PTR_ERR(request);
-	/* Zeroed: what a probe does not fill in must not be the kernel's. */
+	/* Zeroed, because members that are not filled in are copied to user space, too. */
 	outcomes = kvcalloc(count, sizeof(*outcomes), GFP_KERNEL);
 	if (!outcomes)
 		error = -ENOMEM;

@@ -3,7 +3,7 @@
 
 #include "request.h"
 
-/* A byte from outside is no bool before somebody has looked. */
+/* A byte from user space may have any value, and reading it as a bool would be undefined behaviour. */
 static bool is_bool(const bool *field)
 {
 	return *(const volatile u8 *)field <= 1;

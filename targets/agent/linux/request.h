@@ -4,7 +4,7 @@
 
 #include "../probe.h"
 
-/* Whether every field of a request that came from a program is one that probe_run() can work with. */
+/* Whether probe_run() can safely carry out this request from user space. */
 bool request_valid(const struct probe_request *request);
 
 #endif

@@ -8,7 +8,7 @@
 #define ENTRIES 512
 #define READABLE (_PAGE_PRESENT | _PAGE_ACCESSED)
 #define WRITABLE (READABLE | _PAGE_RW | _PAGE_DIRTY)
-/* Tables grant everything: what is allowed is said by the last level. */
+/* The upper levels allow all accesses; the last level restricts them. */
 #define TABLE (READABLE | _PAGE_RW | _PAGE_USER)
 
 enum {
@@ -84,7 +84,7 @@ int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int in
 	for (i = 0; i < SLOT_PAGES; i++)
 		map_page(space, first + slot_pages[i].offset, pages + i * PAGE_SIZE,
 			 slot_pages[i].writable ? WRITABLE : READABLE);
-	/* With five levels, the root leads to the fourth; with four, it is the fourth. */
+	/* With 5-level paging, the first entry of the root points to the level-4 table; else the root is a level-4 table itself. */
 	cpu->root[0] = boot_cpu_has(X86_FEATURE_LA57) && (__read_cr4() & X86_CR4_LA57)
 			       ? entry(space->tables[LEVEL_4], TABLE)
 			       : space->tables[LEVEL_4][0];

@@ -6,7 +6,7 @@
 
 	.text
 
-/* void isolation_machine_check(void): as if it came now. Linux finds it in the banks. */
+/* void isolation_machine_check(void): call Linux's handler of machine checks, which reads the MCA banks. */
 	.globl	isolation_machine_check
 	.type	isolation_machine_check, @function
 isolation_machine_check:
@@ -14,7 +14,7 @@ isolation_machine_check:
 	RET
 	.size	isolation_machine_check, . - isolation_machine_check
 
-/* Where SYSCALL and SYSENTER of a probe end: with #UD. */
+/* Target of SYSCALL and SYSENTER while a probe runs: raises #UD. */
 	.globl	isolation_system_call
 	.type	isolation_system_call, @function
 isolation_system_call:

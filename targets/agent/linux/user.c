@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* touchstone-agent: the protocol on standard input and output, the probes through /dev/touchstone-agent. */
+/* touchstone-agent: speaks the protocol on standard input and output, and runs probes with /dev/touchstone-agent. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +74,7 @@ void platform_run(uint64_t mask, bool together, const struct probe_request *requ
 	}
 }
 
-/* The column of CPU `number` in the row of NMIs. CPUs that are offline have none. */
+/* The number of NMIs in /proc/interrupts of the CPU `number`. CPUs that are offline have no column. */
 static uint64_t find_nmis(FILE *table, unsigned int number)
 {
 	char *row = NULL, *cell;
@@ -114,7 +114,7 @@ uint64_t platform_nmis(unsigned int cpu)
 	return count;
 }
 
-/* Nobody in Linux would expect it. */
+/* Linux would report an NMI that none of its drivers expects. */
 int platform_nmi(unsigned int cpu)
 {
 	(void)cpu;

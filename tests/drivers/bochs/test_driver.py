@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
@@ -36,7 +37,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is not installed")
 
 
-def bochs(cpus: int = 4, vendor: str = "intel", **options: object) -> TargetSettings:
+def bochs(cpus: int = 4, vendor: Literal["intel", "amd"] = "intel", **options: object) -> TargetSettings:
     return TargetSettings("bochs-test", "bochs", vendor, cpus=cpus, timeout_factor=FACTOR, options=options)
 
 
@@ -203,7 +204,7 @@ def test_a_screen_that_is_drawn_on_for_long_is_read():
 
 @needs_bochs
 def test_bochs_names_its_screen(machine):
-    terminal = machine._process._terminal
+    terminal = machine._emulator.process._terminal
     until(lambda: terminal.screen)  # a thread of its own reads it
     assert re.fullmatch(r"/dev/pts/\d+", terminal.screen)
 

@@ -12,18 +12,18 @@ from touchstone.machine.driver import InfrastructureError
 
 
 @pytest.mark.parametrize("given", ["10001\t65535\n", "10000 65534\n"])
-def test_it_is_none_that_the_kernel_gives_to_others(given: str, tmp_path: Path) -> None:
+def test_the_port_is_outside_the_ephemeral_range(given: str, tmp_path: Path) -> None:
     ports = tmp_path / "ip_local_port_range"
     ports.write_text(given)
     first, last = map(int, given.split())
     try:
         port = bochs_ports.free_port(ports)
     except InfrastructureError:
-        pytest.skip("somebody has the only port that is left")
+        pytest.skip("another program has the only port that is left")
     assert not first <= port <= last
 
 
-def test_it_can_be_listened_on_now() -> None:
+def test_the_port_is_free() -> None:
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     port = bochs_ports.free_port()
     assert not first <= port <= last
@@ -32,7 +32,7 @@ def test_it_can_be_listened_on_now() -> None:
         listener.bind(("127.0.0.1", port))
 
 
-def test_where_the_kernel_has_them_all_any_will_do(tmp_path: Path) -> None:
+def test_any_port_will_do_if_all_are_ephemeral(tmp_path: Path) -> None:
     ports = tmp_path / "ip_local_port_range"
     ports.write_text("1024 65535\n")
     assert 10000 <= bochs_ports.free_port(ports) < 65536

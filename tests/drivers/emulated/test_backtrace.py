@@ -34,7 +34,7 @@ def memory_of(words, base=0x8000):
     return read
 
 
-def test_frame_pointers_are_followed_as_long_as_they_hold():
+def test_frame_pointers_are_followed_as_long_as_they_are_valid():
     # [saved rbp, return address] at 0x8010 and at 0x8030; the outermost frame's rbp is 0.
     words = [1, 2, 0x8030, 0x100115, 5, 6, 0, 0x100225, *([0x100335] * 40)]
     registers = {"rip": 0x100403, "rsp": 0x8000, "rbp": 0x8010}
@@ -61,7 +61,7 @@ def test_a_loop_of_frames_ends():
     assert len(backtrace(registers, memory_of([0x8000, 0x100115]), Code())) == 2
 
 
-def test_what_cannot_be_read_costs_the_callers_only():
+def test_an_unreadable_stack_leaves_the_innermost_frame():
     registers = {"rip": 0xF0000000, "rsp": 0x5000, "rbp": 0x5000}
     assert backtrace(registers, memory_of([]), Code()) == ("0xf0000000 (not in the image)",)
     assert backtrace({"rip": 0x100403}, memory_of([]), Code()) == ("0x100403 f4",)

@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import silent
-from touchstone.drivers.agent_driver import Progress
-from touchstone.drivers.emulated import linux_machine as linux_emulator
+from touchstone.drivers.emulated import linux_machine as linux_machine_module
+from touchstone.drivers.emulated.emulator import Emulator
 from touchstone.drivers.emulated.linux_machine import BOOT_TIMEOUT, LinuxMachine
-from touchstone.drivers.emulated.machine import Evidence
-from touchstone.drivers.emulated.process import EmulatorProcess, private_directory
+from touchstone.drivers.emulated.process import EmulatorProcess
 from touchstone.drivers.linux_image.image import LinuxImage
-from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.driver import AgentRefused, InfrastructureError, Say
 from touchstone.machine.settings import TargetSettings
 
 BEGIN = """
@@ -37,10 +36,47 @@ HANGS_UP = BEGIN + "port.close(); time.sleep(600)"
 LINGERS = BEGIN + 'import os; os.mkfifo("go"); port.close(); open("go").read(); sys.exit(3)'
 DEAF = "import time; time.sleep(600)"
 LONG_AGO = -1e6
+GONE = "Script is gone, and the machine's memory with it: no registers, no backtrace"
 
 
-class ScriptMachine(LinuxMachine):
-    """Its emulator is a script of Python. It has two CPUs, and the registers of one can be read."""
+class Script(Emulator):
+    """An emulator that is a script of Python. The registers of one of its CPUs can be read."""
+
+    title = "Script"
+
+    def __init__(self, script: str) -> None:
+        self._script = script
+        super().__init__()
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.directory / "signal"))
+        listener.listen(1)
+        return listener
+
+    def _start_process(self) -> EmulatorProcess:
+        command = [sys.executable, "-c", self._script]
+        return EmulatorProcess(command, stderr=self.directory / "stderr", cwd=self.directory)
+
+    def version(self) -> tuple[int, ...] | None:
+        return None
+
+    def state(self) -> str:
+        return "Script runs"
+
+    def registers(self) -> Iterator[tuple[int, str]]:
+        yield 0, "RIP=0000000000001234"
+        raise OSError("no more CPUs")
+
+    def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
+        raise OSError("a script has no memory")
+
+    def inject_nmi(self) -> None:
+        raise AgentRefused("unsupported", "a script has no NMI")
+
+
+class ScriptMachine(LinuxMachine[Script]):
+    """A machine of two CPUs, whose emulator is a script."""
 
     emulator = "Script"
     program = sys.executable
@@ -53,37 +89,15 @@ class ScriptMachine(LinuxMachine):
         self.script = script
         self.connecting_since = self.booting_since = 0.0
 
-    def _launch(self, progress: Progress) -> None:
-        progress(f"starting {self.name}: {self._describe()}")
-        directory = self._directory = private_directory()
-        self._console.follow(directory.path / "console")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(directory.path / "signal"))
-            listener.listen(1)
-            command = [self.program, "-c", self.script]
-            self._process = EmulatorProcess(command, stderr=directory.path / "stderr", cwd=directory.path)
-            self._signal = self._accept(listener, self.connecting_since or time.monotonic())
-        self._wait_ready(self.booting_since or time.monotonic())
+    def _launch(self, image: LinuxImage, progress: Say) -> None:
+        progress(f"starting {self.name}: {self._description()}, {self._size()}")
+        script = Script(self.script)
+        self._connect(script, self.connecting_since or time.monotonic())
+        self._wait_ready(script, self.booting_since or time.monotonic())
         self._port = 22
-
-    def inject_nmi(self) -> None:
-        raise AgentRefused("unsupported", "a script has no NMI")
-
-    def read_memory(self, address: int, length: int, cpu: int = 0) -> bytes:
-        raise OSError("a script has no memory")
 
     def _description(self) -> str:
         return "Script"
-
-    def _state(self) -> str:
-        return "Script runs"
-
-    def _registers(self) -> Iterator[tuple[int, str]]:
-        yield 0, "RIP=0000000000001234"
-        raise OSError("no more CPUs")
-
-    def _examine_remains(self, evidence: Evidence) -> None:
-        evidence.notes.append("Script is gone")
 
 
 def test_from_start_to_stop(tmp_path: Path) -> None:
@@ -120,7 +134,7 @@ def test_a_death_is_noticed_and_looked_into(tmp_path: Path) -> None:
     finally:
         machine.stop()
     assert autopsy.reason == "Script killed by SIGKILL"
-    assert autopsy.notes == ("Script is gone",)
+    assert autopsy.notes == (GONE,)
     assert "Linux was here" in autopsy.serial
     assert autopsy.emulator_log == "no such device"
     with pytest.raises(InfrastructureError, match="linux-script is not running"):
@@ -135,7 +149,7 @@ def test_an_autopsy_that_breaks_off_keeps_what_it_has(tmp_path: Path) -> None:
         autopsy = machine.autopsy()
     finally:
         machine.stop()
-    assert autopsy.reason == "the target is not known to have died; Script runs"
+    assert autopsy.reason == "Script runs"
     assert list(autopsy.registers) == [0]
     assert list(autopsy.backtraces) == [0]
     assert autopsy.notes == ("the autopsy broke off: OSError: no more CPUs",)
@@ -152,7 +166,7 @@ def test_a_machine_that_dies_while_it_boots(tmp_path: Path) -> None:
         "no such device",
     ]
     assert lines[3].startswith(f"command: {sys.executable} -c")
-    assert lines[-2:] == ["end of its console:", "Linux was here"]
+    assert lines[-2:] == ["end of the serial log:", "Linux was here"]
     assert machine.pid is None
 
 
@@ -166,8 +180,8 @@ def test_an_emulator_that_takes_its_time_to_end(tmp_path: Path, monkeypatch: pyt
     wait = EmulatorProcess.wait
 
     def let_go_and_wait(process: EmulatorProcess, timeout: float) -> bool:
-        assert machine._directory is not None
-        (machine._directory.path / "go").write_text("")
+        assert machine._emulator is not None
+        (machine._emulator.directory / "go").write_text("")
         return wait(process, timeout)
 
     machine = ScriptMachine(LINGERS, tmp_path)
@@ -177,7 +191,7 @@ def test_an_emulator_that_takes_its_time_to_end(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_emulator_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linux_emulator, "LAST_BREATH", 0.0)
+    monkeypatch.setattr(linux_machine_module, "END_TIMEOUT", 0.0)
     with pytest.raises(InfrastructureError, match="did not start: Script closed its serial port"):
         ScriptMachine(HANGS_UP, tmp_path).start(silent)
 
@@ -185,7 +199,7 @@ def test_an_emulator_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_machine_that_takes_too_long(tmp_path: Path) -> None:
     machine = ScriptMachine(SILENT, tmp_path)
     machine.booting_since = LONG_AGO
-    said = "linux-script: sshd was not up after 120 s; end of its console:\nLinux was here"
+    said = r"(?s)linux-script did not start: its sshd was not up after 120 s.*Linux was here"
     with pytest.raises(InfrastructureError, match=said):
         machine.start(silent)
     machine.script, machine.connecting_since = DEAF, LONG_AGO

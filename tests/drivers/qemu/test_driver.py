@@ -44,7 +44,7 @@ def test_it_starts_reaches_the_agent_and_leaves_nothing(image, tmp_path):
     assert any("starting QEMU: tcg, EPYC" in step for step in steps)
     pid = driver.pid
     assert os.getsid(pid) != os.getsid(0), "Ctrl-C at the terminal must not reach QEMU"
-    assert stat.S_IMODE(driver._directory.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(driver._emulator.directory.stat().st_mode) == 0o700
     driver.stop()
     driver.stop()
     assert ends_within(pid, 0)
@@ -110,7 +110,7 @@ def test_a_killed_qemu_is_noticed_at_once(machine):
 
 
 def test_a_qemu_killed_during_a_request_is_noticed_at_once(machine):
-    com1, pid = machine._directory.path / COM1, machine.pid
+    com1, pid = machine._emulator.directory / COM1, machine.pid
 
     def shoot():
         until(lambda: com1.read_bytes().endswith(b"X"))
@@ -190,7 +190,7 @@ def test_two_machines_at_the_same_time(image, tmp_path):
         running(qemu(2), image, tmp_path / "b") as (two, _),
     ):
         assert one.pid != two.pid
-        assert one._directory.path != two._directory.path
+        assert one._emulator.directory != two._emulator.directory
         os.kill(one.pid, signal.SIGKILL)
         with pytest.raises(TargetDied):
             one.run(CPUID)
@@ -284,7 +284,7 @@ def test_a_machine_that_dies_while_it_boots_is_not_the_hypervisors_fault(tmp_pat
         (qemu(65), "cpus: 65 is not between 1 and 64"),
         (replace(qemu(), memory_mib=4), "memory-mib: 4 is not between"),
         (replace(qemu(accel="tcg"), vendor="intel"), "accel: QEMU's software CPU has no VMX"),
-        (replace(qemu(), vendor="via"), "vendor: 'via' is neither"),
+        (replace(qemu(), vendor="via"), "vendor: 'via' is neither"),  # type: ignore[arg-type]
         (replace(qemu(), driver="vmware"), "driver: 'vmware' is none of bochs, qemu"),
         (replace(qemu(), timeout_factor=0), "timeout-factor: 0 is not positive"),
     ],

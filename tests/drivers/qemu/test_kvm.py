@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from touchstone.drivers.qemu import kvm as nested
-from touchstone.drivers.qemu.kvm import Decision, decide, missing
+from touchstone.drivers.qemu import kvm
+from touchstone.drivers.qemu.kvm import missing, problem
 from touchstone.drivers.registry import unavailable
 from touchstone.machine.settings import TargetSettings
 
@@ -45,25 +45,32 @@ def test_what_is_missing_has_a_name(host, vendor, flag, module):
 
 
 def test_this_host_is_decided_by_a_guest_or_by_what_is_missing():
-    decision = decide("intel")
-    assert decide("intel") is decision, "decided once"
+    found = problem("intel")
     words = r"no vmx flag|not loaded|nested is|cannot be opened|first instruction"
-    assert decision.possible or re.search(words, decision.reason)
+    assert not found or re.search(words, found)
+
+
+def test_kvm_is_tried_once_per_process(monkeypatch):
+    asked = []
+    monkeypatch.setattr(kvm, "_known", {})
+    monkeypatch.setattr(kvm, "missing", lambda vendor: asked.append(vendor) or f"no {vendor}")
+    assert [problem("intel"), problem("amd"), problem("intel")] == ["no intel", "no amd", "no intel"]
+    assert asked == ["intel", "amd"]
 
 
 def test_a_kvm_that_runs_no_guest_is_found_out(monkeypatch):
     """Where the kernel claims everything, only a guest that says ``ready`` counts."""
-    monkeypatch.setattr(nested, "missing", lambda vendor: "")
-    monkeypatch.setattr(nested, "_decided", {})
+    monkeypatch.setattr(kvm, "missing", lambda vendor: "")
+    monkeypatch.setattr(kvm, "_known", {})
     steps = []
-    decision = decide("intel", steps.append)
+    found = problem("intel", steps.append)
     assert any(step.startswith("trying whether KVM runs a machine with VMX") for step in steps)
-    assert decision.possible or "did not reach its first instruction within 10 s" in decision.reason
+    assert not found or "did not reach its first instruction within 10 s" in found
 
 
-def test_a_kvm_target_is_unavailable_for_the_reason_decided(monkeypatch):
-    monkeypatch.setattr(nested, "decide", lambda vendor, progress: Decision(f"no {vendor}"))
-    kvm = TargetSettings("qemu-intel", "qemu", "intel", options={"accel": "kvm"})
-    assert unavailable(kvm) == "no intel"
+def test_a_kvm_target_is_unavailable_for_the_reason_found(monkeypatch):
+    monkeypatch.setattr(kvm, "problem", lambda vendor, progress: f"no {vendor}")
+    settings = TargetSettings("qemu-intel", "qemu", "intel", options={"accel": "kvm"})
+    assert unavailable(settings) == "no intel"
     assert unavailable(TargetSettings("qemu-amd", "qemu", "amd")) == ""
     assert unavailable(TargetSettings("bochs-intel", "bochs", "intel")) == ""

@@ -9,7 +9,7 @@ from tests.support.ssh.lab import Lab, probe
 from touchstone.machine.driver import InfrastructureError
 
 
-def test_goes_all_the_way_and_leaves_nothing(lab: Lab) -> None:
+def test_deploys_runs_and_cleans_up(lab: Lab) -> None:
     driver = lab.driver(subject=lab.subject())
     info = driver.start(lab.progress)
     assert (info.os, info.cpus, info.vendor, info.agent) == ("linux", 2, "amd", "fake")
@@ -31,13 +31,14 @@ def test_goes_all_the_way_and_leaves_nothing(lab: Lab) -> None:
 def test_unchanged_files_are_left_out(lab: Lab) -> None:
     driver = lab.driver(subject=lab.subject())
     driver.start(lab.progress)
-    assert driver._installation is not None
-    assert set(driver._installation.sent) == {"undo", "agent.ko", "touchstone-agent", "mine.ko"}
-    driver._installation.sent.clear()
-    where = Path(driver._installation.directory).name
+    assert driver._visit is not None
+    installation = driver._visit.installation
+    assert set(installation.sent) == {"undo", "agent.ko", "touchstone-agent", "mine.ko"}
+    installation.sent.clear()  # type: ignore[attr-defined]
+    where = Path(installation.directory).name
     (lab.box.run / where / "mine.ko").write_text("damaged")
     driver.reset(lab.progress)
-    assert driver._installation.sent == ["mine.ko"]
+    assert installation.sent == ["mine.ko"]
     driver.load()
     assert (lab.box.modules / "mine").read_text() == "int mine;\n"
     assert not list(lab.box.run.glob("*/*.part"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from tests.support.debian import program
 from tests.support.ssh.lab import SLOW, Lab
 from tests.support.ssh.sshd import PATIENCE, make_key
 from tests.support.ssh.tiny_server import TinyServer
@@ -103,15 +103,19 @@ def test_encrypted_key_wants_an_agent(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_key_of_an_agent(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("ssh-agent") is None:
-        pytest.skip("no ssh-agent (apt-get install openssh-client)")
+    agent_program, add_program = program("ssh-agent", "openssh-client"), program("ssh-add", "openssh-client")
     socket = tmp_path / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:
+    with subprocess.Popen(
+        [agent_program.path, "-D", "-a", str(socket)],
+        env=agent_program.environment(),
+        stdout=subprocess.DEVNULL,
+    ) as agent:
         try:
             monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-            add = ["ssh-add", "-q", str(lab.box.key)]
+            add = [str(add_program.path), "-q", str(lab.box.key)]
+            own = add_program.environment()
             deadline = time.monotonic() + PATIENCE
-            while (added := subprocess.run(add, capture_output=True, check=False)).returncode:
+            while (added := subprocess.run(add, env=own, capture_output=True, check=False)).returncode:
                 assert agent.poll() is None
                 assert time.monotonic() < deadline, added.stderr.decode()
             link = Link(replace(lab.address, keys=()), SLOW)
@@ -121,7 +125,7 @@ def test_key_of_an_agent(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             agent.terminate()
 
 
-def test_nobody_there_and_a_name_that_is_none() -> None:
+def test_refused_connection_and_unknown_host_name() -> None:
     link = Link(Address("127.0.0.1", 1, "root", config=None))
     with pytest.raises(NoConnection, match="refuses connections") as caught:
         link.open()

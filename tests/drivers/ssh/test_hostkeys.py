@@ -23,7 +23,7 @@ def known_by(lab: Lab, path: Path) -> Address:
     return replace(lab.address, fingerprints=(), known_hosts=(path,))
 
 
-def test_unknown_key_is_refused_with_the_line_that_would_make_it_known(lab: Lab, tmp_path: Path) -> None:
+def test_unknown_key_is_refused_with_the_known_hosts_line_to_add(lab: Lab, tmp_path: Path) -> None:
     known_hosts = tmp_path / "known_hosts"
     text = refusal(known_by(lab, known_hosts))
     assert lab.box.host_key.fingerprint in text
@@ -49,7 +49,7 @@ def test_changed_key_is_refused(lab: Lab, tmp_path: Path) -> None:
         assert "installed anew" in text
 
 
-def test_pinned_key_stands_above_known_hosts(lab: Lab, tmp_path: Path) -> None:
+def test_pinned_key_overrides_known_hosts(lab: Lab, tmp_path: Path) -> None:
     known_hosts = tmp_path / "known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{lab.box.port} ssh-ed25519 {'A' * 68}\n")
     link = Link(replace(lab.address, known_hosts=(known_hosts,)), SLOW)
@@ -57,8 +57,8 @@ def test_pinned_key_stands_above_known_hosts(lab: Lab, tmp_path: Path) -> None:
     link.close()
 
 
-def test_a_key_that_changes_during_a_run_is_no_verdict_about_the_subject(lab: Lab) -> None:
-    from lab import probe
+def test_a_key_that_changes_during_a_run_is_an_infrastructure_error(lab: Lab) -> None:
+    from tests.support.ssh.lab import probe
 
     driver = lab.driver()
     driver.start(lab.progress)

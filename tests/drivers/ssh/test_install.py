@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.debian import program
 from touchstone.drivers.ssh.install import _MAKE, _fill
 
 SHELLS = [["sh"], ["bash"], ["busybox", "sh"]]
+PACKAGES = {"sh": "dash", "bash": "bash", "busybox": "busybox"}
 ROOT = "/dev/sda1 / ext4 rw,relatime 0 0"
 
 
@@ -31,8 +32,7 @@ ROOT = "/dev/sda1 / ext4 rw,relatime 0 0"
 def test_programs_must_run_there(
     tmp_path: Path, shell: list[str], mounts: tuple[str, ...], chosen: str | None
 ) -> None:
-    if shutil.which(shell[0]) is None:
-        pytest.skip(f"no {shell[0]}")
+    interpreter = program(shell[0], PACKAGES[shell[0]])
     bases = {name: tmp_path / name for name in ("run", "tmp")}
     for base in bases.values():
         base.mkdir()
@@ -45,7 +45,13 @@ def test_programs_must_run_there(
         "PART": ".part",
         "MOUNTS": str(table),
     }
-    done = subprocess.run([*shell, "-c", _fill(_MAKE, values)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [interpreter.path, *shell[1:], "-c", _fill(_MAKE, values)],
+        env=interpreter.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     made = [path for base in bases.values() for path in base.iterdir()]
     if chosen is None:
         assert (done.returncode, done.stdout, made) == (1, "", [])

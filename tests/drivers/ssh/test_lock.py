@@ -21,7 +21,7 @@ def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:
     return link, lock
 
 
-def test_lock_goes_when_its_holder_falls_silent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_is_released_when_no_heartbeats_come(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection stands all the time, as it does for sshd when only the network went."""
     monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
     link, lock = held_lock(lab, 0.2)
@@ -45,7 +45,7 @@ while [ $(($(woken) - first)) -lt 5 ] && [ $left -gt 0 ]; do left=$((left - 1));
 """
 
 
-def test_a_lock_that_is_let_go_is_free_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_released_lock_is_free_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if its shell on the box takes its time to end."""
     monkeypatch.setattr(ssh_lock, "_SCRIPT", f"{ssh_lock._SCRIPT}\nsleep 0.5\n")
     first, lock = held_lock(lab, 60)
@@ -57,7 +57,7 @@ def test_a_lock_that_is_let_go_is_free_at_once(lab: Lab, monkeypatch: pytest.Mon
     second.close()
 
 
-def test_lock_stays_while_its_holder_lives(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_is_kept_while_heartbeats_come(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if signs of life come before its guard expects any."""
     monkeypatch.setattr(ssh_lock, "BEAT", 0.02)
     trap = "trap 'alive=1' USR1"
@@ -75,8 +75,10 @@ def test_lock_stays_while_its_holder_lives(lab: Lab, monkeypatch: pytest.MonkeyP
     link.close()
 
 
-def test_guard_of_a_holder_that_was_killed_kills_nobody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number that the holder had may be another's by then."""
+def test_guard_does_not_kill_a_process_that_reused_the_holders_pid(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder was killed, and its PID may be another process's by the time that the guard looks."""
     said = lab.directory / "said"
     monkeypatch.setattr(ssh_lock, "BEAT", 3600.0)
     for old, new in (

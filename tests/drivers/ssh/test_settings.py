@@ -52,7 +52,7 @@ def test_the_inventorys_examples_are_true(tmp_path: Path) -> None:
         ({"lock_timeout": 0}, "lock_timeout", "not between"),
     ],
 )
-def test_what_no_box_can_be(options: dict[str, object], key: str, what: str) -> None:
+def test_settings_that_no_box_can_have(options: dict[str, object], key: str, what: str) -> None:
     with pytest.raises(SettingsError, match=what) as caught:
         registry.validate(box(**options))
     assert caught.value.key == key

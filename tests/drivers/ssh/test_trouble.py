@@ -76,14 +76,15 @@ def test_cut_during_a_subjects_command(lab: Lab, proxy: Proxy) -> None:
 @pytest.mark.parametrize(
     "error", [EOFError(), paramiko.SSHException("Channel closed"), OSError("Socket is closed")], ids=repr
 )
-def test_the_end_of_a_connection_in_all_of_paramikos_words(
+def test_every_exception_of_paramiko_for_an_ended_connection(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     driver = lab.driver(subject=lab.subject())
     driver.start(lab.progress)
 
     def end(channel: paramiko.Channel, data: bytes) -> None:
-        driver._link.close()
+        assert driver._visit is not None
+        driver._visit.link.close()
         raise error
 
     with monkeypatch.context() as patched:
@@ -93,11 +94,13 @@ def test_the_end_of_a_connection_in_all_of_paramikos_words(
     works(driver, lab)
 
 
-def test_channels_end_a_moment_before_their_connection(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_channels_that_end_before_their_connection_are_no_lost_lock(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It looks alive in between: that is no lock that went, and no command that ended."""
     driver = lab.driver()
     driver.start(lab.progress)
-    lock, unlink = driver._lock._channel, paramiko.Channel._unlink
+    lock, unlink = driver._lock._channel, paramiko.Channel._unlink  # type: ignore[attr-defined]
     assert lock is not None
 
     def slowly(channel: paramiko.Channel) -> None:
@@ -162,7 +165,7 @@ def test_sshd_killed(lab: Lab) -> None:
 # --- the box
 
 
-def test_rebooted_behind_our_back(lab: Lab, tmp_path: Path) -> None:
+def test_an_unexpected_reboot_is_a_death(lab: Lab, tmp_path: Path) -> None:
     driver = lab.driver()
     driver.start(lab.progress)
     lab.box.stop()
@@ -237,7 +240,7 @@ def test_hang_and_power_control(lab: Lab, tmp_path: Path) -> None:
     assert asked.read_text() == "reset\nnmi\n"
 
 
-def test_dead_for_good(lab: Lab) -> None:
+def test_box_that_does_not_come_back(lab: Lab) -> None:
     driver = lab.driver()
     driver.start(lab.progress)
     lab.box.stop()
@@ -261,7 +264,7 @@ def test_the_agents_end_is_told_with_its_words(lab: Lab) -> None:
 def test_full_disk(lab: Lab) -> None:
     subject = lab.subject()
     (subject.sources / "mine.c").write_bytes(os.urandom(500_000))
-    driver = lab.driver(subject=subject, places={"bases": (str(lab.box.small),)})
+    driver = lab.driver(subject=subject, visit={"bases": (str(lab.box.small),)})
     with pytest.raises(InfrastructureError, match=r"mine\.ko .*its disk is full \(\d+ KiB free"):
         driver.start(lab.progress)
     assert lab.leftovers() == []
@@ -271,7 +274,7 @@ def test_full_disk(lab: Lab) -> None:
 
 
 def test_nowhere_to_put_anything(lab: Lab) -> None:
-    driver = lab.driver(places={"bases": ("/proc",)})
+    driver = lab.driver(visit={"bases": ("/proc",)})
     with pytest.raises(InfrastructureError, match="none of /proc takes a directory"):
         driver.start(lab.progress)
 
@@ -305,7 +308,7 @@ def test_the_inventory_is_wrong_about_the_box(lab: Lab) -> None:
 
 
 def test_two_runs_at_once(lab: Lab) -> None:
-    first, second = lab.driver(), lab.driver(places={"lock_timeout": 1})
+    first, second = lab.driver(), lab.driver(visit={"lock_timeout": 1})
     first.start(lab.progress)
     said: list[str] = []
     with pytest.raises(InfrastructureError, match="did not become free in 1 s"):
@@ -332,8 +335,8 @@ def test_what_cannot_be_taken_back_is_said(lab: Lab) -> None:
     """Somebody has emptied the directory, and with it the undo, while our module is in the kernel."""
     driver = lab.driver()
     driver.start(lab.progress)
-    assert driver._installation is not None
-    shutil.rmtree(lab.box.run / Path(driver._installation.directory).name)
+    assert driver._visit is not None
+    shutil.rmtree(lab.box.run / Path(driver._visit.installation.directory).name)
     driver.stop()
     assert "box keeps what this run put there until the next run" in driver.serial_since(0)
 

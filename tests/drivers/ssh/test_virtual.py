@@ -38,8 +38,8 @@ def test_veneer_is_loaded_and_asked(driver: SshDriver) -> None:
 
 def end_by(driver: SshDriver, script: str) -> None:
     """Run probes until the machine has ended by what ``script`` does."""
-    assert driver._link is not None
-    channel = driver._link.session(f"read -r _; {script}")
+    assert driver._visit is not None
+    channel = driver._visit.link.session(f"read -r _; {script}")
     channel.sendall(b"now\n")  # not before sshd has said that it started: that word would be lost with it
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
@@ -63,7 +63,7 @@ def test_panic_is_a_death_with_an_autopsy(driver: SshDriver) -> None:
     assert driver.query()["cpus"] == "4"
 
 
-def test_reboot_behind_our_back(driver: SshDriver) -> None:
+def test_an_unexpected_reboot_is_a_death(driver: SshDriver) -> None:
     driver.reset(say)
     with pytest.raises(TargetDied):
         end_by(driver, "echo 1 >/proc/sys/kernel/sysrq; echo b >/proc/sysrq-trigger")

@@ -47,7 +47,7 @@ def machine_of(driver: SshDriver) -> BochsLinuxMachine:
     return box._machine
 
 
-def test_life_in_one_boot(driver: SshDriver) -> None:
+def test_load_unload_autopsy_and_kill_in_one_boot(driver: SshDriver) -> None:
     """In the order of a run: Veneer comes and goes, then the machine is shot, and Bochs with it."""
     native = driver.run(CPUID)
     driver.load()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.support import debian
 from tests.support.checkout import ROOT
 from touchstone.drivers.linux_image.cpio import RootFileSystem
+from touchstone.drivers.linux_image.image import build_image, kernel_headers
+from touchstone.drivers.linux_image.modules import depends
 
 PROGRAM = ROOT / "tests" / "linux"
 HOST = ROOT / "hypervisor" / "hosts" / "linux"
 AGENT = ROOT / "targets" / "agent" / "linux"
 ABI_CHECK = ROOT / "tests" / "agent" / "abi_check.c"
 BUILD = ROOT / "build"
-CACHE = BUILD / "downloads" / "kernels"
 
 TESTS = (
     "insert",
@@ -46,13 +48,15 @@ AGENT_TESTS = (
     "agent-remove",
 )
 """Those of agent.c."""
-NO_HEADERS = "no kernel headers here: apt-get install linux-headers-amd64"
+STOCK_KERNELS = ("debian-12", "debian-13")
+"""Recipes in targets/images whose kernels the module is tested in, the oldest first."""
 NO_DEBUG_KERNEL = "no kernel that looks for bugs here: tests/linux/debug-kernel/build makes one"
+OTHER_COMPILER = "modules for this kernel are built by the compiler of Debian 13 only"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Debian's packages of one kernel: headers that are installed, and the image, unpacked below ``root``."""
+    """One kernel: where modules are built for it, and the package of the image, unpacked below ``root``."""
 
     release: str
     headers: Path
@@ -72,19 +76,9 @@ class Kernel:
     def _walk(self, module: str) -> Iterator[Path]:
         modules = (self.root / "lib/modules" / self.release / "kernel").rglob("*.ko")
         found = next(path for path in modules if path.stem.replace("-", "_") == module)
-        names = subprocess.run(
-            ["modinfo", "-F", "depends", str(found)], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for name in filter(None, names.split(",")):
+        for name in depends(found.read_bytes(), found.name):
             yield from self._walk(name)
         yield found
-
-
-def kernels() -> list[str]:
-    """Releases whose headers are installed, of Debian's plain amd64 flavour."""
-    prefix = "linux-headers-"
-    found = (path.name.removeprefix(prefix) for path in Path("/usr/src").glob(f"{prefix}*-amd64"))
-    return sorted(name for name in found if not name.endswith(("-cloud-amd64", "-rt-amd64")))
 
 
 def debug_kernels() -> list[str]:
@@ -92,9 +86,9 @@ def debug_kernels() -> list[str]:
     return sorted(path.read_text().strip() for path in BUILD.glob("debug-kernel-*/release"))
 
 
-def each(found: list[str], none: str) -> list[object]:
+def each_debug_kernel() -> list[object]:
     """What tests are parametrized with: the releases, or a skip that says why there are none."""
-    return list(found) or [pytest.param("none", marks=pytest.mark.skip(none))]
+    return list(debug_kernels()) or [pytest.param("none", marks=pytest.mark.skip(NO_DEBUG_KERNEL))]
 
 
 def get_debug_kernel(release: str) -> Kernel:
@@ -104,54 +98,32 @@ def get_debug_kernel(release: str) -> Kernel:
     return Kernel(release, made / "objects", made / "root", looks_for_bugs=True)
 
 
-def get_kernel(release: str) -> Kernel:
-    """Fetch and unpack the image's package, once. Skips the test where that cannot be."""
+def get_kernel(name: str) -> Kernel:
+    """One of ``STOCK_KERNELS``, fetched and unpacked once. Skips where no module can be built for it."""
     if " " in str(BUILD):
         pytest.skip(f"the kernel's build takes no path with spaces: {BUILD}")
-    kernel = Kernel(release, Path(f"/usr/src/linux-headers-{release}"), CACHE / release)
-    if kernel.image.is_file():
-        return kernel
-    for needed in ("apt-get", "dpkg-deb", "modinfo"):
-        if not shutil.which(needed):
-            pytest.skip(f"no {needed} here, to get Debian's kernel with")
-    with _lock():
-        if not kernel.image.is_file():
-            _unpack_kernel(kernel)
-    return kernel
+    if name == "debian-13" and debian.host_recipe() != name:
+        pytest.skip(OTHER_COMPILER)
+    image = build_image(name, print)
+    directory = f"linux-image-{image.release}"
+    root = debian.unpacked(directory, [directory], name, keep=[directory], finish=_decompress_modules)
+    return Kernel(image.release, kernel_headers(image, print), root)
 
 
-def _unpack_kernel(kernel: Kernel) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    package = f"linux-image-{kernel.release}"
-    command = ["apt-get", "-qq", "download", package]
-    fetched = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, check=False)
-    archives = sorted(CACHE.glob(f"{package}_*.deb"))
-    if fetched.returncode or not archives:
-        pytest.skip(f"apt-get download {package}: {fetched.stderr.strip()}")
-    unpacked = CACHE / f"{kernel.release}.new"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    subprocess.run(["dpkg-deb", "-x", str(archives[-1]), str(unpacked)], check=True)
-    for module in unpacked.rglob("*.ko.xz"):
-        subprocess.run(["xz", "-d", str(module)], check=True)
-    unpacked.rename(kernel.root)
-    archives[-1].unlink()
+def _decompress_modules(root: Path) -> None:
+    for module in root.rglob("*.ko.xz"):
+        module.with_suffix("").write_bytes(lzma.decompress(module.read_bytes()))
+        module.unlink()
 
 
 def oldest_kernel() -> Kernel:
-    """Of the stock ones. Skips the test where there is none."""
-    return get_kernel(_stock_releases()[0])
+    """Of the stock ones."""
+    return get_kernel(STOCK_KERNELS[0])
 
 
 def newest_kernel() -> Kernel:
-    """Of the stock ones. Skips the test where there is none."""
-    return get_kernel(_stock_releases()[-1])
-
-
-def _stock_releases() -> list[str]:
-    found = kernels()
-    if not found:
-        pytest.skip(NO_HEADERS)
-    return found
+    """Of the stock ones for which a module can be built here."""
+    return get_kernel(STOCK_KERNELS[-1] if debian.host_recipe() == STOCK_KERNELS[-1] else STOCK_KERNELS[0])
 
 
 def build_module(kernel: Kernel, into: Path = BUILD) -> tuple[Path, str]:

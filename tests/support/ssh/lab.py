@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.support.ssh.sshd import PATIENCE, Sshd
-from touchstone.drivers.power import CommandPower, Power
+from touchstone.drivers.power import Power
 from touchstone.drivers.ssh.address import Address
 from touchstone.drivers.ssh.boxes import RackBox
-from touchstone.drivers.ssh.build import Deployable, Workshop
-from touchstone.drivers.ssh.driver import Places, SshDriver
+from touchstone.drivers.ssh.build import ModuleCache
+from touchstone.drivers.ssh.deployable import Deployable
+from touchstone.drivers.ssh.driver import SshDriver
+from touchstone.drivers.ssh.visit import VisitSettings
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import TargetSettings
 
@@ -31,9 +34,9 @@ def probe(code: bytes = NOP, timeout: float = 6.0) -> ProbeRequest:
 
 def hurry(driver: SshDriver, factor: float) -> None:
     """Nothing is to be heard of the box any more: let what waits for it wait for a short time only."""
-    assert driver._link is not None
+    assert driver._visit is not None
     assert driver._client is not None
-    driver._link.factor = driver._client._factor = factor
+    driver._visit.link.factor = driver._client._factor = factor
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
@@ -134,7 +137,7 @@ class Lab:
         address: Address | None = None,
         subject: Deployable | None = None,
         power: Power | None = None,
-        places: Mapping[str, object] | None = None,
+        visit: Mapping[str, Any] | None = None,
         cpus: int = 2,
         factor: float = SLOW,
         console: str = "",
@@ -148,9 +151,9 @@ class Lab:
             rack,
             self.agent,
             subject,
-            Workshop(self.directory / "cache"),
+            ModuleCache(self.directory / "cache"),
             self.directory / f"logs-{os.getpid()}",
-            replace(Places(bases=("/run",), lock_timeout=120, boot_timeout=20), **(places or {})),
+            replace(VisitSettings(bases=("/run",), lock_timeout=120, boot_timeout=20), **(visit or {})),
         )
         self._drivers.append(made)
         return made
@@ -171,6 +174,3 @@ class Lab:
     def close(self) -> None:
         for driver in self._drivers:
             driver.stop()
-
-
-__all__ = ["CommandPower"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +13,8 @@ from pathlib import Path
 
 import paramiko
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0", "libwtmpdb0")
-"""The last one is of Debian 13."""
+from tests.support.debian import program
+
 PATIENCE = 60.0
 """Seconds for what takes a moment, on a machine that is busy elsewhere."""
 _START = r"""
@@ -24,6 +22,12 @@ set -e
 mount -t proc proc /proc
 mount --bind "$1/run" /run
 mount --bind "$1/sbin" /usr/local/sbin
+if [ ! -d /lib/modules ]; then  # as in a container: put together a /usr/lib that has one
+    mkdir -p "$1/usr-lib/modules" "$1/usr-lib-before"
+    mount --bind /usr/lib "$1/usr-lib-before"
+    for entry in /usr/lib/*; do ln -sfn "$1/usr-lib-before/${entry##*/}" "$1/usr-lib/"; done
+    mount --bind "$1/usr-lib" /usr/lib
+fi
 mount --bind "$1/lib-modules" /lib/modules
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id
@@ -49,34 +53,6 @@ Subsystem sftp internal-sftp
 """
 
 
-def find_sshd() -> tuple[Path, Path | None] | str:
-    """sshd and where its libraries are, or why there is none. Debian's package is unpacked, not installed."""
-    installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-    if installed:
-        return Path(installed), None
-    root = REPOSITORY / "build" / "downloads" / "openssh"
-    sshd, libraries = root / "usr/sbin/sshd", root / "usr/lib/x86_64-linux-gnu"
-    if not sshd.is_file():
-        if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-            return "no sshd (install openssh-server)"
-        new = root.with_name(f"openssh.{os.getpid()}")
-        new.mkdir(parents=True)
-        known = subprocess.run(["apt-cache", "pkgnames"], capture_output=True, text=True, check=False)
-        wanted = [name for name in PACKAGES if name in known.stdout.split()] or PACKAGES
-        fetched = subprocess.run(["apt-get", "download", *wanted], cwd=new, capture_output=True, check=False)
-        if fetched.returncode:
-            shutil.rmtree(new)
-            return f"no sshd, and none to be had: {fetched.stderr.decode().strip()}"
-        for package in new.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", str(package), str(new)], check=True)
-            package.unlink()
-        try:
-            new.rename(root)
-        except OSError:  # another run was faster
-            shutil.rmtree(new)
-    return sshd, libraries
-
-
 def _own_parts(root: Path) -> str:
     """Where an sshd of several programs, as there are since OpenSSH 9.8, finds its own below ``root``."""
     programs = root / "usr/lib/openssh"
@@ -100,9 +76,7 @@ class Sshd:
     """One box. ``run`` and ``small`` are its /run and a file system of 96 KiB, seen from here."""
 
     def __init__(self, home: Path) -> None:
-        found = find_sshd()
-        assert not isinstance(found, str), found
-        self.program, self._libraries = found
+        self._program = program("sshd", "openssh-server")
         self.home = home
         self._port_holder, self.port = _hold_a_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -127,7 +101,7 @@ class Sshd:
         key = make_key(self.key)
         (home / "authorized_keys").write_text(f"{key.get_name()} {key.get_base64()}\n")
         self.host_key = make_key(home / "host_key")
-        parts = "" if self._libraries is None else _own_parts(self.program.parents[2])
+        parts = "" if self._program.root is None else _own_parts(self._program.root)
         (home / "sshd_config").write_text(_CONFIG.format(port=self.port, home=home) + parts)
 
     @classmethod
@@ -159,20 +133,17 @@ class Sshd:
     def start(self) -> None:
         # --kill-child: all that runs in the box ends with it.
         box = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "-f", "--kill-child"]
-        self.process = self._spawn([*box, "sh", "-c", _START, "sh", self.home, self.program])
+        self.process = self._spawn([*box, "sh", "-c", _START, "sh", self.home, self._program.path])
         self._await()
 
     def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
-        if self._libraries is not None:
-            environment["LD_LIBRARY_PATH"] = str(self._libraries)
         with (self.home / "sshd.log").open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=self._program.environment(),
                 start_new_session=True,
             )
 
@@ -221,8 +192,9 @@ class Sshd:
     def start_sshd(self) -> None:
         """Start sshd again in the box that lives."""
         init = self.processes()[0]
-        inside = ["nsenter", "-t", str(init), "-m", "-p"]
-        self._spawn([*inside, self.program, "-f", self.home / "sshd_config"]).wait()
+        # --root: in a chroot, the root of the mount namespace is another directory than the root of the box.
+        inside = ["nsenter", "-t", str(init), "-m", "-p", "--root", "--wd"]
+        self._spawn([*inside, self._program.path, "-f", self.home / "sshd_config"]).wait()
         self._await()
 
     def processes(self) -> list[int]:

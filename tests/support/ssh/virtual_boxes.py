@@ -11,7 +11,7 @@ import pytest
 from touchstone.config.inventory import read_inventory
 from touchstone.config.subjects import read_subject
 from touchstone.drivers import registry
-from touchstone.drivers.ssh.build import a_subject
+from touchstone.drivers.ssh.deployable import a_subject
 from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.probe import ProbeRequest, ProbeResult

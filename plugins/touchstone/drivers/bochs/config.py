@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from touchstone.drivers.emulated.machine import options_of
+from touchstone.drivers.options import options_of
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
 
@@ -112,26 +112,42 @@ def prepare(bochs: BochsSettings, directory: Path, devices: str) -> list[str]:
     configuration, commands = directory / "bochsrc", directory / "commands"
     configuration.write_text(base + devices, encoding="utf-8")
     commands.write_text("continue\n", encoding="ascii")
-    return [bochs.binary, "-q", *_debugger(bochs.binary), "-f", str(configuration), "-rc", str(commands)]
+    debugger = ask_program(bochs.binary).debugger_option
+    return [bochs.binary, "-q", *debugger, "-f", str(configuration), "-rc", str(commands)]
+
+
+@dataclass(frozen=True)
+class BochsProgram:
+    """What a Bochs tells of itself when it is asked for help."""
+
+    version: tuple[int, ...] | None
+    """None if it does not tell."""
+    debugger_option: tuple[str, ...]
+    """What makes it start its debugger: since 3.0 an option, which older ones take for an error."""
 
 
 @cache
-def _debugger(binary: str) -> tuple[str, ...]:
-    """What makes a Bochs start its debugger: since 3.0 an option, which older ones take for an error."""
+def ask_program(binary: str) -> BochsProgram:
+    """Ask a Bochs what it is, once per process."""
     option = "-debugger"
     try:
         run = subprocess.run(
             [binary, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
         )
     except (OSError, subprocess.SubprocessError):
-        return ()  # starting it fails as well, and says why
-    return (option,) if re.search(rf"^ +{option} ".encode(), run.stdout + run.stderr, re.MULTILINE) else ()
+        return BochsProgram(None, ())  # starting it fails as well, and says why
+    said = run.stdout + run.stderr
+    banner = re.search(rb"Bochs x86 Emulator (\d+(?:\.\d+)*)", said)
+    return BochsProgram(
+        version=tuple(map(int, banner[1].split(b"."))) if banner else None,
+        debugger_option=(option,) if re.search(rf"^ +{option} ".encode(), said, re.MULTILINE) else (),
+    )
 
 
 def read_linux_settings(settings: TargetSettings) -> BochsSettings:
     """Bochs' settings for a Linux machine: those of the target's options that Bochs' driver knows.
 
-    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
+    SettingsError as for that driver. The target's other options are those of the SSH driver.
     """
     # A stock kernel reads MSRs before it can take a fault.
     options: dict[str, object] = {"ips": LINUX_IPS, "ignore_bad_msrs": True}

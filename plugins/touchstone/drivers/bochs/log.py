@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-_BANNER = re.compile(rb"\] Bochs x86 Emulator (\d+(?:\.\d+)*)")
 _INFORMATION = re.compile(r"^\d+i\[")
 _DUMPED = re.compile(r"^\d+i\[CPU(\d+) *\] (?:\| )?(?P<text>.*)")
 
@@ -19,16 +18,6 @@ def read_log(path: Path) -> str:
             return log.read().decode("utf-8", "backslashreplace")
     except OSError:
         return ""
-
-
-def read_version(path: Path) -> tuple[int, ...] | None:
-    """Bochs' version, with which it begins its log; None if there is none (yet)."""
-    try:
-        with path.open("rb") as log:
-            found = _BANNER.search(log.read(4096))
-    except OSError:
-        return None
-    return tuple(map(int, found[1].split(b"."))) if found else None
 
 
 def last_panic(log: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from touchstone.drivers.bochs.config import BochsSettings, prepare
-from touchstone.drivers.bochs.log import dumped_registers, last_panic, log_tail, read_log, read_version
+from touchstone.drivers.bochs.log import dumped_registers, last_panic, log_tail, read_log
 from touchstone.drivers.bochs.terminal import Terminal
 from touchstone.drivers.emulated.process import EmulatorProcess
 
@@ -33,10 +33,6 @@ class BochsProcess(EmulatorProcess):
             self._terminal.close()
             raise
         self._terminal.started()
-
-    def version(self) -> tuple[int, ...] | None:
-        """Bochs' version, once it runs."""
-        return read_version(self._directory / "log")
 
     def keep_readable(self) -> None:
         """See Terminal. For a Bochs that has come as far as to read."""

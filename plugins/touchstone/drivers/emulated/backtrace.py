@@ -1,4 +1,4 @@
-"""Backtraces from a stopped x86-64 CPU: by frame pointers, or by what the stack looks like."""
+"""Backtraces from a stopped x86-64 CPU: by frame pointers, or by scanning the stack for return addresses."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def backtrace(registers: Mapping[str, int], memory: MemoryReader, symbols: Symbo
     if rsp is None:
         return tuple(frames)
     callers = _by_frame_pointers(rbp, rsp, memory, symbols) if rbp else []
-    mark = ""
+    doubt = ""
     if not callers:
-        callers, mark = _by_scanning(rsp, memory, symbols), " ?"
-    frames += [f"{address:#x}{mark} {symbols.describe(address, returns=True)}" for address in callers]
+        callers, doubt = _by_scanning(rsp, memory, symbols), " ?"
+    frames += [f"{address:#x}{doubt} {symbols.describe(address, returns=True)}" for address in callers]
     return tuple(frames)

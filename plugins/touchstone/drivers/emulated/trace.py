@@ -1,4 +1,4 @@
-"""A subject's last exits, read from its trace rings in the target's memory when nobody can be asked.
+"""A subject's last exits, read from its trace rings in the target's memory when its agent cannot be asked.
 
 The layout is that of ``struct subject_trace`` in ``targets/bare/subject.h``.
 """

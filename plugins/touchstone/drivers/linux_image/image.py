@@ -19,13 +19,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from touchstone.drivers.agent_driver import Progress
 from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.cpio import RootFileSystem
 from touchstone.drivers.linux_image.modules import check_complete, check_libraries, index, module_name
 from touchstone.drivers.linux_image.packages import Archive, Package
 from touchstone.drivers.linux_image.recipe import Recipe, names, read_recipe
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
 LOCK_TIMEOUT = 1800.0
 """Seconds to wait for another run that makes an image."""
@@ -37,7 +36,7 @@ ACCOUNTS = {
 }
 """``*`` and not ``!``: an account that is locked may not log in with a key either."""
 WRAPPERS = {"reboot": "-f", "poweroff": "-f", "halt": "-f"}
-"""busybox's, without an init that they could ask."""
+"""Programs of busybox, with -f: our init cannot be asked to shut down."""
 PROGRAMS = (
     *("usr/bin/dash", "usr/bin/mount", "usr/bin/kmod", "usr/bin/busybox", "usr/bin/ip", "usr/sbin/sshd"),
     *("usr/lib/openssh/sftp-server", "usr/bin/cat", "usr/bin/dmesg", "usr/bin/flock", "usr/bin/sha256sum"),
@@ -72,7 +71,7 @@ class LinuxImage:
         return self.directory / "id_ed25519"
 
 
-def build_image(name: str, progress: Progress, *, root: Path | None = None) -> LinuxImage:
+def build_image(name: str, progress: Say, *, root: Path | None = None) -> LinuxImage:
     """The image of a recipe: made now, or found; one maker at a time.
 
     InfrastructureError says what is missing, or what went wrong.
@@ -102,7 +101,7 @@ def build_image(name: str, progress: Progress, *, root: Path | None = None) -> L
     return image
 
 
-def kernel_headers(image: LinuxImage, progress: Progress, *, root: Path | None = None) -> Path:
+def kernel_headers(image: LinuxImage, progress: Say, *, root: Path | None = None) -> Path:
     """Where to build modules for an image's kernel: the KDIR of its make. Fetched when first asked for."""
     root = root or repository_root()
     cache = root / "build" / "images"
@@ -146,7 +145,7 @@ def _load(name: str, directory: Path) -> LinuxImage | None:
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, progress: Progress) -> Iterator[None]:
+def _locked(cache: Path, progress: Say) -> Iterator[None]:
     lock = FileLock(cache / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -170,7 +169,7 @@ def _sweep(cache: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _make(recipe: Recipe, archive: Archive, directory: Path, progress: Progress) -> None:
+def _make(recipe: Recipe, archive: Archive, directory: Path, progress: Say) -> None:
     packages = archive.resolve((recipe.kernel, *recipe.packages), recipe.leave_out, progress)
     kernels = [p for p in packages if re.match(r"linux-image-\d", p.name)]
     if len(kernels) != 1:

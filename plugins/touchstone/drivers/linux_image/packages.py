@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from touchstone.drivers.agent_driver import Progress
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
 INDEX_AGE = 24 * 3600.0
 """Seconds after which the archive's index is fetched anew."""
@@ -67,7 +66,7 @@ class Archive:
         self._packages = self._directory / "packages"
         self._fresh = False
 
-    def resolve(self, names: Sequence[str], leave_out: Sequence[str], progress: Progress) -> list[Package]:
+    def resolve(self, names: Sequence[str], leave_out: Sequence[str], progress: Say) -> list[Package]:
         """The packages and what they depend on, without those that match a pattern of ``leave_out``."""
         self._prepare(progress)
         text = self._apt("install", "--print-uris", "--no-install-recommends", "-qq", "-y", *names)
@@ -81,7 +80,7 @@ class Archive:
                 packages.append(Package(name, file, int(match["size"]), match["hash"]))
         return packages
 
-    def fetch(self, packages: Sequence[Package], progress: Progress) -> None:
+    def fetch(self, packages: Sequence[Package], progress: Say) -> None:
         """Have all of them in their files."""
         missing = [package for package in packages if not package.fetched()]
         if not missing:
@@ -95,7 +94,7 @@ class Archive:
                     f"apt-get download did not bring {package.file}; see {self._directory}"
                 )
 
-    def _prepare(self, progress: Progress) -> None:
+    def _prepare(self, progress: Say) -> None:
         if self._fresh:
             return
         for program, owner in (("apt-get", "apt"), ("dpkg-deb", "dpkg")):

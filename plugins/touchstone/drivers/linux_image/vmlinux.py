@@ -1,6 +1,6 @@
 """A stock kernel, unpacked: what its own decompressor would put into memory, and where to enter it.
 
-On an emulated CPU, that decompressor takes longer than all that comes after it.
+On an emulated CPU, that decompressor takes longer than the rest of the boot.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def decompress(bzimage: bytes) -> bytes:
         raise InfrastructureError("this kernel needs zstd to be unpacked (apt-get install zstd)") from None
     except (lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"the kernel in it cannot be unpacked: {error}") from None
-    raise ValueError(f"the kernel in it is compressed as nothing that we know ({payload[:4].hex()})")
+    raise ValueError(f"the kernel in it is compressed in an unknown format ({payload[:4].hex()})")
 
 
 def flatten(vmlinux: bytes) -> tuple[Kernel, bytes]:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from touchstone.drivers.emulated.machine import options_of
+from touchstone.drivers.options import options_of
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 OLDEST = (7, 2)
@@ -68,7 +68,7 @@ def _without_vmport(machine: str) -> str:
 
 
 def cpu_model(settings: TargetSettings, accel: str) -> str:
-    """QEMU's -cpu: the model, told not to give itself away as virtual.
+    """QEMU's -cpu: the model, without CPUID's signs of a virtual machine.
 
     A bare machine has no CPUID leaf 0x40000000, and claims no hypervisor in leaf 1.
     """
@@ -101,7 +101,7 @@ def installed_version(binary: str) -> tuple[int, int]:
 def read_linux_settings(settings: TargetSettings) -> QemuSettings:
     """QEMU's settings for a Linux machine: those of the target's options that QEMU's driver knows.
 
-    SettingsError as for that driver. The target's other options are whoever's who comes in over SSH.
+    SettingsError as for that driver. The target's other options are those of the SSH driver.
     """
     options = {key: value for key, value in settings.options.items() if key.replace("-", "_") in OPTIONS}
     return read_settings(replace(settings, options=options))

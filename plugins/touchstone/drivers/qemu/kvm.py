@@ -1,11 +1,15 @@
-"""Whether this host can run machines with nested VMX or SVM under KVM: /dev/kvm proves nothing."""
+"""Whether KVM of this host runs machines with nested VMX or SVM: that /dev/kvm is there proves nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
 from typing import Literal
+
+from touchstone.drivers.build import build_bare
+from touchstone.drivers.qemu.driver import QemuDriver
+from touchstone.machine.driver import Say, TargetError
+from touchstone.machine.settings import TargetSettings
 
 Vendor = Literal["intel", "amd"]
 
@@ -15,21 +19,8 @@ FIRST_INSTRUCTION_TIMEOUT = 10.0
 """Seconds in which a guest under KVM must have reached its first instruction. It takes a tenth of one."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """Whether it can be done, and if not, what is missing."""
-
-    reason: str
-    """One sentence that names the missing flag or parameter; empty: it can be done."""
-
-    @property
-    def possible(self) -> bool:
-        """Whether it can be done."""
-        return not self.reason
-
-
 def missing(vendor: Vendor, root: Path = Path("/")) -> str:
-    """What the kernel's own words say is missing, in one sentence, or nothing. Starts nothing."""
+    """What /proc and /sys say is missing, in one sentence, or nothing. Starts nothing."""
     proc, sys, dev = root / "proc", root / "sys", root / "dev"
     flag, module = FLAG[vendor], MODULE[vendor]
     try:
@@ -56,31 +47,28 @@ def missing(vendor: Vendor, root: Path = Path("/")) -> str:
     return ""
 
 
-_decided: dict[Vendor, Decision] = {}
+_known: dict[Vendor, str] = {}
 
 
-def decide(vendor: Vendor, progress: Callable[[str], None] = lambda _: None) -> Decision:
-    """Decide once per process. Boots the bare image under KVM when nothing else is missing."""
-    if vendor not in _decided:
-        _decided[vendor] = Decision(missing(vendor) or _probe(vendor, progress))
-    return _decided[vendor]
+def problem(vendor: Vendor, progress: Say = lambda _: None) -> str:
+    """Why KVM cannot run such a machine, in one sentence that names what is missing; nothing if it can.
+
+    Found out once per process: boots the bare image under KVM when nothing else is missing.
+    """
+    if vendor not in _known:
+        _known[vendor] = missing(vendor) or _try(vendor, progress)
+    return _known[vendor]
 
 
-def _probe(vendor: Vendor, progress: Callable[[str], None]) -> str:
-    """Whether a guest really gets as far as our agent: some KVMs create machines that never run."""
-    import tempfile  # noqa: PLC0415
-
-    from touchstone.drivers.build import build_bare  # noqa: PLC0415
-    from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
-    from touchstone.machine.driver import TargetError  # noqa: PLC0415
-    from touchstone.machine.settings import TargetSettings  # noqa: PLC0415
-
+def _try(vendor: Vendor, progress: Say) -> str:
+    """Boot a guest until our agent answers: some KVMs create machines that never run."""
     progress(f"trying whether KVM runs a machine with {FLAG[vendor].upper()}")
     settings = TargetSettings(
         name=f"kvm-{vendor}", driver="qemu", vendor=vendor, cpus=1, options={"accel": "kvm"}
     )
     with tempfile.TemporaryDirectory(prefix="touchstone-kvm-") as logs:
-        driver = QemuDriver(settings, lambda report: build_bare(None, report), Path(logs))
+        # It is KVM that is tried: nobody needs to be asked about it.
+        driver = QemuDriver(settings, lambda say: build_bare(None, say), Path(logs), lambda _: "")
         driver.boot_timeout = FIRST_INSTRUCTION_TIMEOUT
         try:
             driver.start(progress)

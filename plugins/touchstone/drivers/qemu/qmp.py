@@ -1,27 +1,25 @@
-"""QEMU's monitor, synchronously: qemu.qmp in one loop thread that all machines of a process share."""
+"""QEMU's monitor (QMP), synchronously: qemu.qmp in an event loop that all machines of a process share."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
 import logging
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from qemu.qmp import EventListener, Message, QMPClient, QMPError, Runstate
 from qemu.qmp.qmp_client import ExecInterruptedError, ExecuteError
 
+from touchstone.drivers.event_loop import LoopThread
 from touchstone.machine.driver import InfrastructureError
 
-T = TypeVar("T")
 TIMEOUT = 30.0
 """Seconds for a command: a machine whose CPUs are busy elsewhere is not one that does not answer."""
 
-# Whatever it logs as an error, it raises too; we say it once.
+# What it logs as an error, it also raises, and we report that.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
@@ -33,57 +31,7 @@ class MonitorRefused(InfrastructureError):
     """QEMU answered a command with an error."""
 
 
-class LoopThread:
-    """An event loop that runs in a daemon thread of its own from its first use on."""
-
-    _shared: LoopThread | None = None
-    _lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="touchstone-qmp", daemon=True)
-        self._thread.start()
-
-    @classmethod
-    def shared(cls) -> LoopThread:
-        """The one of this process."""
-        with cls._lock:
-            if cls._shared is None:
-                cls._shared = cls()
-                atexit.register(cls._shared.close)
-            return cls._shared
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Start a coroutine and do not wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-
-    def call(self, coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-        """Run a coroutine and wait for it; TimeoutError after ``timeout`` seconds. Ctrl-C cancels it."""
-        future = self.submit(_within(coroutine, timeout))
-        try:
-            return future.result(timeout + 5)  # the inner deadline is the real one; this guards a dead loop
-        except BaseException:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Stop the loop and wait for its thread."""
-        if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join(5)
-        if not self._thread.is_alive():
-            self.loop.close()
-
-
-async def _within(coroutine: Coroutine[Any, Any, T], timeout: float) -> T:
-    return await asyncio.wait_for(coroutine, timeout)
-
-
-class _Watch(EventListener):
+class _EventHandler(EventListener):
     """Hands every event to a function, in the loop's thread, and keeps none."""
 
     def __init__(self, handler: Callable[[Mapping[str, Any]], None]) -> None:
@@ -108,7 +56,7 @@ class Monitor:
     async def _listen(self, path: Path, name: str) -> QMPClient:
         client = QMPClient(name)
         client.events.event_filter = lambda _: False  # it would keep all events of a long session
-        client.register_listener(_Watch(self._on_event))
+        client.register_listener(_EventHandler(self._on_event))
         await client.start_server(str(path))
         return client
 
@@ -121,11 +69,6 @@ class Monitor:
 
         self._negotiated = self._thread.submit(accept())
         self._negotiated.add_done_callback(lambda _: done())
-
-    @property
-    def accepted(self) -> bool:
-        """Whether QEMU has connected, successfully or not."""
-        return self._negotiated is not None and self._negotiated.done()
 
     def established(self, timeout: float) -> None:
         """Wait until the negotiation is over. MonitorGone if it failed."""
@@ -178,7 +121,7 @@ class Monitor:
         async def disconnect() -> None:
             if self._accepting is not None and not self._accepting.done():
                 self._accepting.cancel()
-                await asyncio.wait([self._accepting])  # it cleans up behind itself
+                await asyncio.wait([self._accepting])  # its cleaning up must be over before we disconnect
             with contextlib.suppress(EOFError, OSError, QMPError):  # it re-raises what the reader died of
                 if self._client.runstate is not Runstate.IDLE:
                     await self._client.disconnect()

@@ -27,15 +27,11 @@ TIMEOUT = 120.0
 class Jobs:
     """QEMU's jobs, each waited for by its events."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Monitor, changes: SimpleQueue[tuple[str, str]]) -> None:
+        """``changes``: gets id and status of every JOB_STATUS_CHANGE, from whatever thread."""
         self._monitor = monitor
-        self._changes: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._changes = changes
         self._number = 0
-
-    def on_event(self, event: dict[str, Any]) -> None:
-        """To be given every event, in whatever thread."""
-        if event["event"] == "JOB_STATUS_CHANGE":
-            self._changes.put((event["data"]["id"], event["data"]["status"]))
 
     def run(self, command: str, timeout: float = TIMEOUT, **arguments: Any) -> None:
         """Run a job to its end. InfrastructureError with what it says went wrong."""

@@ -63,13 +63,13 @@ class Address:
     def jump_address(self, index: int) -> Address:
         """The machine to go through that ``jumps[index]`` names: ssh_config and known_hosts judge it."""
         text = self.jumps[index].strip()
-        user, _, place = text.rpartition("@")
-        host, port = place, 0
-        if place.startswith("["):
-            host, _, rest = place[1:].partition("]")
+        user, _, where = text.rpartition("@")
+        host, port = where, 0
+        if where.startswith("["):
+            host, _, rest = where[1:].partition("]")
             port = _port(rest.removeprefix(":"), self.config) if rest else 0
-        elif place.count(":") == 1:
-            host, _, number = place.partition(":")
+        elif where.count(":") == 1:
+            host, _, number = where.partition(":")
             port = _port(number, self.config)
         hop = Address(host, port, user, known_hosts=self.known_hosts, config=self.config)
         # Its own ProxyJump counts for the first one only, as in OpenSSH; the others are reached through it.

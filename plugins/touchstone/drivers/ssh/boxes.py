@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import select
 from pathlib import Path
 from typing import Protocol
 
 from touchstone.drivers.power import Power
 from touchstone.drivers.ssh.address import Address
-from touchstone.drivers.ssh.console import Console, open_console
-from touchstone.machine.driver import AgentRefused, Autopsy
-
-Progress = Callable[[str], None]
+from touchstone.drivers.ssh.console import LogSource, open_console
+from touchstone.machine.driver import AgentRefused, Autopsy, Say
+from touchstone.machine.polling import poll_for
 
 
 class Box(Protocol):
-    """What the driver needs of a box that is not said over SSH."""
+    """What the driver needs of a box besides SSH."""
 
     disposable: bool
     """It is thrown away afterwards: nothing on it needs to be taken back."""
 
-    def start(self, progress: Progress) -> None:
-        """See that it runs."""
+    def start(self, progress: Say) -> None:
+        """Start it, if it is ours to start."""
 
     def version(self) -> tuple[int, ...] | None:
         """Of the emulator, if it is an emulated one."""
 
     def stop(self) -> None:
-        """Let go of it. Safe to repeat."""
+        """Stop it, if it is ours to stop. Safe to repeat."""
 
     def address(self) -> Address:
         """How to get in, once it is started."""
 
-    def bring_back(self, progress: Progress) -> bool:
-        """Reset it without asking it. False if there is no way to."""
+    def bring_back(self, progress: Say) -> bool:
+        """Reset it by force. False if there is no way to."""
 
-    def headers(self, release: str, progress: Progress) -> Path | None:
+    def headers(self, release: str, progress: Say) -> Path | None:
         """Where this machine has what modules for its kernel are built against, if it is told so."""
 
-    def console(self) -> Console | None:
+    def console(self) -> LogSource | None:
         """Its serial console, if there is one."""
 
     def death(self) -> str:
@@ -65,7 +64,7 @@ class RackBox:
         self._console = console
         self._headers = headers
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: Say) -> None:
         """See Box."""
 
     def version(self) -> tuple[int, ...] | None:
@@ -79,7 +78,7 @@ class RackBox:
         """See Box."""
         return self._address
 
-    def bring_back(self, progress: Progress) -> bool:
+    def bring_back(self, progress: Say) -> bool:
         """See Box."""
         if self._power is None:
             return False
@@ -87,11 +86,11 @@ class RackBox:
         self._power.reset()
         return True
 
-    def headers(self, release: str, progress: Progress) -> Path | None:
+    def headers(self, release: str, progress: Say) -> Path | None:
         """See Box."""
         return self._headers
 
-    def console(self) -> Console | None:
+    def console(self) -> LogSource | None:
         """See Box."""
         return open_console(self._console) if self._console else None
 
@@ -112,3 +111,12 @@ class RackBox:
     def autopsy(self) -> Autopsy | None:
         """See Box."""
         return None
+
+
+def await_death(box: Box, timeout: float) -> str:
+    """What a box died of, if that becomes known within ``timeout`` seconds; else nothing."""
+    if (fd := box.death_fd()) is not None and not box.death():
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll_for(poll, timeout)
+    return box.death()

@@ -1,109 +1,35 @@
-"""What is put on a box, how it is built for its kernel, and how it gets there."""
+"""Building what is put on a box for its kernel: on this machine or on the box, and kept in a cache."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
+import io
 import re
 import shlex
 import shutil
 import subprocess
+import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 
-from touchstone.drivers.build import repository_root
-from touchstone.drivers.build_cache import BuildCache, Progress, Recipe
+from touchstone.drivers.build_cache import BuildCache, Recipe
+from touchstone.drivers.ssh.deployable import Deployable, source_files, substitute
+from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, reason
 from touchstone.drivers.tool import run_tool, tail_of
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
-COMMANDS = ("present", "insert", "remove", "load", "unload", "query", "exits", "trace")
-"""Shell commands that a subject's ``[deploy.linux]`` may name."""
+BUILD_TIMEOUT = 600.0
+"""Seconds that a build on a box may take, stretched."""
 _NO_COMPILER = re.compile(rb"\b(gcc-\d+): not found")
 MODULES = Path("/lib/modules")
 KEPT = 3
 """How many builds of one name are kept for one kernel."""
 
 
-@dataclass(frozen=True)
-class Deployable:
-    """A subject, or the agent: sources, how to build files of them for a kernel, and commands for the box.
-
-    In ``build`` and ``files``, ``{release}`` is the kernel's release; in ``build``, ``{headers}`` is where
-    modules for it are built against and ``{build}`` an empty directory for what is built. In commands,
-    ``{directory}`` is where the files are on the box; ``load`` may have ``{option}``, ``exits`` ``{cpu}``,
-    ``trace`` ``{cpu}`` and ``{count}``.
-    """
-
-    name: str
-    title: str
-    sources: Path
-    build: str
-    """Shell command, run in a copy of ``sources``."""
-    files: tuple[str, ...]
-    """What it makes, relative to ``{build}``."""
-    commands: Mapping[str, str] = field(default_factory=dict)
-
-    def command(self, name: str, **values: str) -> str:
-        """A command with its values. InfrastructureError if the subject names none."""
-        text = self.commands.get(name)
-        if text is None:
-            raise InfrastructureError(f"[deploy.linux] of {self.title} names no command {name!r}")
-        return substitute(text, values)
-
-    def file_names(self, release: str) -> list[str]:
-        """Names of the files, as they are called on the box."""
-        return [PurePosixPath(substitute(name, {"release": release})).name for name in self.files]
-
-
-def substitute(text: str, values: Mapping[str, str]) -> str:
-    """Put values for ``{key}``, quoted for the shell; other braces are the shell's."""
-    for key, value in values.items():
-        text = text.replace("{" + key + "}", shlex.quote(value))
-    return text
-
-
-def the_agent(root: Path | None = None) -> Deployable:
-    """The agent of this checkout."""
-    return Deployable(
-        name="agent",
-        title="the agent",
-        sources=(root or repository_root()) / "targets" / "agent",
-        build="make -C linux KDIR={headers} BUILD={build}",
-        files=("touchstone_agent.ko", "touchstone-agent"),
-        commands={
-            "present": "test -e /sys/module/touchstone_agent",
-            "insert": "insmod {directory}/touchstone_agent.ko",
-            "remove": "rmmod touchstone_agent",
-            "run": "exec {directory}/touchstone-agent",
-        },
-    )
-
-
-def a_subject(name: str, title: str, file: Path, table: Mapping[str, str]) -> Deployable:
-    """A subject as the ``[deploy.linux]`` of its file describes it."""
-    return Deployable(
-        name=name,
-        title=title,
-        sources=(file.parent / table["sources"]).resolve(),
-        build=table["build"],
-        files=tuple(table["files"].split()),
-        commands={key: value for key, value in table.items() if key in COMMANDS},
-    )
-
-
-def source_files(sources: Path) -> Iterator[Path]:
-    """The files of a source directory in a fixed order, without hidden and generated ones."""
-    for directory, names, files in os.walk(sources):
-        names[:] = sorted(name for name in names if not name.startswith((".", "__pycache__")))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(directory) / name
-
-
-class Workshop:
-    """Builds for a kernel what is not in the cache already: ``build/linux/RELEASE/NAME-HASH/``."""
+class ModuleCache:
+    """What was built for a kernel: ``build/linux/RELEASE/NAME-HASH/``, a hash of sources and kernel."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
@@ -114,7 +40,7 @@ class Workshop:
         release: str,
         version: str,
         make: Callable[[Path], None],
-        progress: Progress,
+        progress: Say,
     ) -> list[Path]:
         """The files: from the cache, or made now by ``make``, which fills an empty directory with them.
 
@@ -154,7 +80,7 @@ def headers_here(release: str) -> Path | None:
     return path if (path / "Module.symvers").is_file() else None
 
 
-def build_here(what: Deployable, release: str, headers: Path, into: Path, progress: Progress) -> None:
+def build_here(what: Deployable, release: str, headers: Path, into: Path, progress: Say) -> None:
     """Build on this machine. InfrastructureError with the compiler's words."""
     progress(f"building {what.title} for Linux {release}")
     # In a directory of its own: the kernel's build writes next to sources, and takes no spaces in paths.
@@ -173,6 +99,68 @@ def build_here(what: Deployable, release: str, headers: Path, into: Path, progre
                 shutil.copy2(made, into / made.name)
 
 
+def build_there(
+    link: Link, what: Deployable, release: str, directory: str, into: Path, progress: Say
+) -> None:
+    """Build on the box, against its own headers, and fetch what it made."""
+    headers = f"/lib/modules/{release}/build"
+    probe = link.run(
+        f"test -e {shlex.quote(headers)}/Module.symvers || exit 3\n"
+        "for tool in make gcc tar; do command -v $tool >/dev/null || exit 4; done"
+    )
+    if probe.status == 3:
+        raise InfrastructureError(
+            f"modules for Linux {release} of {link.address.shown} can be built neither here nor there:"
+            f" no headers in {headers}. On Debian: apt-get install linux-headers-{release} (here or there),"
+            " or name a directory of this machine with kernel-headers in the inventory"
+        )
+    if probe.status == 4:
+        raise InfrastructureError(
+            f"{link.address.shown} has the headers of Linux {release}, but nothing to build with: on Debian,"
+            " apt-get install make gcc libc6-dev tar there; or the headers on this machine"
+        )
+    progress(f"building {what.title} on {link.address.host}, for Linux {release}")
+    work = f"{directory}/{what.name}"
+    there = shlex.quote(work)
+    values = {"headers": headers, "build": f"{work}/build", "release": release}
+    unpacked = link.run(
+        f"rm -rf {there} && mkdir -p {there}/src {there}/build && tar -C {there}/src -xf -",
+        stdin=_archive(what.sources),
+        timeout=60.0,
+    )
+    if unpacked.status:
+        raise InfrastructureError(f"{link.address.shown}: unpacking sources failed: {unpacked.complaint}")
+    built = link.run(
+        f"cd {there}/src && {{ {substitute(what.build, values)}; }} 2>&1 </dev/null", timeout=BUILD_TIMEOUT
+    )
+    if built.status:
+        raise InfrastructureError(
+            f"building {what.title} on {link.address.shown} failed:\n{tail_of(built.out)}"
+        )
+    sftp = link.sftp()
+    try:
+        for pattern in what.files:
+            path = substitute(pattern, {"release": release})
+            name = path.rpartition("/")[2]
+            sftp.get(f"{work}/build/{path}", str(into / name))
+    except CONNECTION_ENDED as error:
+        if not link.alive:
+            raise LinkLost(f"the connection to {link.address.shown} ended while {path} was fetched") from None
+        raise InfrastructureError(f"{link.address.shown}: {work}/build/{path}{reason(error)}") from None
+    finally:
+        with contextlib.suppress(Exception):
+            sftp.close()
+    link.run(f"rm -rf {there}")
+
+
+def _archive(sources: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in source_files(sources):
+            archive.add(path, str(path.relative_to(sources)), recursive=False)
+    return buffer.getvalue()
+
+
 def _run(command: str, directory: Path, what: str) -> None:
     status, output = run_tool(["sh", "-c", command], directory)
     if not status:
@@ -184,6 +172,6 @@ def _run(command: str, directory: Path, what: str) -> None:
 
 
 def _strip(path: Path) -> None:
-    """Leave out what only a debugger reads: nine tenths of a module, and of the time to upload it."""
+    """Remove debugging information: nine tenths of a module, and of the time to upload it."""
     if shutil.which("strip") is not None and path.read_bytes()[:4] == b"\x7fELF":
         subprocess.run(["strip", "--strip-debug", str(path)], capture_output=True, check=False)

@@ -16,7 +16,7 @@ READ_SIZE = 65536
 
 
 class SshChannel:
-    """A ``Channel`` over a command's standard input and output, which also listens to signs of death.
+    """A ``Channel`` over a command's standard input and output, and other descriptors that tell of a death.
 
     ``watch`` adds a file descriptor; when it becomes readable while we wait, its callback runs, and either
     raises (TargetDied) or returns to go on.
@@ -80,7 +80,7 @@ class SshChannel:
         return self._errors.decode("utf-8", "backslashreplace").strip()
 
     def close(self) -> None:
-        """Close it: the command sees the end of its input. What is watched belongs to others."""
+        """Close it: the command sees the end of its input. Watched descriptors stay open."""
         with contextlib.suppress(Exception):
             self._channel.close()
 

@@ -1,11 +1,9 @@
-"""What a box says unasked: on its serial console where the inventory names one, else in its kernel log."""
+"""A box's serial console, as the inventory names it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import select
 import signal
 import socket
 import stat
@@ -14,104 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from touchstone.drivers.ssh.link import hang_up
-from touchstone.drivers.ssh.root import Root
-from touchstone.machine.driver import InfrastructureError, TargetError
-from touchstone.machine.polling import poll_for
+from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.followed_file import FollowedFile
 
 READ_SIZE = 65536
-STARTED = 2.0
-"""Seconds to wait for the first line of a kernel log; an empty log has none."""
-_FATAL = re.compile(
-    r"^.*(?:Kernel panic - not syncing|: [0-9a-f]{4} \[#\d+\]|, .*\[#\d+\]|kernel BUG at "
-    r"|BUG: unable to handle).*$",
-    re.MULTILINE,
-)
-_STAMP = re.compile(r"^(?:<\d+>)?\[\s*(\d+\.\d+)\]")
 
 
-class Console(Protocol):
-    """A stream of console bytes that is looked at now and then."""
+class LogSource(Protocol):
+    """Bytes for the log of a box, which come unasked: its console, its kernel log."""
 
     def collect(self) -> bytes:
         """What came since the last time, without waiting."""
 
     def close(self) -> None:
-        """Let go of it."""
-
-
-def find_panic(text: str) -> str:
-    """The line in which a kernel says that it, or a part of it, is lost; a panic before all others."""
-    found = [match[0].strip() for match in _FATAL.finditer(text)]
-    return next((line for line in found if "Kernel panic" in line), found[0] if found else "")
-
-
-def newer_than(log: str, uptime: float) -> str:
-    """The lines of a kernel log that were written later than ``uptime`` seconds after the boot."""
-    lines = log.splitlines()
-    for index, line in enumerate(lines):
-        stamp = _STAMP.match(line)
-        if stamp and float(stamp[1]) >= uptime:
-            return "\n".join(lines[index:])
-    return ""
-
-
-def read_kernel_log(root: Root, since: float, timeout: float = 15.0) -> str:
-    """The box's kernel log since an uptime; nothing if it does not give it."""
-    with contextlib.suppress(TargetError):
-        return newer_than(root.run("dmesg", timeout=timeout).text, since)
-    return ""
-
-
-def read_pstore(root: Root) -> str:
-    """What the kernel of an earlier boot left in persistent memory, newest last (pstore)."""
-    with contextlib.suppress(TargetError):
-        return root.run(
-            "for file in $(ls -tr /sys/fs/pstore/dmesg-* 2>/dev/null | tail -n 3); do cat $file; done",
-            timeout=15.0,
-        ).text
-    return ""
-
-
-class KernelLog:
-    """The kernel log over a channel of its own, as long as the connection stands."""
-
-    def __init__(self, root: Root, since: float) -> None:
-        """From ``since`` on, in seconds after the boot.
-
-        It runs when this returns: a program that starts executes CPUID, and must not do so later, in the
-        middle of a check that counts exits.
-        """
-        self._since: float | None = since
-        self._rest = b""
-        self._channel = root.link.session(root.wrap("exec dmesg --follow"))
-        poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLIN)
-        poll_for(poll, STARTED * root.link.factor)  # it begins with the old lines
-
-    def collect(self) -> bytes:
-        """See Console."""
-        data = bytearray()
-        while self._channel.recv_ready():
-            data += self._channel.recv(READ_SIZE)
-        if self._since is None:
-            return bytes(data)
-        # Whole lines only, until the first that is new enough.
-        whole, newline, self._rest = (self._rest + bytes(data)).rpartition(b"\n")
-        found = newer_than((whole + newline).decode("utf-8", "surrogateescape"), self._since)
-        if not found:
-            return b""
-        self._since = None
-        rest, self._rest = self._rest, b""
-        return found.encode("utf-8", "surrogateescape") + b"\n" + rest
-
-    def close(self) -> None:
-        """See Console."""
-        hang_up(self._channel)
+        """Stop reading."""
 
 
 class DescriptorConsole:
-    """A console behind a descriptor: a command's output, or a socket."""
+    """A console behind a descriptor: a command's output, or a socket. See LogSource."""
 
     def __init__(self, fd: int, close: Callable[[], None]) -> None:
         os.set_blocking(fd, False)
@@ -119,7 +37,7 @@ class DescriptorConsole:
         self._close = close
 
     def collect(self) -> bytes:
-        """See Console."""
+        """See LogSource."""
         data = bytearray()
         with contextlib.suppress(OSError):
             while piece := os.read(self._fd, READ_SIZE):
@@ -127,35 +45,25 @@ class DescriptorConsole:
         return bytes(data)
 
     def close(self) -> None:
-        """See Console."""
+        """See LogSource."""
         self._close()
 
 
 class FileConsole:
-    """A file that something else writes the console into."""
+    """A file that another program writes the console into. See LogSource."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = path.stat().st_size
+        self._file = FollowedFile(path, from_end=True)
 
     def collect(self) -> bytes:
-        """See Console."""
-        try:
-            with self._path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._position:
-                    self._position = 0  # rotated
-                file.seek(self._position)
-                data = file.read()
-        except OSError:
-            return b""
-        self._position += len(data)
-        return data
+        """See LogSource."""
+        return self._file.read_new()
 
     def close(self) -> None:
-        """See Console."""
+        """See LogSource."""
 
 
-def open_console(what: str) -> Console:
+def open_console(what: str) -> LogSource:
     """A console as the inventory names it: a path, ``tcp:HOST:PORT``, or a shell command that prints it."""
     path = Path(what).expanduser()
     try:

@@ -1,21 +1,17 @@
-"""A request to a box got no answer: did the box die, does it hang, or was it only the way there?"""
+"""A request to a box got no answer: did the box die, does it hang, or did only the connection end?"""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from touchstone.drivers.ssh.console import find_panic, read_kernel_log, read_pstore
-from touchstone.drivers.ssh.link import Link, NoConnection
-from touchstone.drivers.ssh.root import BoxFacts, Root, ask_facts
+from touchstone.drivers.ssh.box_info import knock
+from touchstone.drivers.ssh.kernel_log import find_panic, read_kernel_log, read_pstore
+from touchstone.drivers.ssh.link import NoConnection
+from touchstone.drivers.ssh.visit import AgentEnd, Visit
 from touchstone.machine.driver import InfrastructureError, TargetDied, TargetError, TargetHung
 
 KNOCK_TIMEOUT = 15.0
 """Seconds in which a box whose connection ended is given the chance to answer again."""
-
-RootOn = Callable[[Link, BoxFacts], Root]
 
 
 @dataclass(frozen=True)
@@ -25,56 +21,17 @@ class Finding:
     error: TargetError
     """TargetDied, TargetHung; InfrastructureError if the box lives."""
     rebooted: bool = False
-    """It is in another boot than the one that we knew."""
+    """It is in another boot than the visit's."""
     said: str = ""
-    """The end of its kernel log, where that is what tells."""
+    """The end of its kernel log, where that says so."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The agent's program, as far as its channel tells."""
-
-    status: int | None = None
-    """Exit status; None if it is not known to have ended."""
-    complaint: str = ""
-
-
-def knock(link: Link, patience: float) -> BoxFacts:
-    """What the box says now, over this connection or, once it fails, a new one.
-
-    ``patience`` in seconds (stretched); when it is over, NoConnection, TargetDied or TargetHung from the last
-    attempt. A connection that has just ended may look alive for a moment: asking it is the only way to know.
-    """
-    deadline = time.monotonic() + patience * link.factor
-    if link.alive:
-        with contextlib.suppress(TargetDied, TargetHung):
-            return ask_facts(link, 5.0)
-    pause = 0.1
-    while True:
-        try:
-            link.open()
-            return ask_facts(link, 10.0)
-        except (NoConnection, TargetDied, TargetHung):
-            if time.monotonic() + pause >= deadline:
-                raise
-        time.sleep(pause)  # nothing tells us when sshd will listen
-        pause = min(pause * 1.5, 2.0)
-
-
-def diagnose(
-    name: str,
-    error: TargetDied | TargetHung,
-    link: Link,
-    before: BoxFacts,
-    said: str,
-    agent: Ended,
-    root_on: RootOn,
-) -> Finding:
-    """What ``error`` means for the box ``name``, which was as ``before`` says, and ``said`` this since."""
+def diagnose(name: str, error: TargetDied | TargetHung, visit: Visit, said: str, agent: AgentEnd) -> Finding:
+    """What ``error`` means for the box ``name``. ``said``: its log since it last answered."""
     if panic := find_panic(said):
         return Finding(TargetDied(f"the kernel of {name} is lost: {panic}"))
     try:
-        now = knock(link, KNOCK_TIMEOUT)
+        now = knock(visit.link, KNOCK_TIMEOUT)
     except NoConnection as away:
         if away.refused:
             return Finding(
@@ -87,12 +44,11 @@ def diagnose(
         return Finding(other)
     except TargetError as silent:
         return Finding(TargetHung(f"{error}, and the box does not answer over SSH either: {silent}"))
-    root = root_on(link, now)
-    if now.boot_id != before.boot_id:
-        panic = find_panic(read_pstore(root))
+    if now.boot_id != visit.info.boot_id:
+        panic = find_panic(read_pstore(visit.root))
         text = f"{name} has rebooted" + (f": {panic}" if panic else "")
         return Finding(TargetDied(text), rebooted=True)
-    kernel_log = read_kernel_log(root, before.uptime)
+    kernel_log = read_kernel_log(visit.root, visit.info.uptime)
     if panic := find_panic(kernel_log):
         return Finding(TargetDied(f"the kernel of {name} reported: {panic}"), said=kernel_log)
     if isinstance(error, TargetHung):

@@ -1,4 +1,4 @@
-"""Is it the box that it says it is? known_hosts or a pinned fingerprint decides; nobody is trusted unseen."""
+"""Host keys of boxes: known_hosts or a pinned fingerprint decides; an unknown key is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HostKeys:
         """Let the client accept what is known, and nothing else."""
         client.set_missing_host_key_policy(_Refuse(self))
         if self._address.fingerprints:
-            return  # a pinned key stands above known_hosts, which may still have the one before
+            return  # a pinned key overrides known_hosts, which may still have the previous key
         for path in self._address.known_hosts:
             if path.is_file():
                 try:
@@ -33,14 +33,14 @@ class HostKeys:
         raise InfrastructureError(self.changed(key) if self._address.fingerprints else self._unknown(key))
 
     def changed(self, key: paramiko.PKey) -> str:
-        """What to say of a key that is not the one that is known."""
+        """The message for a key other than the known one."""
         address = self._address
         if address.fingerprints:
-            known, place = " or ".join(address.fingerprints), "the inventory"
+            known, where = " or ".join(address.fingerprints), "the inventory"
         else:
-            known, place = "another one", " or ".join(str(path) for path in address.known_hosts)
+            known, where = "another one", " or ".join(str(path) for path in address.known_hosts)
         return (
-            f"the host key of {address.shown} is {self._show(key)}, but {place} has {known}:"
+            f"the host key of {address.shown} is {self._show(key)}, but {where} has {known}:"
             " somebody may be in between, or the box was installed anew. If you know that it was,"
             f" {self._remedy(key, replace=True)}"
         )
@@ -64,8 +64,8 @@ class HostKeys:
         if replace and address.fingerprints:
             return f"change its entry of the inventory to:\n  {pin}"
         doing = "replace its line in" if replace else "add this line to"
-        place = address.known_hosts[0]
-        return f"{doing} {place}:\n  {line}\nor this one to its entry of the inventory:\n  {pin}"
+        file = address.known_hosts[0]
+        return f"{doing} {file}:\n  {line}\nor this one to its entry of the inventory:\n  {pin}"
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):

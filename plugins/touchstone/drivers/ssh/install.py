@@ -1,18 +1,18 @@
-"""What a run has on a box: one directory, modules, a running agent; and how all of it goes away again."""
+"""What a run has on a box: one directory, modules, a running agent; and how all of it is taken back."""
 
 from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from touchstone.drivers.ssh.build import Deployable
-from touchstone.drivers.ssh.root import PATH, Root
+from touchstone.drivers.ssh.box_info import PATH
+from touchstone.drivers.ssh.deployable import Deployable
+from touchstone.drivers.ssh.root import Root
 from touchstone.drivers.ssh.upload import PART, Uploader
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
-Progress = Callable[[str], None]
 BASES = ("/run", "/tmp", "/var/tmp")
 """Where our directory may be: the first that we can write to and run programs from."""
 NAME = "touchstone."
@@ -25,7 +25,7 @@ UNDO_TIMEOUT = 90.0
 _MAKE = r"""
 for base in @BASES@; do
     where=$(cd "$base" 2>/dev/null && pwd -P) || continue
-    # Where the longest path leads; of two mounts at one place, the last one counts.
+    # The mount with the longest path counts; of two with the same path, the last one.
     options= longest=0
     while read -r _ at _ said _; do
         at=${at%/}
@@ -39,7 +39,7 @@ for base in @BASES@; do
 done
 exit 1
 """
-# A directory with an undo is a run's that was killed; we have the lock, so it is nobody's who lives.
+# A directory with an undo belongs to a run that was killed: a living one would have the lock, which we have.
 _SWEEP = r"""
 for base in @BASES@; do
     for left in "$base/@NAME@"*; do
@@ -63,7 +63,7 @@ status=0
 if read -r pid <agent.pid && [ "$(readlink "/proc/$pid/cwd")" = "$PWD" ]; then kill -9 "$pid"; fi 2>/dev/null
 """
 _UNDO_ONE = r"""
-if [ -e @MARK@ ]; then
+if [ -e @INSERTED@ ]; then
     tries=0
     ( @UNLOAD@ ) >/dev/null 2>&1
     while ( @PRESENT@ ) >/dev/null 2>&1 && ! said=$( ( @REMOVE@ ) 2>&1 ) && [ $tries -lt 50 ]; do
@@ -72,7 +72,7 @@ if [ -e @MARK@ ]; then
     if ( @PRESENT@ ) >/dev/null 2>&1; then
         echo @TITLE@ "cannot be removed: $said"; status=1
     else
-        rm -f @MARK@
+        rm -f @INSERTED@
     fi
 fi
 """
@@ -84,8 +84,8 @@ def _fill(script: str, values: dict[str, str]) -> str:
     return script
 
 
-def sweep(root: Root, progress: Progress, bases: Sequence[str] = BASES) -> None:
-    """Take away what killed runs left. We hold the lock. InfrastructureError for what does not go."""
+def sweep(root: Root, progress: Say, bases: Sequence[str] = BASES) -> None:
+    """Remove what killed runs left; we must hold the lock. InfrastructureError for what cannot be removed."""
     script = _fill(_SWEEP, {"BASES": " ".join(map(shlex.quote, bases)), "NAME": NAME, "UNDO": UNDO})
     shown = root.link.address.shown
     for line in root.do(script, "looking for what an earlier run left", timeout=UNDO_TIMEOUT).splitlines():
@@ -99,7 +99,7 @@ def sweep(root: Root, progress: Progress, bases: Sequence[str] = BASES) -> None:
 class Installation:
     """One run's directory on a box, and what it inserted from there."""
 
-    def __init__(self, root: Root, directory: str, parts: Sequence[Deployable], progress: Progress) -> None:
+    def __init__(self, root: Root, directory: str, parts: Sequence[Deployable], progress: Say) -> None:
         self._root = root
         self.directory = directory
         self._parts = parts
@@ -108,9 +108,9 @@ class Installation:
 
     @classmethod
     def make(
-        cls, root: Root, parts: Sequence[Deployable], progress: Progress, bases: Sequence[str] = BASES
+        cls, root: Root, parts: Sequence[Deployable], progress: Say, bases: Sequence[str] = BASES
     ) -> Installation:
-        """Make the directory. What undoes everything in it comes with the first files, before any is used."""
+        """Make the directory. Its undo script comes with the first files, before anything is used."""
         for part in parts:
             if root.run(part.command("present")).status == 0:
                 raise InfrastructureError(
@@ -135,7 +135,7 @@ class Installation:
 
     @property
     def sent(self) -> Sequence[str]:
-        """Names of the files that went over the wire so far."""
+        """Names of the files that were uploaded so far."""
         return self._uploader.sent
 
     def put(self, files: Sequence[Path]) -> None:
@@ -150,10 +150,10 @@ class Installation:
         """Insert a module. InfrastructureError with the kernel's reason."""
         if part.name in self.inserted:
             return
-        mark = shlex.quote(f"{self.directory}/{_mark(part)}")
+        inserted = shlex.quote(f"{self.directory}/{_inserted(part)}")
         self.inserted.add(part.name)
-        # The mark first: whoever finds it looks whether the module is there.
-        done = self._root.run(f": >{mark} && {{ {self.command(part, 'insert')}; }}", timeout=60.0)
+        # The file first: undo looks whether the module is really there.
+        done = self._root.run(f": >{inserted} && {{ {self.command(part, 'insert')}; }}", timeout=60.0)
         if done.status:
             log = self._root.run("dmesg | tail -n 5").text
             raise InfrastructureError(
@@ -165,13 +165,13 @@ class Installation:
         """One of its commands, for this directory."""
         return part.command(name, directory=self.directory, **values)
 
-    def agent(self, part: Deployable) -> str:
+    def agent_script(self, part: Deployable) -> str:
         """The script that becomes the agent's program; ``undo`` finds it by its process id and directory."""
         where = shlex.quote(self.directory)
         return f"cd {where} && echo $$ >agent.pid && {{ {self.command(part, 'run')}; }}"
 
     def undo(self) -> None:
-        """Take everything back but the directory. InfrastructureError for what does not go."""
+        """Undo everything but the directory. InfrastructureError for what cannot be undone."""
         undo = shlex.quote(f"{self.directory}/{UNDO}")
         # Before the first insertion there may be none yet.
         unless = "" if self.inserted else f"[ ! -e {undo} ] || "
@@ -179,7 +179,7 @@ class Installation:
         self.inserted.clear()
 
     def remove(self) -> None:
-        """Take everything back."""
+        """Undo everything, and remove the directory."""
         self.undo()
         self._root.do(f"rm -rf {shlex.quote(self.directory)}", "removing our directory")
 
@@ -187,7 +187,7 @@ class Installation:
         return _fill(
             _UNDO_ONE,
             {
-                "MARK": _mark(part),
+                "INSERTED": _inserted(part),
                 "TITLE": shlex.quote(part.title),
                 "PRESENT": part.command("present"),
                 "REMOVE": self.command(part, "remove"),
@@ -196,5 +196,6 @@ class Installation:
         )
 
 
-def _mark(part: Deployable) -> str:
+def _inserted(part: Deployable) -> str:
+    """File that says that undo has to look for the part's module."""
     return f"inserted.{part.name}"

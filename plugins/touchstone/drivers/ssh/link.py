@@ -22,31 +22,31 @@ from touchstone.machine.polling import poll_for
 CONNECT_TIMEOUT = 10.0
 """Seconds for each step of getting in: TCP, banner, keys, authentication, a channel."""
 KEEPALIVE = 10
-"""Seconds between signs of life on a connection that is silent otherwise."""
+"""Seconds between keepalive messages on an idle connection."""
 UNANSWERED = 25_000
 """Milliseconds after which a connection whose bytes nobody acknowledges is dead: a box that lost its power
 sends no FIN (tcp(7), TCP_USER_TIMEOUT)."""
 READ_SIZE = 65536
 CONNECTION_ENDED = (paramiko.SSHException, EOFError, OSError)
-"""What paramiko raises, as the moment has it, when a connection ends under a call."""
+"""What paramiko raises when a connection ends during a call: which of them depends on the moment."""
 
-# What it logs as an error, it raises too; we say it once.
+# What it logs as an error, it also raises, and we report that.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 def reason(error: Exception) -> str:
-    """What an error adds to a sentence: nothing, if it is one of those that say nothing (EOFError)."""
+    """An error's text as the end of a sentence; nothing for an error without text (EOFError)."""
     return f": {error}" if str(error) else ""
 
 
 def hang_up(channel: paramiko.Channel) -> None:
-    """Close a channel. One whose connection is just ending may say so with an exception; that is no news."""
+    """Close a channel, and ignore the exception that it raises when its connection is just ending."""
     with contextlib.suppress(Exception):
         channel.close()
 
 
 class NoConnection(InfrastructureError):
-    """The box could not be reached. ``refused``: something is there, and says that no sshd is."""
+    """The box could not be reached. ``refused``: its kernel refused the connection, so it is on."""
 
     def __init__(self, text: str, *, refused: bool = False) -> None:
         super().__init__(text)
@@ -54,7 +54,7 @@ class NoConnection(InfrastructureError):
 
 
 class LinkLost(TargetDied):
-    """The connection ended. Whether the box did too is another question."""
+    """The connection ended. That alone does not tell whether the box died."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Completed:
 
 
 class Link:
-    """A connection with as many channels as are asked for. Not opened yet; ``open`` and ``close`` at will."""
+    """A connection with any number of channels. Not open at first; it can be closed and opened again."""
 
     def __init__(self, address: Address, factor: float = 1.0) -> None:
         self.address = address.resolved()
@@ -171,7 +171,7 @@ class Link:
                 if ended:
                     break
                 if channel.closed or channel.eof_received:
-                    continue  # and what came just before the end?
+                    continue  # read what came just before the end
                 left = deadline - time.monotonic()
                 if left <= 0 or not poll_for(poll, left):
                     raise TimeoutError
@@ -218,7 +218,7 @@ class Link:
         except TimeoutError:
             raise
         except CONNECTION_ENDED:
-            pass  # it ended without reading all of it: its status tells
+            pass  # the command ended without reading all of its input: its status is what counts
 
     def _ended(self, channel: paramiko.Channel) -> bool:
         """Whether the command itself ended (a signal leaves no status) and not the connection.
@@ -230,7 +230,7 @@ class Link:
     @staticmethod
     def _active(client: paramiko.SSHClient) -> bool:
         transport = client.get_transport()
-        # A transport that ends keeps why, closes its channels, and is inactive only then.
+        # A transport that ends saves the exception, closes its channels, and becomes inactive last.
         return transport is not None and transport.is_active() and transport.saved_exception is None
 
     @classmethod
@@ -258,14 +258,14 @@ class Link:
                 address.port,
                 username=address.user,
                 password=password,
-                # A list is as good as one; the stubs do not know.
+                # A list is allowed as well as one name; paramiko's type stubs do not say so.
                 key_filename=cast(str, [str(key) for key in address.keys] or None),
                 sock=wire,
                 timeout=timeout,
                 banner_timeout=timeout,
                 auth_timeout=timeout,
                 channel_timeout=timeout,
-                # Every key that is tried counts (MaxAuthTries): those that were named come alone.
+                # Every key that is tried counts (MaxAuthTries): if keys were named, try only those.
                 allow_agent=not chosen,
                 look_for_keys=not chosen,
             )
@@ -276,7 +276,7 @@ class Link:
             if isinstance(error, InfrastructureError) or not isinstance(error, Exception):
                 raise
             if accepted and isinstance(error, paramiko.SSHException | OSError):
-                # Whatever it was: the box was accepted and still listens, and none of what we offered did.
+                # The connection stands and the host key was accepted, so it is authentication that failed.
                 error = paramiko.AuthenticationException(str(error))
             raise self._problem(address, keys, error, password) from None
         transport = client.get_transport()

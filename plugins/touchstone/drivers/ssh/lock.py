@@ -1,4 +1,4 @@
-"""The lock on a box: one run at a time, from wherever it comes."""
+"""The lock on a box: one run at a time, whichever machine it runs on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LOCK = "/run/lock/touchstone"
 PATIENCE = 1800.0
 """Seconds to wait for another run."""
 BEAT = 15.0
-"""Seconds between signs of life of the holder."""
+"""Seconds between two heartbeats of the holder."""
 SILENCE = 45.0
-"""Seconds; the box lets the lock go after one to two times as long without a sign of life: the network went,
+"""Seconds; the box releases the lock after one to two times as long without a heartbeat: the network is down,
 and sshd has not noticed."""
 
 GRANTED = 30.0
@@ -35,11 +35,12 @@ GRANTED = 30.0
 LET_GO = 5.0
 """Seconds that a holder may take to end."""
 
-# The lock is on the file that descriptor 9 is, and goes with the last process that has it open: this shell.
-# It reads our signs of life from standard input, a line each, and ends at its end, which sshd brings about
-# when the connection is gone; its guard ends it when none come. A holder of this run that a lost connection
-# left behind is ended, and not waited for. While all is well, nothing is started but a sleep now and then:
-# programs execute CPUID when they start, which a hypervisor counts.
+# The shell that runs this script is the holder: it has the lock (flock on descriptor 9) until it ends. It
+# reads heartbeats from standard input, a line each, and ends at the end of its input, which sshd closes when
+# the connection ends. A second process, the guard, kills it when no heartbeats come. If another holder has
+# the lock and is of this same run, left behind by a lost connection, it is killed and not waited for. Apart
+# from that, nothing is started but a sleep now and then: a program that starts executes CPUID, which shows
+# in a hypervisor's exit counters.
 _SCRIPT = r"""
 lock=@LOCK@ who=@WHO@ token=@TOKEN@ since=@NOW@
 umask 022
@@ -57,7 +58,7 @@ if ! flock -n 9; then
 fi
 echo "$token $$ $who, since $since UTC" >"$lock"
 echo held
-trap '' USR1  # a sign of life may come before the guard has its trap
+trap '' USR1  # a heartbeat may come before the guard has set its trap
 (
     exec 9>&- </dev/null >/dev/null 2>&1
     trap 'alive=1' USR1
@@ -67,7 +68,7 @@ trap '' USR1  # a sign of life may come before the guard has its trap
         alive=
         sleep @SILENCE@ & nap=$!
         while kill -0 $nap; do wait $nap; done
-        # Of a holder that is gone, the number may be another's now.
+        # The holder may be gone and its PID reused: only our parent is the holder.
         read -r _ _ _ parent _ </proc/self/stat
         [ "$parent" = $$ ] || exit
     done
@@ -82,7 +83,7 @@ wait
 
 
 class BoxLock:
-    """Holds a box as long as its channel is open. Made once per run: a run knows its own lock again."""
+    """Holds a box as long as its channel is open. Made once per run: its token tells a run its own lock."""
 
     def __init__(self, path: str = LOCK, patience: float = PATIENCE, silence: float = SILENCE) -> None:
         self._path = path
@@ -100,11 +101,11 @@ class BoxLock:
 
     @property
     def lost(self) -> bool:
-        """Whether the holder on the box has ended, though we want it; not so if only the connection ended."""
+        """Whether the holder on the box has ended without our doing; False if only the connection ended."""
         return self._channel is not None and bool(self._channel.eof_received)
 
     def acquire(self, root: Root, progress: Callable[[str], None]) -> None:
-        """Get the lock; say for whom we wait. InfrastructureError when it takes too long."""
+        """Get the lock; tell ``progress`` who has it. InfrastructureError when it takes too long."""
         self.release()
         who = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
         script = _SCRIPT
@@ -131,7 +132,7 @@ class BoxLock:
         threading.Thread(target=_beat, args=(channel, stop), name="touchstone-lock", daemon=True).start()
 
     def release(self) -> None:
-        """Let others have it: when this returns, they can. Safe to repeat."""
+        """Release the lock: it is free when this returns. Safe to repeat."""
         if self._stop is not None:
             self._stop.set()
             self._stop = None
@@ -147,7 +148,7 @@ class BoxLock:
             hang_up(channel)
 
     def _await(self, channel: paramiko.Channel, shown: str, progress: Callable[[str], None]) -> str:
-        """Wait for the word ``held``; who had it until then."""
+        """Wait for the word ``held``; returns who had the lock until then."""
         said, holder = b"", ""
         deadline = time.monotonic() + GRANTED
         poll = select.poll()
@@ -186,7 +187,7 @@ class BoxLock:
 
 
 def _beat(channel: paramiko.Channel, stop: threading.Event) -> None:
-    """Tell the box from time to time that its holder lives."""
+    """Send heartbeats to the holder on the box."""
     while not stop.wait(BEAT):
         try:
             channel.sendall(b".\n")

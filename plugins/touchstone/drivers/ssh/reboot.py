@@ -1,18 +1,17 @@
-"""A box without a power control is asked to reboot; and every box is waited for."""
+"""Rebooting a box that has no power control, and waiting for a box that boots."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 
-from touchstone.drivers.ssh.diagnosis import RootOn, knock
+from touchstone.drivers.ssh.box_info import knock
 from touchstone.drivers.ssh.link import Link, NoConnection
-from touchstone.drivers.ssh.root import BoxFacts
-from touchstone.machine.driver import InfrastructureError, TargetDied, TargetHung
+from touchstone.drivers.ssh.visit import Visit
+from touchstone.machine.driver import InfrastructureError, Say, TargetDied, TargetHung
 
 TOLD_EVERY = 10.0
-"""Seconds between two words about a box that takes its time."""
+"""Seconds between two messages about a box that boots slowly."""
 _REBOOT = """
 echo 1 >/proc/sys/kernel/sysrq
 timeout 10 sync
@@ -21,24 +20,20 @@ echo b >/proc/sysrq-trigger
 reboot -f
 """
 
-Progress = Callable[[str], None]
 
-
-def ask_to_reboot(
-    name: str, link: Link, before: BoxFacts | None, root_on: RootOn, progress: Progress
-) -> None:
-    """Ask it, if it still listens. It does not go down in order: something in it is broken."""
+def ask_to_reboot(name: str, visit: Visit, progress: Say) -> None:
+    """Ask it, if it still listens. Not in order, as shutdown(8) would: something in it is broken."""
     try:
-        now = knock(link, 2.0)
-        if before is not None and now.boot_id != before.boot_id:
+        now = knock(visit.link, 2.0)
+        if now.boot_id != visit.info.boot_id:
             return
         progress(f"rebooting {name}")
-        link.session(root_on(link, now).wrap(_REBOOT))
+        visit.link.session(visit.root.wrap(_REBOOT))
     except (NoConnection, TargetDied, TargetHung):
         progress(f"{name} has no power control, and does not answer: waiting for it")
 
 
-def await_boot(name: str, link: Link, before: str, limit: float, progress: Progress) -> None:
+def await_boot(name: str, link: Link, before: str, limit: float, progress: Say) -> None:
     """Wait for another boot than ``before``. InfrastructureError after ``limit`` seconds (stretched)."""
     began = told = time.monotonic()
     deadline = began + limit * link.factor

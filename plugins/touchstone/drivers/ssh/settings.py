@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from touchstone.drivers.emulated.machine import options_of
+from touchstone.drivers.options import options_of
 from touchstone.drivers.power import CommandPower, IpmiPower, Power, QmpPower
 from touchstone.drivers.ssh.address import CONFIG, Address
 from touchstone.drivers.ssh.lock import PATIENCE

@@ -1,4 +1,4 @@
-"""Many short scripts on a box, without a login for each: one shell that stays."""
+"""Many short scripts on a box in one shell, instead of a login for each."""
 
 from __future__ import annotations
 

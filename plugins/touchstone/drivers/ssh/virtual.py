@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from touchstone.drivers.bochs import config as bochs_config
 from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_image.recipe import names
 from touchstone.drivers.qemu import config as qemu_config
 from touchstone.drivers.ssh.address import Address
-from touchstone.machine.driver import Autopsy, InfrastructureError, TargetDied
+from touchstone.machine.driver import Autopsy, InfrastructureError, Say, TargetDied
 from touchstone.machine.settings import SettingsError, TargetSettings
 
-if TYPE_CHECKING:  # every run validates the whole inventory: what only a box that is started needs comes then
+if TYPE_CHECKING:  # every run validates the whole inventory: import late what only a started box needs
     from touchstone.drivers.emulated.linux_machine import LinuxMachine
-    from touchstone.drivers.ssh.console import Console
+    from touchstone.drivers.ssh.console import LogSource
 
-Progress = Callable[[str], None]
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
 """With the options of their drivers."""
 OPTIONS: Mapping[str, type] = {"image": str, "emulator": str}
@@ -47,7 +46,7 @@ def read_settings(settings: TargetSettings) -> tuple[str, str]:
 
 
 class VirtualBox:
-    """One that we start, and throw away afterwards. See ``Box``."""
+    """An emulated machine that we start, and throw away afterwards. See ``Box``."""
 
     disposable = True
 
@@ -58,18 +57,18 @@ class VirtualBox:
         from touchstone.drivers.qemu import linux as linux_qemu  # noqa: PLC0415
 
         machine = linux_bochs.BochsLinuxMachine if emulator == "bochs" else linux_qemu.QemuLinuxMachine
-        self._machine: LinuxMachine = machine(
+        self._machine: LinuxMachine[Any] = machine(
             settings, lambda progress: build_image(image, progress), log_directory / "console"
         )
         self._image: LinuxImage | None = None
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: Say) -> None:
         """See Box."""
         self._machine.start(progress)
 
     def version(self) -> tuple[int, ...] | None:
         """See Box."""
-        return self._machine.version
+        return self._machine.emulator_version
 
     def stop(self) -> None:
         """See Box."""
@@ -87,7 +86,7 @@ class VirtualBox:
             config=None,
         )
 
-    def bring_back(self, progress: Progress) -> bool:
+    def bring_back(self, progress: Say) -> bool:
         """See Box. To where it was after its boot."""
         try:
             self._machine.restore(progress)
@@ -97,11 +96,11 @@ class VirtualBox:
             self._machine.start(progress)
         return True
 
-    def headers(self, release: str, progress: Progress) -> Path | None:
+    def headers(self, release: str, progress: Say) -> Path | None:
         """See Box."""
         return kernel_headers(self._machine.image, progress)
 
-    def console(self) -> Console | None:
+    def console(self) -> LogSource | None:
         """See Box."""
         return _MachineConsole(self._machine)
 
@@ -124,18 +123,18 @@ class VirtualBox:
 
 
 class _MachineConsole:
-    def __init__(self, machine: LinuxMachine) -> None:
+    def __init__(self, machine: LinuxMachine[Any]) -> None:
         self._machine = machine
         self._mark = machine.console_mark()
 
     def collect(self) -> bytes:
         while (mark := self._machine.console_mark()) != self._mark:
             text = self._machine.console_since(self._mark)
-            # What has come since the mark was taken is in the text, and must not come again.
+            # If more has come since the position was taken, it is in the text as well: read again.
             if self._machine.console_mark() == mark:
                 self._mark = mark
                 return text.encode()
         return b""
 
     def close(self) -> None:
-        """The machine's own."""
+        """The machine closes its log itself."""

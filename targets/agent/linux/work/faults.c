@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Page faults of every kind, what they say of themselves, and what is in the pages afterwards. */
+/* Page faults of every kind: their error codes, CR2 and siginfo, and the contents of the pages afterwards. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <setjmp.h>
@@ -28,7 +28,7 @@ static struct {
 	int code;
 	greg_t error, cr2, vector;
 } seen;
-/* What the handler makes of the page, so that the access succeeds. */
+/* The protection that the handler gives the page, so that the access succeeds. */
 static int protection;
 
 static void on_fault(int signal, siginfo_t *info, void *context)
@@ -41,7 +41,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	seen.error = registers[REG_ERR];
 	seen.cr2 = registers[REG_CR2];
 	seen.vector = registers[REG_TRAPNO];
-	/* The same again and again would never end. */
+	/* A fault that repeats would never end. */
 	if (seen.count > 1 || mprotect(memory, PAGE, protection))
 		_exit(128 + signal);
 }
@@ -74,7 +74,7 @@ static void fill(uint64_t seed)
 		memset(memory + page * PAGE, byte_of(seed, page), PAGE);
 }
 
-/* What a child writes to pages that it shares with us is its own. */
+/* A write of a child to pages that it shares copy-on-write must not be seen here. */
 static void copy_on_write(uint64_t seed)
 {
 	pid_t child = work_fork();
@@ -95,7 +95,7 @@ static void copy_on_write(uint64_t seed)
 	holds(seed, "after a child wrote to its copy");
 }
 
-/* One access to a page that forbids it, which must fault once and then succeed. */
+/* An access that the page's protection forbids: it must fault once and then succeed. */
 static void fault(int before, int after, void (*use)(void), greg_t error, const char *what)
 {
 	memset(&seen, 0, sizeof(seen));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Every register of the FPU, SSE and AVX keeps its value over preemption and over instructions that exit; and a
- * sum that goes through them is always the same.
+ * The registers of x87, SSE, AVX and AVX-512 must keep their values over preemption and over instructions that
+ * exit, and a sum that is computed with them must be the same in every round.
  */
 #define _GNU_SOURCE
 #include "fpu.h"
@@ -36,7 +36,7 @@ static const struct width {
 
 static const struct width *widest(void)
 {
-	/* With XCR0 looked at. */
+	/* __builtin_cpu_supports() takes XCR0 into account. */
 	if (__builtin_cpu_supports("avx512f"))
 		return &avx512;
 	return __builtin_cpu_supports("avx") ? &avx : &sse;
@@ -60,7 +60,7 @@ static void choose_values(const struct width *width)
 
 		memcpy(given.x87[i], &number, 10);
 	}
-	/* Rounding control, and for SSE denormals as zero as well. */
+	/* Random rounding control; for SSE, denormals-are-zero, too. */
 	given.control = CONTROL_DEFAULT | (uint16_t)(work_random() & 0xc00);
 	given.mxcsr = MXCSR_MASKS | (uint32_t)(work_random() & 0xe000);
 }
@@ -97,7 +97,7 @@ static void compare_all(const struct width *width)
 		work_fail("MXCSR was %#x and is %#x", given.mxcsr, found.mxcsr);
 }
 
-/* CPUID's leaf 0, and two sums: what they were in the worker's first round. */
+/* CPUID leaf 0 and two sums, of the worker's first round. */
 static void compare_with_first(void)
 {
 	static struct {

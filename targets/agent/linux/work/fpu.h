@@ -24,8 +24,8 @@ struct fpu_state {
 };
 
 /*
- * Load all registers of one width, and keep them for so many turns, each with a CPUID and a system call that
- * lets others run; then store them.
+ * Load all registers of one width; then execute CPUID and sched_yield() `turns` times; then store the
+ * registers.
  */
 void fpu_hold_sse(const struct fpu_state *given, struct fpu_state *found, uint64_t turns);
 void fpu_hold_avx(const struct fpu_state *given, struct fpu_state *found, uint64_t turns);

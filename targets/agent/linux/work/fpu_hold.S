@@ -2,7 +2,7 @@
 #include "fpu.h"
 
 #define SYS_sched_yield 24
-/* Instructions of a turn, in pairs. */
+/* Repetitions of a loop of two instructions in each turn. */
 #define SPIN 3000
 
 .intel_syntax noprefix

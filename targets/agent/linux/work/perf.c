@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A hardware counter of cycles that overflows again and again, each time with an NMI that writes a sample. */
+/* A performance counter of cycles: each overflow raises an NMI, whose handler writes a sample. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -13,11 +13,11 @@
 #include "work.h"
 
 #define PAGE 4096
-/* Cycles between two samples, and samples of a round. The buffer holds more than them. */
+/* Cycles between two samples, and samples of a round; the buffer has room for more. */
 #define PERIOD 400000
 #define SAMPLES 8
 #define BUFFER_PAGES 8
-/* Turns of a loop in which the counter is looked at once, and how often that is at most. */
+/* Turns of the loop between two looks at the counter, and the maximum number of looks. */
 #define TURNS 10000
 #define LOOKS 100000
 
@@ -26,7 +26,7 @@ struct sample {
 	uint64_t ip, period;
 };
 
-/* Of the worker itself, in user mode: what the kernel does for others takes no part. */
+/* Counts the worker itself in user mode, so that the kernel's work for other processes does not count. */
 static int open_counter(void)
 {
 	struct perf_event_attr attributes = {
@@ -58,7 +58,7 @@ static uint64_t spin(int counter)
 	return cycles;
 }
 
-/* Records in the buffer: samples, and whether the kernel says that it has left some out. */
+/* Count the samples in the buffer; *left_out: whether the kernel reports that samples were lost or throttled. */
 static void count_records(const struct perf_event_mmap_page *head, uint64_t *samples,
 			  bool *left_out)
 {
@@ -100,7 +100,7 @@ static void sample(int counter)
 	count_records(head, &samples, &left_out);
 	if (cycles < SAMPLES * PERIOD)
 		work_fail("a counter of cycles has counted to %lu only", (unsigned long)cycles);
-	/* A sample may be late by as much as an NMI takes; what is throttled is none the less said. */
+	/* The last sample may still be missing, because its NMI comes late. Throttled samples are reported as such. */
 	else if (samples + 1 < cycles / PERIOD && !left_out)
 		work_fail("%lu samples for %lu cycles, one in %d: NMIs were lost",
 			  (unsigned long)samples, (unsigned long)cycles, PERIOD);

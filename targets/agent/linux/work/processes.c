@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A child per round, on whatever CPU, that answers over a socket: address spaces and stacks change all the time. */
+/* Forks a child per round, on any CPU, and exchanges messages with it: creates and switches address spaces. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>

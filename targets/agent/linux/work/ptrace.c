@@ -37,7 +37,7 @@ static bool set_debug_register(pid_t child, size_t number, uint64_t value)
 	return false;
 }
 
-/* Let the child go on, until SIGTRAP stops it at an address. */
+/* Continue the child. SIGTRAP must stop it at this address. */
 static bool go_on(pid_t child, int how, uint64_t rip, const char *what)
 {
 	struct user_regs_struct registers;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Signals that are queued come once each, in order, with what was sent along; exceptions become the signal that they
- * are, where they happened; and a handler does not disturb the registers of what it interrupts.
+ * Queued signals must arrive once each, in order and with their values; exceptions must raise their signals at the
+ * right address; and a signal handler must not change the registers of the code that it interrupts.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -99,7 +99,7 @@ static void expect_trap(const char *what, int signal, greg_t vector, uintptr_t r
 	memset(&trap, 0, sizeof(trap));
 }
 
-/* An instruction that raises an exception; `where` gets its address, and it is resumed behind it. */
+/* Execute an instruction that raises an exception. `where` gets its address; the handler continues behind it. */
 #define RAISE(instruction)                                        \
 	asm volatile("lea 1f(%%rip), %%rcx; mov %%rcx, %0;"       \
 		     "lea 2f(%%rip), %%rcx; mov %%rcx, %1;"       \
@@ -128,7 +128,7 @@ static void raise_exceptions(void)
 		signal(signals[i], SIG_DFL);
 }
 
-/* SIGUSR2 arrives at the end of the system call that sends it. */
+/* SIGUSR2 is delivered on return from the system call that sends it. */
 static void keep_registers(void)
 {
 	uint64_t given[2] = { work_random(), work_random() }, low[2], high[2];

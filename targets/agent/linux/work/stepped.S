@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void work_stepped(void): instructions to be single-stepped, some of which a hypervisor sees. work_steps has
- * the address of each, the last one is the INT3 behind them.
+ * void work_stepped(void): instructions to be single-stepped; some of them may exit. work_steps has the address
+ * of each, and that of the INT3 behind them as its last entry.
  */
 .intel_syntax noprefix
 .section .rodata

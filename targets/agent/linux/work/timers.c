@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* A timer that expires again and again, and sleeps: no expiry gets lost, none comes early. */
+/* A periodic timer, of which no expiry may be lost or early, and sleeps, which must be long enough. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #define SLEEP 300000ll
 #define READS 4
 
-/* As the kernel has it: the vDSO is another kind's. */
+/* By a system call. The kind `vdso` tests the vDSO. */
 static int64_t now(void)
 {
 	struct timespec time;
@@ -29,7 +29,7 @@ static struct timespec as_time(int64_t nanoseconds)
 	return (struct timespec){ .tv_sec = nanoseconds / SECOND, .tv_nsec = nanoseconds % SECOND };
 }
 
-/* How often a timer that began at `first` has expired. */
+/* How often a timer whose first expiry is at `first` has expired by `time`. */
 static int64_t expiries(int64_t first, int64_t time)
 {
 	return time < first ? 0 : (time - first) / INTERVAL + 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The vDSO answers without the kernel, from the time-stamp counter and from what the kernel has left in the CPU (TSC_AUX, or a
- * segment's limit): it must say what the kernel says, and no CPU's time may be behind another's.
+ * The vDSO computes the time from the TSC, and gets the number of the CPU from TSC_AUX or from a segment limit, without
+ * a system call. It must agree with the kernel, and the time of no CPU may be behind another's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,7 +49,7 @@ static void compare(clockid_t clock, const char *name)
 			  (unsigned long)found, (unsigned long)before, (unsigned long)after);
 }
 
-/* The latest time that any worker has seen, of any CPU. */
+/* The latest time that a worker on any CPU has read. */
 static void look_at_others(void)
 {
 	_Atomic uint64_t *latest = work_shared();
@@ -72,7 +72,7 @@ static void go_round(void)
 		compare(CLOCK_BOOTTIME, "CLOCK_BOOTTIME");
 		look_at_others();
 		tied = work_cpu();
-		/* By the vDSO as well. */
+		/* From the vDSO, too. */
 		if (!getcpu(&cpu, NULL) && tied >= 0 && tied == work_cpu() &&
 		    cpu != (unsigned int)tied)
 			work_fail("getcpu() says %u on CPU %d", cpu, tied);

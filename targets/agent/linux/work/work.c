@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Workers are started, waited for and ended here; what they do is in the files of the kinds. */
+/* Starts workers, waits for them and ends them. The other files of this directory implement their kinds of work. */
 #define _GNU_SOURCE
 #include "work.h"
 
@@ -27,7 +27,7 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-/* Behind what started them: they are there to be disturbed, not to disturb. */
+/* Lower than the priority of the agent, which workers must not slow down. */
 #define NICENESS 10
 
 const struct work_kind *const work_kinds[] = {
@@ -41,14 +41,14 @@ struct worker {
 	pid_t pid;
 	int pidfd; /* -1: it has ended */
 	_Atomic uint64_t rounds, failures;
-	_Atomic uint64_t awaited; /* the round that somebody waits for */
+	_Atomic uint64_t awaited; /* the round that work_wait() waits for */
 };
 
-/* Shared by all of them. */
+/* In memory that all workers share. */
 struct work {
 	size_t size;
 	unsigned int workers;
-	int event; /* written to when a worker has done what was awaited, or has failed */
+	int event; /* an eventfd, written when a worker has done the awaited round or has failed */
 	_Atomic bool stop;
 	_Atomic bool failed;
 	_Atomic bool told; /* text is complete */
@@ -58,7 +58,7 @@ struct work {
 };
 
 static struct work *work;
-/* In a worker: itself, and what it has got to. */
+/* In a worker process: its own state. */
 static struct worker *self;
 static bool round_failed;
 static uint64_t random_state;
@@ -67,7 +67,7 @@ static void wake_up(void)
 {
 	const uint64_t one = 1;
 
-	/* What is full has been written to. */
+	/* EAGAIN: the counter is at its maximum, so the reader is woken anyway. */
 	if (write(work->event, &one, sizeof(one)) < 0)
 		return;
 }
@@ -152,7 +152,7 @@ _Atomic uint64_t *work_shared(void)
 	return &work->shared;
 }
 
-/* What the process that started us has open is not ours to keep open: it may be an SSH channel. */
+/* Close all inherited files except the event: the other end of an SSH channel would wait for a worker to close it. */
 static void let_go(void)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -197,7 +197,7 @@ static const struct work_kind *find_kind(const char *name, size_t length)
 	return NULL;
 }
 
-/* Turn names into kinds, of which there may be as many as there are names. Returns their number. */
+/* Look up the kinds that are named. Returns their number, or a negative errno and the reason. */
 static int choose(const char *names, const struct work_kind **chosen, char *why, size_t size)
 {
 	bool all = !strcmp(names, "all");
@@ -270,7 +270,7 @@ int work_start(const char *kinds, char *why, size_t size)
 
 			worker->kind = chosen[i];
 			worker->cpu = cpu;
-			/* Not into the page: that is the child's as well. */
+			/* Into a local variable: the child would overwrite worker->pid with 0 in the shared memory. */
 			child = fork();
 			if (!child)
 				go_round(worker, parent);
@@ -299,7 +299,7 @@ unsigned int work_workers(void)
 	return work ? work->workers : 0;
 }
 
-/* One that is not told to stop does not end; `wanted`: it is. */
+/* Reap a worker that has ended. Without `wanted`, it must not have: it was not told to stop. */
 static void bury(struct worker *worker, bool wanted)
 {
 	char what[80];
@@ -338,7 +338,7 @@ static int64_t milliseconds(void)
 	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
 }
 
-/* Until a worker has something to say, or has ended, or the time has come. False: it has. */
+/* Wait until a worker writes to the event or ends. Returns false at the deadline. */
 static bool listen(int64_t deadline)
 {
 	struct pollfd *files = calloc(work->workers + 1, sizeof(*files));

@@ -1,0 +1,128 @@
+"""Drives the agent on an emulated machine that boots our tiny OS (targets/bare)."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from touchstone.drivers.agent_driver import AgentDriver
+from touchstone.drivers.build import BareImage
+from touchstone.drivers.emulated.emulator import Emulator
+from touchstone.drivers.emulated.machine import EmulatedMachine
+from touchstone.machine.agent import AgentClient
+from touchstone.machine.channel import SocketChannel
+from touchstone.machine.driver import Autopsy, InfrastructureError, Say, TargetDied, TargetInfo
+from touchstone.machine.settings import TargetSettings
+from touchstone.machine.symbols import Symbols
+
+E = TypeVar("E", bound=Emulator)
+ImageProvider = Callable[[Say], BareImage]
+"""Makes the image when a target is started, not before."""
+
+
+class EmulatorDriver(EmulatedMachine[E], AgentDriver):
+    """A driver whose target is an emulator's process. Subclasses start one."""
+
+    boot_timeout = 20.0
+    """Seconds from the start of the process to the agent, stretched by the target's factor."""
+
+    def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
+        """Starts nothing; the image is made by ``start``."""
+        AgentDriver.__init__(self, settings, log_directory)
+        self._provide_image = provide_image
+        self._image: BareImage | None = None
+        self._channel: SocketChannel | None = None
+        self.reach_seconds = 0.0
+        """Seconds from the start of the process, or the reset, to the answer to ``hello``."""
+
+    def start(self, progress: Say) -> TargetInfo:
+        """See Driver."""
+        if self._emulator is not None:
+            return self.reset(progress)
+        image = self._image = self._provide_image(progress)
+        self._symbols = Symbols(image.symbols)
+        return self._boot(image, progress)
+
+    def reset(self, progress: Say) -> TargetInfo:
+        """See Driver. With a new process: faster than the reset line, and as cold as a machine can be."""
+        if self._image is None:
+            return self.start(progress)
+        self.stop()
+        return self._boot(self._image, progress)
+
+    def inject_nmi(self) -> None:
+        """See Driver."""
+        self._ask(lambda _: self._running().inject_nmi())
+
+    def autopsy(self) -> Autopsy:
+        """See Driver. Stops the machine; ``reset`` brings it back."""
+        self._collect()
+        found = super().autopsy()
+        if self._emulator is not None:
+            self._lost = self._lost or InfrastructureError("it was stopped for an autopsy")
+        if self._symbols.problem:
+            found = replace(found, notes=(*found.notes, f"no symbols: {self._symbols.problem}"))
+        return found
+
+    @abstractmethod
+    def _image_file(self, image: BareImage) -> Path:
+        """The file of the image that the emulator boots."""
+
+    @abstractmethod
+    def _start_emulator(self, image: BareImage) -> E:
+        """Start the process."""
+
+    def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
+        file = self._image_file(image)
+        self._lost = None
+
+        def boot() -> TargetInfo:
+            if not file.is_file():
+                raise InfrastructureError(f"the image {file} does not exist")
+            progress(f"starting {self.emulator}: {self._description()}, {self._size()}")
+            return self._reach(image)
+
+        return self._switch_on(boot)
+
+    def _reach(self, image: BareImage) -> TargetInfo:
+        """Start the emulator and greet the agent at the other end of its serial port."""
+        began = time.monotonic()
+        emulator = self._emulator = self._start_emulator(image)
+        connection = emulator.connect(began + self.boot_timeout * self.settings.timeout_factor)
+        channel = self._channel = SocketChannel(connection, quick_ack=emulator.quick_ack)
+
+        def on_death() -> None:
+            raise TargetDied(emulator.died())
+
+        channel.watch(emulator.death_fd, on_death)
+        self._client = AgentClient(channel, self._log, self.settings.timeout_factor)
+        info = self._greet(self._client, self.boot_timeout)
+        self.emulator_version = emulator.version()
+        self.reach_seconds = time.monotonic() - began
+        return info
+
+    def _collect(self) -> None:
+        """Take into the log what was said but not read yet."""
+        if self._channel is not None:
+            self._log.append(self._channel.drain())
+        if self._emulator is not None:
+            self._log.append(self._emulator.collect())
+
+    def _known_death(self, emulator: E) -> str:
+        return emulator.died() or str(self._lost or "")
+
+    def _serial_tail(self, size: int = 8192) -> str:
+        self._collect()
+        return self._log.tail(size)
+
+    def _take_the_rest(self, emulator: E) -> None:
+        self._client = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            self._log.append(channel.drain())
+        self._log.append(emulator.collect())
+        self._log.flush()

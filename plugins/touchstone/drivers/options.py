@@ -1,0 +1,25 @@
+"""The options of a target in the inventory, checked against those that its driver has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from touchstone.machine.settings import SettingsError, TargetSettings
+
+
+def options_of(settings: TargetSettings, known: Mapping[str, type], whose: str) -> dict[str, object]:
+    """The target's options with ``_`` for ``-``. SettingsError for one that is unknown or of a wrong type.
+
+    ``whose``: who has the options, as the message names it. Checks ``cpus`` and ``memory-mib`` as well.
+    """
+    options = {key.replace("-", "_"): value for key, value in settings.options.items()}
+    for key, value in options.items():
+        if key not in known:
+            raise SettingsError(key, f"{whose} has no such option; it has {', '.join(sorted(known))}")
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
+            raise SettingsError(key, f"{value!r} is not a {known[key].__name__}")
+    if not 1 <= settings.cpus <= 64:
+        raise SettingsError("cpus", f"{settings.cpus} is not between 1 and 64")
+    if not 16 <= settings.memory_mib <= 2048:
+        raise SettingsError("memory-mib", f"{settings.memory_mib} is not between 16 and 2048")
+    return options
