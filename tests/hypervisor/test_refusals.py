@@ -6,6 +6,7 @@ Each case is a copy of Veneer in which CPU 1 of three fails in one way, in the f
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -34,7 +35,7 @@ class Case:
     replace: str
     code: str
     says: str
-    vendor: str = "intel"
+    vendor: Literal["intel", "amd"] = "intel"
 
 
 def before_launch(statement: str, says: str) -> Case:
