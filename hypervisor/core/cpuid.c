@@ -140,27 +140,36 @@ static out_of_line void answer_leaf_without_index(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
-/*
- * The guest has CPUID faulting on, and is not at CPL 0: the exit comes before the fault on VMX. The
- * MSR is not switched, so that host mode, at CPL 0, reads the guest's.
- */
-static out_of_line bool must_fault(const struct vcpu *vcpu)
-{
-	return vcpu->backend->read[GUEST_CPL](vcpu) &&
-	       read_msr(vcpu->cpuid_fault_msr) & vcpu->cpuid_fault_bit;
-}
-
-/* CPUID exits unconditionally on VMX (SDM 3C 26.1.2) and by intercept on SVM (APM2 15.9). */
-void handle_cpuid(struct vcpu *vcpu)
+static inline void answer(struct vcpu *vcpu)
 {
 	u32 index = LEAF_INDEX(vcpu->regs.rax);
 
-	if (unlikely_(vcpu->cpuid_fault_msr) && must_fault(vcpu))
-		inject_exception(vcpu, VECTOR_GP, 0);
-	else if (index >= INDEXED_LEAVES)
+	if (index >= INDEXED_LEAVES)
 		answer_leaf_without_index(vcpu);
 	else if (answers[index])
 		answers[index](vcpu);
 	else
 		answer_as_processor(vcpu);
+}
+
+/*
+ * The processor has CPUID faulting. With it on, CPUID raises #GP(0) outside of CPL 0; the exit comes
+ * before the fault on VMX. The MSR is not switched, so that host mode, at CPL 0, reads the guest's.
+ */
+static rarely_called void answer_unless_faulting(struct vcpu *vcpu)
+{
+	if (vcpu->backend->read[GUEST_CPL](vcpu) &&
+	    read_msr(vcpu->cpuid_fault_msr) & vcpu->cpuid_fault_bit)
+		inject_exception(vcpu, VECTOR_GP, 0);
+	else
+		answer(vcpu);
+}
+
+/* CPUID exits unconditionally on VMX (SDM 3C 26.1.2) and by intercept on SVM (APM2 15.9). */
+void handle_cpuid(struct vcpu *vcpu)
+{
+	if (unlikely_(vcpu->cpuid_fault_msr))
+		answer_unless_faulting(vcpu);
+	else
+		answer(vcpu);
 }

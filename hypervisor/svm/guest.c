@@ -57,17 +57,14 @@ static void write_cr0_of_guest(struct vcpu *vcpu, u64 value)
 }
 
 /*
- * VMRUN requires SVME (APM2 15.5.1). On the bare machine a change of NXE, LME or LMA takes effect on
- * translations that are cached already; VMRUN keeps them unless it is told to flush (APM2 15.16).
+ * VMRUN requires SVME (APM2 15.5.1). On the bare machine a change of NXE takes effect on translations
+ * that are cached already; VMRUN keeps them unless it is told to flush (APM2 15.16). EFER is written
+ * so rarely that a comparison is not worth it.
  */
 static void write_efer(struct vcpu *vcpu, u64 value)
 {
-	struct vmcb *vmcb = vcpu->vmcb;
-
-	value |= EFER_SVME;
-	if ((value ^ vmcb->efer) & (EFER_NXE | EFER_LME | EFER_LMA))
-		vmcb->tlb_control = VMCB_TLB_FLUSH_ALL;
-	vmcb->efer = value;
+	vcpu->vmcb->tlb_control = VMCB_TLB_FLUSH_ALL;
+	vcpu->vmcb->efer = value | EFER_SVME;
 }
 
 static void write_rflags(struct vcpu *vcpu, u64 value)
