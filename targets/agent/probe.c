@@ -14,6 +14,7 @@
 #define VECTOR_PF 14
 #define INT3 0xcc
 #define DR6_BD (1ull << 13)
+#define DR7_GD (1ull << 13)
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
@@ -293,15 +294,18 @@ static void put_back_msrs(const struct probe_request *request, const struct mach
 	}
 }
 
-static void put_back(const struct probe_request *request, const struct machine *machine,
-		     struct probe_outcome *outcome)
+static void put_back(const struct probe_context *context, const struct probe_request *request,
+		     const struct machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer;
 	uint16_t selector;
 
 	/* If DR7.GD is set, this access raises #DB, and classify() has it executed again. */
-	if (read_dr(7) != DR7_RESET)
+	outcome->dr7 = read_dr(7);
+	if (outcome->dr7 != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
+	if (context->general_detect)
+		outcome->dr7 |= DR7_GD;
 	for (unsigned int i = 0; i < 8; i++)
 		if (try_dr[i] && read_dr(i) != machine->dr[i])
 			try_dr[i](machine->dr[i]);
@@ -363,6 +367,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->error = end->error;
 	outcome->cr2 = context->cr2;
 	outcome->dr6 = context->dr6;
+	outcome->dr7_changed = outcome->dr7 != (context->set_dr7 ? context->dr7 : DR7_RESET);
 	outcome->nmis = context->nmis;
 	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
 	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
@@ -383,6 +388,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	fill_slot(context, request);
 	fill_registers(context, request);
 	context->entry_fault = false;
+	context->general_detect = false;
 	context->nmis = 0;
 	context->cr2 = 0;
 	context->dr6 = 0;
@@ -394,7 +400,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	if (ready)
 		probe_enter(context);
 	if (saved)
-		put_back(request, &machine, outcome);
+		put_back(context, request, &machine, outcome);
 	if (ready && context->entry_fault)
 		refuse_value(outcome, "entering the probe raises vector ",
 			     context->end.vector & 0xff, "");
@@ -437,6 +443,7 @@ static enum probe_trap classify(struct probe_context *context, struct probe_fram
 	 * cleared GD (SDM 3B 17.2.3), so that the access can be executed again.
 	 */
 	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
+		context->general_detect = true;
 		probe_try_dr6(read_dr(6) & ~DR6_BD);
 		return PROBE_TRAP_RESUME;
 	}

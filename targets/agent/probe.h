@@ -132,7 +132,8 @@ struct probe_outcome {
 	uint64_t error;
 	uint64_t given[16];
 	uint64_t gpr[16];
-	uint64_t rip, rflags, cr2, dr6;
+	uint64_t rip, rflags, cr2, dr6, dr7;
+	bool dr7_changed; /* it is not what the probe started with */
 	uint64_t nmis;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
 	uint32_t msr_read;	     /* bit per MSR that could be read */
@@ -159,6 +160,8 @@ struct probe_context {
 	/* The assembly does not access the members below. */
 	uint64_t nmis;
 	bool entry_fault;
+	/* An access to a debug register after the probe raised #DB, which clears DR7.GD. */
+	volatile bool general_detect;
 	uint64_t cr2, dr6;
 	struct probe_frame end;
 	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */

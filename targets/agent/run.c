@@ -400,6 +400,8 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 		line_add_hex(answer, "cr2", outcome->cr2);
 	if (!outcome->done && outcome->vector == 1)
 		line_add_hex(answer, "dr6", outcome->dr6);
+	if (outcome->dr7_changed)
+		line_add_hex(answer, "dr7", outcome->dr7);
 	if (probe->read_size)
 		line_add_bytes(answer, "mem", outcome->read, probe->read_size);
 	add_msrs(answer, probe, outcome);

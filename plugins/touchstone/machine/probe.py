@@ -92,6 +92,8 @@ class ProbeResult:
     """Address of this CPU's slot, as seen from the probe's privilege level."""
     cr2: int | None = None
     dr6: int | None = None
+    dr7: int | None = None
+    """As an exception's handler sees it: #DB has cleared GD (SDM 3B 17.2.4)."""
     memory: bytes = b""
     """The bytes asked for with ``read``."""
     msrs: Mapping[int, int] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite import each
 from touchstone.suite.expect import expect
-from touchstone.suite.given import given
+from touchstone.suite.given import KEEP, given
 from touchstone.suite.model import (
     Body,
     Case,
@@ -27,6 +27,7 @@ from touchstone.suite.model import (
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
+from touchstone.suite.request import expected_msrs
 
 VENDORS = ("intel", "amd")
 MOST = 256
@@ -117,6 +118,11 @@ def _read(
         return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
     end = expect(doc, expect_node)
+    kept = {*start.keep, *start.msrs, *expected_msrs(end)}
+    if len(kept) > KEEP:
+        doc.wrong(
+            given_node or expect_node, f"{len(kept)} MSRs to keep, to set or to read; a probe can have {KEEP}"
+        )
     found = []
     for vendor, node in _bodies(doc, keys["run"][1]):
         body = doc.body(_in_text(node, scope, used))

@@ -77,8 +77,9 @@ def _expect() -> Schema:
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
         "exits": {"type": "object", "additionalProperties": _NUMBER},
+        "msrs": {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}},
     }
-    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr6)"
+    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr[67])"
     return {
         "anyOf": [{"const": "native"}, _object(named, patternProperties={registers: {}}, minProperties=1)]
     }
