@@ -133,6 +133,22 @@ def test_msrs_that_cannot_be_expected() -> None:
     ]
 
 
+def test_handlers_that_cannot_be() -> None:
+    assert wrong(
+        'handle: {"#BP": start, "#MC": start, "#UB": start, "#GP(0)": start, "#DB": scratch, vector 1: here, 5: start,'
+        " nmi: start, vector 2: start}\nrun: nop\nexpect: native"
+    ) == [
+        "the body has no label 'here'; words are start, end, scratch, stack",
+        "#BP ends a probe, so the body cannot handle it",
+        "#MC is the agent's",
+        "there is no exception #UB (did you mean '#UD'?)",
+        "a handler gets every error code; write #GP",
+        "the handler of #DB must be a label of the body, or start+N, not 'scratch'",
+        '\'5\' is no exception; write none, "#UD", "#GP(0)" or "vector 0x21", or nmi',
+        "'vector 2' is vector 2, which is handled already",
+    ]
+
+
 def test_rows() -> None:
     found = problems(
         f"""{HEAD}  - id: exits.x

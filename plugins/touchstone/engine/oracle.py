@@ -47,7 +47,7 @@ class Planned:
             or expect.native_end
             or any(field.kind == "native" for field in expect.fields)
             or bool(expected_msrs(expect))
-            or bool(given.bits or given.keep or given.msrs or given.debug)
+            or bool(given.bits or given.keep or given.msrs or given.handlers or given.debug)
         )
 
     @property

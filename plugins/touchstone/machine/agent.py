@@ -112,6 +112,9 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
         pairs.append(("read", f"{probe.read[0]:x}:{probe.read[1]:x}"))
     if probe.keep:
         pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
+    if probe.handlers:
+        handlers = (f"{vector:x}:{offset:x}" for vector, offset in probe.handlers.items())
+        pairs.append(("handle", ",".join(handlers)))
     for msr, start in probe.msrs.items():
         text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
         pairs.append(("msr", f"{msr:x}:{text}"))

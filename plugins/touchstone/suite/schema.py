@@ -107,6 +107,7 @@ def schema() -> Schema:
         "each": _each(),
         "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
+        "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},
         "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
         "expect": _expect(),
         "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
