@@ -12,8 +12,12 @@
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
 #define VECTOR_PF 14
+#define VECTOR_FIRST_INTERRUPT 32
 #define INT3 0xcc
+/* Type, DPL and P of a gate (SDM 3A 6.14.1). */
+#define GATE_ATTRIBUTES 0xff0000000000ull
 #define DR6_BD (1ull << 13)
+#define DR7_GD (1ull << 13)
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
@@ -34,6 +38,7 @@ struct machine {
 	uint64_t dr[8];
 	uint16_t fs, gs;
 	bool watch_efer;
+	struct x86_table idtr;
 	uint64_t msr[PROBE_MSR_MAX];
 };
 
@@ -184,6 +189,7 @@ static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64
 static bool save_machine(const struct probe_request *request, struct machine *machine,
 			 struct probe_outcome *outcome)
 {
+	machine->idtr = x86_sidt();
 	machine->cr0 = x86_read_cr0();
 	machine->cr2 = x86_read_cr2();
 	machine->cr3 = x86_read_cr3();
@@ -251,6 +257,14 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value,
 					    " faults");
 	}
+	for (uint32_t i = 0; i < request->handler_count; i++) {
+		uint8_t vector = request->handler[i].vector;
+
+		if (!context->owns_interrupts &&
+		    (vector == VECTOR_NMI || vector >= VECTOR_FIRST_INTERRUPT))
+			return refuse_value(outcome, "handle=", vector,
+					    ": the OS needs its NMIs and interrupts");
+	}
 	context->set_dr7 = request->dr_given >> 7 & 1;
 	context->dr7 = resolve(context, request, &request->dr[7]);
 	if (context->set_dr7 && context->dr7 >> 32)
@@ -276,6 +290,40 @@ static bool set_msrs(const struct probe_context *context, const struct probe_req
 	return true;
 }
 
+/*
+ * Load an IDT of this CPU's own, in which some gates lead into the probe's code: at CPL 0, so in the
+ * supervisor's mapping of it, and on the stack that an interrupt gate without IST gets (SDM 3A 6.14.5).
+ */
+static void load_handlers(struct probe_context *context, const struct probe_request *request,
+			  const struct machine *machine)
+{
+	struct x86_table own = { .limit = machine->idtr.limit, .base = (uint64_t)context->idt };
+
+	if (!request->handler_count)
+		return;
+	__builtin_memcpy(context->idt, (const void *)machine->idtr.base,
+			 sizeof(idt_gate[IDT_VECTORS]));
+	for (uint32_t i = 0; i < request->handler_count; i++) {
+		uint64_t *gate = context->idt[request->handler[i].vector];
+		uint64_t entry =
+			context->slot[0] + SLOT_CODE + request->at + request->handler[i].offset;
+
+		gate[0] = (gate[0] & GATE_ATTRIBUTES) | (entry & 0xffff) |
+			  (uint64_t)PROBE_KERNEL_CS << 16 | (entry >> 16 & 0xffff) << 48;
+		gate[1] = entry >> 32;
+	}
+	x86_lidt(own);
+}
+
+/* First of all, because the agent may raise exceptions while it restores the rest. */
+static void put_back_idtr(const struct machine *machine)
+{
+	struct x86_table idtr = x86_sidt();
+
+	if (idtr.base != machine->idtr.base || idtr.limit != machine->idtr.limit)
+		x86_lidt(machine->idtr);
+}
+
 static void put_back_msrs(const struct probe_request *request, const struct machine *machine,
 			  struct probe_outcome *outcome)
 {
@@ -293,15 +341,19 @@ static void put_back_msrs(const struct probe_request *request, const struct mach
 	}
 }
 
-static void put_back(const struct probe_request *request, const struct machine *machine,
-		     struct probe_outcome *outcome)
+static void put_back(const struct probe_context *context, const struct probe_request *request,
+		     const struct machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer;
 	uint16_t selector;
 
+	put_back_idtr(machine);
 	/* If DR7.GD is set, this access raises #DB, and classify() has it executed again. */
-	if (read_dr(7) != DR7_RESET)
+	outcome->dr7 = read_dr(7);
+	if (outcome->dr7 != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
+	if (context->general_detect)
+		outcome->dr7 |= DR7_GD;
 	for (unsigned int i = 0; i < 8; i++)
 		if (try_dr[i] && read_dr(i) != machine->dr[i])
 			try_dr[i](machine->dr[i]);
@@ -363,6 +415,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->error = end->error;
 	outcome->cr2 = context->cr2;
 	outcome->dr6 = context->dr6;
+	outcome->dr7_changed = outcome->dr7 != (context->set_dr7 ? context->dr7 : DR7_RESET);
 	outcome->nmis = context->nmis;
 	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
 	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
@@ -383,6 +436,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	fill_slot(context, request);
 	fill_registers(context, request);
 	context->entry_fault = false;
+	context->general_detect = false;
 	context->nmis = 0;
 	context->cr2 = 0;
 	context->dr6 = 0;
@@ -391,10 +445,12 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	if (meet)
 		meet(arg);
 	ready = ready && set_msrs(context, request, &machine, outcome);
-	if (ready)
+	if (ready) {
+		load_handlers(context, request, &machine);
 		probe_enter(context);
+	}
 	if (saved)
-		put_back(request, &machine, outcome);
+		put_back(context, request, &machine, outcome);
 	if (ready && context->entry_fault)
 		refuse_value(outcome, "entering the probe raises vector ",
 			     context->end.vector & 0xff, "");
@@ -437,6 +493,7 @@ static enum probe_trap classify(struct probe_context *context, struct probe_fram
 	 * cleared GD (SDM 3B 17.2.3), so that the access can be executed again.
 	 */
 	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
+		context->general_detect = true;
 		probe_try_dr6(read_dr(6) & ~DR6_BD);
 		return PROBE_TRAP_RESUME;
 	}
@@ -471,6 +528,7 @@ void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int 
 	context->code = pages;
 	context->scratch = context->code + SLOT_CODE_SIZE;
 	context->stack = context->scratch + SLOT_SCRATCH_SIZE;
+	context->idt = (uint64_t(*)[2])(context->stack + SLOT_STACK_SIZE);
 	context->slot[0] = SLOT_SUPERVISOR_BASE + index * SLOT_STRIDE;
 	context->slot[1] = SLOT_USER_BASE + index * SLOT_STRIDE;
 	context->dirty_from = 0;

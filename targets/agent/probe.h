@@ -30,6 +30,7 @@
 #define PROBE_MEM_MAX 8
 #define PROBE_READ_MAX 0x200
 #define PROBE_MSR_MAX 8
+#define PROBE_HANDLER_MAX 8
 #define PROBE_DATA_MAX 2048
 
 /*
@@ -87,6 +88,12 @@ struct probe_memory {
 	uint16_t data; /* offset in probe_request.data */
 };
 
+/* A vector whose gate leads into the probe's code, at CPL 0. */
+struct probe_handler {
+	uint8_t vector;
+	uint16_t offset; /* from the start of the code */
+};
+
 struct probe_request {
 	uint64_t cpus;
 	uint32_t cpl;
@@ -102,6 +109,8 @@ struct probe_request {
 	struct probe_bits cr0, cr4, efer;
 	uint32_t msr_count;
 	struct probe_msr msr[PROBE_MSR_MAX];
+	uint32_t handler_count;
+	struct probe_handler handler[PROBE_HANDLER_MAX];
 	uint32_t at;
 	uint32_t code_size;
 	uint8_t code[PROBE_CODE_MAX];
@@ -132,7 +141,8 @@ struct probe_outcome {
 	uint64_t error;
 	uint64_t given[16];
 	uint64_t gpr[16];
-	uint64_t rip, rflags, cr2, dr6;
+	uint64_t rip, rflags, cr2, dr6, dr7;
+	bool dr7_changed; /* it is not what the probe started with */
 	uint64_t nmis;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
 	uint32_t msr_read;	     /* bit per MSR that could be read */
@@ -159,10 +169,15 @@ struct probe_context {
 	/* The assembly does not access the members below. */
 	uint64_t nmis;
 	bool entry_fault;
+	/* An access to a debug register after the probe raised #DB, which clears DR7.GD. */
+	volatile bool general_detect;
 	uint64_t cr2, dr6;
 	struct probe_frame end;
 	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */
 	uint8_t *code, *scratch, *stack;
+	uint64_t (*idt)[2]; /* a page for the IDT of a probe with handlers of its own */
+	/* Set by the platform: NMIs and interrupts that arrive during a probe may be the probe's. */
+	bool owns_interrupts;
 	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
 };

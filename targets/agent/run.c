@@ -6,6 +6,9 @@
 #define RFLAGS_FIXED 0x2ull
 #define RFLAGS_IF 0x200ull
 
+#define VECTOR_BP 3
+#define VECTOR_MC 18
+
 #define ONCE(bit) (1u << (bit))
 
 enum {
@@ -21,14 +24,15 @@ enum {
 	KEY_CR0,
 	KEY_CR4,
 	KEY_EFER,
-	KEY_KEEP
+	KEY_KEEP,
+	KEY_HANDLE
 };
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl", [KEY_BITS] = "bits", [KEY_ON] = "on",
-	[KEY_ONCE] = "once", [KEY_AT] = "at",	[KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
-	[KEY_READ] = "read", [KEY_CR0] = "cr0", [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
-	[KEY_KEEP] = "keep",
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_BITS] = "bits", [KEY_ON] = "on",
+	[KEY_ONCE] = "once", [KEY_AT] = "at",	      [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
+	[KEY_READ] = "read", [KEY_CR0] = "cr0",	      [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
+	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle",
 };
 
 static const char *const gpr_names[16] = {
@@ -206,6 +210,31 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 	return true;
 }
 
+static bool take_handlers(const char *text, struct probe_request *probe, struct agent_error *error)
+{
+	static const char form[] = "VECTOR:OFFSET with commas between them, as in 1:20,d:3c";
+
+	while (text) {
+		uint64_t vector, offset;
+
+		if (probe->handler_count == PROBE_HANDLER_MAX)
+			return wrong(error, "handle", "at most 8 vectors");
+		if (!hex_part(&text, ':', &vector) || !text || vector > 0xff ||
+		    !hex_part(&text, ',', &offset) || offset >= SLOT_CODE_SIZE)
+			return wrong(error, "handle", form);
+		if (vector == VECTOR_BP || vector == VECTOR_MC)
+			return wrong(error, "handle",
+				     "#BP, which ends a probe, and #MC are the agent's");
+		for (uint32_t i = 0; i < probe->handler_count; i++)
+			if (probe->handler[i].vector == vector)
+				return wrong(error, "handle", "a vector that is given twice");
+		probe->handler[probe->handler_count++] =
+			(struct probe_handler){ .vector = (uint8_t)vector,
+						.offset = (uint16_t)offset };
+	}
+	return true;
+}
+
 static bool take_bits(const char *key, const char *text, struct probe_bits *bits,
 		      struct agent_error *error)
 {
@@ -282,6 +311,8 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 		return take_bits("cr4", value, &probe->cr4, error);
 	case KEY_EFER:
 		return take_bits("efer", value, &probe->efer, error);
+	case KEY_HANDLE:
+		return take_handlers(value, probe, error);
 	default:
 		return take_keep(value, probe, error);
 	}
@@ -341,6 +372,9 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 	}
 	if (!(seen & ONCE(KEY_CODE)))
 		return wrong(error, "code", "missing");
+	for (uint32_t i = 0; i < probe->handler_count; i++)
+		if (probe->handler[i].offset >= probe->code_size)
+			return wrong(error, "handle", "an offset behind the code");
 	if (probe->code_size > SLOT_CODE_SIZE - probe->at)
 		return wrong(error, "at", "the code does not fit in the code area (0x2000 bytes)");
 	return true;
@@ -400,6 +434,8 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 		line_add_hex(answer, "cr2", outcome->cr2);
 	if (!outcome->done && outcome->vector == 1)
 		line_add_hex(answer, "dr6", outcome->dr6);
+	if (outcome->dr7_changed)
+		line_add_hex(answer, "dr7", outcome->dr7);
 	if (probe->read_size)
 		line_add_bytes(answer, "mem", outcome->read, probe->read_size);
 	add_msrs(answer, probe, outcome);

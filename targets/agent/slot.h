@@ -25,6 +25,8 @@
 
 /* The pages of a slot in the order in which they follow each other in physical memory. */
 #define SLOT_PAGES 5
+/* With one behind them that is not in the slot: the IDT of a probe with handlers of its own. */
+#define SLOT_PAGES_WITH_IDT (SLOT_PAGES + 1)
 
 static const struct slot_page {
 	uint32_t offset;

@@ -102,6 +102,25 @@ static inline uint64_t x86_read_xcr0(void)
 	return (uint64_t)high << 32 | low;
 }
 
+/* What SIDT stores and LIDT loads. */
+struct x86_table {
+	uint16_t limit;
+	uint64_t base;
+} __attribute__((packed));
+
+static inline struct x86_table x86_sidt(void)
+{
+	struct x86_table table;
+
+	asm volatile("sidt %0" : "=m"(table));
+	return table;
+}
+
+static inline void x86_lidt(struct x86_table table)
+{
+	asm volatile("lidt %0" : : "m"(table));
+}
+
 static inline void x86_pause(void)
 {
 	asm volatile("pause" : : : "memory");

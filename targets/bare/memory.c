@@ -154,14 +154,15 @@ static void map_slot(uint64_t *tables[2], unsigned int cpu, uint64_t pages)
 void memory_map_slots(void)
 {
 	uint64_t *low = os_alloc_pages(1), *tables[2] = { os_alloc_pages(1), os_alloc_pages(1) };
-	uint8_t *pages = os_alloc_pages(os_cpus() * SLOT_PAGES);
+	uint8_t *pages = os_alloc_pages(os_cpus() * SLOT_PAGES_WITH_IDT);
 
 	if (!low || !tables[0] || !tables[1] || !pages)
 		panic("no memory for the slots of %u CPUs", os_cpus());
 	for (unsigned int cpu = 0; cpu < os_cpus(); cpu++) {
 		probe_set_slot(&cpu_blocks[cpu]->probe, pages, cpu);
 		map_slot(tables, cpu, (uint64_t)pages);
-		pages += SLOT_PAGES * PAGE;
+		cpu_blocks[cpu]->probe.owns_interrupts = true;
+		pages += SLOT_PAGES_WITH_IDT * PAGE;
 	}
 	boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
 	boot_pd[SLOT_USER_BASE / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE |

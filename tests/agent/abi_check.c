@@ -107,6 +107,11 @@ int main(void)
 	request.msr_count = 1;
 	request.msr[0].value.base = PROBE_STACK + 1;
 	refused("an MSR relative to nothing", EINVAL);
+	request.handler_count = PROBE_HANDLER_MAX + 1;
+	refused("too many handlers", EINVAL);
+	request.handler_count = 1;
+	request.handler[0].offset = (uint16_t)request.code_size;
+	refused("a handler behind the code", EINVAL);
 	request.memory_count = PROBE_MEM_MAX + 1;
 	refused("too many pieces of memory", EINVAL);
 	request.memory_count = 1;

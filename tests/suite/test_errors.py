@@ -115,7 +115,38 @@ def test_msrs_that_cannot_be_given() -> None:
     ]
     assert wrong(
         "given: {keep: [1, 2, 3, 4], msrs: {4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 0}}\nrun: nop\nexpect: native"
-    ) == ["9 MSRs to keep or to set; a probe can have 8"]
+    ) == ["9 MSRs to keep, to set or to read; a probe can have 8"]
+
+
+def test_msrs_that_cannot_be_expected() -> None:
+    assert wrong(
+        "run: nop\nexpect: {msrs: {ia32-lstr: 1, 0x1d9: {btff: 1}, 0x10: {a: 1}, 0x140: unchanged, 5: {in: [1], not: 2}}}"
+    ) == [
+        "'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
+        "debugctl has no bit 'btff' (did you mean 'btf'?)",
+        "the bits of 0x10 have no names here; write the value as a number",
+        "msr 0x140 has no start value that could be unchanged; give a value, or native",
+        "'msrs.5' takes either in or not, and nothing beside it",
+    ]
+    assert wrong("given: {keep: [1, 2, 3, 4, 5, 6, 7]}\nrun: nop\nexpect: {msrs: {8: 1, 9: 1}}") == [
+        "9 MSRs to keep, to set or to read; a probe can have 8"
+    ]
+
+
+def test_handlers_that_cannot_be() -> None:
+    assert wrong(
+        'handle: {"#BP": start, "#MC": start, "#UB": start, "#GP(0)": start, "#DB": scratch, vector 1: here, 5: start,'
+        " nmi: start, vector 2: start}\nrun: nop\nexpect: native"
+    ) == [
+        "the body has no label 'here'; words are start, end, scratch, stack",
+        "#BP ends a probe, so the body cannot handle it",
+        "#MC is the agent's",
+        "there is no exception #UB (did you mean '#UD'?)",
+        "a handler gets every error code; write #GP",
+        "the handler of #DB must be a label of the body, or start+N, not 'scratch'",
+        '\'5\' is no exception; write none, "#UD", "#GP(0)" or "vector 0x21", or nmi',
+        "'vector 2' is vector 2, which is handled already",
+    ]
 
 
 def test_rows() -> None:
@@ -259,7 +290,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
         ("given: {memory: {0: {bytes: 1, is: 256}}}\nrun: nop\nexpect: native", "256 does not fit into 1 bytes"),
         ("given: {at: 0x2000}\nrun: nop\nexpect: native",
          "at (an offset in the code area, or page-end) must be from 0x0 to 0x1ffe, not 0x2000"),
-        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep or to set; a probe can have 8"),
+        ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep, to set or to read; a probe can have 8"),
         # run
         ("run: [nop]\nexpect: native", "run must be a single value, not a list"),
         ("run:\nexpect: native", "run has no value"),

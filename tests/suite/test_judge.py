@@ -379,3 +379,21 @@ def test_the_exception_of_the_native_phase() -> None:
         ("end", "#GP(0x0) (native)", "#GP(0x8)")
     ]
     assert differences(entry) == [("end", "as native, but CPU 0 has no native answer", "no exception")]
+
+
+def test_dr7_and_msrs_at_the_end() -> None:
+    entry = expecting("{exception: native, dr7.gd: 0, msrs: {ia32-debugctl: {btf: 0}, 0x140: native}}")
+    native: dict[str, object] = {"vector": 1, "rip": 1, "msrs": {0x140: 1, 0x1D9: 0}}
+    assert differences(entry, native, vector=1, rip=1, msrs={0x140: 1, 0x1D9: 1}) == []
+    assert differences(entry, native, vector=1, rip=1, dr7=0x2400, msrs={0x1D9: 2}) == [
+        ("dr7.gd", "0x0", "0x1"),
+        ("msrs.ia32-debugctl.btf", "0x0", "0x1"),
+        ("msrs.0x140", "0x1, native", "not measured"),
+    ]
+
+
+def test_native_compares_dr7() -> None:
+    native: dict[str, object] = {"vector": 1, "rip": 1, "dr6": 0, "dr7": 0x400}
+    assert differences(expecting("native"), native, vector=1, rip=1, dr6=0, dr7=0x2400) == [
+        ("dr7", "0x400, native", "0x2400 (gd)")
+    ]

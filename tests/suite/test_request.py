@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.suite_texts import case, check, code_of
+from touchstone.machine.agent import encode_probe
 from touchstone.machine.probe import Operand
 from touchstone.suite.model import Check
 from touchstone.suite.problems import SuiteErrors
@@ -42,6 +43,21 @@ expect: {exception: "#UD", memory: {0x10: 5, 0x20: native}}
     assert made.keep == (0xC0000082,)
     assert made.msrs == {0x140: Operand("number", 1), 0x1D9: (2, 1), 0xC0000083: Operand("start", 1)}
     assert made.seed == seed("exits.x", "")
+
+
+def test_handlers() -> None:
+    made = request(
+        check("""\
+each: {vector: ["#DB"]}
+handle: {"{vector}": here, nmi: start+1, vector 0x50: end-1}
+run: |
+  nop
+  here: ud2
+expect: native
+""")
+    )
+    assert made.handlers == {1: 1, 2: 1, 0x50: 2}
+    assert encode_probe(made)[-1] == ("handle", "1:1,2:1,50:2")
 
 
 def test_the_kind_of_code_segment() -> None:

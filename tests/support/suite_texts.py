@@ -73,6 +73,8 @@ def result(
     rflags: int = 2,
     cr2: int | None = None,
     dr6: int | None = None,
+    dr7: int | None = 0x400,
+    msrs: Mapping[int, int] | None = None,
     memory: bytes = b"",
     **registers: int,
 ) -> ProbeResult:
@@ -91,5 +93,7 @@ def result(
         slot=slot,
         cr2=cr2,
         dr6=dr6,
+        dr7=dr7,
+        msrs=msrs or {},
         memory=memory,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite.assemble import Code
 from touchstone.suite.model import Case, Check
-from touchstone.suite.request import probe_request
+from touchstone.suite.request import expected_msrs, probe_request
 
 
 @dataclass
@@ -46,7 +46,8 @@ class Planned:
             expect.native
             or expect.native_end
             or any(field.kind == "native" for field in expect.fields)
-            or bool(given.bits or given.keep or given.msrs or given.debug)
+            or bool(expected_msrs(expect))
+            or bool(given.bits or given.keep or given.msrs or given.handlers or given.debug)
         )
 
     @property

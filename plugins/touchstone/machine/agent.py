@@ -26,6 +26,8 @@ from touchstone.machine.probe import GPRS, STACK_END, Operand, ProbeRequest, Pro
 from touchstone.machine.serial_log import SerialLog, readable
 
 MASK64 = 2**64 - 1
+DR7_RESET = 0x400
+"""DR7 without a breakpoint (SDM 3A 9.1.1), with which a probe starts."""
 START_RSP = STACK_END - 0x100
 """Offset in the slot of the RSP that a probe starts with."""
 REPLY_TIMEOUT = 5.0
@@ -110,6 +112,9 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
         pairs.append(("read", f"{probe.read[0]:x}:{probe.read[1]:x}"))
     if probe.keep:
         pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
+    if probe.handlers:
+        handlers = (f"{vector:x}:{offset:x}" for vector, offset in probe.handlers.items())
+        pairs.append(("handle", ",".join(handlers)))
     for msr, start in probe.msrs.items():
         text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
         pairs.append(("msr", f"{msr:x}:{text}"))
@@ -303,6 +308,7 @@ class AgentClient:
         if end not in ("done", "exc"):
             self._violated("run", f"end={end}")
         given = given_registers(probe, slot)
+        dr7 = probe.debug["dr7"].resolve(slot, probe.at) if "dr7" in probe.debug else DR7_RESET
         changed = {name: required(name) for name in fields if name in given}
         try:
             memory = bytes.fromhex(fields.get("mem", ""))
@@ -327,6 +333,7 @@ class AgentClient:
             slot=slot,
             cr2=number("cr2"),
             dr6=number("dr6"),
+            dr7=number("dr7") if "dr7" in fields else dr7,
             memory=memory,
             msrs=msrs,
             nmis=number("nmi", 10) or 0,

@@ -67,6 +67,8 @@ class ProbeRequest:
     msrs: Mapping[int, Operand | tuple[int, int]] = field(default_factory=dict)
     """MSR to its value before the probe, or to masks of the bits to set and to clear in it; saved and
     restored like those of ``keep``."""
+    handlers: Mapping[int, int] = field(default_factory=dict)
+    """Vector to the offset of its handler in the code; the handler runs at CPL 0 in 64-bit mode."""
     timeout: float = 5.0
     """Seconds after which the probe counts as hung."""
 
@@ -92,6 +94,8 @@ class ProbeResult:
     """Address of this CPU's slot, as seen from the probe's privilege level."""
     cr2: int | None = None
     dr6: int | None = None
+    dr7: int | None = None
+    """As an exception's handler sees it: #DB has cleared GD (SDM 3B 17.2.4)."""
     memory: bytes = b""
     """The bytes asked for with ``read``."""
     msrs: Mapping[int, int] = field(default_factory=dict)

@@ -13,7 +13,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite import each
 from touchstone.suite.expect import expect
-from touchstone.suite.given import given
+from touchstone.suite.given import KEEP, given
+from touchstone.suite.handle import handlers
 from touchstone.suite.model import (
     Body,
     Case,
@@ -27,6 +28,7 @@ from touchstone.suite.model import (
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
+from touchstone.suite.request import expected_msrs
 
 VENDORS = ("intel", "amd")
 MOST = 256
@@ -36,7 +38,7 @@ _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
 def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
-    """All cases of a check; its keys ``each``, ``bits``, ``given``, ``run`` and ``expect`` are read here."""
+    """All cases of a check; what is said of its state, its body and its end is read here."""
     before = len(doc.problems)
     axes = each.axes(doc, keys["each"][1]) if "each" in keys else []
     every_bits: CodeBits = 64
@@ -116,14 +118,22 @@ def _read(
     if len(doc.problems) > before:
         return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
+    handle_node = _replaced(doc, keys["handle"][1], scope, used) if "handle" in keys else None
+    if handle_node:
+        start = replace(start, handlers=handlers(doc, handle_node))
     end = expect(doc, expect_node)
+    kept = {*start.keep, *start.msrs, *expected_msrs(end)}
+    if len(kept) > KEEP:
+        doc.wrong(
+            given_node or expect_node, f"{len(kept)} MSRs to keep, to set or to read; a probe can have {KEEP}"
+        )
     found = []
     for vendor, node in _bodies(doc, keys["run"][1]):
         body = doc.body(_in_text(node, scope, used))
         if body is None:
             continue
         doc.problems.extend(bodies.check(body))
-        _labels(doc, given_node, expect_node, body, start, end)
+        _labels(doc, given_node, handle_node, expect_node, body, start, end)
         found.append((vendor, body, start, end))
     return found
 
@@ -137,13 +147,22 @@ def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
 
 
 def _labels(
-    doc: Document, given_node: Node | None, expect_node: Node, body: Body, start: Given, end: Expectation
+    doc: Document,
+    given_node: Node | None,
+    handle_node: Node | None,
+    expect_node: Node,
+    body: Body,
+    start: Given,
+    end: Expectation,
 ) -> None:
-    """Report labels that ``given`` or ``expect`` names and the body does not have."""
+    """Report labels that ``given``, ``handle`` or ``expect`` names and the body does not have."""
     places: list[tuple[LabelAddress, Source]] = []
     for name, value in (*start.registers.items(), *start.debug.items()):
         if isinstance(value, LabelAddress) and given_node:
             places.append((value, doc.at(_value_of(given_node, name))))
+    for handler in start.handlers.values():
+        if isinstance(handler, LabelAddress) and handle_node:
+            places.append((handler, doc.at(handle_node)))
     for msr in start.msrs.values():
         if isinstance(msr, LabelAddress) and given_node:
             places.append((msr, doc.at(_value_of(given_node, "msrs"))))

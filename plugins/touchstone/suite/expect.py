@@ -8,7 +8,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import GPRS
 from touchstone.suite import exceptions, memory
-from touchstone.suite.fields import field_expectations
+from touchstone.suite.fields import field_expectations, msr_expectations
 from touchstone.suite.model import Expectation, ExpectedEnd, FieldExpectation, LabelAddress, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
@@ -52,6 +52,8 @@ def expect(doc: Document, node: Node) -> Expectation:
             gprs_unchanged = text == "unchanged"
         elif name == "memory":
             found += memory.expected(doc, value)
+        elif name == "msrs":
+            found += msr_expectations(doc, value)
         elif name == "exits":
             exits = _exits(doc, value)
         else:

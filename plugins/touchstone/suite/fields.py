@@ -10,12 +10,14 @@ from typing import Literal
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import Operand
+from touchstone.suite import msrs
+from touchstone.suite.measured import MSR
 from touchstone.suite.model import FieldExpectation, LabelAddress, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document, octal_hint
 from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
-from touchstone.suite.registers import SUB_REGISTERS, TABLES, BitField, table, table_names
+from touchstone.suite.registers import MSR_TABLES, SUB_REGISTERS, TABLES, BitField, table, table_names
 
 _KEY = re.compile(
     r"(?P<register>[a-z0-9]+)(?:\[(?P<high>[^\]:]+)(?::(?P<low>[^\]]+))?\]|\.(?P<bit>[\w-]+))?"
@@ -25,10 +27,11 @@ _MEASURED = {
     **SUB_REGISTERS,
     "rflags": ("rflags", 0, 64),
     "dr6": ("dr6", 0, 64),
+    "dr7": ("dr7", 0, 64),
     "cr2": ("cr2", 0, 64),
     "rip": ("rip", 0, 64),
 }
-_UNGIVEN = frozenset({"dr6", "cr2", "rip"})
+_UNGIVEN = frozenset({"dr6", "dr7", "cr2", "rip"})
 _CLAIM = re.compile(r"claim\.([A-Za-z0-9_.-]+)(?:\s*\+\s*(\w+))?")
 _WORDS = ("unchanged", "native", "same-on-every-cpu", "any")
 
@@ -135,8 +138,10 @@ def named_bit(doc: Document, key: Node, whole: MeasuredField, name: str, what: s
 def field_expectations(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpectation]:
     """The expectations that one entry states: several, if it names bits."""
     whole = measured_field(doc, key)
-    if whole is None:
-        return []
+    return [] if whole is None else _parts(doc, whole, value)
+
+
+def _parts(doc: Document, whole: MeasuredField, value: Node) -> list[FieldExpectation]:
     if isinstance(value, MappingNode) and whole.bits is not None and not _is_set(value):
         found = []
         for name, bit_key, bit_value in doc.entries(value, f"'{whole.what}'"):
@@ -147,6 +152,23 @@ def field_expectations(doc: Document, key: ScalarNode, value: Node) -> list[Fiel
         return found
     wanted = expectation(doc, whole, value)
     return [wanted] if wanted else []
+
+
+def msr_expectations(doc: Document, node: Node) -> list[FieldExpectation]:
+    """``expect.msrs``: ``{ia32-debugctl: {btf: 0}, 0x140: 1}``."""
+    found: list[FieldExpectation] = []
+    for name, key, value in doc.entries(node, "msrs"):
+        msr = msrs.find(name)
+        if msr is None:
+            doc.wrong(key, f"'{name}' is no MSR{did_you_mean(name, msrs.MSRS) or '; write its number'}")
+            continue
+        holder = MSR_TABLES.get(msr, "")
+        whole = MeasuredField(f"msrs.{name}", f"{MSR}{msr:#x}", 0, 64, TABLES.get(holder), holder)
+        if isinstance(value, MappingNode) and not _is_set(value) and whole.bits is None:
+            doc.wrong(value, f"the bits of {name} have no names here; write the value as a number")
+        else:
+            found += _parts(doc, whole, value)
+    return found
 
 
 def _is_set(node: MappingNode) -> bool:
@@ -182,6 +204,7 @@ def expectation(
         isinstance(node, MappingNode)
         and where.bits is None
         and where.register not in ("memory", "rip", "cr2")
+        and not where.register.startswith(MSR)
     ):
         doc.wrong(
             node, f"{where.what} has no named bits of its own; say whose they are: '{where.what} as cr4'"
@@ -190,7 +213,7 @@ def expectation(
     text = doc.scalar(node, f"'{where.what}'")
     if text is None:
         return None
-    if text == "unchanged" and where.register in _UNGIVEN:
+    if text == "unchanged" and (where.register in _UNGIVEN or where.register.startswith(MSR)):
         doc.wrong(
             node, f"{where.register} has no start value that could be unchanged; give a value, or native"
         )

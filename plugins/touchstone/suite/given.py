@@ -64,8 +64,6 @@ def given(doc: Document, node: Node) -> Given:
             msrs_ = _msrs(doc, value)
         else:
             doc.wrong(key, _unknown(name))
-    if len({*keep, *msrs_}) > KEEP:
-        doc.wrong(node, f"{len({*keep, *msrs_})} MSRs to keep or to set; a probe can have {KEEP}")
     return Given(random, registers, rflags, bits, debug, pieces, at, at_page_end, keep, msrs_)
 
 

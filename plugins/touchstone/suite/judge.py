@@ -15,7 +15,7 @@ from touchstone.suite.model import Case, ExpectedEnd, FieldExpectation
 from touchstone.suite.request import memory_range
 
 _PER_ROW = 16  # bytes of memory
-_REGISTERS = ("rflags", *GPRS, "cr2", "dr6")
+_REGISTERS = ("rflags", *GPRS, "cr2", "dr6", "dr7")
 
 
 def judge(
@@ -79,9 +79,12 @@ class _Judge:
         yield self._rip()
         yield from self._fields("rip")
         for name in _REGISTERS:
-            if name not in ("cr2", "dr6") or self._shown(name):
+            if name not in ("cr2", "dr6", "dr7") or self._shown(name):
                 yield self._whole(name)
             if name in self.fields:
+                yield from self._fields(name)
+        for name in self.fields:
+            if name.startswith(measured.MSR):
                 yield from self._fields(name)
         yield from self._memory()
         yield from self._fields("memory")
@@ -89,7 +92,10 @@ class _Judge:
             yield self._exit(name, least, most)
 
     def _shown(self, name: str) -> bool:
-        """CR2 and DR6 are there only after #PF and #DB."""
+        """CR2 and DR6 are there only after #PF and #DB; DR7 is seldom of interest."""
+        if name == "dr7":
+            differs = self.expect.native and self.native and self.native.dr7 != self.result.dr7
+            return name in self.fields or name in self.case.given.debug or bool(differs)
         natively = self.expect.native and self.native and measured.register(self.native, name) is not None
         return natively or measured.register(self.result, name) is not None
 

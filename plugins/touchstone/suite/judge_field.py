@@ -17,6 +17,7 @@ _DEMANDS = {"unchanged": Demand.UNCHANGED, "native": Demand.NATIVE}
 _NOT_MEASURED = {
     "cr2": "not measured (only #PF brings it)",
     "dr6": "not measured (only #DB brings it)",
+    "dr7": "not measured",
     "memory": "not measured (it was not brought back)",
 }
 

@@ -19,8 +19,8 @@ from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
-    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "bits", "given", "run",
-    "expect", "timeout", "tags",
+    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "bits", "given",
+    "handle", "run", "expect", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
 TIMEOUT = 5.0

@@ -6,10 +6,15 @@ from touchstone.machine.probe import ProbeResult
 from touchstone.suite.model import FieldExpectation
 
 MASK64 = 2**64 - 1
+MSR = "msr "
+"""Begins the name of a field's register that is an MSR: ``msr 0x1d9``."""
 
 
 def register(result: ProbeResult, name: str) -> int | None:
-    """Value of a register at the end; None for CR2 and DR6 where no #PF or #DB has brought it."""
+    """Value of a register at the end; None if it was not measured.
+
+    CR2 is after #PF only, DR6 after #DB, and an MSR if it could be read.
+    """
     value = result.registers.get(name)
     if value is not None:
         return value
@@ -19,6 +24,10 @@ def register(result: ProbeResult, name: str) -> int | None:
         return result.rip
     if name == "cr2":
         return result.cr2
+    if name == "dr7":
+        return result.dr7
+    if name.startswith(MSR):
+        return result.msrs.get(int(name.removeprefix(MSR), 0))
     return result.dr6 if name == "dr6" else None
 
 

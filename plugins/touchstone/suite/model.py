@@ -99,6 +99,8 @@ class Given:
     """Numbers of MSRs to save before and to restore after the probe."""
     msrs: Mapping[int, Value | tuple[int, int]] = field(default_factory=dict)
     """MSR to its value at the start, or to (set, clear); saved and restored too."""
+    handlers: Mapping[int, Value] = field(default_factory=dict)
+    """Vector to the address in the body that its gate leads to while the probe runs."""
 
 
 @dataclass(frozen=True)

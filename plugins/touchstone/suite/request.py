@@ -6,8 +6,9 @@ from hashlib import blake2b
 
 from touchstone.machine.probe import CODE_SIZE, Operand, ProbeRequest
 from touchstone.suite.assemble import Code
+from touchstone.suite.measured import MSR
 from touchstone.suite.memory import READ
-from touchstone.suite.model import Case, Check, Value
+from touchstone.suite.model import Case, Check, Expectation, Value
 from touchstone.suite.problems import Problem, SuiteErrors
 
 PAGE = 0x1000
@@ -61,6 +62,12 @@ def memory_range(case: Case) -> tuple[int, int] | None:
     return first, max(end for _, end in spans) - first
 
 
+def expected_msrs(expect: Expectation) -> tuple[int, ...]:
+    """The MSRs that an expectation names: they are read at the end, and kept."""
+    names = [item.register for item in expect.fields if item.register.startswith(MSR)]
+    return tuple(dict.fromkeys(int(name.removeprefix(MSR), 0) for name in names))
+
+
 def cpus_of(case: Case, cpus: int) -> tuple[int, ...]:
     """The CPUs that run a case on a target with ``cpus`` CPUs."""
     if case.on == "first":
@@ -85,7 +92,8 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
         debug={name: resolve_labels(value, code) for name, value in given.debug.items()},
         memory=given.memory,
         read=memory_range(case),
-        keep=given.keep,
+        keep=(*given.keep, *(msr for msr in expected_msrs(case.expect) if msr not in given.keep)),
+        handlers={vector: resolve_labels(address, code).offset for vector, address in given.handlers.items()},
         msrs={
             msr: start if isinstance(start, tuple) else resolve_labels(start, code)
             for msr, start in given.msrs.items()

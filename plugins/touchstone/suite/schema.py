@@ -77,8 +77,9 @@ def _expect() -> Schema:
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
         "exits": {"type": "object", "additionalProperties": _NUMBER},
+        "msrs": {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}},
     }
-    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr6)"
+    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr[67])"
     return {
         "anyOf": [{"const": "native"}, _object(named, patternProperties={registers: {}}, minProperties=1)]
     }
@@ -106,6 +107,7 @@ def schema() -> Schema:
         "each": _each(),
         "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
+        "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},
         "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
         "expect": _expect(),
         "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},

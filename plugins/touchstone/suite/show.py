@@ -15,7 +15,7 @@ from touchstone.suite.assemble import Code
 from touchstone.suite.registers import TABLES
 
 _STACK_SIZE = 0x1000
-_NAMED = ("rflags", "dr6")
+_NAMED = ("rflags", "dr6", "dr7")
 
 
 def address(value: int, result: ProbeResult, code: Code | None = None) -> str | None:

@@ -47,6 +47,11 @@ bool request_valid(const struct probe_request *request)
 		if (request->msr[i].start > PROBE_MSR_BITS ||
 		    !values_valid(&request->msr[i].value, 1))
 			return false;
+	if (request->handler_count > PROBE_HANDLER_MAX)
+		return false;
+	for (i = 0; i < request->handler_count; i++)
+		if (request->handler[i].offset >= request->code_size)
+			return false;
 	if (!request->code_size || request->code_size > PROBE_CODE_MAX ||
 	    !fits(request->at, request->code_size, SLOT_CODE_SIZE))
 		return false;

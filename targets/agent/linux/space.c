@@ -74,7 +74,8 @@ int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int in
 	u8 *pages;
 
 	cpu->root = (u64 *)get_zeroed_page(GFP_KERNEL);
-	cpu->pages = alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(SLOT_PAGES * PAGE_SIZE));
+	cpu->pages =
+		alloc_pages(GFP_KERNEL | __GFP_ZERO, get_order(SLOT_PAGES_WITH_IDT * PAGE_SIZE));
 	if (!cpu->root || !cpu->pages) {
 		space_remove_cpu(cpu);
 		return -ENOMEM;
@@ -96,6 +97,6 @@ void space_remove_cpu(struct isolated_cpu *cpu)
 	free_page((unsigned long)cpu->root);
 	cpu->root = NULL;
 	if (cpu->pages)
-		__free_pages(cpu->pages, get_order(SLOT_PAGES * PAGE_SIZE));
+		__free_pages(cpu->pages, get_order(SLOT_PAGES_WITH_IDT * PAGE_SIZE));
 	cpu->pages = NULL;
 }
