@@ -69,10 +69,19 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
     if total > MOST:
         doc.wrong(keys["each"][1], f"each makes {total} cases; a check has at most {MOST}: split it")
         return ()
+    used: set[str] = set()
+    before = len(doc.problems)
     read = {}
     for combination in itertools.product(*(axis.values for axis in variables)):
         scope = {axis.name: value for axis, value in zip(variables, combination, strict=True)}
-        read[combination] = _read(doc, keys, scope)
+        read[combination] = _read(doc, keys, scope, used)
+    if len(doc.problems) == before:
+        for axis in variables:
+            if axis.name not in used:
+                doc.wrong(
+                    axis.values[0],
+                    f"each.{axis.name} is used nowhere: write {{{axis.name}}} in run, given or expect",
+                )
     found = []
     for combination in itertools.product(*(axis.values for axis in axes)):
         chosen = {axis.name: plain(value.value) for axis, value in zip(axes, combination, strict=True)}
@@ -144,10 +153,15 @@ def _axes(doc: Document, node: Node) -> list[_Axis]:
 
 
 def _read(
-    doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]], scope: Mapping[str, ScalarNode]
+    doc: Document,
+    keys: Mapping[str, tuple[ScalarNode, Node]],
+    scope: Mapping[str, ScalarNode],
+    used: set[str],
 ) -> list[tuple[str | None, Body, Given, Expectation]]:
-    """(vendor, body, given, expectation) of every body, with the variables replaced."""
-    used: set[str] = set()
+    """(vendor, body, given, expectation) of every body, with the variables replaced.
+
+    The names of the variables that are used go to ``used``.
+    """
     before = len(doc.problems)
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
     expect_node = _replaced(doc, keys["expect"][1], scope, used)
@@ -163,9 +177,6 @@ def _read(
         doc.problems.extend(bodies.check(body))
         _labels(doc, given_node, expect_node, body, start, end)
         found.append((vendor, body, start, end))
-    for name in scope:
-        if name not in used and len(doc.problems) == before:
-            doc.wrong(scope[name], f"each.{name} is used nowhere: write {{{name}}} in run, given or expect")
     return found
 
 
