@@ -106,6 +106,44 @@ def test_a_check_of_the_native_phase_is_blamed_for_what_it_leaves(project: Proje
     assert words(project) == ["start", "reset", "load", "stop"]
 
 
+@pytest.mark.parametrize("body", ["ud2", "|\n      nop\n      ud2\n      mov eax, 1"])
+@pytest.mark.parametrize("expect", ["native", "{native: true, rflags: unchanged}"])
+def test_a_body_that_faults_where_no_exception_was_named_is_vacuous(
+    project: Project, body: str, expect: str
+) -> None:
+    project.suite(check("early", body, expect) + PASSING)
+    result = project.run("-v")
+    assert verdicts(result) == {"early": "INFRASTRUCTURE", "passing": "PASSED"}
+    at = "start" if body == "ud2" else "start+0x1"
+    result.stdout.fnmatch_lines(
+        [
+            f"fake-amd: vacuous: the body ends in [#]UD at {at} on CPU 0, *too; *exception: native*",
+            "*-> +0x00*ud2*<- [#]UD",
+            "again: *",
+        ]
+    )
+
+
+@pytest.mark.parametrize("exception", ["native", '"#UD"'])
+def test_a_body_that_faults_as_it_should_is_not_vacuous(project: Project, exception: str) -> None:
+    project.suite(check("fault", "ud2", f"{{native: true, exception: {exception}}}"))
+    assert verdicts(project.run("-v")) == {"fault": "PASSED"}
+
+
+def test_exception_native_takes_no_exception_as_well(project: Project) -> None:
+    project.suite(check("native-exception", "nop", "{exception: native, rax: 0}"))
+    assert verdicts(project.run("-v")) == {"native-exception": "PASSED"}
+
+
+def test_a_vacuous_case_is_named(project: Project) -> None:
+    project.suite(check("cases", "rdmsr", "native", each="{msr: [0x1b, 0x40000000]}", given='{rcx: "{msr}"}'))
+    result = project.run("-v")
+    assert verdicts(result) == {"cases": "INFRASTRUCTURE"}
+    result.stdout.fnmatch_lines(
+        ["fake-amd: msr=0x40000000: vacuous: the body ends in [#]GP(0x0) at start on CPU 0*"]
+    )
+
+
 @pytest.mark.parametrize(
     ("expect", "verdict"),
     [("native", "INFRASTRUCTURE"), ("{native: true, ebx: 7}", "FAILED")],

@@ -10,6 +10,7 @@ from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, Uns
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
 from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead
 from touchstone.engine.session import TargetSession
+from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.suite import judge
 from touchstone.suite.judgement import Demand
@@ -53,7 +54,7 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
         cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
         session.gather_evidence(record, list(cpus)[:SHOWN_CPUS], found.serial_position)
         raise Deviation("; not judged: ".join([summary(record), *_not_judged(found)]))
-    _demand_a_statement(found)
+    _demand_a_statement(record, found)
     send_ahead(session)
     if not found.possible:
         raise Unsupported(
@@ -92,9 +93,10 @@ def _not_judged(found: Attempt) -> list[str]:
     return [f"{_named(one.case.label)}{one.lacks_oracle}" for one in found.lacking]
 
 
-def _demand_a_statement(found: Attempt) -> None:
-    """Infrastructure if a case could not be judged."""
+def _demand_a_statement(record: CheckRecord, found: Attempt) -> None:
+    """Infrastructure if a case could not be judged, or if the judgement of one says nothing."""
     wrong = _not_judged(found)
+    wrong += [f"{_named(run.label)}vacuous: {run.vacuous}" for run in record.runs if run.vacuous is not None]
     if wrong:
         others = len(wrong) - 1
         more = f" (and {others} more case{'s' * (others > 1)})" if others else ""
@@ -142,7 +144,8 @@ def _judge_case(
         case.is_over()
     counted = None if outcomes is not None else case.exits
     case.was_judged(
-        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims)
+        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
+        vacuous(one.case, one.code, case.results),
     )
     return case
 

@@ -62,6 +62,7 @@ class Planned:
         expect, given = self.case.expect, self.case.given
         return (
             expect.native
+            or expect.native_end
             or any(field.kind == "native" for field in expect.fields)
             or bool(given.bits or given.keep or given.debug)
         )

@@ -28,7 +28,7 @@ def expect(doc: Document, node: Node) -> Expectation:
                 f"expect is `native` or a mapping ({{exception: \"#UD\"}}), not '{text}'",
             )
         return Expectation(native=True, source=source)
-    native = gprs_unchanged = rip_at_end = False
+    native = native_end = gprs_unchanged = rip_at_end = False
     exception: str | None = None
     vector = error_code = None
     rip: Value | None = None
@@ -42,7 +42,8 @@ def expect(doc: Document, node: Node) -> Expectation:
         if name == "native":
             native = doc.boolean(value, "native") or False
         elif name == "exception":
-            exception, vector, error_code = _exception(doc, value)
+            native_end = isinstance(value, ScalarNode) and value.value == "native"
+            exception, vector, error_code = (None, None, None) if native_end else _exception(doc, value)
         elif name == "rip" and isinstance(value, ScalarNode) and value.value != "native":
             rip_at_end, rip = _rip(doc, value)
         elif name == "gprs":
@@ -55,10 +56,21 @@ def expect(doc: Document, node: Node) -> Expectation:
         else:
             found += field_expectations(doc, key, value)
     _overlaps(doc, node, found)
-    if not native and vector is None and rip is None and not any(item.register == "rip" for item in found):
+    completes = not native_end and vector is None
+    if not native and completes and rip is None and not any(item.register == "rip" for item in found):
         rip_at_end = True
     return Expectation(
-        native, exception, vector, error_code, rip, rip_at_end, gprs_unchanged, tuple(found), exits, source
+        native,
+        exception,
+        vector,
+        error_code,
+        native_end,
+        rip,
+        rip_at_end,
+        gprs_unchanged,
+        tuple(found),
+        exits,
+        source,
     )
 
 
@@ -68,12 +80,6 @@ def _exception(doc: Document, node: Node) -> tuple[str | None, int | None, int |
         return None, None, None
     if text == "none":
         return text, None, None
-    if text == "native":
-        doc.wrong(
-            node,
-            "for the exception of the native run write `native: true` in expect, and name what may differ",
-        )
-        return None, None, None
     parsed = exceptions.parse(text)
     if isinstance(parsed, str):
         doc.wrong(node, parsed)

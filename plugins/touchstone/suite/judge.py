@@ -98,7 +98,7 @@ class _Judge:
     def _end(self) -> Row:
         expect, result = self.expect, self.result
         ended = show.end(result)
-        if expect.native and expect.exception is None:
+        if expect.native_end or (expect.native and expect.exception is None):
             if self.native is None:
                 return self._unanswered("end", ended)
             same = (result.vector, result.error_code) == (self.native.vector, self.native.error_code)

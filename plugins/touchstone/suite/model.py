@@ -141,6 +141,8 @@ class Expectation:
     vector: int | None = None
     """Vector of ``exception``."""
     error_code: int | None = None
+    native_end: bool = False
+    """``exception: native``: exception and error code are those of the native phase."""
     rip: Value | None = None
     """Address at the end, if stated: ``start+2``, a label of the body. ``rip_at_end`` says ``end``."""
     rip_at_end: bool = False
