@@ -375,6 +375,12 @@ def test_proves_names_an_unknown_requirement() -> None:
     assert loaded(text).checks[0].proves == ("exit-cpuid",)
 
 
+def test_an_unused_variable_is_one_mistake_however_many_cases_there_are() -> None:
+    assert wrong("each: {x: [1, 2, 3], y: [4, 5]}\nrun: mov eax, {y}\nexpect: native") == [
+        "each.x is used nowhere: write {x} in run, given or expect"
+    ]
+
+
 def test_too_many_cases() -> None:
     values = ", ".join(map(str, range(300)))
     assert wrong(f"each: {{x: [{values}]}}\nrun: mov eax, {{x}}\nexpect: native") == [

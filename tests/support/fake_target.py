@@ -4,7 +4,8 @@ It is a pytest plugin (``-p tests.support.fake_target``) and drives targets whos
 What it did goes to the file that the option ``journal`` names, one word a line.
 
 Instructions that mean something else here: HLT kills the machine, INVD does while the subject is loaded,
-PAUSE hangs it, INT1 breaks the link, EMMS kills this very process.
+PAUSE hangs it, INT1 breaks the link, EMMS kills this very process. Without the enable bit of IA32_APIC_BASE,
+CPUs cannot start together any more.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, Reg
 
 from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import READ_LEAVES
+from touchstone.engine.cpu_state import READ_STATE
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
@@ -40,6 +42,7 @@ OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
     "version",
 )  # fmt: skip
+APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -54,6 +57,7 @@ class Cpu:
     registers: dict[str, int]
     scratch: bytearray = field(default_factory=lambda: bytearray(SCRATCH_SIZE))
     zero: bool = False
+    number: int = 0
 
 
 class FakeDriver(Driver):
@@ -91,6 +95,7 @@ class FakeDriver(Driver):
 
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
+        self.msrs = [{APIC_BASE: APIC_ENABLED} for _ in range(self.settings.cpus)]
         if version := self.settings.options.get("version"):
             self.emulator_version = tuple(map(int, str(version).split(".")))
         self.serial += "fake machine ready\n"
@@ -191,7 +196,29 @@ class FakeDriver(Driver):
             self.die("it died while its CPUID was read")
         if probe.bits.get("cr4", (0, 0))[0] & 1 << 24:
             raise AgentRefused("state", "#GP on MOV to CR4")
+        if probe.together and any(not msrs[APIC_BASE] & APIC_ENABLED for msrs in self.msrs):
+            self.hang()
+        if probe.code == READ_STATE:
+            return [self.read_state(probe, cpu) for cpu in probe.cpus]
         return [self.run_on(probe, cpu) for cpu in probe.cpus]
+
+    def read_state(self, probe: ProbeRequest, number: int) -> ProbeResult:
+        """What the probe that reads the state of a CPU brings back; its instructions are not interpreted."""
+        ((_, asked),) = probe.memory
+        slot = SLOT + number * STRIDE
+        registers = dict.fromkeys(GPRS, 0)
+        found = b""
+        for index, (msr,) in enumerate(struct.iter_unpack("<I", asked)):
+            cpu = Cpu({"rcx": msr}, number=number)
+            registers["rsi"] = slot + SCRATCH_OFFSET + 4 * index
+            try:
+                self.rdmsr(cpu, 0)
+            except Fault as fault:
+                at = slot + READ_STATE.index(bytes.fromhex("0f32"))
+                return ProbeResult(number, fault.vector, 0, registers, registers, at, 2, slot, slot)
+            found += struct.pack("<II", cpu.registers["rax"], cpu.registers["rdx"])
+        end = slot + len(READ_STATE)
+        return ProbeResult(number, None, None, registers, registers, end, 2, slot, slot, memory=found)
 
     def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         if self.loaded and "sends" in self.settings.options:
@@ -212,7 +239,7 @@ class FakeDriver(Driver):
             given |= {name: (0x9E3779B97F4A7C15 * (index + 1) ^ probe.seed) & MASK64
                       for index, name in enumerate(GPRS) if name != "rsp"}  # fmt: skip
         given |= {name: operand.resolve(slot, probe.at) for name, operand in probe.registers.items()}
-        cpu = Cpu(dict(given))
+        cpu = Cpu(dict(given), number=number)
         for offset, data in probe.memory:
             cpu.scratch[offset : offset + len(data)] = data
         start = slot + probe.at
@@ -244,6 +271,7 @@ class FakeDriver(Driver):
             Mnemonic.NOP: lambda: None,
             Mnemonic.CPUID: lambda: self.cpuid(cpu),
             Mnemonic.RDMSR: lambda: self.rdmsr(cpu, cpl),
+            Mnemonic.WRMSR: lambda: self.wrmsr(cpu, cpl),
             Mnemonic.HLT: lambda: self.die("guest triple fault"),
             Mnemonic.INVD: lambda: self.die("guest triple fault") if self.loaded else None,
             Mnemonic.PAUSE: self.hang,
@@ -309,7 +337,14 @@ class FakeDriver(Driver):
     def rdmsr(self, cpu: Cpu, cpl: int) -> None:
         if cpl or cpu.registers["rcx"] & MASK32 >= 0x40000000:
             raise Fault(13, 0)
-        cpu.registers |= {"rax": 0, "rdx": 0}
+        value = self.msrs[cpu.number].get(cpu.registers["rcx"] & MASK32, 0)
+        cpu.registers |= {"rax": value & MASK32, "rdx": value >> 32}
+
+    def wrmsr(self, cpu: Cpu, cpl: int) -> None:
+        if cpl or cpu.registers["rcx"] & MASK32 >= 0x40000000:
+            raise Fault(13, 0)
+        value = (cpu.registers["rdx"] & MASK32) << 32 | cpu.registers["rax"] & MASK32
+        self.msrs[cpu.number][cpu.registers["rcx"] & MASK32] = value
 
     def read(self, cpu: Cpu, it: Instruction, index: int, slot: int) -> int:
         kind = it.op_kind(index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
@@ -35,8 +34,13 @@ class Attempt:
 
     @property
     def ready(self) -> Sequence[Planned]:
-        """Those in front of the first one that has no oracle."""
-        return list(takewhile(lambda one: one.lacks_oracle is None, self.possible))
+        """Those that have their oracle, or need none."""
+        return [one for one in self.possible if one.lacks_oracle is None]
+
+    @property
+    def lacking(self) -> Sequence[Planned]:
+        """Those that cannot be judged, because they have no oracle."""
+        return [one for one in self.possible if one.lacks_oracle is not None]
 
 
 class Ahead:

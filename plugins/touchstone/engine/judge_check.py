@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from touchstone.engine.ahead import Outcomes
+from touchstone.engine.ahead import Attempt, Outcomes
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, Unsupported
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
 from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead
 from touchstone.engine.session import TargetSession
+from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.suite import judge
 from touchstone.suite.judgement import Demand
@@ -46,6 +47,23 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     found = session.ahead.take(check.id) or attempt(session, check)
     if not found.planned:
         raise Unsupported("none of its cases applies to this target")
+    _judge_cases(session, record, found)
+    _demand_machine_as_before(session)
+    wrong = [case for case in record.runs if case.differences]
+    if wrong:
+        cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
+        session.gather_evidence(record, list(cpus)[:SHOWN_CPUS], found.serial_position)
+        raise Deviation("; not judged: ".join([summary(record), *_not_judged(found)]))
+    _demand_a_statement(record, found)
+    send_ahead(session)
+    if not found.possible:
+        raise Unsupported(
+            f"{session.target.name} has no such state to start from: {found.planned[0].refused}"
+        )
+
+
+def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) -> None:
+    """Judge all cases that can be judged; their exits once more where other programs may have had them."""
     for one in found.ready:
         case = _judge_case(session, record, one, found.outcomes)
         for _ in range(RECOUNTS):
@@ -53,18 +71,40 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
                 break
             record.forget_run()
             case = _judge_case(session, record, one, None)
-    if len(found.ready) < len(found.possible):
-        raise Infrastructure(found.possible[len(found.ready)].lacks_oracle)
-    wrong = [case for case in record.runs if case.differences]
+
+
+def _demand_machine_as_before(session: TargetSession) -> None:
+    """Infrastructure if a check of the native phase does not leave the bare machine as it was."""
+    if session.phase != "native":
+        return
+    try:
+        changes = session.changes()
+    except Autopsied as error:
+        raise Infrastructure(f"the bare machine does not survive it: {error.autopsy.reason}") from error
+    except InfrastructureError as error:
+        raise Infrastructure(str(error)) from error
+    if changes is not None:
+        session.lose()
+        raise Infrastructure(f"it does not leave the bare machine as it was: {changes}")
+
+
+def _not_judged(found: Attempt) -> list[str]:
+    """The cases that cannot be judged, each with the reason."""
+    return [f"{_named(one.case.label)}{one.lacks_oracle}" for one in found.lacking]
+
+
+def _demand_a_statement(record: CheckRecord, found: Attempt) -> None:
+    """Infrastructure if a case could not be judged, or if the judgement of one says nothing."""
+    wrong = _not_judged(found)
+    wrong += [f"{_named(run.label)}vacuous: {run.vacuous}" for run in record.runs if run.vacuous is not None]
     if wrong:
-        cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
-        session.gather_evidence(record, list(cpus)[:SHOWN_CPUS], found.serial_position)
-        raise Deviation(summary(record))
-    send_ahead(session)
-    if not found.possible:
-        raise Unsupported(
-            f"{session.target.name} has no such state to start from: {found.planned[0].refused}"
-        )
+        others = len(wrong) - 1
+        more = f" (and {others} more case{'s' * (others > 1)})" if others else ""
+        raise Infrastructure(wrong[0] + more)
+
+
+def _named(label: str) -> str:
+    return f"{label}: " if label else ""
 
 
 def _judge_case(
@@ -104,7 +144,8 @@ def _judge_case(
         case.is_over()
     counted = None if outcomes is not None else case.exits
     case.was_judged(
-        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims)
+        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
+        vacuous(one.case, one.code, case.results),
     )
     return case
 
@@ -138,5 +179,4 @@ def summary(record: CheckRecord) -> str:
     found = [(case, one) for case in record.runs for one in case.differences]
     case, first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    where = f"{case.label}: " if case.label else ""
-    return f"{where}{first}{more}"
+    return f"{_named(case.label)}{first}{more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite.assemble import Code
 from touchstone.suite.model import Case, Check
@@ -22,7 +23,7 @@ class Planned:
     refused: str | None = None
     """Why the bare machine would not run it."""
     failed: str | None = None
-    """Why there is no oracle: the bare machine does not survive the probe."""
+    """Why there is no oracle: the bare machine does not survive the probe, or is not as it was after it."""
 
     _requests: dict[int, ProbeRequest] = field(default_factory=dict)
 
@@ -32,6 +33,23 @@ class Planned:
         if found is None:
             found = self._requests[cpus] = probe_request(self.check, self.case, self.code, cpus)
         return found
+
+    @property
+    def name(self) -> str:
+        """The check's id, and which of its cases it is."""
+        return f"{self.check.id} ({self.case.label})" if self.case.label else self.check.id
+
+    def was_measured(self, outcome: list[ProbeResult] | AgentRefused) -> None:
+        """The bare machine was asked, and answered this."""
+        if isinstance(outcome, AgentRefused):
+            self.refused = str(outcome)
+        else:
+            self.answers = outcome
+
+    def is_to_blame(self, why: str) -> None:
+        """The probe harms the bare machine: what it answered counts for nothing."""
+        self.answers = self.refused = None
+        self.failed = why
 
     @property
     def measured(self) -> bool:

@@ -35,6 +35,8 @@ class CaseRun:
     exits: ExitCounts = field(default_factory=dict)
     """How much each counter rose."""
     judgement: Judgement | None = None
+    vacuous: str | None = None
+    """Why its judgement says nothing, although every demand is met."""
     refused: str | None = None
     """Why the agent did not run it."""
     ended: str | None = None
@@ -64,9 +66,10 @@ class CaseRun:
         """The target died or hung while the probe ran."""
         self.ended = verdict.value
 
-    def was_judged(self, judgement: Judgement) -> None:
-        """Its results were compared with what the case expects."""
+    def was_judged(self, judgement: Judgement, vacuous: str | None) -> None:
+        """Its results were compared with what the case expects; ``vacuous`` says why that proves nothing."""
         self.judgement = judgement
+        self.vacuous = vacuous if judgement.ok else None
 
     def is_over(self) -> None:
         """Nothing more comes of the probe."""

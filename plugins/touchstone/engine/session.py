@@ -10,6 +10,7 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.cpu import MeasuredCpu, measure_cpu
+from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.facts import bits_for, cpu_facts, leaves_for, msrs_for
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Blocked, Infrastructure, Unavailable
@@ -96,6 +97,8 @@ class TargetSession:
         self.status: Mapping[str, str] = {}
         """What the subject answered when it was loaded first."""
         self._phase: Phase | None = None
+        self._state: StateReader | None = None
+        """Knows the state of this boot's CPUs; None until they were asked."""
         self._plan = plan
         self._make_driver = make_driver
         self._driver: Driver | None = None
@@ -308,11 +311,13 @@ class TargetSession:
     def _start(self) -> None:
         self.info = self._started().start(self.progress)
         self._phase = "native"
+        self._state = None
 
     def _reset(self) -> None:
         self.ahead.forget()
         self.info = self._started().reset(self.progress)
         self._phase = "native"
+        self._state = None
 
     def _load(self) -> None:
         self.progress(f"loading {self.subject.title}")
@@ -344,25 +349,83 @@ class TargetSession:
         self.measure(pending)
 
     def measure(self, cases: Iterable[Planned]) -> None:
-        """Measure oracles, on the bare machine. InfrastructureError when the target does not come back."""
-        left = deque(cases)
-        total = len(left)
+        """Measure oracles, on the bare machine. InfrastructureError when the target does not come back.
+
+        Every CPU is as it was afterwards. Where it is not, or where the machine does not survive, any probe
+        before may be the cause: all are asked again then, with a look at every CPU after each.
+        """
+        asked = list(cases)
+        self.be_as_before()
+        if not asked:
+            return
+        requests = [one.request(self.cpus) for one in asked]
+        try:
+            for number, (one, outcome) in enumerate(zip(asked, self.run_many(requests), strict=True)):
+                if number % 50 == 0:
+                    self.progress(f"measuring the bare machine's answers: {number} of {len(asked)}")
+                one.was_measured(outcome)
+            if self.changes() is None:
+                return
+        except Autopsied:
+            pass
+        self._reset()
+        self._measure_one_by_one(asked)
+
+    def _measure_one_by_one(self, asked: Sequence[Planned]) -> None:
+        """Measure oracles, with a look at every CPU after each probe, which tells whose doing a change is."""
+        left = deque(asked)
         while left:
-            requests = [one.request(self.cpus) for one in left]
+            self.be_as_before()
+            assert self._state is not None
+            look = self._state.request()
+            outcomes = self.run_many([each for one in left for each in (one.request(self.cpus), look)])
             try:
-                for outcome in self.run_many(requests):
-                    if (total - len(left)) % 50 == 0:
-                        self.progress(f"measuring the bare machine's answers: {total - len(left)} of {total}")
+                for outcome in outcomes:
+                    self.progress(f"looking for the probe that changes the machine: {len(left)} to go")
+                    left[0].was_measured(outcome)
+                    changes = self._compare(next(outcomes))
                     one = left.popleft()
-                    if isinstance(outcome, AgentRefused):
-                        one.refused = str(outcome)
-                    else:
-                        one.answers = outcome
+                    if changes is not None:
+                        one.is_to_blame(f"{one.name} does not leave the bare machine as it was: {changes}")
+                        self._reset()
+                        break
             except Autopsied as error:
-                left.popleft().failed = (
-                    f"its probe does not survive on the bare machine: {error.autopsy.reason}"
-                )
+                one = left.popleft()
+                one.is_to_blame(f"its probe does not survive on the bare machine: {error.autopsy.reason}")
                 self._reset()
+
+    def be_as_before(self) -> None:
+        """Have a bare machine whose CPUs are as they were when it was reached: reset it if they are not."""
+        if self._state is not None:
+            try:
+                changes = self.changes()
+            except Autopsied as error:
+                changes = error.autopsy.reason
+            if changes is None:
+                return
+            self.progress(f"resetting, because a check has left {changes}")
+            self._reset()
+        assert self.info is not None
+        state = StateReader(self.info, PROBE_TIMEOUT)
+        try:
+            with self.asking() as driver:
+                state.learn(driver)
+        except (Autopsied, AgentRefused) as error:
+            raise InfrastructureError(f"the state of the CPUs cannot be read: {error}") from error
+        self._state = state
+
+    def changes(self) -> str | None:
+        """What is not as it was on the CPUs of the bare machine; None: nothing."""
+        if self._state is None:
+            return None
+        (outcome,) = self.run_many([self._state.request()])
+        return self._compare(outcome)
+
+    def _compare(self, outcome: list[ProbeResult] | AgentRefused) -> str | None:
+        assert self._state is not None
+        if isinstance(outcome, AgentRefused):
+            raise InfrastructureError(f"the state of the CPUs cannot be read: {outcome}")
+        return self._state.changes(outcome)
 
     # --- evidence
 

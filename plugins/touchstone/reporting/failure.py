@@ -80,6 +80,11 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
         what = ended.refused or f"the target did not survive it ({ended.ended})"
         yield f"{heading(ended)}: {what}"
         yield from (f"    {line}" for line in listing(ended.code, bits=ended.request.code_bits))
+    for run in [run for run in record.runs if run.vacuous is not None][:MAX_TABLES]:
+        faulted = next(result for result in run.results if result.vector is not None)
+        yield ""
+        yield heading(run, faulted.cpu)
+        yield from (f"    {line}" for line in probe_lines(run, faulted))
     for cpu, exits in traces(record):
         if exits:
             yield ""

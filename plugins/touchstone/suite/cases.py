@@ -111,7 +111,10 @@ def _read(
     scope: Mapping[str, ScalarNode],
     used: set[str],
 ) -> list[tuple[str | None, Body, Given, Expectation]]:
-    """(vendor, body, given, expectation) of every body, with the variables of ``scope`` replaced."""
+    """(vendor, body, given, expectation) of every body, with the variables of ``scope`` replaced.
+
+    The names of the variables that are used go to ``used``.
+    """
     before = len(doc.problems)
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
     expect_node = _replaced(doc, keys["expect"][1], scope, used)
