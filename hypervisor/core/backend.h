@@ -19,6 +19,7 @@ enum guest_field {
 	GUEST_EFER,
 	GUEST_CPL,
 	GUEST_CS_BASE,
+	GUEST_DR7,
 	/* 64, 32 or 16: the default operand size of the code segment. */
 	GUEST_CODE_BITS,
 	GUEST_FIELDS
@@ -67,8 +68,11 @@ struct backend {
 	/* The next entry delivers this exception; error_code is ignored for vectors without one. */
 	void (*inject)(struct vcpu *vcpu, enum vector vector, u32 error_code);
 
-	/* A single-step trap (DR6.BS) is due before the next instruction. */
-	void (*single_step)(struct vcpu *vcpu);
+	/*
+	 * A single-step trap is due before the next instruction: #DB with BS in DR6, and with
+	 * these of the bits 3:0.
+	 */
+	void (*single_step)(struct vcpu *vcpu, u64 breakpoints);
 
 	/*
 	 * NMI-window exiting on or off: an exit as soon as the guest can take the pending NMI.

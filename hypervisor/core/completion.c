@@ -11,6 +11,28 @@ static void set_rflags(struct vcpu *vcpu, u64 rflags)
 }
 
 /*
+ * Bits 3:0 of DR6: the instruction breakpoints that are enabled and whose condition is met at this
+ * address, which a #DB of another cause reports as well (SDM 3B 18.2.3; APM2 13.1.1.3). The
+ * processor does not compare for a #DB that a VM entry delivers. DR0 to DR3 are the guest's in host
+ * mode too.
+ */
+static u64 find_breakpoints(struct vcpu *vcpu, u64 rip)
+{
+	const struct backend *backend = vcpu->backend;
+	u64 dr7 = backend->read[GUEST_DR7](vcpu), found = 0;
+
+	if (!(dr7 & DR7_ENABLED))
+		return 0;
+	if (backend->read[GUEST_CODE_BITS](vcpu) != 64)
+		rip = (u32)(rip + backend->read[GUEST_CS_BASE](vcpu));
+	for (unsigned int i = 0; i < 4; i++) {
+		if (dr7 & DR7_LOCAL_GLOBAL(i) && !(dr7 & DR7_CONDITION(i)) && read_dr(i) == rip)
+			found |= 1u << i;
+	}
+	return found;
+}
+
+/*
  * The rare cases: the length must be read from the guest's code, RIP wraps at 4 GiB, or RFLAGS.RF
  * or TF is set.
  */
@@ -36,7 +58,7 @@ static rarely_called void complete_with_care(struct vcpu *vcpu)
 		set_rflags(vcpu, vcpu->rflags & ~RFLAGS_RF);
 	vcpu->backend->continue_at(vcpu, next);
 	if (trap)
-		vcpu->backend->single_step(vcpu);
+		vcpu->backend->single_step(vcpu, find_breakpoints(vcpu, next));
 }
 
 /*

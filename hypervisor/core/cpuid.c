@@ -64,13 +64,20 @@ static void answer_leaf_7(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
-/* SVM is hidden, and SKINIT with it. */
+/*
+ * SVM is hidden, and SKINIT with it. Intel's processors have SYSCALL in 64-bit mode only, and say so
+ * (SDM 2A CPUID, table 3-8); host mode is always in it.
+ */
 static void answer_leaf_80000001(struct vcpu *vcpu)
 {
+	const struct backend *backend = vcpu->backend;
+	bool has_syscall = backend->is_svm || backend->read[GUEST_CODE_BITS](vcpu) == 64;
 	u64 a, b, c, d;
 
 	ask_processor(vcpu, &a, &b, &c, &d);
 	c &= ~(CPUID_80000001_ECX_SVM | CPUID_80000001_ECX_SKINIT);
+	if (!has_syscall)
+		d &= ~CPUID_80000001_EDX_SYSCALL;
 	set(vcpu, a, b, c, d);
 	complete_instruction(vcpu);
 }

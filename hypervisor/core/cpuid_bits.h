@@ -5,8 +5,10 @@
 
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_SMX (1u << 6)
+#define CPUID_1_ECX_XSAVE (1u << 26)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
 #define CPUID_1_ECX_HYPERVISOR (1u << 31)
+#define CPUID_1_EDX_MCE (1u << 7)
 #define CPUID_1_EDX_MTRR (1u << 12)
 #define CPUID_7_EBX_INVPCID (1u << 10)
 #define CPUID_7_ECX_OSPKE (1u << 4)
@@ -17,6 +19,7 @@
 #define CPUID_D_1_EAX_XSAVES (1u << 3)
 #define CPUID_80000001_ECX_SVM (1u << 2)
 #define CPUID_80000001_ECX_SKINIT (1u << 12)
+#define CPUID_80000001_EDX_SYSCALL (1u << 11)
 #define CPUID_80000001_EDX_NX (1u << 20)
 #define CPUID_80000001_EDX_PAGE1GB (1u << 26)
 #define CPUID_80000001_EDX_RDTSCP (1u << 27)

@@ -41,7 +41,18 @@ static const u8 *walk_narrow(u64 table, u32 linear)
 	return physical_to_host((entry & 0xfffff000u) | (linear & 0xfff));
 }
 
-/* Host pointer to the byte at a guest-linear address, through the guest's own page tables; NULL: not present. */
+/* Bits 63 to the highest one that is translated are alike (SDM 1 3.3.7.1, APM2 5.3.1). */
+static bool is_canonical(u64 linear, unsigned int bits)
+{
+	u64 upper = linear >> (bits - 1);
+
+	return !upper || upper == ~0ull >> (bits - 1);
+}
+
+/*
+ * Host pointer to the byte at a guest-linear address, through the guest's own page tables; NULL: not
+ * present, or not canonical.
+ */
 static const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
 {
 	const struct backend *backend = vcpu->backend;
@@ -50,6 +61,8 @@ static const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
 
 	if (backend->read[GUEST_EFER](vcpu) & EFER_LMA) {
 		cr4 = backend->read[GUEST_CR4](vcpu);
+		if (!is_canonical(linear, cr4 & CR4_LA57 ? 57 : 48))
+			return NULL;
 		return walk_wide(cr3, linear, cr4 & CR4_LA57 ? 48 : 39);
 	}
 	if (!(backend->read[GUEST_CR0](vcpu) & CR0_PG))
@@ -86,6 +99,8 @@ static bool is_prefix(u8 byte, bool long_mode)
 struct code_reader {
 	struct vcpu *vcpu;
 	u64 linear;
+	/* Outside of 64-bit code linear addresses wrap at 4 GiB (SDM 3A 3.3.1, APM2 4.5.3). */
+	u64 mask;
 	const u8 *source;
 	unsigned int length;
 };
@@ -93,7 +108,7 @@ struct code_reader {
 static bool fetch(struct code_reader *reader, u8 *byte)
 {
 	if (!reader->source || !(reader->linear & (PAGE_BYTES - 1)))
-		reader->source = guest_byte(reader->vcpu, reader->linear);
+		reader->source = guest_byte(reader->vcpu, reader->linear & reader->mask);
 	if (!reader->source || reader->length == LONGEST_INSTRUCTION)
 		return false;
 	*byte = *reader->source++;
@@ -108,6 +123,7 @@ bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
 	struct code_reader reader = {
 		.vcpu = vcpu,
 		.linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read[GUEST_CS_BASE](vcpu)),
+		.mask = long_mode ? ~0ull : 0xffffffff,
 	};
 	u8 byte;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Faults in host mode. #GP of an instruction in safe_instructions.S makes its function return
- * false; any other fault ends in a crash report.
+ * Faults in host mode. #GP or #UD of an instruction in safe_instructions.S makes its function
+ * return false; any other fault ends in a crash report.
  */
 #include "fault.h"
 
@@ -34,7 +34,11 @@ void host_fault(struct fault_frame *frame)
 	 */
 	if (frame->vector == VECTOR_DB)
 		return;
-	if (frame->vector == VECTOR_GP) {
+	/*
+	 * RDMSR and WRMSR raise #GP; XSETBV and VMXON raise #UD as well, with CR4.OSXSAVE or
+	 * CR4.VMXE clear (SDM 2B RDMSR, 2C WRMSR, XSETBV, 3C VMXON).
+	 */
+	if (frame->vector == VECTOR_GP || frame->vector == VECTOR_UD) {
 		for (unsigned int i = 0; i < COUNT_OF(expected_faults); i++) {
 			if (frame->rip == (u64)expected_faults[i]) {
 				frame->rip = (u64)fault_return_false;

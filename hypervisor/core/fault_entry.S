@@ -3,6 +3,8 @@
  * Entry points of Veneer's IDT, 16 bytes each. Each pushes 0 where the CPU pushes no error code,
  * and the vector.
  */
+#include "offsets.h"
+
 	.intel_syntax noprefix
 	.text
 
@@ -44,6 +46,43 @@ fault_common:
 	cld
 	mov rdi, rsp
 	call host_fault
+	cmp dword ptr [rsp + FAULT_VECTOR], VECTOR_OF_NMI
+	je 1f
+	/*
+	 * Without IRET, which would unblock NMIs inside of a guest's NMI handler (SDM 3A 6.7.1,
+	 * APM2 8.2.3): SVM has no blocking of its own for the guest. No other vector than #DF, which
+	 * does not return, switches stacks, so that RFLAGS and RIP fit below the interrupted RSP,
+	 * where this frame ends at the latest.
+	 */
+	mov rbx, [rsp + FAULT_RSP]
+	mov rcx, [rsp + FAULT_RIP]
+	mov rdx, [rsp + FAULT_RFLAGS]
+	mov [rbx - 8], rcx
+	mov [rbx - 16], rdx
+	sub rbx, 16
+	/* Behind the GPRs, where the vector was: popped last. */
+	mov [rsp + FAULT_VECTOR], rbx
+	pop rax
+	pop rcx
+	pop rdx
+	pop rbx
+	add rsp, 8
+	pop rbp
+	pop rsi
+	pop rdi
+	pop r8
+	pop r9
+	pop r10
+	pop r11
+	pop r12
+	pop r13
+	pop r14
+	pop r15
+	pop rsp
+	popfq
+	ret
+1:
+	/* An NMI in host mode, on VMX only: IRET lets the next one in. */
 	pop rax
 	pop rcx
 	pop rdx

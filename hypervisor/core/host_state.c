@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "host_state.h"
 
+#include "cpuid_bits.h"
 #include "idt.h"
 #include "memory.h"
 
@@ -75,6 +76,19 @@ static void fill_tss_descriptor(struct descriptor_tables *tables, unsigned int i
 	descriptor[1] = base >> 32;
 }
 
+/*
+ * What this processor has of the features that host mode needs, whether the OS has enabled them yet
+ * or not. OSXSAVE: XSETBV is executed for the guest (SDM 2C XSETBV). MCE: without it a machine
+ * check shuts the processor down (SDM 3A 2.5).
+ */
+static u64 needed_features(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	return (c & CPUID_1_ECX_XSAVE ? CR4_OSXSAVE : 0) | (d & CPUID_1_EDX_MCE ? CR4_MCE : 0);
+}
+
 void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 {
 	struct descriptor_tables *tables = vcpu->tables;
@@ -113,11 +127,7 @@ void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 	vcpu->early_idtr = (struct table_register){ .limit = sizeof(tables->idt.gates) - 1,
 						    .base = (u64)&tables->early_idt };
 	vcpu->host_cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
-	/*
-	 * MCE: machine checks stay reported; OSXSAVE: XSETBV is executed for the guest. No other
-	 * feature bit is needed.
-	 */
-	vcpu->host_cr4 = CR4_PAE | (context->cr4 & (CR4_MCE | CR4_LA57 | CR4_OSXSAVE | CR4_OSFXSR));
+	vcpu->host_cr4 = CR4_PAE | needed_features() | (context->cr4 & CR4_LA57);
 	vcpu->host_cr3 = host_cr3;
 }
 

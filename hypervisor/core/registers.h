@@ -28,7 +28,6 @@
 #define CR4_PAE BIT_ULL_AT(5)
 #define CR4_MCE BIT_ULL_AT(6)
 #define CR4_PGE BIT_ULL_AT(7)
-#define CR4_OSFXSR BIT_ULL_AT(9)
 #define CR4_LA57 BIT_ULL_AT(12)
 #define CR4_VMXE BIT_ULL_AT(13)
 #define CR4_SMXE BIT_ULL_AT(14)
@@ -38,6 +37,12 @@
 #define CR4_CET BIT_ULL_AT(23)
 
 #define DR6_BS BIT_ULL_AT(14)
+#define DR6_BREAKPOINTS 0xfu
+/* L0, G0 to L3, G3; those of one breakpoint, and its R/W field: 0 is execution. */
+#define DR7_ENABLED 0xffu
+#define DR7_LOCAL_GLOBAL(n) (3u << 2 * (n))
+#define DR7_CONDITION(n) (3u << (16 + 4 * (n)))
+#define DR7_GD BIT_ULL_AT(13)
 /* After INIT (SDM 3A table 9-1). */
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Instructions that may fault in host mode: false when they did, with #GP. */
+/* Instructions that may fault in host mode: false when they did, with #GP or #UD. */
 #ifndef VENEER_SAFE_INSTRUCTIONS_H
 #define VENEER_SAFE_INSTRUCTIONS_H
 

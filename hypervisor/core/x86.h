@@ -89,6 +89,28 @@ static inline void write_cr4(u64 value)
 	asm volatile("mov %0, %%cr4" : : "r"(value) : "memory");
 }
 
+/* DR0 to DR3. */
+static inline u64 read_dr(unsigned int number)
+{
+	u64 value;
+
+	switch (number) {
+	case 0:
+		asm volatile("mov %%dr0, %0" : "=r"(value));
+		break;
+	case 1:
+		asm volatile("mov %%dr1, %0" : "=r"(value));
+		break;
+	case 2:
+		asm volatile("mov %%dr2, %0" : "=r"(value));
+		break;
+	default:
+		asm volatile("mov %%dr3, %0" : "=r"(value));
+		break;
+	}
+	return value;
+}
+
 static inline u64 read_dr6(void)
 {
 	u64 value;

@@ -36,6 +36,11 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vcpu->vmcb->cs.base;
 }
 
+static u64 read_dr7_of_guest(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->dr7;
+}
+
 static u64 read_code_bits(const struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = vcpu->vmcb;
@@ -79,8 +84,9 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	vcpu->vmcb->event_injection = event;
 }
 
-static void single_step(struct vcpu *vcpu)
+static void single_step(struct vcpu *vcpu, u64 breakpoints)
 {
+	struct vmcb *vmcb = vcpu->vmcb;
 	u64 debugctl;
 
 	/*
@@ -89,7 +95,12 @@ static void single_step(struct vcpu *vcpu)
 	 */
 	if (read_msr_safe(MSR_DEBUGCTL, &debugctl) && debugctl & DEBUGCTL_BTF)
 		return;
-	vcpu->vmcb->dr6 |= DR6_BS;
+	/*
+	 * An injected #DB changes neither DR6 nor DR7 (APM2 15.20), whereas the processor's updates
+	 * DR6 and clears DR7.GD (APM2 13.1.1.3, 13.1.1.4).
+	 */
+	vmcb->dr6 = (vmcb->dr6 & ~(u64)DR6_BREAKPOINTS) | DR6_BS | breakpoints;
+	vmcb->dr7 &= ~(u64)DR7_GD;
 	inject(vcpu, VECTOR_DB, 0);
 }
 
@@ -129,6 +140,7 @@ const struct backend svm_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},
 	.write_cr0 = write_cr0_of_guest,

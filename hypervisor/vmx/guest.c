@@ -50,6 +50,12 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vmcs_read(GUEST_BASE(SEGMENT_CS));
 }
 
+static u64 read_dr7_of_guest(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return vmcs_read(VMCS_GUEST_DR7);
+}
+
 static u64 read_code_bits(const struct vcpu *vcpu)
 {
 	u32 rights = vmcs_read(GUEST_ACCESS_RIGHTS(SEGMENT_CS));
@@ -107,14 +113,19 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 }
 
 /*
- * With BTF set only branches trap (SDM 3B 18.4.3). VM entry delivers the pending debug exception
- * and sets DR6 (SDM 3C 27.7.3).
+ * With BTF set only branches trap (SDM 3B 18.4.3). VM entry delivers the pending debug exception,
+ * sets DR6 and clears DR7.GD (SDM 3C 27.7.3).
  */
-static void single_step(struct vcpu *vcpu)
+static void single_step(struct vcpu *vcpu, u64 breakpoints)
 {
+	u64 pending = DR6_BS | breakpoints;
+
 	(void)vcpu;
-	if (!(vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
-		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
+	if (vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF)
+		return;
+	if (breakpoints)
+		pending |= PENDING_ENABLED_BREAKPOINT;
+	vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | pending);
 }
 
 /*
@@ -176,6 +187,7 @@ const struct backend vmx_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},
 	.write_cr0 = write_cr0_of_guest,

@@ -145,6 +145,9 @@
 #define BLOCKED_BY_MOV_SS (1u << 1)
 #define BLOCKED_BY_NMI (1u << 3)
 
+/* Pending debug exceptions (SDM 3C table 25-4): at least one of bits 3:0 is of an enabled breakpoint. */
+#define PENDING_ENABLED_BREAKPOINT (1u << 12)
+
 #define ACTIVITY_ACTIVE 0
 #define ACTIVITY_WAIT_FOR_SIPI 3
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import ROOT, run_suites
+from tests.support.checkout import ROOT
+from tests.support.runs import run_suites
 from touchstone.drivers.registry import make_driver
 from touchstone.machine.settings import TargetSettings
 

@@ -272,12 +272,12 @@ def test_every_damaged_request_is_answered(talk: Talk) -> None:
     kinds: Counter[str] = Counter()
     number = 2
     answered = False
-    for line in said:
-        if line.startswith(("=1 0badcafe 1 ", "=1 - 0 err ")):
+    for answer in said:
+        if answer.startswith(("=1 0badcafe 1 ", "=1 - 0 err ")):
             answered = True
-            kinds[line.split()[3]] += 1
+            kinds[answer.split()[3]] += 1
         else:
-            assert line == f"=1 0badcafe {number} ok cpu=0 of=1 nmi=0"
+            assert answer == f"=1 0badcafe {number} ok cpu=0 of=1 nmi=0"
             assert answered, f"nothing was said to the line before request {number}"
             number += 1
             answered = False

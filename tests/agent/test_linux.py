@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Literal
 
 import paramiko
 import pytest
@@ -13,6 +14,7 @@ from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import Operand, ProbeRequest
 
+Cpl = Literal[0, 3]
 COMPLAINTS = "warn|bug:|oops|lockup|stall|general protection|unable to handle|bad page|call trace"
 # mov ecx, 20000000; dec ecx; jnz $-2
 LONG = bytes.fromhex("b9 00 2d 31 01 ff c9 75 fc")
@@ -30,7 +32,7 @@ def test_it_says_what_it_is(agent_box: paramiko.SSHClient) -> None:
 
 
 @pytest.mark.parametrize("cpl", [0, 3])
-def test_exceptions_come_back_as_the_cpu_raised_them(agent_box: paramiko.SSHClient, cpl: int) -> None:
+def test_exceptions_come_back_as_the_cpu_raised_them(agent_box: paramiko.SSHClient, cpl: Cpl) -> None:
     with boxes.agent(agent_box) as agent:
 
         def ends(code: str, **more: object) -> tuple[int | None, int | None, int]:
@@ -69,7 +71,7 @@ def test_every_cpu_has_its_slot_and_all_start_together(agent_box: paramiko.SSHCl
 
 def test_what_a_probe_changes_is_put_back(agent_box: paramiko.SSHClient) -> None:
     """Control registers, debug registers, segment registers and bases, the FPU: Linux goes on as before."""
-    changes = [
+    changes: list[tuple[str, Cpl]] = [
         ("0f ef c0 0f ef c9 db e3", 3),  # pxor mm, pxor mm, fninit
         ("31 c0 f3 0f ae d8", 0),  # wrgsbase eax
         ("31 c0 f3 0f ae d8", 3),

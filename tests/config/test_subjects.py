@@ -11,7 +11,7 @@ from touchstone.drivers.ssh.deployable import COMMANDS, a_subject
 ROOT = Path(__file__).parents[2]
 
 
-def test_veneer_has_every_command():
+def test_veneer_has_every_command() -> None:
     path = ROOT / "hypervisor" / "veneer.toml"
     subject = read_subject(path)
     deployable = a_subject(subject.name, subject.title, path, subject.options["linux"])
@@ -21,7 +21,7 @@ def test_veneer_has_every_command():
     assert "1 exits 3 " in deployable.command("exits", cpu="3")
 
 
-def test_all_errors_are_reported_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'name = "mine"\n[deploy.linux]\nsources = "nowhere"\nbuild = "make"\nfiles = 7\nlaod = "x"\n'

@@ -1,3 +1,7 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from touchstone.drivers.build import BareImage, build_bare
@@ -9,11 +13,11 @@ def image() -> BareImage:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(monkeypatch, tmp_path):
-    """Private directories are made in the test's own, short one, and are gone when it is over."""
-    import tempfile
-    from pathlib import Path
+def nothing_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Private directories are made in the test's own, short one, and are gone when it is over.
 
+    ``tmp_path`` comes first: pytest makes its own directory, which stays, where tempfile says at that time.
+    """
     with tempfile.TemporaryDirectory(prefix="ts-") as base:
         monkeypatch.setattr(tempfile, "tempdir", base)
         yield

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,18 +122,18 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
 @pytest.fixture
-def ready(checkout):
+def ready(checkout: Checkout) -> Checkout:
     done = checkout.run()
     assert done.returncode == 0, done.stderr
     return checkout
 
 
-def test_first_run_makes_everything_then_runs_the_command(checkout):
+def test_first_run_makes_everything_then_runs_the_command(checkout: Checkout) -> None:
     done = checkout.run("sh", "-c", 'echo "$VIRTUAL_ENV|${PATH%%:*}|$1"', "sh", "a  b")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{checkout.root}/.venv|{checkout.root}/.venv/bin|a  b\n"
@@ -143,21 +144,21 @@ def test_first_run_makes_everything_then_runs_the_command(checkout):
     assert checkout.did(f"{BUILD} {checkout.root}/hypervisor") == 1
 
 
-def test_second_run_does_nothing_but_the_command(ready):
+def test_second_run_does_nothing_but_the_command(ready: Checkout) -> None:
     done = ready.run("true")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert ready.log.read_text() == "python -V\n"
 
 
-def test_without_a_command_it_says_what_to_do_next(ready):
+def test_without_a_command_it_says_what_to_do_next(ready: Checkout) -> None:
     assert "./bootstrap pytest --target=qemu-amd" in ready.run().stderr
 
 
-def test_the_status_is_the_command_s(ready):
+def test_the_status_is_the_command_s(ready: Checkout) -> None:
     assert ready.run("sh", "-c", "exit 7").returncode == 7
 
 
-def test_the_caller_s_directory_is_kept_inside_the_checkout_only(ready, tmp_path):
+def test_the_caller_s_directory_is_kept_inside_the_checkout_only(ready: Checkout, tmp_path: Path) -> None:
     inside = ready.root / "targets"
     assert ready.run("pwd", cwd=inside).stdout.strip() == str(inside)
     outside = ready.run("pwd", cwd=tmp_path)
@@ -166,26 +167,26 @@ def test_the_caller_s_directory_is_kept_inside_the_checkout_only(ready, tmp_path
 
 
 @pytest.mark.parametrize("changed", ["requirements.lock", "bootstrap"])
-def test_other_packages_mean_another_venv(ready, changed):
+def test_other_packages_mean_another_venv(ready: Checkout, changed: str) -> None:
     with (ready.root / changed).open("a") as file:
         file.write("# changed\n")
     assert ready.run().returncode == 0
     assert ready.did("python -m venv") == 1
 
 
-def test_other_settings_only_mean_another_installation(ready):
+def test_other_settings_only_mean_another_installation(ready: Checkout) -> None:
     (ready.root / "pyproject.toml").write_text("# changed\n")
     assert ready.run().returncode == 0
     assert (ready.did("python -m venv"), ready.did("python -m pip")) == (0, 1)
 
 
-def test_an_upgraded_python_means_another_venv(ready):
+def test_an_upgraded_python_means_another_venv(ready: Checkout) -> None:
     assert ready.run(VERSION="3.13.0").returncode == 0
     assert ready.did("python -m venv") == 1
 
 
 @pytest.mark.parametrize("where", ["targets/bare", "targets/agent", "hypervisor"])
-def test_a_changed_source_is_built(ready, where):
+def test_a_changed_source_is_built(ready: Checkout, where: str) -> None:
     (ready.root / where / "source.c").touch()
     assert ready.run().returncode == 0
     assert (ready.did(BUILD), ready.did("python -m")) == (1, 1)
@@ -193,7 +194,7 @@ def test_a_changed_source_is_built(ready, where):
     assert ready.did(BUILD) == 0
 
 
-def test_a_source_that_changes_while_it_is_built_is_built_again(ready):
+def test_a_source_that_changes_while_it_is_built_is_built_again(ready: Checkout) -> None:
     source = ready.root / "hypervisor" / "source.c"
     source.touch()
     stamp = ready.root / "build" / "images-stamp.new"
@@ -204,7 +205,7 @@ def test_a_source_that_changes_while_it_is_built_is_built_again(ready):
     assert ready.did(BUILD) == 1
 
 
-def test_a_failed_build_does_not_count(ready):
+def test_a_failed_build_does_not_count(ready: Checkout) -> None:
     (ready.root / "hypervisor" / "source.c").touch()
     done = ready.run(BUILD_HOOK="exit 1")
     assert done.returncode == 1
@@ -213,7 +214,7 @@ def test_a_failed_build_does_not_count(ready):
     assert ready.did(BUILD) == 1
 
 
-def test_a_failed_installation_does_not_count(checkout):
+def test_a_failed_installation_does_not_count(checkout: Checkout) -> None:
     done = checkout.run("true", PIP_HOOK="exit 1")
     assert done.returncode == 1
     assert "pip could not install" in done.stderr
@@ -221,7 +222,7 @@ def test_a_failed_installation_does_not_count(checkout):
     assert checkout.did("python -m venv") == 1
 
 
-def test_killed_half_way_does_not_count(checkout):
+def test_killed_half_way_does_not_count(checkout: Checkout) -> None:
     started = checkout.root / "started"
     hook = f'touch "{started}"; sleep 600'
     process = subprocess.Popen(
@@ -239,7 +240,7 @@ def test_killed_half_way_does_not_count(checkout):
     assert checkout.did("python -m venv") == 1
 
 
-def test_two_at_once_make_one_venv(checkout):
+def test_two_at_once_make_one_venv(checkout: Checkout) -> None:
     started, go_on = checkout.root / "started", checkout.root / "go-on"
     hook = f'touch "{started}"; while [ ! -e "{go_on}" ]; do sleep 0.05; done'
     checkout.log.write_text("")
@@ -261,7 +262,7 @@ def test_two_at_once_make_one_venv(checkout):
     assert checkout.did("python -m venv") == 1
 
 
-def test_somebody_else_s_venv_stays(checkout):
+def test_somebody_else_s_venv_stays(checkout: Checkout) -> None:
     (checkout.root / ".venv").mkdir()
     (checkout.root / ".venv" / "mine").touch()
     done = checkout.run()
@@ -270,7 +271,7 @@ def test_somebody_else_s_venv_stays(checkout):
     assert (checkout.root / ".venv" / "mine").exists()
 
 
-def test_missing_packages_are_named_and_installed(checkout):
+def test_missing_packages_are_named_and_installed(checkout: Checkout) -> None:
     checkout.without_gcc()
     done = checkout.run("true")
     assert done.returncode == 0, done.stderr
@@ -282,14 +283,14 @@ def test_missing_packages_are_named_and_installed(checkout):
     ]
 
 
-def test_package_lists_that_are_there_are_not_fetched_again(checkout):
+def test_package_lists_that_are_there_are_not_fetched_again(checkout: Checkout) -> None:
     checkout.without_gcc()
     Path(checkout.env["LISTS"]).touch()
     assert checkout.run("true").returncode == 0
     assert checkout.did("apt-get") == 1
 
 
-def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout):
+def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout: Checkout) -> None:
     checkout.without_gcc()
     checkout.become(1000)
     done = checkout.run("true")
@@ -297,7 +298,7 @@ def test_neither_root_nor_sudo_is_told_what_root_should_do(checkout):
     assert "have root run 'apt-get install --no-install-recommends gcc'" in done.stderr
 
 
-def test_emulators_can_be_done_without(checkout):
+def test_emulators_can_be_done_without(checkout: Checkout) -> None:
     checkout.without_gcc()
     checkout.become(1000)
     (checkout.bin / "gcc").symlink_to(checkout.env["REAL_GCC"])
@@ -308,20 +309,20 @@ def test_emulators_can_be_done_without(checkout):
     assert "qemu-system-x86" in done.stderr
 
 
-def test_no_python_at_all(checkout):
+def test_no_python_at_all(checkout: Checkout) -> None:
     done = checkout.run("true", TOUCHSTONE_PYTHON="/nowhere/python3")
     assert done.returncode == 1
     assert "there is no /nowhere/python3" in done.stderr
 
 
-def test_help_and_unknown_options(checkout):
+def test_help_and_unknown_options(checkout: Checkout) -> None:
     assert checkout.run("--help").stdout.startswith("usage: ./bootstrap")
     done = checkout.run("--force")
     assert done.returncode == 1
     assert "unknown option --force" in done.stderr
 
 
-def test_this_checkout_once_ready_starts_next_to_nothing(tmp_path):
+def test_this_checkout_once_ready_starts_next_to_nothing(tmp_path: Path) -> None:
     """Whatever is found on PATH notes that it is started, by bootstrap or by the real Makefile."""
     subprocess.run([ROOT / "bootstrap", "true"], check=True)
     directories = [path for path in os.get_exec_path() if os.path.isdir(path)]
@@ -335,7 +336,7 @@ def test_this_checkout_once_ready_starts_next_to_nothing(tmp_path):
     assert Counter(started.read_text().split()) == ENOUGH
 
 
-def until(condition, seconds=60):
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

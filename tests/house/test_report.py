@@ -45,7 +45,7 @@ def write_results(directory: Path, verdicts: dict[tuple[str, str], str]) -> Path
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path: Path) -> Path:
     return write_results(
         tmp_path / "allure [results] {1}",
         {
@@ -64,7 +64,9 @@ def parts(page: str) -> dict[str, object]:
 
 
 @needs_allure
-def test_one_file_with_an_environment_per_target_and_categories_by_verdict(results, tmp_path, capsys):
+def test_one_file_with_an_environment_per_target_and_categories_by_verdict(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "out" / "report.html"
     assert cli.main(["report", str(results), "-o", str(output)]) == 0
     page = output.read_text()
@@ -86,7 +88,7 @@ def test_one_file_with_an_environment_per_target_and_categories_by_verdict(resul
 
 
 @needs_allure
-def test_the_page_contacts_nothing(results, tmp_path):
+def test_the_page_contacts_nothing(results: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
     assert cli.main(["report", str(results), "-o", str(output), "--no-history"]) == 0
     page = output.read_text()
@@ -96,7 +98,7 @@ def test_the_page_contacts_nothing(results, tmp_path):
 
 
 @needs_allure
-def test_history_grows_by_runs_and_not_by_reports(results, tmp_path):
+def test_history_grows_by_runs_and_not_by_reports(results: Path, tmp_path: Path) -> None:
     output, history = tmp_path / "report.html", tmp_path / "runs" / "history.jsonl"
     command = ["report", "-o", str(output), "--history", str(history)]
     assert cli.main([*command, str(results)]) == 0
@@ -108,14 +110,18 @@ def test_history_grows_by_runs_and_not_by_reports(results, tmp_path):
 
 
 @needs_allure
-def test_two_directories_are_one_report(results, tmp_path, capsys):
+def test_two_directories_are_one_report(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = write_results(tmp_path / "other", {("exits.one", "linux-amd"): "conformant"})
     assert cli.main(["report", str(results), str(other), "-o", str(tmp_path / "r.html"), "--no-history"]) == 0
     assert "5 results from 3 target(s)" in capsys.readouterr().err
 
 
 @needs_allure
-def test_a_failed_report_leaves_the_old_one(results, tmp_path, capsys, monkeypatch):
+def test_a_failed_report_leaves_the_old_one(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "report.html"
     output.write_text("old")
     tools = tmp_path / "tools"
@@ -130,14 +136,14 @@ def test_a_failed_report_leaves_the_old_one(results, tmp_path, capsys, monkeypat
     assert "Allure failed" in capsys.readouterr().err
 
 
-def test_results_are_counted_by_verdict(results):
+def test_results_are_counted_by_verdict(results: Path) -> None:
     found = html.read_results([results])
     assert found.count == 4
     assert found.targets == ("bochs-intel", "qemu-amd")
     assert found.verdicts == Counter(conformant=2, deviation=1, crash=1)
 
 
-def test_missing_results_say_how_to_make_some(tmp_path, capsys):
+def test_missing_results_say_how_to_make_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path / "none")]) == 2
     assert f"pytest --alluredir={tmp_path}/none" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path)]) == 2
@@ -145,20 +151,20 @@ def test_missing_results_say_how_to_make_some(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"labels": 3}', '{"labels": []}'])
-def test_a_damaged_result_is_named(results, capsys, text):
+def test_a_damaged_result_is_named(results: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     (results / "bad-result.json").write_text(text)
     assert cli.main(["report", str(results)]) == 2
     assert "bad-result.json: not an Allure result" in capsys.readouterr().err
 
 
-def test_a_damaged_history_is_named_with_its_line(results, tmp_path):
+def test_a_damaged_history_is_named_with_its_line(results: Path, tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
     history.write_text('{"testResults": {}}\nnonsense\n')
     with pytest.raises(html.ReportError, match=rf"{re.escape(str(history))}:2: not a line"):
         html._history_without(history, html.read_results([results]))
 
 
-def tools_with(directory: Path, installed: str | None, monkeypatch) -> Path:
+def tools_with(directory: Path, installed: str | None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A report/ where this Allure is installed, or none, and a node that says what version it is."""
     directory.mkdir()
     (directory / "package.json").write_text('{"dependencies": {"allure": "3.18.0"}}')
@@ -173,38 +179,38 @@ def tools_with(directory: Path, installed: str | None, monkeypatch) -> Path:
     return directory
 
 
-def test_allure_that_is_not_installed_says_how_to(tmp_path, monkeypatch):
+def test_allure_that_is_not_installed_says_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tools_with(tmp_path / "report", None, monkeypatch)
     with pytest.raises(html.ReportError, match=re.escape(html.INSTALL)):
         html.find_allure(tools)
 
 
-def test_another_allure_is_not_used(tmp_path, monkeypatch):
+def test_another_allure_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tools_with(tmp_path / "report", "3.17.0", monkeypatch)
     with pytest.raises(html.ReportError, match=r"Allure 3\.17\.0 is installed, 3\.18\.0 is wanted"):
         html.find_allure(tools)
 
 
-def test_an_old_node_is_refused(tmp_path, monkeypatch):
+def test_an_old_node_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tools_with(tmp_path / "report", "3.18.0", monkeypatch)
     monkeypatch.setenv("NODE_IS", "v16.20.0")
     with pytest.raises(html.ReportError, match=r"v16\.20\.0: version 18 or newer"):
         html.find_allure(tools)
 
 
-def test_without_node_it_says_which_packages(tmp_path, monkeypatch):
+def test_without_node_it_says_which_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tools_with(tmp_path / "report", "3.18.0", monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(html.ReportError, match="apt-get install nodejs npm"):
         html.find_allure(tools)
 
 
-def test_a_page_that_would_load_something_is_not_written():
+def test_a_page_that_would_load_something_is_not_written() -> None:
     with pytest.raises(html.ReportError, match=r"cdn\.example"):
         html.seal('<html><head></head><script src="https://cdn.example/x.js"></script></html>')
 
 
-def test_help_names_the_commands(capsys):
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
     assert ended.value.code == 0

@@ -42,41 +42,41 @@ def wanted() -> list[str]:
 
 
 @pytest.mark.parametrize("requirement", wanted())
-def test_every_dependency_is_exact_and_locked(requirement):
+def test_every_dependency_is_exact_and_locked(requirement: str) -> None:
     name, _, version = requirement.partition("==")
     assert version, f"{requirement}: not an exact version"
     assert locked().get(normal(name)) == version
 
 
-def test_every_locked_package_has_hashes_and_no_address():
+def test_every_locked_package_has_hashes_and_no_address() -> None:
     entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
     assert len(entries) == len(locked()) >= len(wanted())
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in LOCK
 
 
-def test_the_report_s_lock_names_no_host_to_download_from():
+def test_the_report_s_lock_names_no_host_to_download_from() -> None:
     assert '"resolved"' not in (ROOT / "report" / "package-lock.json").read_text()
 
 
-def test_plugins_use_public_pytest_only():
+def test_plugins_use_public_pytest_only() -> None:
     private = re.compile(rf"\b(?:from|import)\s+{PRIVATE_PYTEST}\b")
     assert [str(path) for path in tracked("plugins/**.py") if private.search(path.read_text())] == []
 
 
-def test_c_files_say_their_licence():
+def test_c_files_say_their_licence() -> None:
     sources = tracked("*.c", "*.h", "*.S")
     assert sources
     without = [path for path in sources if "SPDX-License-Identifier: MIT" not in path.read_text()[:200]]
     assert [str(path.relative_to(ROOT)) for path in without] == []
 
 
-def test_what_tests_share_is_in_support():
+def test_what_tests_share_is_in_support() -> None:
     imported = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)", re.MULTILINE)
     assert [str(path) for path in tracked("tests/**.py") if imported.search(path.read_text())] == []
 
 
-def test_ci_runs_the_readme_s_commands():
+def test_ci_runs_the_readme_s_commands() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     steps = re.findall(r"^step \"[\w ]+\" (\./bootstrap pytest .*)$", ci, re.MULTILINE)
     readme = (ROOT / "README.md").read_text()
@@ -84,7 +84,7 @@ def test_ci_runs_the_readme_s_commands():
     assert [step for step in steps if not re.search(rf"^ *{re.escape(step)}$", readme, re.MULTILINE)] == []
 
 
-def test_the_readme_s_files_exist():
+def test_the_readme_s_files_exist() -> None:
     named = set(re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()))
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
@@ -95,13 +95,13 @@ def test_the_readme_s_files_exist():
     tracked("bootstrap", ".ci/run", "docs/nightly/run", "*.sh"),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
-def test_scripts_can_be_run(path):
+def test_scripts_can_be_run(path: Path) -> None:
     assert path.stat().st_mode & 0o111
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
     subprocess.run([shell, "-n", path], check=True)
 
 
-def test_the_nightly_workflow_is_yaml_and_runs_what_is_here():
+def test_the_nightly_workflow_is_yaml_and_runs_what_is_here() -> None:
     workflow = yaml.safe_load((NIGHTLY / "github-actions.yml").read_text())
     steps = workflow["jobs"]["nightly"]["steps"]
     commands = "\n".join(step.get("run", "") for step in steps)

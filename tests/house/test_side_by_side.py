@@ -19,8 +19,8 @@ from tests.support.side_by_side import (
 SHORT = "def test_short(): pass\n"
 LONG = """
 import pytest
-@pytest.mark.parametrize("target", ["linux-amd", "linux-intel"])
-def test_suites(target): pass
+@pytest.mark.parametrize("target", ["linux-intel", "linux-amd"])
+def test_suites(target) -> None: pass
 """
 
 
@@ -48,7 +48,7 @@ def test_a_folder_has_workers_and_the_longest_begins(pytester: pytest.Pytester, 
     # With workers in workers, this would not end.
     result.stdout.re_match_lines_random([r"created: 1/1 worker"])
     order = [line.rpartition("::")[2].split(" ")[0] for line in result.outlines if line.startswith("[gw0]")]
-    assert order == ["test_suites[linux-intel]", "test_suites[linux-amd]", "test_short"]
+    assert order == ["test_suites[linux-amd]", "test_suites[linux-intel]", "test_short"]
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ SHOWN = "*skips that listed.toml does not list*"
 TESTS = """
 import pytest
 @pytest.mark.parametrize("name", ["a-1", "a-2"])
-def test_one(name):
+def test_one(name: str) -> None:
     pytest.skip({reason!r})
 @pytest.mark.xfail(strict=False)
-def test_known_to_fail():
+def test_known_to_fail() -> None:
     assert 0
-def test_two():
+def test_two() -> None:
     pass
 """
 

@@ -142,25 +142,21 @@ void replay_nmis(struct vcpu *vcpu)
 	CHECK(!vcpu->pending_nmis);
 }
 
-int allocate_host_state(struct vcpu *vcpu)
+void note_nmi_in_host_mode(void)
 {
-	(void)vcpu;
-	return memory_alloc(1) ? 0 : -ENOMEM;
+	fake.noted_nmis++;
 }
 
-void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
-{
-	CHECK(host_cr3);
-	vcpu->host_cr3 = host_cr3;
-}
+void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved);
+void __wrap_stop_catching_faults(const struct table_register *saved);
 
-void catch_faults(struct vcpu *vcpu, struct table_register *saved)
+void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved)
 {
 	(void)vcpu;
 	(void)saved;
 }
 
-void stop_catching_faults(const struct table_register *saved)
+void __wrap_stop_catching_faults(const struct table_register *saved)
 {
 	(void)saved;
 }
@@ -279,9 +275,16 @@ static void fake_inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 	fake.error_code = error_code;
 }
 
-static void fake_single_step(struct vcpu *vcpu)
+static u64 fake_dr7(const struct vcpu *vcpu)
 {
 	(void)vcpu;
+	return fake.fields[GUEST_DR7];
+}
+
+static void fake_single_step(struct vcpu *vcpu, u64 breakpoints)
+{
+	(void)vcpu;
+	(void)breakpoints;
 	fake.single_steps++;
 }
 
@@ -299,6 +302,7 @@ static void fake_single_step(struct vcpu *vcpu)
 			[GUEST_CR4] = fake_cr4,                                                  \
 			[GUEST_EFER] = fake_efer,                                                \
 			[GUEST_CS_BASE] = fake_cs_base,                                          \
+			[GUEST_DR7] = fake_dr7,                                                  \
 			[GUEST_CODE_BITS] = fake_code_bits,                                      \
 		},                                                                               \
 		.write_rflags = fake_write_rflags, .continue_at = fake_continue_at,              \
@@ -329,6 +333,7 @@ int main(void)
 	test_instructions();
 #endif
 	test_injection();
+	test_host_mode();
 	test_page_tables();
 	test_lifecycle();
 	puts("all passed");

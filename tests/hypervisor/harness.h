@@ -30,6 +30,7 @@ struct fake {
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;
+	unsigned int noted_nmis;
 	bool gigabyte_pages;
 	unsigned long long fields[8];
 };
@@ -41,6 +42,7 @@ void *fake_physical(unsigned long long physical);
 
 void test_instructions(void);
 void test_injection(void);
+void test_host_mode(void);
 void test_page_tables(void);
 void test_lifecycle(void);
 

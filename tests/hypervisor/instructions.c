@@ -128,6 +128,14 @@ static void test_paging_modes(void)
 	expect_mapped(0x7f1234567abc, 0x10abc);
 	CHECK(!is_readable(0x7f1234569000));
 	CHECK(!is_readable(0));
+	/* What lies at an address that is not canonical once its upper bits are ignored. */
+	memcpy(fake_physical(0x10abc), "\x0f\xa2", 2);
+	CHECK(is_readable(0x7f1234567abc));
+	for (unsigned int bit = 47; bit < 64; bit++)
+		CHECK(!is_readable(0x7f1234567abc ^ 1ull << bit));
+	/* The upper half is canonical. */
+	table(0x1000)[511] = 0x2000 | P;
+	expect_mapped(0xffffff8000000000 | (0x7f1234567abc & 0x7fffffffff), 0x10abc);
 	/* Large pages of both sizes, with the bit that is PAT in them set. */
 	table(0x3000)[0] = 0x200000 | P | LARGE | 0x1000;
 	table(0x2000)[1] = 0x0 | P | LARGE;
@@ -140,6 +148,7 @@ static void test_paging_modes(void)
 	fake.fields[GUEST_CR3] = 0x5000;
 	table(0x5000)[3] = 0x1000 | P;
 	expect_mapped((3ull << 48) + 0x7f1234567abc, 0x10abc);
+	CHECK(!is_readable((1ull << 57) + (3ull << 48) + 0x7f1234567abc));
 
 	/* PAE: four pointers, 32-byte aligned, and no long mode. */
 	fake.fields[GUEST_EFER] = 0;
@@ -153,6 +162,10 @@ static void test_paging_modes(void)
 	expect_mapped((2u << 30) + (1 << 21) + 0x123, 0x400123);
 	expect_mapped((2u << 30) + (2 << 21) + (5 << 12) + 7, 0x30007);
 	CHECK(!is_readable(3u << 30));
+	/* The base of CS brings the address beyond 4 GiB: it wraps. */
+	fake.fields[GUEST_CS_BASE] = 0xffff0000;
+	expect_mapped((2u << 30) + (1 << 21) + 0x10123, 0x400123);
+	fake.fields[GUEST_CS_BASE] = 0;
 
 	/* 32-bit paging, then none at all. */
 	fake.fields[GUEST_CR4] = 0;

@@ -76,7 +76,7 @@ def by_the_manual(mtrrs: Mtrrs, address: int) -> int:
         return UC
     if mtrrs.has_fixed and mtrrs.default_type & FIXED_ENABLED and address < 0x100000:
         index = max(i for i, start in enumerate(FIXED_STARTS) if start <= address)
-        return mtrrs.fixed[index // 8] >> 8 * (index % 8) & 0xFF
+        return int(mtrrs.fixed[index // 8] >> 8 * (index % 8) & 0xFF)
     top = (1 << mtrrs.address_bits) - 1
     types = {
         pair.base & 0xFF
@@ -84,9 +84,9 @@ def by_the_manual(mtrrs: Mtrrs, address: int) -> int:
         if pair.mask & VALID and address & pair.mask & top & ~0xFFF == pair.base & pair.mask & top & ~0xFFF
     }
     if not types:
-        return mtrrs.default_type & 0xFF
+        return int(mtrrs.default_type & 0xFF)
     if len(types) == 1:
-        return types.pop()
+        return int(types.pop())
     if types == {WT, WB}:
         return WT
     return UC  # because of a UC range, or undefined: then the safe one

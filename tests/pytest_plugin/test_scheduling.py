@@ -60,8 +60,8 @@ def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tu
     crashed: list[str] = []
     owners: dict[str, set[str]] = {}
     for worker in alive:
-        scheduling.add_node(worker)  # type: ignore[arg-type]
-        scheduling.add_node_collection(worker, nodeids)  # type: ignore[arg-type]
+        scheduling.add_node(worker)
+        scheduling.add_node_collection(worker, nodeids)
     assert scheduling.collection_is_completed
     scheduling.schedule()
     for _ in range(10_000):
@@ -77,19 +77,19 @@ def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tu
         if crashes and chance.random() < 0.2:
             crashes -= 1
             alive.remove(worker)
-            crash = scheduling.remove_node(worker)  # type: ignore[arg-type]
+            crash = scheduling.remove_node(worker)
             assert crash == nodeid
             crashed.append(crash)
             other = Worker(f"{worker.gateway.id}'")
             alive.append(other)
-            scheduling.add_node(other)  # type: ignore[arg-type]
-            scheduling.add_node_collection(other, nodeids)  # type: ignore[arg-type]
+            scheduling.add_node(other)
+            scheduling.add_node_collection(other, nodeids)
             scheduling.schedule()
             owners[nodeid.split("[")[1]].clear()
             continue
         index = worker.queue.pop(0)
         done.append(nodeids[index])
-        scheduling.mark_test_complete(worker, index)  # type: ignore[arg-type]
+        scheduling.mark_test_complete(worker, index)
     assert all(len(names) <= 1 for names in owners.values()) or crashed, "two workers drove one target"
     assert not scheduling.has_pending
     return done, crashed
@@ -110,8 +110,8 @@ def test_workers_that_collected_different_tests_get_none() -> None:
     scheduling = TargetScheduling(2, lambda nodeid: nodeid, said.append)
     workers = [Worker("gw0"), Worker("gw1")]
     for worker, tests in zip(workers, (["a"], ["b"]), strict=True):
-        scheduling.add_node(worker)  # type: ignore[arg-type]
-        scheduling.add_node_collection(worker, tests)  # type: ignore[arg-type]
+        scheduling.add_node(worker)
+        scheduling.add_node_collection(worker, tests)
     scheduling.schedule()
     assert [worker.queue for worker in workers] == [[], []]
     assert said == ["the workers collected different tests: nothing is run"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.support.project import INVENTORY, Project, check
 
 FIVE = "".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(5))
 
 
-def results(project: Project) -> list[dict]:
+def results(project: Project) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (project.path / "results").glob("*-result.json")]
 
 
@@ -59,8 +60,8 @@ def test_worker_that_dies_costs_one_check(project: Project) -> None:
     assert (project.path / "results" / "environment.properties").exists()
 
 
-def found_case(found: list[dict], check_id: str) -> str:
-    return next(one["testCaseId"] for one in found if one["fullName"] == check_id)
+def found_case(found: list[dict[str, Any]], check_id: str) -> str:
+    return next(str(one["testCaseId"]) for one in found if one["fullName"] == check_id)
 
 
 def test_more_workers_than_targets(project: Project) -> None:

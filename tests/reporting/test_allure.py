@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.project import INVENTORY, Project, check
 
@@ -11,9 +12,11 @@ from tests.support.project import INVENTORY, Project, check
 class Results:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.all = [json.loads(path.read_text()) for path in sorted(directory.glob("*-result.json"))]
+        self.all: list[dict[str, Any]] = [
+            json.loads(path.read_text()) for path in sorted(directory.glob("*-result.json"))
+        ]
 
-    def one(self, check_id: str, target: str = "fake-amd") -> dict:
+    def one(self, check_id: str, target: str = "fake-amd") -> dict[str, Any]:
         (found,) = [
             one
             for one in self.all
@@ -22,17 +25,17 @@ class Results:
         return found
 
     @staticmethod
-    def parameters(result: dict) -> dict[str, str]:
+    def parameters(result: dict[str, Any]) -> dict[str, str]:
         return {one["name"]: one["value"] for one in result["parameters"]}
 
     @staticmethod
-    def labels(result: dict) -> dict[str, list[str]]:
+    def labels(result: dict[str, Any]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for one in result["labels"]:
             found.setdefault(one["name"], []).append(one["value"])
         return found
 
-    def attachments(self, result: dict) -> dict[str, str]:
+    def attachments(self, result: dict[str, Any]) -> dict[str, str]:
         return {
             one["name"]: (self.directory / one["source"]).read_text() for one in result.get("attachments", [])
         }

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import pytest
 
 from tests.support.suite_texts import PATH
-from touchstone.suite import assemble as module
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
 from touchstone.suite.model import Body, CodeBits, Source
 
@@ -163,7 +162,7 @@ def test_every_text_is_assembled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         runs.append(options["input"])
         return run(*arguments, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(module.subprocess, "run", counted)
+    monkeypatch.setattr(subprocess, "run", counted)
     assembler = Assembler()
     many: Iterable[Body] = [body("nop"), body("nop", first=50), body("ud2")]
     assert len(assembler.assemble(many).codes) == 3

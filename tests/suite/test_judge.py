@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +14,16 @@ from touchstone.suite.model import Case
 
 
 def of(
-    entry: str, oracle: dict[str, object] | None = None, exits=None, claims=None, **measured: object
-) -> Judgement:  # type: ignore[no-untyped-def]
+    entry: str,
+    oracle: dict[str, object] | None = None,
+    exits: Any = None,
+    claims: Any = None,
+    **measured: Any,
+) -> Judgement:
     one = case(entry)
     code = code_of(one)
     native = None if oracle is None else [result(code, **oracle)]  # type: ignore[arg-type]
-    return judge(one, code, [result(code, **measured)], native, exits, claims)  # type: ignore[arg-type]
+    return judge(one, code, [result(code, **measured)], native, exits, claims)
 
 
 def differences(*arguments: object, **options: object) -> list[tuple[str, str, str]]:
@@ -332,7 +338,8 @@ def test_a_bit_range_looks_at_its_bits_and_at_no_others(
 @given(st.dictionaries(st.sampled_from(GPRS), VALUES), st.sampled_from(GPRS), st.integers(0, 63))
 def test_native_and_unchanged_see_every_bit(state: dict[str, int], register: str, bit: int) -> None:
     same = result(CODE, given=state)
-    other = result(CODE, given=state, **{register: same.registers[register] ^ (1 << bit)})
+    changed: Any = {register: same.registers[register] ^ (1 << bit)}
+    other = result(CODE, given=state, **changed)
     native = case(expecting("native"))
     assert judge(ONE, CODE, [same]).ok
     assert judge(native, CODE, [same], [same]).ok

@@ -23,7 +23,8 @@ class Request:
         assert len(crc) == 4
         version, self.nonce, self.number, self.verb, *words = body.decode().split(" ")
         assert version == "@1"
-        self.pairs = [tuple(word.split("=", 1)) for word in words]
+        split = [word.partition("=") for word in words]
+        self.pairs = [(name, value) for name, _, value in split]
         self.fields = dict(self.pairs)
 
     def answer(

@@ -315,7 +315,7 @@ class FakeDriver(Driver):
         kind = it.op_kind(index)
         if kind == OpKind.REGISTER:
             name, bits = place(it.op_register(index))
-            return cpu.registers[name] & (2**bits - 1)
+            return int(cpu.registers[name] & (2**bits - 1))
         if kind == OpKind.MEMORY:
             offset, size = self.address(cpu, it, slot), it.memory_size
             data = cpu.scratch[offset : offset + (8 if "64" in str(size) else 4)]

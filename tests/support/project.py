@@ -99,7 +99,7 @@ def check(name: str, run: str, expect: str, **more: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(result) -> dict[str, str]:
+def verdicts(result: pytest.RunResult) -> dict[str, str]:
     """Check to the word that -v shows."""
     found = {}
     for line in result.outlines:

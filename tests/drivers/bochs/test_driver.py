@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
@@ -36,7 +37,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is not installed")
 
 
-def bochs(cpus: int = 4, vendor: str = "intel", **options: object) -> TargetSettings:
+def bochs(cpus: int = 4, vendor: Literal["intel", "amd"] = "intel", **options: object) -> TargetSettings:
     return TargetSettings("bochs-test", "bochs", vendor, cpus=cpus, timeout_factor=FACTOR, options=options)
 
 

@@ -284,7 +284,7 @@ def test_a_machine_that_dies_while_it_boots_is_not_the_hypervisors_fault(tmp_pat
         (qemu(65), "cpus: 65 is not between 1 and 64"),
         (replace(qemu(), memory_mib=4), "memory-mib: 4 is not between"),
         (replace(qemu(accel="tcg"), vendor="intel"), "accel: QEMU's software CPU has no VMX"),
-        (replace(qemu(), vendor="via"), "vendor: 'via' is neither"),
+        (replace(qemu(), vendor="via"), "vendor: 'via' is neither"),  # type: ignore[arg-type]
         (replace(qemu(), driver="vmware"), "driver: 'vmware' is none of bochs, qemu"),
         (replace(qemu(), timeout_factor=0), "timeout-factor: 0 is not positive"),
     ],

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.ssh.deployable import Deployable, Workshop
+from touchstone.drivers.ssh.build import ModuleCache
+from touchstone.drivers.ssh.deployable import Deployable
 
 Provide = Callable[[str], Path]
 
@@ -23,7 +24,7 @@ def sources(tmp_path: Path) -> Path:
 def provide(tmp_path: Path, sources: Path) -> Provide:
     """Builds a subject, always of the same name, whose only source is this text: where the module is."""
     what = Deployable("mine", "Mine", sources, "cp source.c {build}/mine.ko", ("mine.ko",))
-    workshop = Workshop(tmp_path / "cache")
+    cache = ModuleCache(tmp_path / "cache")
 
     def of(text: str) -> Path:
         (sources / "source.c").write_text(text)
@@ -31,7 +32,7 @@ def provide(tmp_path: Path, sources: Path) -> Provide:
         def make(into: Path) -> None:
             (into / "mine.ko").write_bytes((sources / "source.c").read_bytes())
 
-        (module,) = workshop.provide(what, "6.1", "#1 SMP", make, lambda _: None)
+        (module,) = cache.provide(what, "6.1", "#1 SMP", make, lambda _: None)
         return module
 
     return of
@@ -57,5 +58,5 @@ def test_sources_that_change_while_they_are_built_are_built_again(tmp_path: Path
         (into / "mine.ko").write_bytes(source.read_bytes())
         source.write_text("new")
 
-    (module,) = Workshop(tmp_path / "cache").provide(what, "6.1", "#1 SMP", make, lambda _: None)
+    (module,) = ModuleCache(tmp_path / "cache").provide(what, "6.1", "#1 SMP", make, lambda _: None)
     assert module.read_text() == "new"

@@ -34,7 +34,7 @@ def test_unchanged_files_are_left_out(lab: Lab) -> None:
     assert driver._visit is not None
     installation = driver._visit.installation
     assert set(installation.sent) == {"undo", "agent.ko", "touchstone-agent", "mine.ko"}
-    installation.sent.clear()
+    installation.sent.clear()  # type: ignore[attr-defined]
     where = Path(installation.directory).name
     (lab.box.run / where / "mine.ko").write_text("damaged")
     driver.reset(lab.progress)

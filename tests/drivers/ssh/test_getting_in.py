@@ -112,7 +112,7 @@ def test_key_of_an_agent(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ) as agent:
         try:
             monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-            add = [add_program.path, "-q", str(lab.box.key)]
+            add = [str(add_program.path), "-q", str(lab.box.key)]
             own = add_program.environment()
             deadline = time.monotonic() + PATIENCE
             while (added := subprocess.run(add, env=own, capture_output=True, check=False)).returncode:

@@ -58,7 +58,7 @@ def test_pinned_key_overrides_known_hosts(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_key_that_changes_during_a_run_is_an_infrastructure_error(lab: Lab) -> None:
-    from lab import probe
+    from tests.support.ssh.lab import probe
 
     driver = lab.driver()
     driver.start(lab.progress)

@@ -100,7 +100,7 @@ def test_channels_that_end_before_their_connection_are_no_lost_lock(
     """It looks alive in between: that is no lock that went, and no command that ended."""
     driver = lab.driver()
     driver.start(lab.progress)
-    lock, unlink = driver._lock._channel, paramiko.Channel._unlink
+    lock, unlink = driver._lock._channel, paramiko.Channel._unlink  # type: ignore[attr-defined]
     assert lock is not None
 
     def slowly(channel: paramiko.Channel) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.support.ssh.sshd import PATIENCE, Sshd
-from touchstone.drivers.power import CommandPower, Power
+from touchstone.drivers.power import Power
 from touchstone.drivers.ssh.address import Address
 from touchstone.drivers.ssh.boxes import RackBox
 from touchstone.drivers.ssh.build import ModuleCache
@@ -136,7 +137,7 @@ class Lab:
         address: Address | None = None,
         subject: Deployable | None = None,
         power: Power | None = None,
-        visit: Mapping[str, object] | None = None,
+        visit: Mapping[str, Any] | None = None,
         cpus: int = 2,
         factor: float = SLOW,
         console: str = "",
@@ -173,6 +174,3 @@ class Lab:
     def close(self) -> None:
         for driver in self._drivers:
             driver.stop()
-
-
-__all__ = ["CommandPower"]

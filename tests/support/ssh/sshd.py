@@ -192,7 +192,8 @@ class Sshd:
     def start_sshd(self) -> None:
         """Start sshd again in the box that lives."""
         init = self.processes()[0]
-        inside = ["nsenter", "-t", str(init), "-m", "-p"]
+        # --root: in a chroot, the root of the mount namespace is another directory than the root of the box.
+        inside = ["nsenter", "-t", str(init), "-m", "-p", "--root", "--wd"]
         self._spawn([*inside, self._program.path, "-f", self.home / "sshd_config"]).wait()
         self._await()
 
