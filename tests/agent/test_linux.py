@@ -217,3 +217,43 @@ def test_kvm_is_used_and_left_as_it_was(agent_box: paramiko.SSHClient) -> None:
     assert tried == {"insert": "ok", "open": "ok", "vm": "ok", "run": "ok", "cpus": "4"}
     assert boxes.run(agent_box, modules) == before
     assert boxes.run(agent_box, "ls /dev | grep -c touchstone-kvm", check=False).strip() == "0"
+
+
+def test_msrs_are_set_measured_and_restored(agent_box: paramiko.SSHClient) -> None:
+    cstar = 0xC0000083
+    with boxes.agent(agent_box) as agent:
+
+        def read() -> int:
+            (result,) = agent.run(ProbeRequest(code=b"\x0f\x32", registers={"rcx": Operand(offset=cstar)}))
+            return result.registers["rdx"] << 32 | result.registers["rax"]
+
+        before = read()
+        for cpl in (0, 3):
+            results = agent.run(
+                ProbeRequest(
+                    code=b"\x90", cpl=cpl, cpus=(0, 1, 2, 3), msrs={cstar: Operand("start", 0)}, keep=(cstar,)
+                )
+            )
+            assert [result.msrs for result in results] == [{cstar: result.start} for result in results]
+        (bits,) = agent.run(ProbeRequest(code=b"\x90", msrs={cstar: (2, 0)}))
+        assert bits.msrs == {cstar: before | 2}
+        assert read() == before
+    assert not complaints(agent_box)
+
+
+def test_a_probe_handles_its_own_exceptions(agent_box: paramiko.SSHClient) -> None:
+    # ud2; jmp end; handler: add qword ptr [rsp], 2; inc r15d; mov r8d, cs; iretq; end:
+    code = bytes.fromhex("0f0b eb0d 4883042402 41ffc7 418cc8 48cf")
+    with boxes.agent(agent_box) as agent:
+        for cpl in (0, 3):
+            for result in agent.run(
+                ProbeRequest(code=code, cpl=cpl, cpus=(0, 1, 2, 3), together=True, handlers={6: 4})
+            ):
+                assert (result.vector, result.registers["r15"]) == (None, 1)
+                assert result.registers["rsp"] == result.given["rsp"]
+            (after,) = agent.run(ProbeRequest(code=b"\x0f\x0b", cpl=cpl))
+            assert after.vector == 6
+        for vector in (2, 0x20, 0xEC):
+            with pytest.raises(AgentRefused, match=f"handle={vector:x}: the OS needs"):
+                agent.run(ProbeRequest(code=code, handlers={vector: 4}))
+    assert not complaints(agent_box)
