@@ -92,8 +92,8 @@ class _Judge:
             yield self._exit(name, least, most)
 
     def _shown(self, name: str) -> bool:
-        """CR2 and DR6 are measured only after #PF and #DB. A DR7 that is not given is the OS' own: Linux sets GE."""
-        if name == "dr7":
+        """CR2 and DR6 are measured only after #PF and #DB."""
+        if name == "dr7":  # of one that is not given, Linux sets GE as it likes
             return name in self.case.given.debug
         natively = self.expect.native and self.native and measured.register(self.native, name) is not None
         return natively or measured.register(self.result, name) is not None

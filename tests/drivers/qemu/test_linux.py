@@ -16,6 +16,11 @@ from touchstone.drivers.qemu.linux import QemuLinuxMachine, accelerator
 from touchstone.machine.driver import InfrastructureError
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """Other tests use the machine, too: it is there after a test, and so is its directory."""
+
+
 def dies(machine: QemuLinuxMachine, seconds: float = boxes.PATIENCE) -> bool:
     return bool(select.select([machine.death_fd], [], [], seconds)[0])
 
