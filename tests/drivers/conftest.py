@@ -12,7 +12,7 @@ def image() -> BareImage:
     return build_bare(None)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Private directories are made in the test's own, short one, and are gone when it is over.
 

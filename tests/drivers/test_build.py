@@ -13,6 +13,8 @@ from tests.support.emulators import ends_within, qemu, running
 from touchstone.drivers.build import BareImage, build_bare, main, repository_root, subject_name
 from touchstone.machine.driver import InfrastructureError
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
 MAKEFILE = """\
 NAME := $(if $(SUBJECT),mine,none)
 all:

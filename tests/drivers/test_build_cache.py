@@ -17,6 +17,8 @@ import pytest
 from touchstone.drivers.build_cache import ATTEMPTS, BuildCache, Recipe
 from touchstone.machine.driver import InfrastructureError
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
 KEEP = 2
 
 

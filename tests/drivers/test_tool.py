@@ -8,6 +8,8 @@ import pytest
 from tests.support.emulators import ends_within
 from touchstone.drivers.tool import run_tool, tail_of
 
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
 
 def test_status_and_all_that_it_printed(tmp_path):
     status, output = run_tool(["sh", "-c", "pwd; echo oh >&2; exit 3"], tmp_path)

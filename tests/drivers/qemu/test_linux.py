@@ -16,7 +16,7 @@ from touchstone.drivers.qemu.linux import QemuLinuxMachine, accelerator
 from touchstone.machine.driver import InfrastructureError
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nothing_left_behind() -> None:
     """Other tests use the machine, too: it is there after a test, and so is its directory."""
 
