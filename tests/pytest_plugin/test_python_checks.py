@@ -187,3 +187,18 @@ def test_order_over_files(project: Project) -> None:
         "test_b.py::test_early[fake-intel]",
         "a.yaml::exits.late[fake-intel]",
     ] or verdicts(result)
+
+
+def test_requirements_of_a_python_check_are_measured_without_a_suite(project: Project) -> None:
+    project.options()
+    project.file(
+        "test_checks.py",
+        MARK
+        + mark("svm", ", requires='cpuid.svm and not cpuid.7.ebx[0]'")
+        + "(target):\n    assert target.phase == 'loaded'\n"
+        + mark("vmx", ", requires='cpuid.vmx'")
+        + "(target):\n    assert False\n",
+    )
+    result = project.run("-rs", "test_checks.py")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*needs cpuid.vmx, fake-amd has 0*"])

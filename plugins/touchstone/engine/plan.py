@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body
+from touchstone.suite.model import Body, Check
 from touchstone.suite.problems import Problem, SuiteErrors
 from touchstone.suite.request import code_offset
 
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """The cases that will run on one target."""
+    """What will run on one target. Iterating gives the cases of all checks."""
 
+    checks: Sequence[Check] = ()
+    """All checks, those that are written in Python included."""
     cases: Mapping[str, Sequence[Planned]] = field(default_factory=dict)
-    """Check id to its cases."""
+    """Check id to its cases; a check that is written in Python has none."""
 
     def __iter__(self) -> Iterator[Planned]:
         """All of them."""
@@ -30,6 +32,8 @@ class Plan:
 
     def __init__(self) -> None:
         self._assembler = Assembler()
+        self._checks: dict[str, list[Check]] = {}
+        """Target to its checks."""
         self._cases: dict[str, dict[str, Sequence[Planned]]] = {}
         """Target to check id to its cases."""
 
@@ -57,6 +61,7 @@ class Plan:
         broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}
         for one in checks:
             if one.check.id not in broken:
+                self._checks.setdefault(one.target.name, []).append(one.check)
                 self._cases.setdefault(one.target.name, {})[one.check.id] = [
                     Planned(one.check, case, assembled.codes[case.body]) for case in one.check.cases
                 ]
@@ -64,7 +69,7 @@ class Plan:
 
     def of_target(self, name: str) -> TargetPlan:
         """What will run on a target."""
-        return TargetPlan(self._cases.get(name, {}))
+        return TargetPlan(self._checks.get(name, ()), self._cases.get(name, {}))
 
     def assemble(self, body: Body) -> Code:
         """Assemble the probe of a Python check. ValueError with the assembler's message."""

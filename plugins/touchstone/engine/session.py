@@ -330,7 +330,7 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         assert self.info is not None
         with self.asking() as driver:
-            bits = bits_for(one.check for one in self._plan)
+            bits = bits_for(self._plan.checks)
             leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
             self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT)
         self.known |= cpu_facts(self.cpu, bits)
