@@ -37,9 +37,17 @@ def break_it(copy: Path, name: str, breakage: dict[str, Any]) -> None:
     )
 
 
-def run_suites(suites: str, subject: Path, target: str, results: Path) -> tuple[set[str], str]:
+def selection(breakage: dict[str, Any]) -> list[str]:
+    """Options of pytest that leave out the checks that need not fail, where those that must are no globs."""
+    if "::" in breakage["run"] or any("*" in pattern for pattern in breakage["failing"]):
+        return []
+    return ["-k", " or ".join(breakage["failing"])]
+
+
+def run_suites(breakage: dict[str, Any], subject: Path, results: Path) -> tuple[set[str], str]:
     """Run suites against a subject; the ids of the checks that turned red, and what pytest printed."""
-    command = [sys.executable, "-m", "pytest", suites, f"--target={target}", f"--hypervisor={subject}"]
+    command = [sys.executable, "-m", "pytest", breakage["run"], *selection(breakage)]
+    command += [f"--target={breakage['target']}", f"--hypervisor={subject}"]
     command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-q", "--tb=no"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert run.returncode == 1, run.stdout + run.stderr
@@ -59,9 +67,7 @@ def test_a_broken_veneer_is_caught(name: str, tmp_path: Path) -> None:
     copy = tmp_path / "hypervisor"
     shutil.copytree(ROOT / "hypervisor", copy)
     break_it(copy, name, breakage)
-    red, output = run_suites(
-        breakage["run"], copy / "veneer.toml", breakage["target"], tmp_path / "results.xml"
-    )
+    red, output = run_suites(breakage, copy / "veneer.toml", tmp_path / "results.xml")
     for pattern in breakage["failing"]:
         assert fnmatch.filter(red, pattern), (
             f"{breakage['title']}: no {pattern} among {sorted(red)}\n{output}"
