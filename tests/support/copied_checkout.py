@@ -46,14 +46,12 @@ class Copy:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, root / name)
         (root / "bootstrap").write_text(BOOTSTRAP.format(venv=sys.prefix, root=root))
-        # What is slow to make: the images of Linux, and the bare ones, which make finds up to date.
+        # What is slow to make: the images of Linux, and the bare ones, which are named by their content.
         (ROOT / "build" / "images").mkdir(parents=True, exist_ok=True)
         (root / "build").mkdir()
         (root / "build" / "images").symlink_to(ROOT / "build" / "images")
-        for made in (ROOT / "build").glob("[!.]*"):
-            if made.is_file():
-                shutil.copy2(made, root / "build")
-        shutil.copytree(ROOT / "build" / "obj", root / "build" / "obj")
+        if (ROOT / "build" / "bare").is_dir():
+            shutil.copytree(ROOT / "build" / "bare", root / "build" / "bare")
         if (ROOT / "report" / "node_modules").is_dir():
             (root / "report" / "node_modules").symlink_to(ROOT / "report" / "node_modules")
 
