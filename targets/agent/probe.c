@@ -3,20 +3,16 @@
 
 #include "descriptors.h"
 #include "digits.h"
+#include "traps.h"
 #include "x86.h"
 
 #define EFER_LME (1ull << 8)
 /* Bits that no manual defines: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
-#define VECTOR_DB 1
 #define VECTOR_NMI 2
 #define VECTOR_BP 3
-#define VECTOR_PF 14
 #define VECTOR_FIRST_INTERRUPT 32
 #define INT3 0xcc
-/* Type, DPL and P of a gate (SDM 3A 6.14.1). */
-#define GATE_ATTRIBUTES 0xff0000000000ull
-#define DR6_BD (1ull << 13)
 #define DR7_GD (1ull << 13)
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
@@ -290,31 +286,6 @@ static bool set_msrs(const struct probe_context *context, const struct probe_req
 	return true;
 }
 
-/*
- * Load an IDT of this CPU's own, in which some gates lead into the probe's code: at CPL 0, so in the
- * supervisor's mapping of it, and on the stack that an interrupt gate without IST gets (SDM 3A 6.14.5).
- */
-static void load_handlers(struct probe_context *context, const struct probe_request *request,
-			  const struct machine *machine)
-{
-	struct x86_table own = { .limit = machine->idtr.limit, .base = (uint64_t)context->idt };
-
-	if (!request->handler_count)
-		return;
-	__builtin_memcpy(context->idt, (const void *)machine->idtr.base,
-			 sizeof(idt_gate[IDT_VECTORS]));
-	for (uint32_t i = 0; i < request->handler_count; i++) {
-		uint64_t *gate = context->idt[request->handler[i].vector];
-		uint64_t entry =
-			context->slot[0] + SLOT_CODE + request->at + request->handler[i].offset;
-
-		gate[0] = (gate[0] & GATE_ATTRIBUTES) | (entry & 0xffff) |
-			  (uint64_t)PROBE_KERNEL_CS << 16 | (entry >> 16 & 0xffff) << 48;
-		gate[1] = entry >> 32;
-	}
-	x86_lidt(own);
-}
-
 /* First of all, because the agent may raise exceptions while it restores the rest. */
 static void put_back_idtr(const struct machine *machine)
 {
@@ -348,7 +319,7 @@ static void put_back(const struct probe_context *context, const struct probe_req
 	uint16_t selector;
 
 	put_back_idtr(machine);
-	/* If DR7.GD is set, this access raises #DB, and classify() has it executed again. */
+	/* If DR7.GD is set, this access raises #DB, and traps.c has it executed again. */
 	outcome->dr7 = read_dr(7);
 	if (outcome->dr7 != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
@@ -446,7 +417,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 		meet(arg);
 	ready = ready && set_msrs(context, request, &machine, outcome);
 	if (ready) {
-		load_handlers(context, request, &machine);
+		traps_load_handlers(context, request);
 		probe_enter(context);
 	}
 	if (saved)
@@ -456,71 +427,6 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 			     context->end.vector & 0xff, "");
 	else if (ready)
 		report(context, request, outcome);
-}
-
-static bool inside(uint64_t address, const char *start, const char *end)
-{
-	return address >= (uint64_t)start && address < (uint64_t)end;
-}
-
-/* What an exception on a CPU means to its probe. */
-enum probe_trap {
-	PROBE_TRAP_FOREIGN, /* nothing: it is not the agent's */
-	PROBE_TRAP_RESUME,  /* return to the (changed) frame */
-	PROBE_TRAP_END	    /* the probe is over */
-};
-
-static enum probe_trap classify(struct probe_context *context, struct probe_frame *frame)
-{
-	unsigned int vector = frame->vector & 0xff;
-
-	if (vector == VECTOR_NMI) {
-		if (context->active)
-			context->nmis++;
-		return PROBE_TRAP_RESUME;
-	}
-	if (context->active) {
-		context->active = 0;
-		context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
-		/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
-		context->dr6 = vector == VECTOR_DB ? read_dr(6) : 0;
-		context->entry_fault = inside(frame->rip, probe_enter_start, probe_enter_end);
-		context->end = *frame;
-		return PROBE_TRAP_END;
-	}
-	/*
-	 * put_back() accessed a debug register while DR7.GD was still set by the probe. This #DB has
-	 * cleared GD (SDM 3B 17.2.3), so that the access can be executed again.
-	 */
-	if (vector == VECTOR_DB && read_dr(6) & DR6_BD) {
-		context->general_detect = true;
-		probe_try_dr6(read_dr(6) & ~DR6_BD);
-		return PROBE_TRAP_RESUME;
-	}
-	for (const struct probe_fixup *fixup = probe_fixups; fixup < probe_fixups_end; fixup++) {
-		if (frame->rip == fixup->instruction) {
-			frame->rip = fixup->target;
-			return PROBE_TRAP_RESUME;
-		}
-	}
-	return PROBE_TRAP_FOREIGN;
-}
-
-struct probe_context *probe_dispatch(struct probe_frame *frame)
-{
-	struct probe_context *context = platform_interrupt(frame);
-
-	if (!context)
-		return NULL;
-	switch (classify(context, frame)) {
-	case PROBE_TRAP_RESUME:
-		return NULL;
-	case PROBE_TRAP_END:
-		return context;
-	default:
-		platform_unexpected(frame);
-		return NULL;
-	}
 }
 
 void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int index)
