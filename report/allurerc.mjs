@@ -15,6 +15,7 @@ const verdicts = {
   hang: "Hang: the target stopped answering",
   deviation: "Deviation: the hypervisor shows, or does not do what it must",
   improved: "Improved: an expected deviation is gone",
+  machine: "Machine: the bare machine does not hold it either",
   infrastructure: "Infrastructure: the lab failed, not the hypervisor",
   blocked: "Blocked: could not be judged, because of what failed before",
   "known-deviation": "Known deviation: expected on this target",

@@ -24,6 +24,7 @@ class Verdict(Enum):
     DEVIATION = "deviation"
     CRASH = "crash"
     HANG = "hang"
+    MACHINE = "machine"
     KNOWN_DEVIATION = "known-deviation"
     IMPROVED = "improved"
     UNSUPPORTED = "unsupported"

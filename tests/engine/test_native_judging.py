@@ -91,7 +91,7 @@ def test_every_probe_that_changes_the_bare_machine_is_found(project: Project) ->
 def test_a_check_of_the_native_phase_is_blamed_for_what_it_leaves(project: Project) -> None:
     project.options()
     project.suite(
-        check("native", "wrmsr", "{rax: 0}", given=APIC_OFF, phase="native")
+        check("native", "wrmsr", "{rax: 0}", given=APIC_OFF, phase="native", claims="true")
         + check("also", "nop", "{rax: 0}", each="{on: [together]}", phase="native")
         + check("loaded", "nop", "native", each="{on: [together]}")
     )
@@ -153,7 +153,13 @@ def test_one_case_without_an_oracle_does_not_take_the_verdict_of_the_others(
     project: Project, expect: str, verdict: str
 ) -> None:
     project.suite(
-        check("cases", "|\n      mov eax, 1\n      .byte {code}", expect, each="{code: [0xf4, 0x90]}")
+        check(
+            "cases",
+            "|\n      mov eax, 1\n      .byte {code}",
+            expect,
+            each="{code: [0xf4, 0x90]}",
+            claims="true",
+        )
     )
     result = project.run("-v")
     assert verdicts(result) == {"cases": verdict}

@@ -34,7 +34,9 @@ def journaled(project: Project) -> Project:
 
 def suite(b: str = "{rax: 2}", run: str = "'mov eax, 2'") -> str:
     return (
-        check("a", "'mov eax, 1'", "{rax: 1}") + check("b", run, b) + check("c", "'mov eax, 3'", "{rax: 3}")
+        check("a", "'mov eax, 1'", "{rax: 1}")
+        + check("b", run, b, claims="true")
+        + check("c", "'mov eax, 3'", "{rax: 3}")
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.project import INVENTORY, Project, check, verdicts
 
 PASSING = check("passing", "mov eax, 1", "{rax: 1}")
-FAILING = check("failing", "mov eax, 1", "{rax: 2}")
+FAILING = check("failing", "mov eax, 1", "{rax: 2}", claims="true")
 
 
 def test_conformant(project: Project) -> None:
@@ -27,7 +27,13 @@ def test_conformant(project: Project) -> None:
 
 def test_deviation_shows_what_a_person_needs(project: Project) -> None:
     project.suite(
-        check("wrong", "|\n      mov eax, 1\n      mov ebx, 2", "{rax: 2, rbx: 2}", each="{on: [every-cpu]}")
+        check(
+            "wrong",
+            "|\n      mov eax, 1\n      mov ebx, 2",
+            "{rax: 2, rbx: 2}",
+            each="{on: [every-cpu]}",
+            claims="true",
+        )
     )
     result = project.run()
     result.assert_outcomes(failed=1)
@@ -55,20 +61,20 @@ def test_deviation_shows_what_a_person_needs(project: Project) -> None:
 
 
 def test_exception_points_at_the_instruction(project: Project) -> None:
-    project.suite(check("ud", "|\n      nop\n      ud2", "{rax: 0}"))
+    project.suite(check("ud", "|\n      nop\n      ud2", "{rax: 0}", claims="true"))
     project.run().stdout.fnmatch_lines(["    !!  end *no exception *[#]UD", "    -> +0x001*ud2*<- [#]UD"])
 
 
 def test_crash_is_autopsied_and_the_rest_runs(project: Project) -> None:
     project.options()
-    project.suite(check("dies", "hlt", "{rax: 0}") + PASSING)
+    project.suite(check("dies", "invd", "{rax: 0}") + PASSING)
     result = project.run("-v")
     result.assert_outcomes(failed=1, passed=1)
     assert verdicts(result) == {"dies": "CRASH", "passing": "PASSED"}
     result.stdout.fnmatch_lines(
         [
             "*the target did not survive it (crash)",
-            "*hlt",
+            "*invd",
             "autopsy: guest triple fault (fake)",
             "*svm_exit+0x1c (svm/exit.c:88)",
             "*rip=0x100000",
@@ -81,12 +87,12 @@ def test_crash_is_autopsied_and_the_rest_runs(project: Project) -> None:
 
 
 def test_hang(project: Project) -> None:
-    project.suite(check("hangs", "pause", "{rax: 0}") + PASSING)
+    project.suite(check("hangs", "pause", "{rax: 0}", claims="true") + PASSING)
     assert verdicts(project.run("-v")) == {"hangs": "HANG", "passing": "PASSED"}
 
 
 def test_broken_link_is_infrastructure(project: Project) -> None:
-    project.suite(check("link", "int1", "{rax: 0}") + PASSING)
+    project.suite(check("link", "int1", "{rax: 0}", claims="true") + PASSING)
     result = project.run("-v", "--junitxml=out.xml")
     result.assert_outcomes(errors=1, passed=1)
     assert verdicts(result) == {"link": "INFRASTRUCTURE", "passing": "PASSED"}
@@ -134,9 +140,9 @@ def test_waivers(project: Project) -> None:
     project.suite(
         PASSING
         + FAILING
-        + check("expired", "mov eax, 1", "{rax: 2}")
+        + check("expired", "mov eax, 1", "{rax: 2}", claims="true")
         + check("unpinned", "mov eax, 1", "{rax: 2}")
-        + check("other", "hlt", "{rax: 2}")
+        + check("other", "hlt", "{rax: 2}", claims="true")
     )
     result = project.run("-v", "-rxs")
     assert verdicts(result) == {
@@ -218,7 +224,9 @@ def test_exit_counters(project: Project) -> None:
 
 
 def test_all_cases_are_judged(project: Project) -> None:
-    project.suite(check("cases", "mov eax, {n}", "{rax: 1}", each="{n: [1, 2, 3], cpl: [0, 3]}"))
+    project.suite(
+        check("cases", "mov eax, {n}", "{rax: 1}", each="{n: [1, 2, 3], cpl: [0, 3]}", claims="true")
+    )
     result = project.run()
     result.stdout.fnmatch_lines(["fake-amd: *(and 3 more)"])
 
@@ -297,7 +305,7 @@ def test_target_that_does_not_start_blocks_the_rest(project: Project) -> None:
 def test_target_that_does_not_come_back_blocks_the_rest(project: Project) -> None:
     project.options(reset="fail")
     project.suite(
-        check("dies", "hlt", "{rax: 0}") + "".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(3))
+        check("dies", "invd", "{rax: 0}") + "".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(3))
     )
     result = project.run("-v")
     assert list(verdicts(result).values()) == ["CRASH", "INFRASTRUCTURE", "INFRASTRUCTURE", "BLOCKED"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from touchstone.engine.ahead import Attempt, Outcomes
+from touchstone.engine.blame import accused, holds_natively, natively
 from touchstone.engine.oracle import Planned
-from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, Unsupported
+from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, MachineDeviates, Unsupported
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
 from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead
 from touchstone.engine.session import TargetSession
@@ -53,7 +54,11 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     if wrong:
         cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
         session.gather_evidence(record, list(cpus)[:SHOWN_CPUS], found.serial_position)
-        raise Deviation("; not judged: ".join([summary(record), *_not_judged(found)]))
+        lacking = "".join(f"; not judged: {text}" for text in _not_judged(found))
+        _demand_somebody_accused(record, lacking)
+        raise Deviation(summary(record) + lacking)
+    if record.waiver is not None and not session.subject.absent and holds_natively(found.planned) is False:
+        record.was_compared()  # it holds although the machine breaks it
     _demand_a_statement(record, found)
     send_ahead(session)
     if not found.possible:
@@ -88,6 +93,18 @@ def _demand_machine_as_before(session: TargetSession) -> None:
         raise Infrastructure(f"it does not leave the bare machine as it was: {changes}")
 
 
+def _demand_somebody_accused(record: CheckRecord, lacking: str) -> None:
+    """MachineDeviates if the bare machine breaks all that does not hold, and in the same way."""
+    wrong = [case for case in record.runs if case.differences]
+    if all(case.natively is not None for case in wrong):
+        record.was_compared()
+    if not any(case.accused for case in wrong):
+        case, first = next((case, one) for case in wrong for one in case.differences)
+        count = sum(len(case.differences) for case in wrong) - 1
+        more = f" (and {count} more)" if count else ""
+        raise MachineDeviates(f"{_named(case.label)}{first}, as on the bare machine{more}{lacking}")
+
+
 def _not_judged(found: Attempt) -> list[str]:
     """The cases that cannot be judged, each with the reason."""
     return [f"{_named(one.case.label)}{one.lacks_oracle}" for one in found.lacking]
@@ -116,6 +133,7 @@ def _judge_case(
     """
     request = one.request(session.cpus)
     case = record.begin_run(CaseRun(one.case.label, one.code.data, request, one.case, one.answers))
+    native = session.phase == "native"
     try:
         if outcomes is None:
             before = _exits(session, request.cpus)
@@ -130,13 +148,16 @@ def _judge_case(
         case.was_refused(error)
         raise Deviation(
             f"the start state can be had on the bare machine, and not now: {error}"
-            if one.needed
+            if one.answers is not None
             else f"the agent refused the probe: {error}"
         ) from None
     except Autopsied as error:
         case.not_survived(error.finding.verdict)
         record.target_failed(error.autopsy)
         where = f" ({one.case.label})" if one.case.label else ""
+        if not session.subject.absent and one.comparable and (one.died or native):
+            text = f"the bare machine does not survive it{'' if native else ' either'}"
+            raise MachineDeviates(f"{error.autopsy.reason}{where}: {text}") from error
         raise error.finding(f"{error.autopsy.reason}{where}") from error
     except InfrastructureError as error:
         raise Infrastructure(str(error)) from error
@@ -147,6 +168,10 @@ def _judge_case(
         judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
         vacuous(one.case, one.code, case.results),
     )
+    if case.differences and not session.subject.absent:
+        found = case.judgement if native else natively(one)
+        if found is not None and one.comparable:
+            case.was_compared(found, [] if native else accused(case, found))
     return case
 
 
@@ -175,8 +200,8 @@ def _rise(before: ExitCounts, after: ExitCounts) -> ExitCounts:
 
 
 def summary(record: CheckRecord) -> str:
-    """The first difference, and how many there are."""
-    found = [(case, one) for case in record.runs for one in case.differences]
+    """The first difference that the subject is accused of, and how many there are."""
+    found = [(case, one) for case in record.runs for one in case.accused]
     case, first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return f"{_named(case.label)}{first}{more}"

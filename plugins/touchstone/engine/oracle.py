@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.suite import requires
 from touchstone.suite.assemble import Code
 from touchstone.suite.model import Case, Check
 from touchstone.suite.request import expected_msrs, probe_request
@@ -24,6 +26,8 @@ class Planned:
     """Why the bare machine would not run it."""
     failed: str | None = None
     """Why there is no oracle: the bare machine does not survive the probe, or is not as it was after it."""
+    died: bool = False
+    """Whether that is because the bare machine does not survive it."""
 
     _requests: dict[int, ProbeRequest] = field(default_factory=dict)
 
@@ -46,10 +50,11 @@ class Planned:
         else:
             self.answers = outcome
 
-    def is_to_blame(self, why: str) -> None:
-        """The probe harms the bare machine: what it answered counts for nothing."""
+    def is_to_blame(self, why: str, *, died: bool = False) -> None:
+        """The probe harms the bare machine, or kills it: what it answered counts for nothing."""
         self.answers = self.refused = None
         self.failed = why
+        self.died = died
 
     @property
     def measured(self) -> bool:
@@ -68,11 +73,18 @@ class Planned:
             or bool(given.bits or given.keep or given.msrs or given.handlers or given.debug)
         )
 
+    @cached_property
+    def comparable(self) -> bool:
+        """Whether the bare machine can be held to the case as well: nothing in it is about a hypervisor."""
+        needs = (*self.check.requires, *self.case.requires)
+        about_subject = any(name.startswith("subject.") for one in needs for name in requires.names_used(one))
+        return not (self.check.claims or about_subject or self.case.expect.exits)
+
     @property
     def lacks_oracle(self) -> str | None:
         """Why the case cannot be judged, if it cannot."""
+        if not self.needed:
+            return None
         if self.failed is not None:
             return f"it has no oracle: {self.failed}"
-        if self.needed and not self.measured:
-            return "its oracle was not measured before the subject was loaded"
-        return None
+        return None if self.measured else "its oracle was not measured before the subject was loaded"

@@ -30,8 +30,14 @@ class Hang(Finding):
     verdict = Verdict.HANG
 
 
+class MachineDeviates(Finding):
+    """The bare machine does not hold it either, and in the same way: nobody above it is accused."""
+
+    verdict = Verdict.MACHINE
+
+
 class Improved(Finding):
-    """A check holds that the inventory says does not."""
+    """A check holds that a known deviation says does not."""
 
     verdict = Verdict.IMPROVED
 

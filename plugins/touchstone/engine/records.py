@@ -35,6 +35,10 @@ class CaseRun:
     exits: ExitCounts = field(default_factory=dict)
     """How much each counter rose."""
     judgement: Judgement | None = None
+    natively: Judgement | None = None
+    """What the bare machine makes of the same demands; None: it was not held to them."""
+    accused: Sequence[Difference] = ()
+    """The demands that are not met, and that the bare machine meets, or breaks in another way."""
     vacuous: str | None = None
     """Why its judgement says nothing, although every demand is met."""
     refused: str | None = None
@@ -69,7 +73,13 @@ class CaseRun:
     def was_judged(self, judgement: Judgement, vacuous: str | None) -> None:
         """Its results were compared with what the case expects; ``vacuous`` says why that proves nothing."""
         self.judgement = judgement
+        self.accused = judgement.differences
         self.vacuous = vacuous if judgement.ok else None
+
+    def was_compared(self, natively: Judgement, accused: Sequence[Difference]) -> None:
+        """The bare machine was held to the same demands; ``accused`` are what only the subject breaks."""
+        self.natively = natively
+        self.accused = accused
 
     def is_over(self) -> None:
         """Nothing more comes of the probe."""
@@ -90,7 +100,9 @@ class CheckRecord:
     reason: str = ""
     """Why it is skipped or waived."""
     waiver: Waiver | None = None
-    """The known deviation that covers the check, expired or not."""
+    """The known deviation of the machine that covers the check, expired or not."""
+    blame_measured: bool = False
+    """Whether the bare machine was asked what does not hold: then its known deviations excuse nobody."""
     autopsy: Autopsy | None = None
     trace: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """CPU to the subject's last exits, newest last, as the subject gives them."""
@@ -100,6 +112,10 @@ class CheckRecord:
     def is_covered_by(self, waiver: Waiver | None) -> None:
         """The inventory says that the check does not hold on this target; None: it says nothing of it."""
         self.waiver = waiver
+
+    def was_compared(self) -> None:
+        """What the bare machine was measured to do decides, and no list of what it is expected to do."""
+        self.blame_measured = True
 
     def target_is(self, description: str) -> None:
         """The target was reached, and is what this line says."""

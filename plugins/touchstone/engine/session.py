@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
-from touchstone.config.subjects import Subject
+from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.cpu import MeasuredCpu, measure_cpu
 from touchstone.engine.cpu_state import StateReader
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from touchstone.engine.locks import TargetLock
 
 PROBE_TIMEOUT = 5.0
+MAX_LINKS_LOST = 3
+"""So many probes may each end the connection to the bare machine; more, and it is the lab."""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
@@ -337,16 +339,21 @@ class TargetSession:
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
 
     def _measure_oracles(self) -> None:
-        """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself."""
-        pending = [
+        """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.
+
+        That is what checks compare with, and what tells whose fault it is if the others do not hold.
+        """
+        bare = {**self.known, "subject": NONE}
+        self.measure(
             one
             for one in self._plan
-            if one.needed
-            and not one.measured
+            if not one.measured
             and self.cannot(one.check.id) is None
-            and evaluate_all((*one.check.requires, *one.case.requires), self.known).result is not False
-        ]
-        self.measure(pending)
+            and (
+                (one.needed and _may_apply(one, self.known))
+                or (one.comparable and not self.subject.absent and _may_apply(one, bare))
+            )
+        )
 
     def measure(self, cases: Iterable[Planned]) -> None:
         """Measure oracles, on the bare machine. InfrastructureError when the target does not come back.
@@ -366,14 +373,15 @@ class TargetSession:
                 one.was_measured(outcome)
             if self.changes() is None:
                 return
-        except Autopsied:
-            pass
+        except (Autopsied, InfrastructureError):
+            pass  # whose doing it is, is found out one by one
         self._reset()
         self._measure_one_by_one(asked)
 
     def _measure_one_by_one(self, asked: Sequence[Planned]) -> None:
         """Measure oracles, with a look at every CPU after each probe, which tells whose doing a change is."""
         left = deque(asked)
+        links_lost = 0
         while left:
             self.be_as_before()
             assert self._state is not None
@@ -391,7 +399,15 @@ class TargetSession:
                         break
             except Autopsied as error:
                 one = left.popleft()
-                one.is_to_blame(f"its probe does not survive on the bare machine: {error.autopsy.reason}")
+                why = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
+                one.is_to_blame(why, died=True)
+                self._reset()
+            except InfrastructureError as error:
+                links_lost += 1
+                if links_lost > MAX_LINKS_LOST:
+                    raise
+                one = left.popleft()
+                one.is_to_blame(f"its probe ends the connection to the bare machine: {error}")
                 self._reset()
 
     def be_as_before(self) -> None:
@@ -459,3 +475,8 @@ class TargetSession:
                         record.add_trace(cpu, driver.trace(cpu, TRACED))
                 except (AgentRefused, Autopsied, InfrastructureError):
                     return
+
+
+def _may_apply(one: Planned, known: Facts) -> bool:
+    """Whether the requirements of a case hold, as far as is known."""
+    return evaluate_all((*one.check.requires, *one.case.requires), known).result is not False

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 
-from touchstone.config.inventory import Waiver
 from touchstone.engine.outcomes import Autopsied, Finding, Improved, NotJudged, Unsupported
+from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import AgentRefused
 from touchstone.words import Verdict
 
 FAILURES = (Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG, Verdict.IMPROVED)
 ERRORS = (Verdict.BLOCKED, Verdict.INFRASTRUCTURE)
-_WAIVABLE = (Verdict.CONFORMANT, Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG)
+_WAIVABLE = (Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG)
 
 
 def verdict_of(error: BaseException | None) -> Verdict:
@@ -28,18 +28,21 @@ def verdict_of(error: BaseException | None) -> Verdict:
     return Verdict.INFRASTRUCTURE  # a mistake in the check itself says nothing about the subject
 
 
-def with_waiver(waiver: Waiver | None, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
-    """The verdict of a check that a known deviation of the inventory covers."""
-    if waiver is None or verdict not in _WAIVABLE:
+def with_waiver(record: CheckRecord, verdict: Verdict, today: datetime.date | None = None) -> Verdict:
+    """The verdict of a check that did not hold, if a known deviation of the machine covers it.
+
+    Where the bare machine was asked the same, its answer decides, and not what is expected of it.
+    """
+    waiver = record.waiver
+    if waiver is None or verdict not in _WAIVABLE or record.blame_measured:
         return verdict
-    if verdict is Verdict.CONFORMANT:
-        return Verdict.IMPROVED
     return verdict if waiver.expired(today or datetime.date.today()) else Verdict.KNOWN_DEVIATION
 
 
-def demand_no_waiver(waiver: Waiver | None) -> None:
-    """Improved if a known deviation covers a check that holds."""
-    if waiver is not None:
+def demand_no_waiver(record: CheckRecord) -> None:
+    """Improved if a known deviation covers a check that holds, unless the bare machine still breaks it."""
+    waiver = record.waiver
+    if waiver is not None and not record.blame_measured:
         raise Improved(
             f"it holds now, and {waiver.where} says that it does not ({waiver.reason}): "
             "take the known deviation out of the inventory"

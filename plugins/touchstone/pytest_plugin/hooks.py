@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.engine.records import CheckOnTarget
+from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, with_waiver
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
@@ -101,7 +102,7 @@ class RunHooks:
                 handle.gather_evidence()
             raise
         if check_on_target.record is not None:
-            demand_no_waiver(check_on_target.record.waiver)
+            demand_no_waiver(check_on_target.record)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(
@@ -125,10 +126,15 @@ class RunHooks:
         check, target, record = check_on_target.check, check_on_target.target, check_on_target.record
         verdict, reason = verdict_of(error), ""
         if record is not None and error is not None:
-            verdict = with_waiver(record.waiver, verdict)
+            verdict = with_waiver(record, verdict)
         if verdict is Verdict.KNOWN_DEVIATION:
             assert record is not None
             reason = str(record.waiver)
+            if not item.config.getoption("runxfail", False):
+                report.outcome = "skipped"
+                report.wasxfail = reason
+        elif verdict is Verdict.MACHINE:
+            reason = str(error)
             if not item.config.getoption("runxfail", False):
                 report.outcome = "skipped"
                 report.wasxfail = reason
@@ -155,6 +161,7 @@ class RunHooks:
             phase=check.phase,
             subject=self.run.subject.name,
             claims="yes" if check.claims else "no",
+            listed=_listed(record, verdict),
         )
         item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)
@@ -188,6 +195,8 @@ class RunHooks:
             return "error", "E", _ERROR[judged.verdict]
         if judged.verdict is Verdict.KNOWN_DEVIATION and report.skipped:
             return "xfailed", "x", "KNOWN-DEVIATION"
+        if judged.verdict is Verdict.MACHINE and report.skipped:
+            return "xfailed", "m", "MACHINE"
         return None
 
     @pytest.hookimpl(optionalhook=True)
@@ -228,6 +237,13 @@ class RunHooks:
         self.run.stop_all()
         if self._allure is not None:
             self._allure.close()
+
+
+def _listed(record: CheckRecord | None, verdict: Verdict) -> str:
+    """Whether the inventory expects of the machine what was measured; ``?`` for other verdicts."""
+    if record is None or verdict is not Verdict.MACHINE:
+        return "?"
+    return "yes" if record.waiver is not None and not record.waiver.expired(date.today()) else "no"
 
 
 def _start_allure(config: pytest.Config) -> AllureReport | None:

@@ -43,6 +43,7 @@ STATUS = {
     Verdict.DEVIATION: Status.FAILED,
     Verdict.CRASH: Status.FAILED,
     Verdict.HANG: Status.FAILED,
+    Verdict.MACHINE: Status.SKIPPED,
     Verdict.IMPROVED: Status.FAILED,
     Verdict.KNOWN_DEVIATION: Status.SKIPPED,
     Verdict.UNSUPPORTED: Status.SKIPPED,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from touchstone.engine.outcomes import Improved, NotJudged
+from touchstone.engine.outcomes import Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
@@ -25,7 +25,6 @@ MAX_TABLES = 3
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
 _ANSWER = re.compile(r"[=!]\d+ ")
-_SLOT_ADDRESS = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 
 
 def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
@@ -50,7 +49,9 @@ def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) 
     if record.waiver is not None and not isinstance(error, Improved):
         until = record.waiver.until
         over = f" until {until}, which is over" if record.waiver.expired(datetime.date.today()) else ""
-        yield f"known deviation{over}: {record.waiver}"
+        known = f"known deviation{over}: {record.waiver}"
+        measured = record.blame_measured and isinstance(error, Deviation)
+        yield f"not excused by the {known}: the bare machine does otherwise" if measured else known
     if isinstance(error, NotJudged) and record.autopsy is None and not record.runs:
         return
     yield ""
@@ -126,14 +127,11 @@ def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
     for table in run.judgement.tables if run.judgement is not None else ():
         if table.cpu in wrong:
             rows = [row for row in table.rows if row.ok is False]
-            key = tuple((row.name, _without_slot(row.expected), _without_slot(row.measured)) for row in rows)
+            key = tuple(
+                (row.name, show.without_slot(row.expected), show.without_slot(row.measured)) for row in rows
+            )
             groups.setdefault(key, []).append(table)
     return [(run, tables) for tables in groups.values()]
-
-
-def _without_slot(text: str) -> str:
-    """A text without the numbers of addresses in a CPU's slot, which differ from CPU to CPU."""
-    return _SLOT_ADDRESS.sub(r"\1", text)
 
 
 def heading(run: CaseRun, cpu: int | None = None) -> str:
@@ -155,19 +153,27 @@ def table_lines(
     rows = [row for row in table.rows if everything or matters(row)]
     quiet = [] if everything else [row.name for row in table.rows if row.ok and _stays(row)]
     cells = [("", "", "given", "expected", "measured")]
-    cells += [("!!" if row.ok is False else "", row.name, *row.cells) for row in rows]
+    accused = {one.what for one in run.accused if one.cpu == table.cpu}
+    cells += [(_mark(row, accused), row.name, *row.cells) for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     also = f" (and the same on CPU {', '.join(map(str, others))})" if others else ""
     yield heading(run, table.cpu) + also
     for row in cells:
         text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
         yield f"    {text}".rstrip()
+    if any(row.ok is False and row.name not in accused for row in rows):
+        yield "    mm: the bare machine does the same"
     if quiet:
         yield f"        as expected: {' '.join(quiet)}"
     result = next((result for result in run.results if result.cpu == table.cpu), None)
     if result is not None:
         yield ""
         yield from (f"    {line}" for line in probe_lines(run, result))
+
+
+def _mark(row: Row, accused: Collection[str]) -> str:
+    """Of what differs, whether the bare machine differs in the same way."""
+    return "" if row.ok is not False else "!!" if row.name in accused else "mm"
 
 
 def matters(row: Row) -> bool:

@@ -26,6 +26,8 @@ class JudgedCheck:
     subject: str
     claims: str = "?"
     """``yes``: it demands what only a hypervisor does, so the bare machine must fail it; ``no``; ``?``."""
+    listed: str = "?"
+    """Of the verdict machine: ``yes`` if the inventory has it as a known deviation, else ``no``."""
 
 
 def properties_of(judged: JudgedCheck) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -16,6 +16,7 @@ _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.DEVIATION: {"red": True},
     Verdict.CRASH: {"red": True, "bold": True},
     Verdict.HANG: {"red": True, "bold": True},
+    Verdict.MACHINE: {"yellow": True},
     Verdict.IMPROVED: {"red": True},
     Verdict.KNOWN_DEVIATION: {"yellow": True},
     Verdict.UNSUPPORTED: {"yellow": True},
@@ -63,8 +64,23 @@ class Summary:
                     write_cell(terminal, row[0], widths[0] + 2)
                     write_cell(terminal, row[column], 0)
                     terminal.line("")
-        for line in results:
+        for line in (*unexpected(self.judged.values(), targets), *results):
             terminal.write_line(line)
+
+
+def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
+    """What the bare machines do not hold, without that the inventory expects it."""
+    found: dict[str, list[str]] = {}
+    for one in judged:
+        if one.verdict is Verdict.MACHINE and one.listed == "no":
+            found.setdefault(one.target, []).append(one.check)
+    for target in targets:
+        if target in found:
+            yield (
+                f"{target}: the bare machine itself does not hold these, and the inventory does not list them"
+                " as known deviations:"
+            )
+            yield from (f"    {check}" for check in sorted(found[target]))
 
 
 Cell = str | Counter[Verdict]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from touchstone.machine.probe import (
     CODE_OFFSET,
     CODE_SIZE,
@@ -15,6 +17,7 @@ from touchstone.suite.assemble import Code
 from touchstone.suite.registers import TABLES
 
 _STACK_SIZE = 0x1000
+_SLOT_ADDRESS = re.compile(r"0x[0-9a-f]+ \(((?:start|end|scratch|stack)[^)]*)\)")
 _NAMED = ("rflags", "dr6", "dr7")
 
 
@@ -48,6 +51,11 @@ def register(name_: str, value: int, result: ProbeResult, width: int = 64, code:
         if area:
             return f"{text} ({area})"
     return text
+
+
+def without_slot(text: str) -> str:
+    """A shown value without the numbers of addresses in a CPU's slot, which differ from CPU to CPU."""
+    return _SLOT_ADDRESS.sub(r"\1", text)
 
 
 def end(result: ProbeResult) -> str:
