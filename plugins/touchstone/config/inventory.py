@@ -21,7 +21,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 VENDORS = ("amd", "intel")
 MAX_CPUS = 64
-_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]+(?:\.[0-9]+)*)")
+_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})")
 _COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "<": operator.lt,
     "<=": operator.le,

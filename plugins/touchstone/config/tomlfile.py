@@ -14,10 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from touchstone.suite.files import read_limited
+
 _HEADER = re.compile(r"^\s*(\[{1,2})\s*([^\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 _NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"^\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
 _PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
+
+MAX_BYTES = 1 << 20
+"""Of a file."""
+MAX_DEPTH = 16
+"""Names in a key, and lists and tables inside of each other. We know keys of four."""
+MAX_DIGITS = 4300
+"""Of a decimal number: Python reads and writes no more."""
+_LONGEST = 200
+"""Characters of a value in a message."""
+
+_DOTTED = re.compile(rf"(?:^\s*\[{{0,2}}|[{{,])\s*(?:{_NAME}\s*\.\s*){{{MAX_DEPTH},}}", re.MULTILINE)
+_DIGITS = re.compile(rf"[=\[,]\s*([+-]?[0-9_]{{{MAX_DIGITS},}})")
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value: ``("targets", "qemu-amd", "known-deviations", 0, "check")``."""
@@ -77,6 +91,43 @@ def _lines_of(text: str) -> dict[KeyPath, int]:
     return lines
 
 
+_TOO_DEEP = f"lists and tables are nested more than {MAX_DEPTH} times"
+
+
+def _too_deep(data: dict[str, Any]) -> KeyPath | None:
+    """What leads to a value that is nested too often."""
+    left: list[tuple[KeyPath, Any]] = [((), data)]
+    while left:
+        key_path, value = left.pop()
+        if not isinstance(value, dict | list):
+            continue
+        if len(key_path) > MAX_DEPTH:
+            return key_path
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        left += [((*key_path, key), one) for key, one in items]
+    return None
+
+
+def _deepest_line(text: str) -> int:
+    """The line in which the most brackets are open."""
+    depth = deepest = offset = 0
+    for found in re.finditer(r"[][{}]", text):
+        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
+        if depth > deepest:
+            deepest, offset = depth, found.start()
+    return _line_at(text, offset)
+
+
+def _line_at(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+def _line_of(lines: Mapping[KeyPath, int], key_path: KeyPath) -> int:
+    while key_path and key_path not in lines:
+        key_path = key_path[:-1]
+    return lines.get(key_path, 1)
+
+
 @dataclass
 class TomlFile:
     """A parsed file, the lines of its keys, and the errors that were found in it."""
@@ -93,11 +144,14 @@ class TomlFile:
         """Read and parse. TomlError when the file is missing, is not UTF-8 or is not TOML."""
         shown = shown or str(path)
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = read_limited(path, MAX_BYTES).decode("utf-8-sig")
         except OSError as error:
             raise TomlError([f"{shown}: {error.strerror or error}"]) from error
         except UnicodeDecodeError as error:
             raise TomlError([f"{shown}: not UTF-8: {error.reason} at byte {error.start}"]) from error
+        # tomllib takes memory by the square of a key's names.
+        if found := _DOTTED.search(text):
+            raise TomlError([f"{shown}:{_line_at(text, found.end())}: a key has {MAX_DEPTH} names at most"])
         try:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -105,13 +159,20 @@ class TomlFile:
             if at := re.search(r"\s*\(at line (\d+), column (\d+)\)$", message):
                 raise TomlError([f"{shown}:{at[1]}:{at[2]}: {message[: at.start()]}"]) from error
             raise TomlError([f"{shown}:{text.count(chr(10)) + 1}: {message}"]) from error
-        return cls(path, data, shown, _lines_of(text))
+        except ValueError:  # Python reads no decimal number of more digits
+            found = _DIGITS.search(text)
+            line = _line_at(text, found.start(1)) if found else 1
+            raise TomlError([f"{shown}:{line}: a number of more than {MAX_DIGITS} digits"]) from None
+        except RecursionError:
+            raise TomlError([f"{shown}:{_deepest_line(text)}: {_TOO_DEEP}"]) from None
+        lines = _lines_of(text)
+        if place := _too_deep(data):
+            raise TomlError([f"{shown}:{_line_of(lines, place)}: {_TOO_DEEP}"])
+        return cls(path, data, shown, lines)
 
     def line(self, key_path: KeyPath) -> int:
         """Line of a key, or of the innermost table around it that has one."""
-        while key_path and key_path not in self.lines:
-            key_path = key_path[:-1]
-        return self.lines.get(key_path, 1)
+        return _line_of(self.lines, key_path)
 
     def where(self, key_path: KeyPath) -> str:
         """``file:line`` of a key."""
@@ -181,4 +242,7 @@ def describe(value: object) -> str:
         dict: "a table",
     }
     kind = kinds.get(type(value), type(value).__name__)
-    return f"{value!r} ({kind})" if not isinstance(value, dict | list) else kind
+    if isinstance(value, dict | list):
+        return kind
+    shown = hex(value) if isinstance(value, int) and value.bit_length() > 64 else repr(value)
+    return f"{shown if len(shown) <= _LONGEST else f'{shown[:_LONGEST]}...'} ({kind})"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from touchstone.engine.outcomes import Crash, Hang, Infrastructure, Unsupported
 from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.protocol import decimal
 from touchstone.words import Phase
 
 ROUND_TIMEOUT = 60.0
@@ -59,11 +60,11 @@ def read_report(fields: Mapping[str, str]) -> WorkReport:
         if kind == "text":
             continue
         done, _, failed = value.partition(":")
-        if not (done.isdecimal() and failed.isdecimal()):
-            raise InfrastructureError(
-                f"the agent's answer to work breaks the protocol: {kind}={value} is not ROUNDS:FAILURES"
-            )
-        rounds[kind], failures[kind] = int(done), int(failed)
+        try:
+            rounds[kind], failures[kind] = decimal(done), decimal(failed)
+        except ValueError:
+            what = f"{kind}={value[:80]} is not ROUNDS:FAILURES"
+            raise InfrastructureError(f"the agent's answer to work breaks the protocol: {what}") from None
     return WorkReport(rounds, failures, fields.get("text", ""))
 
 
@@ -106,7 +107,10 @@ class Work:
             if refusal.code in CANNOT:
                 raise Unsupported(f"{self._target.name} cannot do this work: {refusal.text}") from None
             raise
-        self.workers = int(answer.get("workers", "0"))
+        try:
+            self.workers = decimal(answer.get("workers", "0"))
+        except ValueError as error:
+            raise InfrastructureError(f"the agent's answer to work breaks the protocol: {error}") from None
         try:
             self.proceed(1)
         except BaseException as error:

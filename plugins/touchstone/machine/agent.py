@@ -45,7 +45,7 @@ LOAD_TIMEOUT = 20.0
 _SEEDED = tuple(name for name in GPRS if name != "rsp")
 _Sent = tuple[ProbeRequest, int | AgentRefused]
 """A probe, and the number of its request or why it could not be one."""
-_HEX, _DECIMAL = re.compile("[0-9a-f]+").fullmatch, re.compile("[0-9]+").fullmatch
+_HEX, _DECIMAL = re.compile("[0-9a-f]{1,16}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
 
 
 @lru_cache(maxsize=4096)
@@ -183,15 +183,15 @@ class AgentClient:
         try:
             self.info = TargetInfo(
                 vendor=fields["vendor"],
-                cpus=int(fields["cpus"]),
+                cpus=self._number_in(fields, "cpus", "hello", 10),
                 os=fields["os"],
                 subject=fields["subject"],
                 agent=fields["agent"],
-                slot=int(fields["slot"], 16),
-                uslot=int(fields["uslot"], 16),
-                stride=int(fields["stride"], 16),
+                slot=self._number_in(fields, "slot", "hello", 16),
+                uslot=self._number_in(fields, "uslot", "hello", 16),
+                stride=self._number_in(fields, "stride", "hello", 16),
             )
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
             self._violated("hello", f"{error!r} in {dict(fields)}")
         if self.info.vendor not in ("intel", "amd") or not 1 <= self.info.cpus <= 64:
             self._violated("hello", f"vendor={self.info.vendor} cpus={self.info.cpus}")
@@ -318,6 +318,8 @@ class AgentClient:
             self._violated("run", f"{len(memory)} bytes of memory came back, {probe.read} was asked for")
         try:
             pairs = [pair.split(":") for pair in fields.get("msrs", "").split(",") if pair]
+            if not all(_HEX(one) for pair in pairs for one in pair):
+                raise ValueError
             msrs = {int(msr, 16): int(value, 16) for msr, value in pairs}
         except ValueError:
             self._violated("run", f"msrs={fields['msrs']}")
@@ -441,7 +443,9 @@ class AgentClient:
     def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
         text = fields.get(key, "")
         if not (_HEX if base == 16 else _DECIMAL)(text):
-            self._violated(verb, f"{key}={text!r} is not a number" if key in fields else f"{key} is missing")
+            self._violated(
+                verb, f"{key}={text[:80]!r} is not a number" if key in fields else f"{key} is missing"
+            )
         return int(text, base)
 
     def _violated(self, verb: str, what: str) -> NoReturn:

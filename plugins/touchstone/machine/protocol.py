@@ -20,6 +20,13 @@ def crc(data: bytes) -> int:
     return binascii.crc_hqx(data, 0xFFFF)
 
 
+def decimal(text: str) -> int:
+    """The value of 1 to 20 decimal digits; ValueError for anything else, however long it is."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a number of up to 20 digits")
+    return int(text)
+
+
 def seal(body: str) -> bytes:
     """A line of the protocol: the body, its checksum, LF. ValueError if it is not printable ASCII."""
     if not (body.isascii() and body.isprintable()):
@@ -78,6 +85,7 @@ Line = Answer | Event | Damaged
 
 _SEALED = re.compile(rb"^(?P<body>.*) #(?P<crc>[0-9a-f]{4})$", re.DOTALL)
 _BEGIN = re.compile(rb"[=!]\d+ ")
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _NONCE = re.compile(r"-|[0-9a-f]{8}")
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*")
@@ -89,12 +97,12 @@ def _parse_fields(words: list[str]) -> dict[str, str] | str:
     for index, word in enumerate(words):
         key, equals, value = word.partition("=")
         if not equals or not _KEY.fullmatch(key):
-            return f"{word!r} is not key=value"
+            return f"{word[:80]!r} is not key=value"
         if key == "text":
             fields["text"] = " ".join([value, *words[index + 1 :]])
             return fields
         if key in fields:
-            return f"{key} occurs twice"
+            return f"{key[:80]} occurs twice"
         fields[key] = value
     return fields
 
@@ -104,7 +112,7 @@ def parse_body(body: str) -> Answer | Event | str:
     words = body.split(" ")
     head = words[0]
     if head[1:] != VERSION:
-        return f"protocol version {head[1:]}, not {VERSION}"
+        return f"protocol version {head[1:40]}, not {VERSION}"
     if head[0] == "!":
         if len(words) < 2 or not _WORD.fullmatch(words[1]):
             return "no event word"
@@ -114,11 +122,11 @@ def parse_body(body: str) -> Answer | Event | str:
         return "too few words"
     _, nonce, number, status = words[:4]
     if not _NONCE.fullmatch(nonce):
-        return f"nonce {nonce!r} is not 8 hex digits"
-    if not (number.isascii() and number.isdigit()):
-        return f"id {number!r} is not a number"
+        return f"nonce {nonce[:40]!r} is not 8 hex digits"
+    if not _NUMBER.fullmatch(number):
+        return f"id {number[:40]!r} is not a number"
     if status not in ("ok", "err"):
-        return f"{status!r} is neither ok nor err"
+        return f"{status[:40]!r} is neither ok nor err"
     fields = _parse_fields(words[4:])
     if isinstance(fields, str):
         return fields

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +15,7 @@ from touchstone.suite import each
 from touchstone.suite.expect import expect
 from touchstone.suite.given import KEEP, given
 from touchstone.suite.handle import handlers
+from touchstone.suite.limits import MAX_TEXT
 from touchstone.suite.model import (
     Body,
     Case,
@@ -46,6 +47,8 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         every_bits = each.CODE_BITS_OF.get(each.bits(doc, keys["bits"][1]) or "", 64)
         if any("bits" in axis.keys for axis in axes):
             doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
+    if _are_of_each_other(doc, axes):
+        return ()
     for name in ("run", "expect"):
         if name not in keys:
             doc.wrong(entry, f"the check has no '{name}'")
@@ -87,6 +90,16 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         only = found[0]
         return (Case("", only.cpl, only.on, only.body, only.given, only.expect, only.requires),)
     return tuple(found)
+
+
+def _are_of_each_other(doc: Document, axes: Sequence[each.Axis]) -> bool:
+    """Whether values of ``each`` name a key of ``each``, which is a problem."""
+    before = len(doc.problems)
+    names = {name for axis in axes for name in axis.keys if name not in each.FIXED}
+    for node in [node for axis in axes for choice in axis.choices for node in choice.values()]:
+        if "{" in node.value and (used := names.intersection(_VARIABLE.findall(node.value))):
+            doc.wrong(node, f"a value of each cannot be made of others: it has {{{min(used)}}} in it")
+    return len(doc.problems) > before
 
 
 def _unused(doc: Document, axes: Sequence[each.Axis], used: set[str]) -> None:
@@ -132,7 +145,7 @@ def _read(
         )
     found = []
     for vendor, node in _bodies(doc, keys["run"][1]):
-        body = doc.body(_in_text(node, scope, used))
+        body = doc.body(_in_text(doc, node, scope, used))
         if body is None:
             continue
         doc.problems.extend(bodies.check(body))
@@ -192,7 +205,7 @@ def _value_of(node: Node, name: str) -> Node:
     return next((value for key, value in pairs if key.value == name), node)
 
 
-def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:
+def _in_text(doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:
     """The node of a body with its variables replaced; other braces stay (AVX-512 has some)."""
     if not scope or not isinstance(node, ScalarNode) or "{" not in node.value:
         return node
@@ -204,7 +217,21 @@ def _in_text(node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Nod
         text: str = scope[found[1]].value
         return text if number(text) is None else text.replace("_", "")
 
-    return ScalarNode(node.tag, _VARIABLE.sub(value, node.value), node.start_mark, node.end_mark, node.style)
+    text = _substituted(doc, node, value)
+    return ScalarNode(node.tag, text, node.start_mark, node.end_mark, node.style)
+
+
+def _substituted(doc: Document, node: ScalarNode, value: Callable[[re.Match[str]], str]) -> str:
+    """The text of a node with its variables replaced, each once: a value is not read again."""
+    parts, end, size = [], 0, 0
+    for found in _VARIABLE.finditer(node.value):
+        parts += [node.value[end : found.start()], value(found)]
+        end = found.end()
+        size += len(parts[-1])
+        if size > MAX_TEXT:
+            doc.wrong(node, f"with the values of each, this text has more than {MAX_TEXT} characters")
+            break
+    return "".join([*parts, node.value[end:]])
 
 
 def _replaced(
@@ -216,15 +243,20 @@ def _replaced(
     if isinstance(node, ScalarNode):
         if "{" not in node.value:
             return node
-        text, style = node.value, node.style
-        for found in _VARIABLE.finditer(node.value):
-            value = scope.get(found[1])
-            if value is None:
+        style = node.style
+
+        def value(found: re.Match[str]) -> str:
+            nonlocal style
+            chosen = scope.get(found[1])
+            if chosen is None:
                 doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{did_you_mean(found[1], scope)}")
-                continue
+                return found[0]
             used.add(found[1])
-            text = text.replace(found[0], value.value)
-            style = value.style if found[0] == node.value else style
+            style = chosen.style if found[0] == node.value else style
+            text: str = chosen.value
+            return text
+
+        text = _substituted(doc, node, value)
         return ScalarNode(node.tag, text, node.start_mark, node.end_mark, style)
     if depth > 8:
         return node

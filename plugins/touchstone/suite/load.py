@@ -14,7 +14,7 @@ from touchstone.suite import requires
 from touchstone.suite.cases import cases
 from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
-from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, TooManyProblems, did_you_mean
 from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
@@ -53,10 +53,16 @@ def load(path: Path, text: str | None = None, requirements: Collection[str] | No
     """
     problems = Problems()
     content = read_text(path) if text is None else text
-    with uncollected():
-        suite = _suite(Document(path, content, problems), requirements)
+    suite = None
+    more: list[Problem] = []
+    try:
+        with uncollected():
+            suite = _suite(Document(path, content, problems), requirements)
+    except TooManyProblems:
+        last = problems.sorted()[-1].source
+        more = [Problem(last, f"{len(problems)} problems, and perhaps more: nothing else was looked at")]
     if problems or suite is None:
-        raise SuiteErrors(problems.sorted())
+        raise SuiteErrors(problems.sorted() + more)
     return suite
 
 

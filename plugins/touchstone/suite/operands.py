@@ -27,7 +27,7 @@ def operand(text: str) -> Value | None:
         return None
     name, sign, distance = parts.groups()
     offset = _number(distance) if distance else 0
-    if offset is None or (distance and distance.startswith("-")):
+    if offset is None or offset >= 2**64 or (distance and distance.startswith("-")):
         return None
     if sign == "-":
         offset = -offset

@@ -9,6 +9,7 @@ exception's mnemonic is text, unless it is the first thing in its line.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,13 +17,15 @@ from pathlib import Path
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from touchstone.suite import limits
 from touchstone.suite.exceptions import VECTORS
+from touchstone.suite.files import read_limited
 from touchstone.suite.model import Body, Source
 from touchstone.suite.numeral import number
 from touchstone.suite.problems import Problem, Problems, SuiteErrors, did_you_mean, one_of
 
 _HASH = "\ue000"  # replaces a # that starts no comment, until YAML is parsed
-_MNEMONIC = re.compile(rf"#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
+_MNEMONIC = re.compile(rf"(?<=[ \t])#({'|'.join(name[1:] for name in VECTORS)})(?![A-Za-z0-9_])")
 _BRACKETS = re.compile(r"[{,]\s*\w+\[[\w:]+\]\s*:")
 _BRACED = re.compile(r"\{[A-Za-z_][\w-]*\}")
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as libyaml breaks lines
@@ -50,9 +53,23 @@ class Document:
         self.root = self._compose(text)
 
     def _compose(self, text: str) -> Node | None:
-        composer = _Composer(_hide_hashes(text))
+        if len(text) > limits.MAX_BYTES:
+            what = f"the file has {len(text)} characters; a suite has {limits.MAX_BYTES} at most: split it"
+            self.problems.add(Source(self.path, 1, 1), what)
+            return None
+        text = _hide_hashes(text)
+        if place := limits.too_deep(text):
+            what = f"lists and mappings are nested more than {limits.MAX_DEPTH} times"
+            self.problems.add(Source(self.path, place[0] + 1, place[1] + 1), what)
+            return None
+        composer = _Composer(text)
         try:
-            return composer.get_single_node()
+            root: Node | None = composer.get_single_node()
+            # Without an alias, the tree is as long as the text.
+            if root is not None and "*" in text and (found := limits.unfolded(root)):
+                self.wrong(*found)
+                return None
+            return root
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line, mark.column) if mark else (0, 0)
@@ -236,13 +253,14 @@ class Document:
 
 def _hide_hashes(text: str) -> str:
     """The text with _HASH for every # in front of an exception's mnemonic, which starts no comment."""
-
-    def hidden(found: re.Match[str]) -> str:
-        start = found.start()
-        before = text[text.rfind("\n", 0, start) + 1 : start]
-        return f"{_HASH}{found[1]}" if before.strip() and before[-1] in " \t" else found[0]
-
-    return _MNEMONIC.sub(hidden, text)
+    if "#" not in text:
+        return text
+    lines = text.split("\n")
+    for index, line in enumerate(lines):
+        if "#" in line:
+            first = len(line) - len(line.lstrip())
+            lines[index] = line[: first + 1] + _MNEMONIC.sub(rf"{_HASH}\1", line)[first + 1 :]
+    return "\n".join(lines)
 
 
 def plain(text: str) -> str:
@@ -271,18 +289,24 @@ def octal_hint(text: str) -> str:
     )
 
 
-def read_text(path: Path) -> str:
-    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the position of the first bad byte."""
+def read_text(path: Path, shown: Path | None = None) -> str:
+    """Text of a UTF-8 file. SuiteErrors if it cannot be read, with the position of the first bad byte.
+
+    ``shown``: the path as messages name it.
+    """
+    shown = shown or path
     try:
-        data = path.read_bytes()
+        data = read_limited(path, limits.MAX_BYTES)
     except OSError as error:
-        raise SuiteErrors([Problem(Source(path, 1, 1), f"cannot be read: {error.strerror}")]) from error
+        raise SuiteErrors([Problem(Source(shown, 1, 1), f"cannot be read: {error.strerror}")]) from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SuiteErrors([Problem(Source(shown, 1, 1), "not UTF-8 but UTF-16; save the file as UTF-8")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start]
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
-        source = Source(path, before.count(b"\n") + 1, column)
+        source = Source(shown, before.count(b"\n") + 1, column)
         raise SuiteErrors(
             [Problem(source, f"not UTF-8: byte {data[error.start]:#04x}; save the file as UTF-8")]
         ) from error

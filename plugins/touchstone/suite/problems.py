@@ -28,20 +28,37 @@ class SuiteErrors(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+class TooManyProblems(Exception):
+    """A file has so many problems that nobody reads on."""
+
+
+MOST = 200
+"""Problems that are collected of one file: each may cost a search for what was meant."""
+_LONGEST = 1000
+"""Characters of a problem's text: it quotes what was written, however long that is."""
+
+
 class Problems:
-    """Collects problems; the same one at the same position counts once."""
+    """Collects problems; the same one at the same position counts once.
+
+    TooManyProblems when there are MOST of them.
+    """
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
 
     def add(self, source: Source, text: str) -> None:
         """Remember one problem."""
+        if len(text) > _LONGEST:
+            text = f"{text[:700]} ... {text[-200:]}"
         self._found[Problem(source, text)] = None
+        if len(self._found) >= MOST:
+            raise TooManyProblems
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Remember several problems."""
         for problem in problems:
-            self._found[problem] = None
+            self.add(problem.source, problem.text)
 
     def __len__(self) -> int:
         return len(self._found)

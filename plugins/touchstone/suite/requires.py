@@ -4,7 +4,7 @@ Grammar::
 
     or:    and ("or" and)*
     and:   not ("and" not)*
-    not:   "not" not | "(" or ")" | test
+    not:   "not"* ("(" or ")" | test)
     test:  NAME [("==" | "!=" | "<" | "<=" | ">" | ">=") VALUE | ["not"] "in" "(" VALUE ("," VALUE)* ")"]
     VALUE: integer, word, or text in quotes
 """
@@ -36,6 +36,9 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "subject": None,
 }
 """The fixed facts: the words they can have, int, or None for any word."""
+
+MOST_DEEP = 50
+"""Parentheses inside of each other."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<op>==|!=|<=|>=|<|>|\(|\)|,)"
@@ -196,20 +199,17 @@ class _Token:
 class _Parser:
     def __init__(self, text: str) -> None:
         self.tokens: list[_Token] = []
-        position = 0
-        while text[position:].strip():
-            found = _TOKEN.match(text, position)
-            assert found
-            assert found.lastgroup
+        for found in _TOKEN.finditer(text):
             kind = found.lastgroup
+            assert kind
             token = _Token(kind, found[kind], found.start(kind))
             if kind == "bad":
                 hint = _HINTS.get(token.text, "")
                 raise ExpressionError(token.offset, f"'{token.text}' is not expected here{hint}")
             self.tokens.append(token)
-            position = found.end()
         self.tokens.append(_Token("end", "", len(text)))
         self.index = 0
+        self.depth = 0
 
     @property
     def next(self) -> _Token:
@@ -244,14 +244,24 @@ class _Parser:
         return parts[0] if len(parts) == 1 else _Join(op, tuple(parts))
 
     def inverted(self) -> Node:
-        if self.take("not"):
-            return _Not(self.inverted())
-        if self.take("("):
-            node = self.joined("or", lambda: self.joined("and", self.inverted))
-            if not self.take(")"):
-                raise self.fail("')'")
-            return node
-        return self.test()
+        inverted = False
+        while self.take("not"):
+            inverted = not inverted
+        node = self.grouped()
+        return _Not(node) if inverted else node
+
+    def grouped(self) -> Node:
+        token = self.take("(")
+        if not token:
+            return self.test()
+        if self.depth == MOST_DEEP:
+            raise ExpressionError(token.offset, f"more than {MOST_DEEP} parentheses inside of each other")
+        self.depth += 1
+        node = self.joined("or", lambda: self.joined("and", self.inverted))
+        if not self.take(")"):
+            raise self.fail("')'")
+        self.depth -= 1
+        return node
 
     def test(self) -> Node:
         token = self.next

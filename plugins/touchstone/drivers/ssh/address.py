@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,6 @@ def _lookup(config: Path | None, host: str) -> dict[str, Any]:
 
 
 def _port(text: str, config: Path | None) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise InfrastructureError(f"{config or 'the inventory'}: {text!r} is not a port")
     return int(text)

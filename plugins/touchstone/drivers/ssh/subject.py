@@ -10,8 +10,9 @@ from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.visit import Visit
 from touchstone.machine.agent import LOAD_TIMEOUT, REPLY_TIMEOUT, read_trace
 from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.protocol import decimal
 
-_ERROR = re.compile(r"error -(\d+) ?(.*)")
+_ERROR = re.compile(r"error -([0-9]{1,9}) ?(.*)")
 
 
 class SubjectOnBox:
@@ -43,10 +44,10 @@ class SubjectOnBox:
         """Exit counters of a CPU."""
         said = self._command("exits", REPLY_TIMEOUT, cpu=str(cpu))
         try:
-            return {name: int(value) for name, value in said.items()}
+            return {name: decimal(value) for name, value in said.items()}
         except ValueError:
             raise InfrastructureError(
-                f"the exit counters of CPU {cpu} are no numbers: {dict(said)}"
+                f"the exit counters of CPU {cpu} are no numbers: {str(dict(said))[:1000]}"
             ) from None
 
     def trace(self, cpu: int, count: int) -> list[str]:
