@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.pytest_plugin.options import add_options, home
-from touchstone.pytest_plugin.sniff import is_suite
+from touchstone.pytest_plugin.sniff import in_suites_folder, is_suite, is_yaml
 from touchstone.words import AREAS, LEVELS, PHASES
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect suites: YAML files with a ``suite:`` line, and any that the command line names."""
-    if file_path.suffix not in (".yaml", ".yml"):
+    """Collect suites: YAML files that look like one, that lie in a folder of suites, or are named."""
+    if not is_yaml(file_path):
         return None
-    if not parent.session.isinitpath(file_path) and not is_suite(file_path):
+    named = parent.session.isinitpath(file_path)
+    if not named and not is_suite(file_path) and not in_suites_folder(file_path, parent.session):
         return None
     from touchstone.pytest_plugin.collect import SuiteFile  # noqa: PLC0415
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 import pytest
 
 from tests.support.project import INVENTORY, SUITE, Project, check
@@ -189,6 +191,11 @@ def test_errors_of_all_suites_are_reported(project: Project) -> None:
     )
 
 
+def test_upper_case_suffix(project: Project) -> None:
+    project.suite(PASSING, "suite.YML")
+    project.run().assert_outcomes(passed=1)
+
+
 def test_yaml_file_named_on_the_command_line_is_a_suite(project: Project) -> None:
     project.file("notes.yaml", "a: 1\n")
     project.suite(PASSING)
@@ -196,6 +203,56 @@ def test_yaml_file_named_on_the_command_line_is_a_suite(project: Project) -> Non
     result = project.run("notes.yaml")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["notes.yaml:1:*"])
+
+
+GOOD = SUITE.lstrip() + PASSING
+LOST: dict[str, tuple[bytes, str]] = {
+    "byte order mark": (codecs.BOM_UTF8 + GOOD.encode(), ""),
+    "indented": (b"# head\n\n  " + GOOD.replace("\n", "\n  ").rstrip(" ").encode(), ""),
+    "quoted key": (GOOD.replace("suite:", '"suite":').encode(), ""),
+    "old Macintosh": (GOOD.replace("\n", "\r").encode(), ""),
+    "UTF-16": (
+        codecs.BOM_UTF16_LE + GOOD.encode("utf-16-le"),
+        ":1:1: not UTF-8 but UTF-16; save*",
+    ),
+    "misspelt": (GOOD.replace("suite:", "suit:").encode(), ":1:1: unknown key 'suit' in the suite (did you*"),
+    "empty": (b"", ":1:1: the file is empty; a suite has the keys suite, area and checks"),
+    "not even near": (b"jobs: [1]\n", ":1:1: the suite has no 'suite'"),
+    "late": (b"# x\n" * 20_000 + GOOD.encode(), ""),
+}
+
+
+@pytest.mark.parametrize("folder", ["conformance/area", "suites/below"])
+@pytest.mark.parametrize("how", LOST)
+def test_no_suite_vanishes(project: Project, how: str, folder: str) -> None:
+    text, error = LOST[how]
+    project.suite(check("other", "nop", "{rax: 0}"), f"{folder}/other.yaml")
+    (project.path / folder / "lost.yml").write_bytes(text)
+    result = project.run(folder.partition("/")[0])
+    if error:
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([f"{folder}/lost.yml{error}"])
+    else:
+        result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    "how", ["byte order mark", "indented", "quoted key", "old Macintosh", "UTF-16", "misspelt"]
+)
+def test_no_suite_vanishes_elsewhere(project: Project, how: str) -> None:
+    (project.path / "lost.yaml").write_bytes(LOST[how][0])
+    assert project.run().parseoutcomes() in ({"passed": 1}, {"errors": 1})
+
+
+def test_other_yaml_files_are_left_alone(project: Project) -> None:
+    project.suite(PASSING, "tests/suite.yaml")
+    project.file("compose.yaml", "services: {}\n")
+    project.file(".github/workflows/ci.yml", "jobs:\n  suite: x\n")
+    project.file("charts/values.yaml", "test:\n  suite: x\n")
+    project.file("conformance/requirements.yaml", "- id: one\n")
+    assert project.run().parseoutcomes() == {"passed": 1}
+    assert project.run(".").parseoutcomes() == {"passed": 1}
+    assert project.run("charts", "tests").parseoutcomes() == {"passed": 1}
 
 
 def test_requirements_are_known(project: Project) -> None:

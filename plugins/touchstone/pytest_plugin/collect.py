@@ -19,6 +19,7 @@ from touchstone.reporting.failure import failure_repr
 from touchstone.suite import requires
 from touchstone.suite.load import load, uncollected
 from touchstone.suite.model import Check, Suite
+from touchstone.suite.positions import read_text
 from touchstone.suite.problems import SuiteErrors
 
 
@@ -51,11 +52,9 @@ class SuiteFile(pytest.File):
 
     def _load(self, run: Run) -> Suite:
         try:
-            suite = load(self._shown(), self.path.read_text(encoding="utf-8"), run.requirements)
+            suite = load(self._shown(), read_text(self.path, self._shown()), run.requirements)
         except SuiteErrors as error:
             raise self.CollectError("\n".join(map(str, error.problems))) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise self.CollectError(f"{self._shown()}: cannot be read: {error}") from None
         errors = []
         for check in suite.checks:
             try:
