@@ -19,13 +19,13 @@ ROUNDS = 3
     cite=DESIGN,
     proves=["live-os", "loading-transparent", "every-cpu"],
 )
-def test_all_work(target, virtualized, complaints):
+def test_all_work(target, subject, virtualized, complaints):
     with target.work() as work:
         target.load()
         for _ in range(ROUNDS):
             work.proceed()
             assert virtualized() == list(range(target.cpus)), "not every CPU is taken"
-        for cpu in range(target.cpus):
+        for cpu in range(target.cpus) if subject.claims.get("counters") else ():
             assert sum(target.exits(cpu).values()) > 0, f"CPU {cpu} never came to the hypervisor"
     assert complaints() == []
 

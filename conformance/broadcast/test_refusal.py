@@ -104,11 +104,11 @@ def clean(target):
 
 @pytest.mark.touchstone(
     id="broadcast.load.in-use-on-one-cpu",
-    title="If one CPU's virtualization hardware is in use, loading is refused with EBUSY and every CPU is "
-    "left alone",
+    title="If one CPU's virtualization hardware is in use, loading is refused as the subject says and every "
+    "CPU is left alone",
     area="broadcast",
     phase="native",
-    requires="os == bare and (cpuid.svm or cpuid.vmx)",
+    requires="os == bare and (cpuid.svm or cpuid.vmx) and subject.refuses.in-use != false",
     cite=[
         ROLL_BACK,
         {
@@ -125,16 +125,16 @@ def clean(target):
     ],
     proves=["all-or-nothing"],
 )
-def test_in_use(target, probe, state, same_state, virtualized, cycles, physical, clean):
+def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, physical, clean):
     for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
         if target.vendor == "amd":
             take_svm(probe, cpu)
-            refused(target, state, same_state, virtualized, "EBUSY")
+            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"))
             assert read_msr(probe, cpu, EFER) & SVME, f"CPU {cpu}: somebody else's EFER.SVME was cleared"
             write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) & ~SVME)
         else:
             take_vmx(probe, cpu, physical)
-            refused(target, state, same_state, virtualized, "EBUSY")
+            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"))
             (result,) = probe("vmxoff", on=cpu)
             assert result.vector is None, f"CPU {cpu}: somebody else's VMX operation was ended"
             target.reset()  # CR4.VMXE stays set: every probe ends with the CR4 that it began with
@@ -145,11 +145,11 @@ def test_in_use(target, probe, state, same_state, virtualized, cycles, physical,
 
 @pytest.mark.touchstone(
     id="broadcast.load.switched-off-on-one-cpu",
-    title="If firmware has switched virtualization off on one CPU, loading is refused with EPERM and "
-    "every CPU is left alone",
+    title="If firmware has switched virtualization off on one CPU, loading is refused as the subject says "
+    "and every CPU is left alone",
     area="broadcast",
     phase="native",
-    requires="os == bare and (cpuid.svm or cpuid.vmx)",
+    requires="os == bare and (cpuid.svm or cpuid.vmx) and subject.refuses.switched-off != false",
     cite=[
         ROLL_BACK,
         {
@@ -166,7 +166,7 @@ def test_in_use(target, probe, state, same_state, virtualized, cycles, physical,
     ],
     proves=["all-or-nothing"],
 )
-def test_switched_off(target, probe, state, same_state, virtualized, cycles, clean):
+def test_switched_off(target, subject, probe, state, same_state, virtualized, cycles, clean):
     msr, off = (VM_CR, SVMDIS) if target.vendor == "amd" else (FEATURE_CONTROL, LOCK)
     if probe("rdmsr", rcx=msr)[0].vector is not None:
         pytest.skip(f"the machine has no MSR {msr:#x} to switch virtualization off with")
@@ -177,7 +177,7 @@ def test_switched_off(target, probe, state, same_state, virtualized, cycles, cle
         write_msr(probe, cpu, msr, value & ~VMX_ON | off if target.vendor == "intel" else value | off)
         if read_msr(probe, cpu, msr) == value:
             pytest.skip(f"MSR {msr:#x} does not keep what is written to it")
-        refused(target, state, same_state, virtualized, "EPERM")
+        refused(target, state, same_state, virtualized, subject.claims.get("refuses.switched-off"))
         target.reset()  # what is locked stays locked until then
         for _ in cycles(1):
             pass

@@ -109,6 +109,7 @@ def test_hidden_on_every_cpu(target, probe):
     id="nested.hypercall.survives-strangers",
     title="Strangers at the hypercall leave the hypervisor loaded on every CPU",
     area="nested",
+    requires="subject.control-closed",
     level="must",
     proves=["control-closed", "every-cpu"],
     cite={

@@ -62,6 +62,7 @@ def test_memory(target, cycles):
     title="Exit counters begin anew with every loading",
     area="teardown",
     phase="unloaded",
+    requires="subject.counters",
     cite={
         "doc": "touchstone-protocol",
         "title": "subject do=...: the hypervisor under test",
@@ -107,6 +108,7 @@ def test_not_loaded(target, state, virtualized):
     title="Unloading frees every CPU, and the hypervisor says that it has none",
     area="teardown",
     phase="loaded",
+    requires="subject.unloadable",
     cite={
         "doc": "touchstone-design",
         "title": "Touchstone: the house",

@@ -1,4 +1,4 @@
-"""The command ``touchstone``: makes reports of the results of runs. The runs themselves are pytest's."""
+"""The command ``touchstone``: makes reports of the results of runs, lists claims. The runs are pytest's."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_report(commands)
+    claims = commands.add_parser(
+        "claims", help="list what a subject's TOML file may claim, as a Markdown table"
+    )
+    claims.set_defaults(run=_claims)
     asked = parser.parse_args(arguments)
     try:
         return int(asked.run(asked))
@@ -75,6 +79,13 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--title", default="Touchstone", metavar="TEXT", help="heading of the report (default: %(default)s)"
     )
     parser.set_defaults(run=_report)
+
+
+def _claims(asked: argparse.Namespace) -> int:
+    from touchstone.suite.claims import as_table  # noqa: PLC0415 - not imported for `touchstone --help`
+
+    print("\n".join(as_table()))
+    return 0
 
 
 def _report(asked: argparse.Namespace) -> int:

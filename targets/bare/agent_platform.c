@@ -119,12 +119,20 @@ int platform_subject(enum platform_subject_verb verb, const char *option, unsign
 	case SUBJECT_LOAD:
 		return subject->load(option, buffer, size);
 	case SUBJECT_UNLOAD:
-		return subject->unload(buffer, size);
+		if (subject->unload)
+			return subject->unload(buffer, size);
+		break;
 	case SUBJECT_QUERY:
 		return subject->query(buffer, size);
 	case SUBJECT_EXITS:
-		return subject->exits(cpu, buffer, size);
-	default:
-		return subject->trace(cpu, count, buffer, size);
+		if (subject->exits)
+			return subject->exits(cpu, buffer, size);
+		break;
+	case SUBJECT_TRACE:
+		if (subject->trace)
+			return subject->trace(cpu, count, buffer, size);
+		break;
 	}
+	os_snprintf(buffer, size, "the subject does not offer this");
+	return -EOPNOTSUPP;
 }

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (the messages are looked for as they are, in one piece)
 """[deploy.linux] of a subject: Veneer's is complete, and all errors of a wrong one are reported."""
 
 from pathlib import Path
@@ -38,3 +39,29 @@ def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
         "files must be a text",
     ):
         assert part in said
+
+
+def test_claims_that_nobody_can_make_are_errors_with_a_suggestion(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\n[claims]\nnestd = "hidden"\nnested = "visible"\ncounters = "yes"\n'
+        "[claims.cpuid-signature]\nebx = true\nebp = 1\n"
+        '[claims.own]\nflavour = "sweet"\n[claims.refuses]\nloaded = "EBUSI"\n'
+    )
+    with pytest.raises(TomlError) as refused:
+        read_subject(path)
+    found = [line.partition("mine.toml:")[2] for line in str(refused.value).splitlines()]
+    assert found == [
+        "3: there is no claim 'nestd' (did you mean 'nested'?). One of your own is own.NAME",
+        "4: nested must be hidden, not 'visible' (a text)",
+        "5: counters must be true or false, not 'yes' (a text)",
+        "7: cpuid-signature.ebx must be a number from 0 to 2**64-1, not True (true or false)",
+        "8: there is no claim 'cpuid-signature.ebp' (did you mean 'cpuid-signature.ebx'?). One of your own is own.NAME",
+        "12: refuses.loaded must be EBUSY, EPERM, EINVAL, EEXIST, EACCES, ENODEV or EOPNOTSUPP, not 'EBUSI' (a text)",
+    ]
+
+
+def test_claims_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[claims.own]\nflavour = "sweet"\n')
+    assert read_subject(path).claims == {"own.flavour": "sweet"}

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tests.support.checkout import ROOT
 from tests.support.docs_blocks import tables
+from touchstone.suite.claims import as_table
 
+SUBJECTS = ROOT / "docs" / "adding-a-subject.md"
 COVERAGE = ROOT / "tests" / "coverage" / "core_coverage.py"
 EXITS = ROOT / "tests" / "benchmarks" / "exits.py"
 
@@ -23,6 +25,11 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 def compiler() -> str:
     done = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[0]
+
+
+def test_every_claim_is_documented() -> None:
+    """`touchstone claims` prints the table."""
+    assert "\n".join(as_table()) in SUBJECTS.read_text(encoding="utf-8")
 
 
 def test_core_coverage_has_the_blocks_of_the_core() -> None:

@@ -63,7 +63,7 @@ FACTS: Facts = {
         ("not (vendor == amd or cpus < 2)", True, ""),
         ("not (vendor == intel and cpus >= 2)", False,
          "needs not vendor == intel, bochs-intel has intel, or needs not cpus >= 2, bochs-intel has 2"),
-        ("subject.version >= 2", None, "needs subject.version >= 2, and subject.version is not known of veneer"),
+        ("subject.version >= 2", None, "needs subject.version >= 2, and veneer does not claim version"),
         ("subject.nested > 2", False, "needs subject.nested > 2, veneer has emulated"),
     ],
 )  # fmt: skip

@@ -37,7 +37,8 @@ class Project:
         (self.path / "hypervisor").mkdir()
         (self.path / "hypervisor" / "subject.mk").write_text("")
         (self.path / "hypervisor" / "veneer.toml").write_text(
-            'name = "veneer"\ntitle = "Veneer"\n[claims]\nnested = "hidden"\n[deploy.bare]\ndirectory = "."\n'
+            'name = "veneer"\ntitle = "Veneer"\n[claims]\nnested = "hidden"\ncounters = true\n'
+            'unloadable = true\n[deploy.bare]\ndirectory = "."\n'
         )
         self.inventory(INVENTORY)
         self.file("pyproject.toml", "[tool.pytest]\nstrict = true\nfilterwarnings = ['error']\n")

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from touchstone.config.tomlfile import TomlError, TomlFile, describe, did_you_mean
+from touchstone.suite.claims import CLAIMS, problem_with
 
 Claim = str | int | bool
 
@@ -110,6 +111,14 @@ def _flatten(
         else:
             wanted = "a text, true or false, or a number from 0 to 2**64-1"
             file.error(here, f"a claim is {wanted}, not {describe(value)}")
+            continue
+        if isinstance(value, dict):
+            continue
+        name = ".".join(here[1:])
+        if (problem := problem_with(name)) is not None:
+            file.error(here, problem)
+        elif name in CLAIMS and (wrong := CLAIMS[name].wrong(value)) is not None:
+            file.error(here, f"{name} {wrong}, not {describe(value)}")
 
 
 def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:

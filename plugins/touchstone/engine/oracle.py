@@ -77,7 +77,8 @@ class Planned:
     def comparable(self) -> bool:
         """Whether the bare machine can be held to the case as well: nothing in it is about a hypervisor."""
         needs = (*self.check.requires, *self.case.requires)
-        about_subject = any(name.startswith("subject.") for one in needs for name in requires.names_used(one))
+        names = {name for one in needs for name in requires.names_used(one)} - {"subject.unloadable"}
+        about_subject = any(name.startswith("subject.") for name in names)
         return not (self.check.claims or about_subject or self.case.expect.exits)
 
     @property

@@ -17,6 +17,7 @@ from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
 from touchstone.reporting.failure import failure_repr
 from touchstone.suite import requires
+from touchstone.suite.claims import undeclared
 from touchstone.suite.load import load, uncollected
 from touchstone.suite.model import Check, Suite
 from touchstone.suite.positions import read_text
@@ -55,14 +56,14 @@ class SuiteFile(pytest.File):
             suite = load(self._shown(), read_text(self.path, self._shown()), run.requirements)
         except SuiteErrors as error:
             raise self.CollectError("\n".join(map(str, error.problems))) from None
-        errors = []
+        errors = [str(problem) for check in suite.checks for problem in undeclared(check)]
         for check in suite.checks:
             try:
                 run.register(check)
             except ValueError as twice:
                 errors.append(str(twice))
         if errors:
-            raise self.CollectError("\n".join(errors))
+            raise self.CollectError("\n".join(dict.fromkeys(errors)))
         return suite
 
     def _shown(self) -> Path:

@@ -32,6 +32,7 @@ from touchstone.pytest_plugin.collect import reason_to_skip
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
 from touchstone.suite import requires
+from touchstone.suite.claims import implied, problem_with
 from touchstone.suite.model import Check, Citation, Requirement, Source
 from touchstone.words import AREAS, LEVELS, PHASES
 
@@ -123,11 +124,15 @@ def check_of(item: Any, mark: pytest.Mark) -> Check:
         except TypeError as error:
             errors.append(f"cite: {str(error).removeprefix('Citation.__init__() ')}")
     needed = values.get("requires")
+    needs = [] if needed is None else [Requirement(needed, source)]
     if needed is not None:
         try:
-            requires.parse(needed)
+            used = requires.names_used(needed)
         except requires.ExpressionError as error:
             errors.append(f"requires: {error.text}")
+        else:
+            claims = [name.removeprefix("subject.") for name in sorted(used) if name.startswith("subject.")]
+            errors += [f"requires: {text}" for name in claims if (text := problem_with(name)) is not None]
     if errors:
         _wrong(item, *errors)
     return Check(
@@ -137,7 +142,7 @@ def check_of(item: Any, mark: pytest.Mark) -> Check:
         level=values.get("level", "must"),
         cite=tuple(citations),
         phase=values.get("phase", "loaded"),
-        requires=() if needed is None else (Requirement(needed, source),),
+        requires=(*needs, *implied((), values.get("phase", "loaded"), source)),
         cases=(),
         timeout=0.0,
         claims=values.get("claims", True),

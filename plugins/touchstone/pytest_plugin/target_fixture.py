@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from touchstone.engine.outcomes import Finding
+from touchstone.engine.outcomes import Finding, Unsupported
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.engine.session import Asking, TargetSession
 from touchstone.engine.work import Work
@@ -91,8 +91,14 @@ class TargetHandle:
             self._session.load(option)
 
     def unload(self) -> None:
-        """Unload the subject. AgentRefused when it refuses."""
+        """Unload the subject. AgentRefused when it refuses.
+
+        Unsupported if it does not claim to be unloadable: the check is skipped.
+        """
         __tracebackhide__ = True
+        subject = self._session.subject
+        if not subject.absent and not subject.claims.get("unloadable"):
+            raise Unsupported(f"needs subject.unloadable, and {subject.name} does not claim unloadable")
         with self._asking():
             self._session.unload()
 

@@ -12,6 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite import requires
 from touchstone.suite.cases import cases
+from touchstone.suite.claims import implied
 from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
 from touchstone.suite.problems import Problem, Problems, SuiteErrors, TooManyProblems, did_you_mean
@@ -218,10 +219,12 @@ class _Reader:
                 case.expect.exits or any(item.kind == "claim" for item in case.expect.fields)
                 for case in found
             )
+        phase = _phase(doc, keys, self.phase)
+        needs = (*self.needs, *_requires(doc, keys), *implied(found, phase, doc.at(entry)))
         start, end = entry.start_mark.line, self._end(entry)
         return Check(
-            identity or "", title or "", self.area or "", level, cite, _phase(doc, keys, self.phase),
-            self.needs + _requires(doc, keys), found, self._timeout(keys), claims,
+            identity or "", title or "", self.area or "", level, cite, phase, needs, found,
+            self._timeout(keys), claims,
             tuple(word for word, _ in self._words(keys, "tags")), self._proves(keys),
             "\n".join(doc.lines[start:end]), doc.at(entry), end,
         )  # fmt: skip

@@ -106,6 +106,9 @@ class _Test:
     def evaluate(self, facts: Facts, wanted: bool) -> Outcome:
         text = str(self) if wanted else f"not {self}"
         fact = facts.get(self.name)
+        if fact is None and self.name.startswith("subject."):
+            claim = self.name.removeprefix("subject.")
+            return Outcome(None, f"needs {text}, and {_owner(self.name, facts)} does not claim {claim}")
         if fact is None:
             return Outcome(None, f"needs {text}, and {self.name} is not known{_of(self.name, facts)}")
         if self._holds(fact) is wanted:

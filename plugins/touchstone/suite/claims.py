@@ -1,0 +1,116 @@
+"""What a subject may claim of itself: the names, what they mean, and the values that they can have.
+
+Suites require claims as ``subject.NAME`` and expect them as ``claim.NAME``; the subject's TOML file makes
+them. What is not claimed is not demanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from touchstone.suite import requires
+from touchstone.suite.model import Case, Check, Requirement, Source
+from touchstone.suite.problems import Problem, did_you_mean, one_of
+
+OWN = "own."
+"""Names that begin so are anybody's own, for suites of their own."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim."""
+
+    values: tuple[str, ...] | type[int] | type[bool]
+    """The words that it can be, or its type."""
+    means: str
+    """For the documentation."""
+
+    def wrong(self, value: object) -> str | None:
+        """What a value should have been; None: it is right."""
+        if isinstance(self.values, tuple):
+            return None if value in self.values else f"must be {one_of(self.values)}"
+        if self.values is bool:
+            return None if isinstance(value, bool) else "must be true or false"
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return None if number else "must be a number from 0 to 2**64-1"
+
+
+_ERRNO = ("EBUSY", "EPERM", "EINVAL", "EEXIST", "EACCES", "ENODEV", "EOPNOTSUPP")
+
+CLAIMS: Mapping[str, Claim] = {
+    "nested": Claim(
+        ("hidden",), "CPUID, MSRs, control bits and instructions all say that there is no virtualization"
+    ),
+    "cpuid-signature.ebx": Claim(int, "EBX of CPUID leaf 0x40000000, on every CPU"),
+    "cpuid-signature.ecx": Claim(int, "ECX of the same leaf"),
+    "cpuid-signature.edx": Claim(int, "EDX of the same leaf"),
+    "hypervisor-bit": Claim(bool, "CPUID leaf 1 has bit 31 of ECX set, on every CPU"),
+    "counters": Claim(
+        bool,
+        "it counts its exits for each CPU and by reason, and `exits` reads them. Without it, checks that "
+        "expect `exits` are unsupported",
+    ),
+    "trace": Claim(bool, "it keeps the last exits of each CPU, and `trace` reads them"),
+    "unloadable": Claim(
+        bool,
+        "it can be unloaded, and the machine is as before then. Without it, checks of the phase `unloaded` "
+        "are unsupported, and the machine is reset instead",
+    ),
+    "control-closed": Claim(
+        bool, "hypercalls raise #UD for anybody but its own code, whatever their number and their prefixes"
+    ),
+    "refuses.loaded": Claim(_ERRNO, "the error with which loading is refused when it is loaded already"),
+    "refuses.in-use": Claim(
+        _ERRNO, "the error with which loading is refused while a CPU's virtualization hardware is in use"
+    ),
+    "refuses.switched-off": Claim(
+        _ERRNO, "the error with which loading is refused if firmware has switched virtualization off on a CPU"
+    ),
+}
+
+
+def as_table() -> Iterator[str]:
+    """The claims as the lines of a Markdown table."""
+    yield "| claim | value | means |"
+    yield "|---|---|---|"
+    kinds = {int: "a number", bool: "`true`"}
+    for name, claim in CLAIMS.items():
+        values = claim.values
+        words = ", ".join(f"`{word}`" for word in values) if isinstance(values, tuple) else kinds[values]
+        yield f"| `{name}` | {words} | {claim.means} |"
+
+
+def problem_with(name: str) -> str | None:
+    """What is wrong with the name of a claim, with a suggestion; None: it is declared, or anybody's own."""
+    if name in CLAIMS or (name.startswith(OWN) and len(name) > len(OWN)):
+        return None
+    near = did_you_mean(name, CLAIMS)
+    return (
+        f"there is no claim '{name}'{near or '; known are ' + ', '.join(CLAIMS)}. One of your own is own.NAME"
+    )
+
+
+def implied(cases: Iterable[Case], phase: str, source: Source) -> Iterator[Requirement]:
+    """What cases require because of what they expect: claims, exit counters, being unloadable."""
+    names = dict.fromkeys(
+        field.claim for case in cases for field in case.expect.fields if field.kind == "claim" and field.claim
+    )
+    for name in names:
+        yield Requirement(f"subject.{name} != false", source)
+    if any(case.expect.exits for case in cases):
+        yield Requirement("subject.counters", source)
+    if phase == "unloaded":
+        yield Requirement("subject.unloadable", source)
+
+
+def undeclared(check: Check) -> Iterator[Problem]:
+    """The claims that a check rests on and that nobody can make."""
+    needs = (*check.requires, *(one for case in check.cases for one in case.requires))
+    for source, name in dict.fromkeys(
+        (one.source, name) for one in needs for name in sorted(requires.names_used(one))
+    ):
+        if name.startswith("subject."):
+            problem = problem_with(name.removeprefix("subject."))
+            if problem is not None:
+                yield Problem(source, f"requires: {problem}")
