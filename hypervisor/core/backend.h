@@ -79,6 +79,8 @@ struct backend {
 	 * NULL: NMIs do not exit.
 	 */
 	void (*request_nmi_window)(struct vcpu *vcpu, bool wanted);
+	/* Whether the guest handles an NMI, or is about to. NULL: NMIs do not exit. */
+	bool (*nmis_are_blocked)(const struct vcpu *vcpu);
 
 	/*
 	 * Set the guest state outside of struct vcpu to what INIT and SIPI leave. NULL: they do

@@ -8,15 +8,24 @@
 #include "idt.h"
 #include "vcpu.h"
 
-/* One being delivered and one pending, as in a processor (SDM 3A 6.7.1). */
-#define MOST_PENDING 2
+/*
+ * One being delivered and one pending, as in a processor (SDM 3A 6.7.1). While the guest handles an NMI, or one is
+ * being injected, the first of the two is that one.
+ */
+static u32 most_pending(const struct vcpu *vcpu)
+{
+	const struct backend *backend = vcpu->backend;
+
+	return backend->nmis_are_blocked && backend->nmis_are_blocked(vcpu) ? 1 : 2;
+}
 
 static void note_nmi(struct vcpu *vcpu)
 {
 	u32 pending = __atomic_load_n(&vcpu->pending_nmis, __ATOMIC_ACQUIRE);
+	u32 most = most_pending(vcpu);
 
 	do {
-		if (pending == MOST_PENDING)
+		if (pending >= most)
 			break;
 	} while (!__atomic_compare_exchange_n(&vcpu->pending_nmis, &pending, pending + 1, false,
 					      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));

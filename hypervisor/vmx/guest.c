@@ -141,6 +141,19 @@ static void request_nmi_window(struct vcpu *vcpu, bool wanted)
 			   vmx->controls.primary | (wanted ? PRIMARY_NMI_WINDOW : 0));
 }
 
+/* Called where request_nmi_window() is. */
+static bool nmis_are_blocked(const struct vcpu *vcpu)
+{
+	u32 event;
+
+	if (!vmx_of(vcpu)->vmcs_is_current)
+		return false;
+	event = vmcs_read(VMCS_ENTRY_EVENT);
+	if (event & EVENT_VALID && (event & EVENT_TYPE) == EVENT_TYPE_NMI)
+		return true;
+	return vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI;
+}
+
 static void describe_exit(struct vcpu *vcpu, char *line, size_t size)
 {
 	struct text text = { .buffer = line, .size = size };
@@ -197,6 +210,7 @@ const struct backend vmx_backend = {
 	.inject = inject,
 	.single_step = single_step,
 	.request_nmi_window = request_nmi_window,
+	.nmis_are_blocked = nmis_are_blocked,
 	.reset = vmx_reset,
 	.start = vmx_start,
 	.describe_exit = describe_exit,
