@@ -9,9 +9,7 @@
 #define EFER_LME (1ull << 8)
 /* Bits that no manual defines: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
-#define VECTOR_NMI 2
 #define VECTOR_BP 3
-#define VECTOR_FIRST_INTERRUPT 32
 #define INT3 0xcc
 #define DR7_GD (1ull << 13)
 
@@ -257,7 +255,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		uint8_t vector = request->handler[i].vector;
 
 		if (!context->owns_interrupts &&
-		    (vector == VECTOR_NMI || vector >= VECTOR_FIRST_INTERRUPT))
+		    (vector == PROBE_VECTOR_NMI || vector >= PROBE_VECTOR_INTERRUPT))
 			return refuse_value(outcome, "handle=", vector,
 					    ": the OS needs its NMIs and interrupts");
 	}
@@ -312,13 +310,14 @@ static void put_back_msrs(const struct probe_request *request, const struct mach
 	}
 }
 
-static void put_back(const struct probe_context *context, const struct probe_request *request,
+static void put_back(struct probe_context *context, const struct probe_request *request,
 		     const struct machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer;
 	uint16_t selector;
 
 	put_back_idtr(machine);
+	traps_end(context);
 	/* If DR7.GD is set, this access raises #DB, and traps.c has it executed again. */
 	outcome->dr7 = read_dr(7);
 	if (outcome->dr7 != DR7_RESET)
@@ -388,6 +387,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->dr6 = context->dr6;
 	outcome->dr7_changed = outcome->dr7 != (context->set_dr7 ? context->dr7 : DR7_RESET);
 	outcome->nmis = context->nmis;
+	traps_report(context, outcome);
 	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
 	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
 		outcome->done = true;
@@ -415,6 +415,8 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
 		meet(arg);
+	if (ready)
+		traps_begin(context, request);
 	ready = ready && set_msrs(context, request, &machine, outcome);
 	if (ready) {
 		traps_load_handlers(context, request);

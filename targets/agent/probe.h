@@ -31,13 +31,20 @@
 #define PROBE_READ_MAX 0x200
 #define PROBE_MSR_MAX 8
 #define PROBE_HANDLER_MAX 8
+#define PROBE_EVENT_MAX 32
 #define PROBE_DATA_MAX 2048
 
 /*
- * Bits of RFLAGS that a probe may set: CF PF AF ZF SF TF DF OF IOPL NT RF AC VIF VIP ID. IF is left out,
- * because only NMIs and exceptions may interrupt a probe, and VM, because IRET cannot set it in long mode.
+ * Bits of RFLAGS that a probe may set: CF PF AF ZF SF TF DF OF IOPL NT RF AC VIF VIP ID. VM is left out, because
+ * IRET cannot set it in long mode. IF is for probes that expect interrupts.
  */
 #define PROBE_RFLAGS_ALLOWED 0x3d7dd7ull
+#define PROBE_RFLAGS_IF 0x200ull
+
+#define PROBE_VECTOR_DB 1
+#define PROBE_VECTOR_NMI 2
+/* Vectors below are exceptions'. */
+#define PROBE_VECTOR_INTERRUPT 32
 
 #define GPR_RSP 4
 
@@ -88,11 +95,30 @@ struct probe_memory {
 	uint16_t data; /* offset in probe_request.data */
 };
 
-/* A vector whose gate leads into the probe's code, at CPL 0. */
+enum probe_handler_kind {
+	PROBE_HANDLER_CODE,	  /* the gate leads into the probe's code, at CPL 0 */
+	PROBE_HANDLER_RETURN,	  /* the agent notes the event and returns */
+	PROBE_HANDLER_NO_GATE,	  /* the descriptor has no valid type */
+	PROBE_HANDLER_NOT_PRESENT /* the gate is not present */
+};
+
+/* What a vector leads to while the probe runs. */
 struct probe_handler {
 	uint8_t vector;
+	uint8_t kind;
 	uint16_t offset; /* from the start of the code */
 };
+
+/* An event that the agent has noted: where it arrived, and DR6 of a #DB. */
+struct probe_event {
+	uint8_t vector;
+	uint64_t rip;
+	uint64_t dr6;
+};
+
+/* Whether the request has a handler of any kind for an interrupt, or for an NMI. */
+#define PROBE_EXPECTS_INTERRUPTS 1u
+#define PROBE_EXPECTS_NMIS 2u
 
 struct probe_request {
 	uint64_t cpus;
@@ -146,6 +172,8 @@ struct probe_outcome {
 	uint64_t nmis;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
 	uint32_t msr_read;	     /* bit per MSR that could be read */
+	uint32_t event_count;	     /* events that were noted, also those that had no room */
+	struct probe_event event[PROBE_EVENT_MAX];
 	uint8_t read[PROBE_READ_MAX];
 };
 
@@ -155,6 +183,16 @@ struct probe_frame {
 	uint64_t vector;  /* with PROBE_STUB_HAS_ERROR */
 	uint64_t error;
 	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* The local APIC of a CPU that is the agent's while a probe runs. */
+struct probe_apic {
+	/* Before a probe: let only its interrupts through, and NMIs to this CPU be sent by one write (`raise`). */
+	void (*begin)(void);
+	/* End the interrupt of this vector, if there is one in service: INT n has none. */
+	void (*end_of_interrupt)(uint8_t vector);
+	/* After it: stop the timer, and end what is still in service. */
+	void (*end)(void);
 };
 
 /* One per CPU, owned by the platform; zeroed at the beginning. */
@@ -171,6 +209,11 @@ struct probe_context {
 	bool entry_fault;
 	/* An access to a debug register after the probe raised #DB, which clears DR7.GD. */
 	volatile bool general_detect;
+	uint32_t expects;	      /* PROBE_EXPECTS_... */
+	bool draining;		      /* the probe is over: take what it has left pending */
+	uint32_t returning[256 / 32]; /* the vectors whose events are noted */
+	uint32_t event_count;
+	struct probe_event event[PROBE_EVENT_MAX];
 	uint64_t cr2, dr6;
 	struct probe_frame end;
 	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */
@@ -178,6 +221,8 @@ struct probe_context {
 	uint64_t (*idt)[2]; /* a page for the IDT of a probe with handlers of its own */
 	/* Set by the platform: NMIs and interrupts that arrive during a probe may be the probe's. */
 	bool owns_interrupts;
+	/* Set by the platform where owns_interrupts is. */
+	const struct probe_apic *apic;
 	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
 };
@@ -215,6 +260,8 @@ void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int 
 /* In probe_entry.S. */
 void probe_enter(struct probe_context *context);
 extern char probe_enter_start[], probe_enter_end[];
+/* Execute an IRET, which unblocks NMIs (SDM 3A 6.7.1, APM2 8.2.3). */
+void probe_unblock_nmis(void);
 
 struct probe_fixup {
 	uint64_t instruction;

@@ -161,6 +161,24 @@ leave_to:
 	.size	common, . - common
 STACK_FRAME_NON_STANDARD common
 
+	.globl	probe_unblock_nmis
+	.type	probe_unblock_nmis, @function
+probe_unblock_nmis:
+	mov	%rsp, %rax
+	mov	%ss, %ecx
+	push	%rcx
+	push	%rax
+	pushfq
+	mov	%cs, %ecx
+	push	%rcx
+	lea	1f(%rip), %rcx
+	push	%rcx
+	iretq
+1:	ANNOTATE_NOENDBR
+	RET
+	.size	probe_unblock_nmis, . - probe_unblock_nmis
+STACK_FRAME_NON_STANDARD probe_unblock_nmis
+
 /* int probe_try_NAME(...): 0, or -1 through probe_fixups if the instruction faults. */
 	.macro	try name, instruction:vararg
 	.globl	probe_try_\name

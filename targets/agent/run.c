@@ -4,7 +4,6 @@
 #include "digits.h"
 
 #define RFLAGS_FIXED 0x2ull
-#define RFLAGS_IF 0x200ull
 
 #define VECTOR_BP 3
 #define VECTOR_MC 18
@@ -210,27 +209,54 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 	return true;
 }
 
+/* What follows VECTOR: an offset in the code, or the letter of a kind; *text is left behind the comma. */
+static bool take_handler(const char **text, uint8_t *kind, uint64_t *offset)
+{
+	static const char letters[] = { [PROBE_HANDLER_RETURN] = 'r',
+					[PROBE_HANDLER_NO_GATE] = 'x',
+					[PROBE_HANDLER_NOT_PRESENT] = 'p' };
+
+	for (uint8_t i = PROBE_HANDLER_RETURN; i <= PROBE_HANDLER_NOT_PRESENT; i++) {
+		if (**text != letters[i])
+			continue;
+		*kind = i;
+		*offset = 0;
+		if ((*text)[1] && (*text)[1] != ',')
+			return false;
+		*text = (*text)[1] ? *text + 2 : NULL;
+		return true;
+	}
+	*kind = PROBE_HANDLER_CODE;
+	return hex_part(text, ',', offset) && *offset < SLOT_CODE_SIZE;
+}
+
 static bool take_handlers(const char *text, struct probe_request *probe, struct agent_error *error)
 {
-	static const char form[] = "VECTOR:OFFSET with commas between them, as in 1:20,d:3c";
+	static const char form[] =
+		"VECTOR:OFFSET or VECTOR:r, x or p, with commas between them, as in 1:20,2:r";
 
 	while (text) {
 		uint64_t vector, offset;
+		uint8_t kind;
 
 		if (probe->handler_count == PROBE_HANDLER_MAX)
 			return wrong(error, "handle", "at most 8 vectors");
 		if (!hex_part(&text, ':', &vector) || !text || vector > 0xff ||
-		    !hex_part(&text, ',', &offset) || offset >= SLOT_CODE_SIZE)
+		    !take_handler(&text, &kind, &offset))
 			return wrong(error, "handle", form);
 		if (vector == VECTOR_BP || vector == VECTOR_MC)
 			return wrong(error, "handle",
 				     "#BP, which ends a probe, and #MC are the agent's");
+		if (kind == PROBE_HANDLER_RETURN && vector != PROBE_VECTOR_DB &&
+		    vector != PROBE_VECTOR_NMI && vector < PROBE_VECTOR_INTERRUPT)
+			return wrong(error, "handle",
+				     "r is for #DB, NMIs and interrupts: a fault would come again");
 		for (uint32_t i = 0; i < probe->handler_count; i++)
 			if (probe->handler[i].vector == vector)
 				return wrong(error, "handle", "a vector that is given twice");
-		probe->handler[probe->handler_count++] =
-			(struct probe_handler){ .vector = (uint8_t)vector,
-						.offset = (uint16_t)offset };
+		probe->handler[probe->handler_count++] = (struct probe_handler){
+			.vector = (uint8_t)vector, .kind = kind, .offset = (uint16_t)offset
+		};
 	}
 	return true;
 }
@@ -249,11 +275,7 @@ static bool take_rflags(const char *text, struct probe_request *probe, struct ag
 {
 	if (!line_hex(text, &probe->rflags))
 		return wrong(error, "rflags", "not a lower-case hexadecimal number");
-	if (probe->rflags & RFLAGS_IF)
-		return agent_refuse(error, "state",
-				    "rflags: IF is not allowed, probes run with interrupts off",
-				    NULL, NULL);
-	if (probe->rflags & ~(PROBE_RFLAGS_ALLOWED | RFLAGS_FIXED))
+	if (probe->rflags & ~(PROBE_RFLAGS_ALLOWED | PROBE_RFLAGS_IF | RFLAGS_FIXED))
 		return agent_refuse(error, "state", "rflags: VM or a reserved bit", NULL, NULL);
 	return true;
 }
@@ -337,6 +359,14 @@ static bool take_register(const char *key, const char *value, struct probe_reque
 	return true;
 }
 
+static bool handles_interrupts(const struct probe_request *probe)
+{
+	for (uint32_t i = 0; i < probe->handler_count; i++)
+		if (probe->handler[i].vector >= PROBE_VECTOR_INTERRUPT)
+			return true;
+	return false;
+}
+
 bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
 	       struct agent_error *error)
 {
@@ -375,6 +405,10 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 	for (uint32_t i = 0; i < probe->handler_count; i++)
 		if (probe->handler[i].offset >= probe->code_size)
 			return wrong(error, "handle", "an offset behind the code");
+	if (probe->rflags & PROBE_RFLAGS_IF && !handles_interrupts(probe))
+		return agent_refuse(error, "state",
+				    "rflags: IF is for probes that handle an interrupt", NULL,
+				    NULL);
 	if (probe->code_size > SLOT_CODE_SIZE - probe->at)
 		return wrong(error, "at", "the code does not fit in the code area (0x2000 bytes)");
 	return true;
@@ -394,24 +428,44 @@ static void add_left(struct line_writer *answer, uint32_t left)
 	}
 }
 
+static void add_number(struct line_writer *answer, const char *separator, uint64_t number)
+{
+	char digits[DIGITS_MAX + 1];
+
+	digits[digits_write(digits, number, 16, 1)] = '\0';
+	line_add(answer, separator);
+	line_add(answer, digits);
+}
+
 static void add_msrs(struct line_writer *answer, const struct probe_request *probe,
 		     const struct probe_outcome *outcome)
 {
 	const char *separator = " msrs=";
 
 	for (uint32_t i = 0; i < probe->msr_count; i++) {
-		char digits[DIGITS_MAX + 1];
-
 		if (!(outcome->msr_read & 1u << i))
 			continue;
-		line_add(answer, separator);
-		digits[digits_write(digits, probe->msr[i].number, 16, 1)] = '\0';
-		line_add(answer, digits);
-		line_add(answer, ":");
-		digits[digits_write(digits, outcome->msr[i], 16, 1)] = '\0';
-		line_add(answer, digits);
+		add_number(answer, separator, probe->msr[i].number);
+		add_number(answer, ":", outcome->msr[i]);
 		separator = ",";
 	}
+}
+
+static void add_events(struct line_writer *answer, const struct probe_outcome *outcome)
+{
+	const char *separator = " events=";
+
+	for (uint32_t i = 0; i < outcome->event_count && i < PROBE_EVENT_MAX; i++) {
+		const struct probe_event *event = &outcome->event[i];
+
+		add_number(answer, separator, event->vector);
+		add_number(answer, ":", event->rip);
+		if (event->vector == PROBE_VECTOR_DB)
+			add_number(answer, ":", event->dr6);
+		separator = ",";
+	}
+	if (outcome->event_count > PROBE_EVENT_MAX)
+		line_add_decimal(answer, "noted", outcome->event_count);
 }
 
 void run_add_outcome(struct line_writer *answer, const struct probe_request *probe,
@@ -441,5 +495,6 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 	add_msrs(answer, probe, outcome);
 	if (outcome->nmis)
 		line_add_decimal(answer, "nmi", outcome->nmis);
+	add_events(answer, outcome);
 	add_left(answer, outcome->left);
 }

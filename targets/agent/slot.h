@@ -23,6 +23,12 @@
 #define SLOT_SUPERVISOR_BASE 0xf0000000ul
 #define SLOT_USER_BASE 0xf0200000ul
 
+/*
+ * Where the local APIC is mapped for both rings, on an OS whose probes may use it (struct probe_apic): the 2 MiB
+ * from fee00000.
+ */
+#define SLOT_LOCAL_APIC 0xf0e00000ul
+
 /* The pages of a slot in the order in which they follow each other in physical memory. */
 #define SLOT_PAGES 5
 /* With one behind them that is not in the slot: the IDT of a probe with handlers of its own. */

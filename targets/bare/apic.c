@@ -9,6 +9,7 @@
 #define REGISTER_TPR 0x80
 #define REGISTER_EOI 0xb0
 #define REGISTER_SPURIOUS 0xf0
+#define REGISTER_IN_SERVICE 0x100
 #define REGISTER_COMMAND_LOW 0x300
 #define REGISTER_COMMAND_HIGH 0x310
 #define REGISTER_TIMER 0x320
@@ -93,6 +94,37 @@ void apic_send(uint8_t id, uint32_t command)
 	while (*local(REGISTER_COMMAND_LOW) & DELIVERY_PENDING)
 		x86_pause();
 }
+
+/*
+ * The agent's use of the local APIC. A task priority of 2 keeps the console's interrupt out; the OS' others do not
+ * come while a CPU runs a probe, but one that was sent to wake it up may still be pending.
+ */
+static void begin_probe(void)
+{
+	asm volatile("sti; nop; cli; mov %0, %%cr8" : : "r"(2ul) : "memory");
+	*local(REGISTER_COMMAND_HIGH) = (uint32_t)apic_id() << 24;
+}
+
+static void end_interrupt_of_probe(uint8_t vector)
+{
+	if (*local(REGISTER_IN_SERVICE + vector / 32 * 0x10) >> vector % 32 & 1)
+		apic_end_of_interrupt();
+}
+
+/* An interrupt whose delivery failed, or whose handler did not end it, is still in service, and keeps out others. */
+static void end_probe(void)
+{
+	apic_start_timer(0);
+	for (unsigned int i = 0; i < 8; i++)
+		for (uint32_t left = *local(REGISTER_IN_SERVICE + i * 0x10); left; left &= left - 1)
+			apic_end_of_interrupt();
+}
+
+const struct probe_apic apic_of_probes = {
+	.begin = begin_probe,
+	.end_of_interrupt = end_interrupt_of_probe,
+	.end = end_probe,
+};
 
 void apic_start_timer(uint32_t count)
 {

@@ -2,7 +2,7 @@
 #ifndef BARE_APIC_H
 #define BARE_APIC_H
 
-#include <stdint.h>
+#include "../agent/probe.h"
 
 /* Vectors of the OS' own interrupts (PROTOCOL.md names them). */
 #define VECTOR_CONSOLE 0x24
@@ -25,5 +25,8 @@ void apic_end_of_interrupt(void);
 void apic_send(uint8_t apic_id, uint32_t command);
 /* One interrupt VECTOR_TIMER after `count` ticks of the APIC's clock, of unknown frequency; 0 stops it. */
 void apic_start_timer(uint32_t count);
+
+/* See struct probe_apic. */
+extern const struct probe_apic apic_of_probes;
 
 #endif

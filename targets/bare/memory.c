@@ -3,6 +3,7 @@
 #include "memory.h"
 
 #include "../agent/slot.h"
+#include "apic.h"
 #include "cpu.h"
 #include "panic.h"
 #include "x86.h"
@@ -14,6 +15,9 @@
 #define PTE_PRESENT 0x1ul
 #define PTE_WRITE 0x2ul
 #define PTE_USER 0x4ul
+#define PTE_UNCACHED 0x10ul /* PCD */
+#define PTE_LARGE 0x80ul
+#define LOCAL_APIC_PAGE 0xfee00000ul
 
 _Static_assert(OS_MAX_CPUS *SLOT_STRIDE == LARGE_PAGE,
 	       "the slots of all CPUs need exactly one page table");
@@ -162,11 +166,15 @@ void memory_map_slots(void)
 		probe_set_slot(&cpu_blocks[cpu]->probe, pages, cpu);
 		map_slot(tables, cpu, (uint64_t)pages);
 		cpu_blocks[cpu]->probe.owns_interrupts = true;
+		cpu_blocks[cpu]->probe.apic = &apic_of_probes;
 		pages += SLOT_PAGES_WITH_IDT * PAGE;
 	}
 	boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
 	boot_pd[SLOT_USER_BASE / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE |
 					       PTE_USER;
+
+	boot_pd[SLOT_LOCAL_APIC / LARGE_PAGE] = LOCAL_APIC_PAGE | PTE_PRESENT | PTE_WRITE |
+						PTE_USER | PTE_UNCACHED | PTE_LARGE;
 
 	/* Page 0 is not mapped, so that a jump or an access through a null pointer faults. */
 	for (uint64_t i = 1; i < 512; i++)

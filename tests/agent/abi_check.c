@@ -112,6 +112,9 @@ int main(void)
 	request.handler_count = 1;
 	request.handler[0].offset = (uint16_t)request.code_size;
 	refused("a handler behind the code", EINVAL);
+	request.handler_count = 1;
+	request.handler[0].kind = PROBE_HANDLER_NOT_PRESENT + 1;
+	refused("a handler of no kind", EINVAL);
 	request.memory_count = PROBE_MEM_MAX + 1;
 	refused("too many pieces of memory", EINVAL);
 	request.memory_count = 1;

@@ -100,7 +100,7 @@ def test_refused_without_harm(talk: Talk, sent: str, answer: str) -> None:
     ("request_", "answers"),
     [
         ("7 run code=90", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2"]),
-        ("7 run code=0fa2 at=10 rflags=246d7", ["7 err code=state text=rflags: IF is not allowed"]),
+        ("7 run code=0fa2 at=10 rflags=246d7", ["7 err code=state text=rflags: VM or a reserved bit"]),
         ("7 run code=0fa2 at=10 rflags=3c7dd7", ["7 ok cpu=0 of=1 end=exc vec=06 rip=12 rflags=3c7dd7"]),
         (
             "7 run code=90 on=12 once=1 r8=0c000000000000000 r9=c10 r15=0",
@@ -204,6 +204,10 @@ def test_verbs(talk: Talk, request_: str, answers: list[str]) -> None:
         ("code=90 handle=100:0", "handle: VECTOR:OFFSET"),
         ("code=90 handle=1:2000", "handle: VECTOR:OFFSET"),
         ("code=90 handle=1:0,", "handle: VECTOR:OFFSET"),
+        ("code=90 handle=1:rr", "handle: VECTOR:OFFSET or VECTOR:r, x or p"),
+        ("code=90 handle=1:r,", "handle: VECTOR:OFFSET"),
+        ("code=90 handle=1:q", "handle: VECTOR:OFFSET"),
+        ("code=90 handle=d:r", "handle: r is for #DB, NMIs and interrupts"),
         ("code=90 handle=3:0", "handle: #BP"),
         ("code=90 handle=12:0", "handle: #BP"),
         ("code=90 handle=1:0,1:0", "handle: a vector that is given twice"),
@@ -234,6 +238,12 @@ def test_reserved_rflags_are_refused_as_state(talk: Talk) -> None:
     for bit in [3, 5, 9, 15, 17, *range(22, 64)]:
         said = talk(f"{HELLO}@1 0badcafe 2 run code=90 rflags={1 << bit:x} #-\n")
         assert said[1].startswith("=1 0badcafe 2 err code=state text=rflags: "), bit
+
+
+def test_only_a_probe_that_handles_an_interrupt_starts_with_if_set(talk: Talk) -> None:
+    for handle, allowed in (("1:r", False), ("2:r", False), ("20:0", True), ("1:r,50:r", True)):
+        said = talk(f"{HELLO}@1 0badcafe 2 run code=90 rflags=202 handle={handle} #-\n")
+        assert said[1].startswith(f"=1 0badcafe 2 {'ok' if allowed else 'err code=state'} "), handle
 
 
 def test_garbage_between_lines_loses_nothing(talk: Talk) -> None:

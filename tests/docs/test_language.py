@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.checkout import ROOT
-from touchstone.suite import each, given, load, requires
+from touchstone.suite import each, given, handle, load, raising, requires
 from touchstone.suite.registers import TABLES
 
 PAGE = (ROOT / "docs" / "writing-a-check.md").read_text(encoding="utf-8")
@@ -17,7 +17,8 @@ PAGE = (ROOT / "docs" / "writing-a-check.md").read_text(encoding="utf-8")
     "word",
     sorted({
         *load.SUITE_KEYS, *load.CHECK_KEYS, *load.CITE_KEYS, *given.CONTROL, "gprs", "at", "keep", "page-end",
-        *each.ON, each.ROWS, "native", "exception", "rip", "memory", "exits", *requires.NAMES, *TABLES,
+        *each.ON, each.ROWS, *handle.KINDS, *raising.WORDS, "native", "exception", "rip", "memory", "exits",
+        "events", *requires.NAMES, *TABLES,
     }),
 )  # fmt: skip
 def test_every_word_of_the_language_is_there(word: str) -> None:

@@ -46,6 +46,10 @@ def refused(*lines: str, bits: CodeBits = 64) -> list[str]:
         (["// nothing", "nop // more"], "90"),
         (["1: loop 1b"], "e2fe"),
         (["lock", "add [rdi], eax"], "f00107"),
+        (["raise nmi"], "67c7042500" + "03e0f000440000" + "f390" * 8),
+        (["x: raise 0x50 # a vector"], "67c7042500" + "03e0f050400400" + "f390" * 8),
+        ([".code32", "nmi: raise nmi"], "67c7042500" + "03e0f000440000" + "f390" * 8),
+        (["mov eax, LOCAL_APIC + APIC_ICR"], "b80003e0f0"),
     ],
 )
 def test_bytes(lines: list[str], expected: str) -> None:

@@ -55,7 +55,7 @@ def test_everything_at_once_and_in_order() -> None:
         "12:26: the body has no label 'scrach' (did you mean 'scratch'?)",
         "12:40: cr4 has no bit 'osxsav' (did you mean 'osxsave'?)",
         "12:59: 'ia32-lstr' is no MSR (did you mean 'ia32-lstar'?)",
-        "12:79: rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
+        "12:79: rflags.if can be set only if `handle` has an interrupt: nothing else may interrupt a probe",
         "15:7: the directive .section is not allowed in a body, which is code and data (.byte to .octa, .align)",
         "16:25: there is no exception #UB (did you mean '#UD'?)",
         "16:32: 'rax[64:0]': a bit range is [HIGH:LOW], from 63 to 0, or one bit [N]",
@@ -143,9 +143,42 @@ def test_handlers_that_cannot_be() -> None:
         "#MC is the agent's",
         "there is no exception #UB (did you mean '#UD'?)",
         "a handler gets every error code; write #GP",
-        "the handler of #DB must be a label of the body, or start+N, not 'scratch'",
+        "the handler of #DB is a label of the body, start+N, or return, no-gate, not-present, not 'scratch'",
         '\'5\' is no exception; write none, "#UD", "#GP(0)" or "vector 0x21", or nmi',
         "'vector 2' is vector 2, which is handled already",
+    ]
+
+
+def test_events_that_cannot_be() -> None:
+    assert wrong(
+        'handle: {"#GP": return, nmi: return, vector 0x50: gone}\n'
+        'expect: {events: [nmi, {nmi: scratch}, {nmi: end, "#DB": end}, {nmi: end, dr6: {bs: 1}}, {"#XX": end}, {nmi: lost}]}\n'
+        "run: |\n  raise\n  raise 0x20\n  raise 0x60\n  timer 0x50\n  timer 0x50, 0\n  raise nmi"
+    ) == [
+        "the body has no label 'gone'; words are start, end, scratch, stack",
+        "return from #GP would raise it again; it is for #DB, nmi and interrupts",
+        "the body has no label 'lost'; words are start, end, scratch, stack",
+        "an event of the list says where it arrives: {nmi: label}, {vector 0x50: any}",
+        "nmi arrives at a label, start+N, end or any, not at 'scratch'",
+        "an entry of the list is one event; begin the next one with its own braces",
+        "DR6 is measured at #DB only",
+        "there is no exception #XX (did you mean '#XM'?)",
+        "write `raise nmi` or `raise 0x50`",
+        "the vector of raise must be from 0x30 to 0xef, not 0x20",
+        "raise 0x20: `handle` has no vector 0x20",
+        "raise 0x60: `handle` has no vector 0x60",
+        "write `timer 0x50, 1000`",
+        "timer counts down from a number from 1 to 2^31-1, not from 0",
+    ]
+
+
+def test_events_of_no_handler() -> None:
+    assert wrong(
+        'given: {rflags: {if: 1}}\nhandle: {"#DB": start}\nrun: nop\nexpect: {events: {nmi: no}}'
+    ) == [
+        "rflags.if can be set only if `handle` has an interrupt: nothing else may interrupt a probe",
+        "nothing notes events: handle: {nmi: return}",
+        'events.nmi must be a count: 1, ">=1", "<=3" or "1..3", not \'no\'',
     ]
 
 
@@ -275,7 +308,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
          "cr4 starts as it is, with bits set (1) or cleared (0): {osxsave: 1}"),
         ("given: {cr4: {vmxe: 2}}\nrun: nop\nexpect: native", "cr4.vmxe must be from 0x0 to 0x1, not 2"),
         ("given: {rflags: 0x200}\nrun: nop\nexpect: native",
-         "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0"),
+         "rflags.if can be set only if `handle` has an interrupt: nothing else may interrupt a probe"),
         ("given: {cr3: 5}\nrun: nop\nexpect: native", "'cr3' cannot be given; write it in `run`"),
         ("given: {memory: {0x2000: 5}}\nrun: nop\nexpect: native",
          "'0x2000': memory is named by offsets in the scratch area, 0 to 0x1fff"),

@@ -60,6 +60,16 @@ expect: native
     assert encode_probe(made)[-1] == ("handle", "1:1,2:1,50:2")
 
 
+def test_kinds_of_handlers() -> None:
+    made = request(
+        check(
+            'handle: {"#DB": return, "#GP": no-gate, nmi: not-present, vector 0x50: return}\n'
+            "run: nop\nexpect: native"
+        )
+    )
+    assert encode_probe(made)[-1] == ("handle", "1:r,d:x,2:p,50:r")
+
+
 def test_the_kind_of_code_segment() -> None:
     found = check("each: {bits: [32, 64]}\nrun: inc eax\nexpect: native")
     assert [(one.code_bits, one.code.hex()) for one in (request(found), request(found, index=1))] == [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
 
-from touchstone.machine.probe import GPRS, ProbeResult
+from touchstone.machine.probe import GPRS, ProbeEvent, ProbeResult
 from touchstone.suite.assemble import Assembler, Code
 from touchstone.suite.load import load
 from touchstone.suite.model import Case, Check, Suite
@@ -76,6 +76,8 @@ def result(
     dr7: int | None = 0x400,
     msrs: Mapping[int, int] | None = None,
     memory: bytes = b"",
+    events: tuple[ProbeEvent, ...] = (),
+    noted: int = 0,
     **registers: int,
 ) -> ProbeResult:
     """What the agent would bring back; ``rip`` is relative to the start, other registers are as given."""
@@ -96,4 +98,6 @@ def result(
         dr7=dr7,
         msrs=msrs or {},
         memory=memory,
+        events=events,
+        noted=noted,
     )

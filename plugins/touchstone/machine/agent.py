@@ -22,7 +22,15 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
-from touchstone.machine.probe import GPRS, STACK_END, Operand, ProbeRequest, ProbeResult
+from touchstone.machine.probe import (
+    GPRS,
+    STACK_END,
+    HandlerKind,
+    Operand,
+    ProbeEvent,
+    ProbeRequest,
+    ProbeResult,
+)
 from touchstone.machine.serial_log import SerialLog, readable
 
 MASK64 = 2**64 - 1
@@ -113,12 +121,28 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     if probe.keep:
         pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
     if probe.handlers:
-        handlers = (f"{vector:x}:{offset:x}" for vector, offset in probe.handlers.items())
+        handlers = (f"{vector:x}:{_encode_handler(to)}" for vector, to in probe.handlers.items())
         pairs.append(("handle", ",".join(handlers)))
     for msr, start in probe.msrs.items():
         text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
         pairs.append(("msr", f"{msr:x}:{text}"))
     return pairs
+
+
+_HANDLER_LETTERS = {"return": "r", "no-gate": "x", "not-present": "p"}
+
+
+def _encode_handler(handler: int | HandlerKind) -> str:
+    return f"{handler:x}" if isinstance(handler, int) else _HANDLER_LETTERS[handler]
+
+
+def _read_events(text: str) -> tuple[ProbeEvent, ...]:
+    """``VECTOR:RIP,VECTOR:RIP:DR6``. ValueError for anything else."""
+    events = []
+    for entry in filter(None, text.split(",")):
+        vector, rip, *dr6 = (int(number, 16) for number in entry.split(":"))
+        events.append(ProbeEvent(vector, rip, *dr6[:1]))
+    return tuple(events)
 
 
 def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
@@ -323,6 +347,10 @@ class AgentClient:
             msrs = {int(msr, 16): int(value, 16) for msr, value in pairs}
         except ValueError:
             self._violated("run", f"msrs={fields['msrs']}")
+        try:
+            events = _read_events(fields.get("events", ""))
+        except ValueError:
+            self._violated("run", f"events={fields['events']}")
         return ProbeResult(
             cpu=cpu,
             vector=required("vec") if end == "exc" else None,
@@ -339,6 +367,8 @@ class AgentClient:
             memory=memory,
             msrs=msrs,
             nmis=number("nmi", 10) or 0,
+            events=events,
+            noted=number("noted", 10) or len(events),
         )
 
     def _ask(self, verb: str, pairs: list[tuple[str, str]], timeout: float) -> protocol.Answer:

@@ -37,6 +37,11 @@ class Operand:
         return (base + self.offset) & (2**64 - 1)
 
 
+HandlerKind = Literal["return", "no-gate", "not-present"]
+"""What a vector leads to, other than code of the probe: the agent notes the event and returns; a descriptor
+without a valid type; a gate that is not present."""
+
+
 @dataclass(frozen=True)
 class ProbeRequest:
     """One probe as the agent runs it."""
@@ -67,10 +72,21 @@ class ProbeRequest:
     msrs: Mapping[int, Operand | tuple[int, int]] = field(default_factory=dict)
     """MSR to its value before the probe, or to masks of the bits to set and to clear in it; saved and
     restored like those of ``keep``."""
-    handlers: Mapping[int, int] = field(default_factory=dict)
-    """Vector to the offset of its handler in the code; the handler runs at CPL 0 in 64-bit mode."""
+    handlers: Mapping[int, int | HandlerKind] = field(default_factory=dict)
+    """Vector to the offset of its handler in the code, which is 64-bit code at CPL 0, or to another kind."""
     timeout: float = 5.0
     """Seconds after which the probe counts as hung."""
+
+
+@dataclass(frozen=True)
+class ProbeEvent:
+    """An event that the agent noted and returned from."""
+
+    vector: int
+    rip: int
+    """Where it arrived (absolute): the address to which the handler returned."""
+    dr6: int | None = None
+    """After #DB."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,10 @@ class ProbeResult:
     msrs: Mapping[int, int] = field(default_factory=dict)
     """The MSRs of ``keep`` and ``msrs`` at the end of the probe."""
     nmis: int = 0
+    events: tuple[ProbeEvent, ...] = ()
+    """Those of the vectors that are handled with ``return``, in the order of their arrival."""
+    noted: int = 0
+    """How many there were: more than ``events`` has, if there was no room for all."""
 
     @property
     def scratch(self) -> int:

@@ -15,6 +15,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
+from touchstone.suite import raising
 from touchstone.suite.body import check, labels, rename, statements
 from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body, CodeBits
@@ -227,6 +228,8 @@ class _Listing:
         self._add(".intel_syntax noprefix")
         for name, value in CONSTANTS.items():
             self._add(f"{name} = {value:#x}")
+        for line in raising.macros():
+            self._add(line)
         for index, body in enumerate(bodies):
             self._body(index, body)
         self.text = "\n".join(self._lines) + "\n"
@@ -237,6 +240,7 @@ class _Listing:
 
     def _body(self, index: int, body: Body) -> None:
         self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.code_bits}')
+        self._add(raising.code_size(body.code_bits))
         parsed = list(statements(body))
         names = {
             item.label: f"b{index}$${item.label}"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from touchstone.suite import raising
 from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body
 from touchstone.suite.numeral import number
@@ -30,7 +31,7 @@ _TOKEN = re.compile(
 _NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
 _RESERVED = {
     *SUB_REGISTERS, "cs", "ds", "es", "fs", "gs", "ss", "rip", "eip", "start", "end", "scratch", "stack",
-    "unchanged", "native", "any", "in", "not",
+    "unchanged", "native", "any", "in", "not", "return", "no-gate", "not-present", *raising.WORDS,
     *(f"{kind}{index}" for kind in ("cr", "dr", "st", "mm", "xmm", "ymm", "zmm", "k") for index in range(16)),
 }  # fmt: skip
 _DECORATION = re.compile(
@@ -104,7 +105,7 @@ def labels(body: Body) -> list[str]:
 def check(body: Body) -> list[Problem]:
     """Problems with labels, directives and braces. The assembler checks the instructions."""
     problems = []
-    if not any(mark in line for line in body.lines for mark in '.:="{/'):
+    if not any(mark in line for line in body.lines for mark in (*'.:="{/', *raising.WORDS)):
         return []
     seen: set[str] = set()
     for item in statements(body):
@@ -138,6 +139,8 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
             return f"the label '{name}' is defined twice"
         seen.add(name)
         return None
+    if raising.is_raising(item.tokens):
+        return raising.refused(item.tokens)
     word = item.tokens[0].lower()
     if not word.startswith(".") or word == ".":
         return None
@@ -155,7 +158,16 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
 
 def rename(item: Statement, names: dict[str, str]) -> str:
     """The statement's text with symbols replaced; a mnemonic is kept, even if a label has its name."""
+    if raising.is_raising(item.tokens):
+        return "".join(item.tokens)
     tokens = [
         names.get(token, token) if index or item.label else token for index, token in enumerate(item.tokens)
     ]
     return "".join(tokens)
+
+
+def raises(body: Body) -> tuple[Statement, ...]:
+    """The statements of a body that raise events."""
+    if not any(word in line for line in body.lines for word in raising.WORDS):
+        return ()
+    return tuple(item for item in statements(body) if raising.is_raising(item.tokens))

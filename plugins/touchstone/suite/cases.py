@@ -13,8 +13,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.suite import body as bodies
 from touchstone.suite import each
 from touchstone.suite.expect import expect
-from touchstone.suite.given import KEEP, given
-from touchstone.suite.handle import handlers
+from touchstone.suite.given import IF, KEEP, given
+from touchstone.suite.handle import handlers, handles_interrupts
 from touchstone.suite.limits import MAX_TEXT
 from touchstone.suite.model import (
     Body,
@@ -137,7 +137,14 @@ def _read(
     handle_node = _replaced(doc, keys["handle"][1], scope, used) if "handle" in keys else None
     if handle_node:
         start = replace(start, handlers=handlers(doc, handle_node))
+    if given_node and start.rflags & IF and not handles_interrupts(start.handlers):
+        doc.wrong(
+            _value_of(given_node, "rflags"),
+            "rflags.if can be set only if `handle` has an interrupt: nothing else may interrupt a probe",
+        )
     end = expect(doc, expect_node)
+    if end.events and end.events.source and "return" not in start.handlers.values():
+        doc.problems.add(end.events.source, "nothing notes events: handle: {nmi: return}")
     kept = {*start.keep, *start.msrs, *expected_msrs(end)}
     if len(kept) > KEEP:
         doc.wrong(
@@ -149,6 +156,7 @@ def _read(
         if body is None:
             continue
         doc.problems.extend(bodies.check(body))
+        _raises(doc, body, start)
         _labels(doc, given_node, handle_node, expect_node, body, start, end)
         found.append((vendor, body, start, end))
     return found
@@ -179,6 +187,9 @@ def _labels(
     for handler in start.handlers.values():
         if isinstance(handler, LabelAddress) and handle_node:
             places.append((handler, doc.at(handle_node)))
+    for event in (end.events.listed or ()) if end.events else ():
+        if isinstance(event.rip, LabelAddress) and end.events and end.events.source:
+            places.append((event.rip, end.events.source))
     for msr in start.msrs.values():
         if isinstance(msr, LabelAddress) and given_node:
             places.append((msr, doc.at(_value_of(given_node, "msrs"))))
@@ -197,6 +208,16 @@ def _labels(
                 f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
             )
             doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
+
+
+def _raises(doc: Document, body: Body, start: Given) -> None:
+    """What a body raises must have a handler, for which the agent prepares the local APIC."""
+    for item in bodies.raises(body):
+        name, event = item.tokens[0].lower(), "".join(item.tokens[1:]).split(",")[0].strip()
+        vector = 2 if event == "nmi" else number(event)
+        if vector is not None and vector not in start.handlers:
+            shown = "nmi" if vector == 2 else f"vector {vector:#x}"
+            doc.problems.add(body.sources[item.line], f"{name} {event}: `handle` has no {shown}")
 
 
 def _value_of(node: Node, name: str) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from touchstone.machine.probe import SCRATCH_OFFSET, SCRATCH_SIZE
-from touchstone.suite import msrs
+from touchstone.suite import msrs, raising
 
 CONSTANTS: Mapping[str, int] = {
     "KERNEL_CS": 0x08,
@@ -17,6 +17,8 @@ CONSTANTS: Mapping[str, int] = {
     "TSS": 0x40,
     "SCRATCH_OFFSET": SCRATCH_OFFSET,
     "SCRATCH_SIZE": SCRATCH_SIZE,
+    "LOCAL_APIC": raising.LOCAL_APIC,
+    **raising.REGISTERS,
     **msrs.symbols(),
 }
-"""The agent's selectors (``targets/agent/PROTOCOL.md``), the slot's layout, and the MSRs (``IA32_LSTAR``)."""
+"""The agent's selectors (``targets/agent/PROTOCOL.md``), the slot's layout, the local APIC, and the MSRs."""

@@ -8,13 +8,20 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import GPRS
 from touchstone.suite import exceptions, memory
+from touchstone.suite.counts import count
+from touchstone.suite.events import expected_events
 from touchstone.suite.fields import field_expectations, msr_expectations
-from touchstone.suite.model import Expectation, ExpectedEnd, FieldExpectation, LabelAddress, Value
-from touchstone.suite.numeral import number
+from touchstone.suite.model import (
+    Expectation,
+    ExpectedEnd,
+    ExpectedEvents,
+    FieldExpectation,
+    LabelAddress,
+    Value,
+)
 from touchstone.suite.operands import operand
 from touchstone.suite.positions import Document
 
-_COUNT = re.compile(r"(>=|<=)?\s*(\w+)(?:\.\.(\w+))?")
 _COUNTER = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -34,6 +41,7 @@ def expect(doc: Document, node: Node) -> Expectation:
     ends: tuple[ExpectedEnd, ...] = ()
     rip: Value | None = None
     found: list[FieldExpectation] = []
+    events: ExpectedEvents | None = None
     exits: dict[str, tuple[int, int | None]] = {}
     if isinstance(node, MappingNode) and not node.value:
         doc.wrong(
@@ -54,6 +62,8 @@ def expect(doc: Document, node: Node) -> Expectation:
             found += memory.expected(doc, value)
         elif name == "msrs":
             found += msr_expectations(doc, value)
+        elif name == "events":
+            events = expected_events(doc, value)
         elif name == "exits":
             exits = _exits(doc, value)
         else:
@@ -63,7 +73,9 @@ def expect(doc: Document, node: Node) -> Expectation:
     completes = not native_end and all(end.vector is None for end in ends)
     if not native and completes and rip is None and not any(item.register == "rip" for item in found):
         rip_at_end = True
-    return Expectation(native, ends, native_end, rip, rip_at_end, gprs_unchanged, tuple(found), exits, source)
+    return Expectation(
+        native, ends, native_end, rip, rip_at_end, gprs_unchanged, tuple(found), events, exits, source
+    )
 
 
 def _ends(doc: Document, node: Node) -> tuple[ExpectedEnd, ...]:
@@ -116,22 +128,9 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
         if not _COUNTER.fullmatch(name):
             doc.wrong(key, f"'{name}' is no name of an exit counter; they are lower case: cpuid, rdmsr")
             continue
-        text = doc.scalar(value, f"exits.{name}")
-        parts = _COUNT.fullmatch(text) if text is not None else None
-        first = number(parts[2]) if parts else None
-        last = number(parts[3]) if parts and parts[3] else None
-        if text is None:
-            continue
-        if parts is None or first is None or (parts[3] and (last is None or parts[1] or last < first)):
-            doc.wrong(value, f'exits.{name} must be a count: 1, ">=1", "<=3" or "1..3", not \'{text}\'')
-        elif parts[1] == ">=":
-            if first == 0:
-                doc.wrong(value, f'exits.{name}: ">=0" always holds')
-            exits[name] = (first, None)
-        elif parts[1] == "<=":
-            exits[name] = (0, first)
-        else:
-            exits[name] = (first, last if last is not None else first)
+        found = count(doc, value, f"exits.{name}")
+        if found is not None:
+            exits[name] = found
     return exits
 
 

@@ -18,7 +18,7 @@ KEEP = 8
 CONTROL = ("cr0", "cr4", "efer")
 DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "keep", "msrs")
-_IF = 1 << 9
+IF = 1 << 9
 _ALWAYS = 2  # RFLAGS bit 1 is always set (SDM 1 3.4.3)
 
 
@@ -119,12 +119,6 @@ def _rflags(doc: Document, node: Node) -> int:
         if isinstance(node, MappingNode)
         else doc.number(node, "rflags") or 0
     )
-    if value & _IF:
-        doc.wrong(
-            node,
-            "rflags.if cannot be set: only NMIs and exceptions may interrupt a probe, so it runs with IF = 0",
-        )
-        value &= ~_IF
     return value | _ALWAYS
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from touchstone.machine.probe import GPRS, ProbeResult
-from touchstone.suite import exceptions, measured, show
+from touchstone.suite import events, exceptions, measured, show
 from touchstone.suite.assemble import Code
 from touchstone.suite.judge_field import FieldJudge, address, register_at_start, scratch_at_start
 from touchstone.suite.judgement import Cells, Demand, Difference, Judgement, Row, Table
@@ -50,6 +50,17 @@ def judge(
     return Judgement(tuple(differences), tuple(tables))
 
 
+def _field_judge(
+    case: Case,
+    code: Code,
+    first: ProbeResult,
+    native: ProbeResult | None,
+    claims: Mapping[str, object],
+    result: ProbeResult,
+) -> FieldJudge:
+    return FieldJudge(case, code, result, first, native, claims)
+
+
 class _Judge:
     """Judges one CPU."""
 
@@ -69,7 +80,8 @@ class _Judge:
         self.result = result
         self.native = native
         self.exits = exits
-        self.field_judge = FieldJudge(case, code, result, first, native, claims)
+        self.judge_of = partial(_field_judge, case, code, first, native, claims)
+        self.field_judge = self.judge_of(result)
         self.fields: dict[str, list[FieldExpectation]] = {}
         for field in self.expect.fields:
             self.fields.setdefault(field.register, []).append(field)
@@ -86,6 +98,8 @@ class _Judge:
         for name in self.fields:
             if name.startswith(measured.MSR):
                 yield from self._fields(name)
+        if "return" in self.case.given.handlers.values():
+            yield from events.rows(self.expect, self.code, self.result, self.native, self.judge_of)
         yield from self._memory()
         yield from self._fields("memory")
         for name, (least, most) in self.expect.exits.items():

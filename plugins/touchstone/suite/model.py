@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from touchstone.machine.probe import Operand
+from touchstone.machine.probe import HandlerKind, Operand
 from touchstone.words import Level, Phase
 
 CodeBits = Literal[32, 64]
@@ -99,8 +99,8 @@ class Given:
     """Numbers of MSRs to save before and to restore after the probe."""
     msrs: Mapping[int, Value | tuple[int, int]] = field(default_factory=dict)
     """MSR to its value at the start, or to (set, clear); saved and restored too."""
-    handlers: Mapping[int, Value] = field(default_factory=dict)
-    """Vector to the address in the body that its gate leads to while the probe runs."""
+    handlers: Mapping[int, Value | HandlerKind] = field(default_factory=dict)
+    """Vector to the address in the body that its gate leads to while the probe runs, or to another kind."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,29 @@ class ExpectedEnd:
 
 
 @dataclass(frozen=True)
+class ExpectedEvent:
+    """An event that must have arrived, in its place in the list."""
+
+    vector: int
+    rip: Value | None = None
+    """Where; None: anywhere."""
+    fields: tuple[FieldExpectation, ...] = ()
+    """Of DR6, after #DB."""
+
+
+@dataclass(frozen=True)
+class ExpectedEvents:
+    """What must have arrived at the handlers that note events."""
+
+    native: bool = False
+    """What arrived in the native phase: the same events, at the same places, in the same order."""
+    listed: tuple[ExpectedEvent, ...] | None = None
+    counts: Mapping[int, tuple[int, int | None] | None] = field(default_factory=dict)
+    """Vector to (at least, at most) of its events; None: as many as in the native phase."""
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
 class Expectation:
     """Everything that must hold when the probe has ended."""
 
@@ -161,6 +184,7 @@ class Expectation:
     gprs_unchanged: bool = False
     """All GPRs that no other field names are as given."""
     fields: tuple[FieldExpectation, ...] = ()
+    events: ExpectedEvents | None = None
     exits: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
     """Exit counter to (at least, at most) during the probe on its CPU; at most None: no limit."""
     source: Source | None = None

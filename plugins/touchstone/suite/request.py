@@ -93,7 +93,10 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
         memory=given.memory,
         read=memory_range(case),
         keep=(*given.keep, *(msr for msr in expected_msrs(case.expect) if msr not in given.keep)),
-        handlers={vector: resolve_labels(address, code).offset for vector, address in given.handlers.items()},
+        handlers={
+            vector: to if isinstance(to, str) else resolve_labels(to, code).offset
+            for vector, to in given.handlers.items()
+        },
         msrs={
             msr: start if isinstance(start, tuple) else resolve_labels(start, code)
             for msr, start in given.msrs.items()

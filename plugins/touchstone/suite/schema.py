@@ -77,6 +77,7 @@ def _expect() -> Schema:
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
         "exits": {"type": "object", "additionalProperties": _NUMBER},
+        "events": {"anyOf": [{"const": "native"}, {"type": "array"}, {"type": "object"}]},
         "msrs": {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}},
     }
     registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr[67])"

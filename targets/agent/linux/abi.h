@@ -14,7 +14,7 @@
 #define TOUCHSTONE_DEVICE "touchstone-agent"
 
 /* To be incremented when a structure below or its meaning changes. */
-#define TOUCHSTONE_ABI 3
+#define TOUCHSTONE_ABI 4
 
 struct touchstone_info {
 	uint32_t abi;	     /* in: the program's; out: the module's */

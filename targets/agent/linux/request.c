@@ -50,7 +50,8 @@ bool request_valid(const struct probe_request *request)
 	if (request->handler_count > PROBE_HANDLER_MAX)
 		return false;
 	for (i = 0; i < request->handler_count; i++)
-		if (request->handler[i].offset >= request->code_size)
+		if (request->handler[i].offset >= request->code_size ||
+		    request->handler[i].kind > PROBE_HANDLER_NOT_PRESENT)
 			return false;
 	if (!request->code_size || request->code_size > PROBE_CODE_MAX ||
 	    !fits(request->at, request->code_size, SLOT_CODE_SIZE))
