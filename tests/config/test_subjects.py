@@ -65,3 +65,20 @@ def test_claims_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\n[claims.own]\nflavour = "sweet"\n')
     assert read_subject(path).claims == {"own.flavour": "sweet"}
+
+
+def test_known_deviations_are_read_with_all_their_errors(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\n[[known-deviations]]\ncheck = "exits.a"\nwhen = "vendor == arm"\n'
+        '[[known-deviations]]\ncheck = "exits.b"\nreason = "r"\nowna = "me"\nemulator = "new"\n'
+    )
+    with pytest.raises(TomlError) as refused:
+        read_subject(path)
+    found = [line.partition("mine.toml:")[2] for line in str(refused.value).splitlines()]
+    assert found == [
+        "2: reason is missing",
+        "4: when: vendor is intel or amd, never 'arm' (did you mean 'amd'?)",
+        "8: unknown key 'owna'; did you mean owner?",
+        "9: emulator must be versions such as '>= 10' or '< 8.2', not 'new' (a text)",
+    ]

@@ -158,3 +158,41 @@ def test_runxfail_shows_what_the_machine_breaks_in_full(project: Project) -> Non
     result = project.run("--runxfail")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["    mm  rax *0x2 *0x1"])
+
+
+OWN = """
+[[known-deviations]]
+check = "exits.hidden"
+reason = "ticket 9"
+owner = "alice"
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [
+        ("", "KNOWN-DEVIATION"),
+        ('when = "vendor == amd and target == fake-amd"', "KNOWN-DEVIATION"),
+        ('when = "vendor == intel"', "FAILED"),
+        ('emulator = "< 10"', "FAILED"),
+        ("until = 2020-01-01", "FAILED"),
+    ],
+)
+def test_a_known_deviation_of_the_subject(project: Project, more: str, verdict: str) -> None:
+    """The emulator's version is not known."""
+    path = project.path / "hypervisor" / "veneer.toml"
+    path.write_text(path.read_text() + OWN + more)
+    project.suite(HIDDEN)
+    result = project.run("-v", "-rx")
+    assert verdicts(result) == {"hidden": verdict}
+    if verdict == "KNOWN-DEVIATION":
+        result.stdout.fnmatch_lines(["KNOWN-DEVIATION * ticket 9 (hypervisor/veneer.toml:*), owner alice"])
+
+
+def test_a_known_deviation_of_the_subject_that_is_gone_is_improved(project: Project) -> None:
+    path = project.path / "hypervisor" / "veneer.toml"
+    path.write_text(path.read_text() + OWN.replace("exits.hidden", "exits.pass*"))
+    project.suite(PASSING)
+    result = project.run("-v")
+    assert verdicts(result) == {"passing": "IMPROVED"}
+    result.stdout.fnmatch_lines(["*take the known deviation out of the subject's file"])

@@ -5,9 +5,7 @@ Reading it contacts nothing: the inventory alone decides what is collected.
 
 from __future__ import annotations
 
-import datetime
 import difflib
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,58 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
+from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 VENDORS = ("amd", "intel")
 MAX_CPUS = 64
-_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})")
-_COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor", "deviates-like")
 _TABLES = ("known-deviations", "unsupported")
-
-
-@dataclass(frozen=True)
-class Waiver:
-    """Checks that do not hold on a target, and why."""
-
-    check: str
-    """Id of a check, or a glob."""
-    reason: str
-    where: str
-    """``file:line``."""
-    until: datetime.date | None = None
-    """The first day on which it no longer applies."""
-    link: str | None = None
-    emulator: str | None = None
-    """Versions of the emulator that it applies to: ``< 8``, ``>= 10.1``; None: all."""
-
-    def covers(self, check_id: str) -> bool:
-        """Whether it applies to this check."""
-        return fnmatchcase(check_id, self.check)
-
-    def concerns(self, version: tuple[int, ...] | None) -> bool:
-        """Whether it applies to an emulator of this version; None: the version is not known."""
-        if self.emulator is None:
-            return True
-        match = _VERSION.fullmatch(self.emulator)
-        if version is None or match is None:
-            return False
-        wanted = tuple(map(int, match[2].split(".")))
-        return _COMPARE[match[1]](version[: len(wanted)], wanted)
-
-    def __str__(self) -> str:
-        return f"{self.reason} ({self.where})" + (f", {self.link}" if self.link else "")
-
-    def expired(self, today: datetime.date) -> bool:
-        """Whether the day ``until`` has come."""
-        return self.until is not None and today >= self.until
 
 
 def _any_of(waivers: Iterable[Waiver]) -> re.Pattern[str]:
@@ -188,10 +142,12 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         settings=settings,
         title=file.text(table, "title", key_path, name),
         where=file.where(key_path),
-        known_deviations=_waivers(
+        known_deviations=read_waivers(
             file, table, key_path, "known-deviations", ("check", "reason", "until", "link", "emulator")
         ),
-        unsupported=_waivers(file, table, key_path, "unsupported", ("check", "reason", "link", "emulator")),
+        unsupported=read_waivers(
+            file, table, key_path, "unsupported", ("check", "reason", "link", "emulator")
+        ),
     )
     if validate is not None and len(file.errors) == errors:
         try:
@@ -229,39 +185,3 @@ def _factor(file: TomlFile, table: Mapping[str, Any], key_path: KeyPath) -> floa
         file.error((*key_path, "timeout-factor"), text)
         return 1.0
     return float(value)
-
-
-def _waivers(
-    file: TomlFile, table: Mapping[str, Any], key_path: KeyPath, key: str, keys: tuple[str, ...]
-) -> tuple[Waiver, ...]:
-    value = table.get(key, [])
-    here: KeyPath = (*key_path, key)
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        file.error(here, f"{key} must be written as [[targets.{key_path[-1]}.{key}]] tables")
-        return ()
-    found = []
-    for index, one in enumerate(value):
-        entry: KeyPath = (*here, index)
-        file.known(one, entry, keys)
-        until = one.get("until")
-        if until is not None and (
-            not isinstance(until, datetime.date) or isinstance(until, datetime.datetime)
-        ):
-            file.error((*entry, "until"), f"until must be a date such as 2027-01-01, not {describe(until)}")
-            until = None
-        emulator = file.text(one, "emulator", entry) if "emulator" in one else None
-        if emulator is not None and not _VERSION.fullmatch(emulator):
-            text = f"emulator must be versions such as '>= 10' or '< 8.2', not {describe(emulator)}"
-            file.error((*entry, "emulator"), text)
-            emulator = None
-        found.append(
-            Waiver(
-                check=file.text(one, "check", entry),
-                reason=file.text(one, "reason", entry),
-                where=file.where(entry),
-                until=until,
-                link=file.text(one, "link", entry) if "link" in one else None,
-                emulator=emulator,
-            )
-        )
-    return tuple(found)

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from touchstone.config.tomlfile import TomlError, TomlFile, describe, did_you_mean
+from touchstone.config.waivers import Waiver, read_waivers
+from touchstone.suite import requires
 from touchstone.suite.claims import CLAIMS, problem_with
 
 Claim = str | int | bool
@@ -49,6 +51,14 @@ class Subject:
     """Directory with ``subject.mk``, to link the subject into the bare OS's image."""
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Other ``[deploy.KIND]`` tables, for drivers of our own and of others."""
+    known_deviations: tuple[Waiver, ...] = ()
+    """What it is known to do wrong itself."""
+
+    def known_deviation(
+        self, check_id: str, version: tuple[int, ...] | None, facts: requires.Facts
+    ) -> Waiver | None:
+        """What its file says of a check on a target with these facts, on an emulator of this version."""
+        return next((one for one in self.known_deviations if one.applies(check_id, version, facts)), None)
 
     @property
     def absent(self) -> bool:
@@ -87,7 +97,7 @@ def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hy
 def read_subject(path: Path, shown: str | None = None) -> Subject:
     """Read a subject's file. TomlError with everything that is wrong in it."""
     file = TomlFile.read(path, shown)
-    file.known(file.data, (), ("name", "title", "claims", "deploy"))
+    file.known(file.data, (), ("name", "title", "claims", "deploy", "known-deviations"))
     name = file.text(file.data, "name", ())
     if name == NONE:
         file.error(("name",), "the name 'none' means the bare machine; give the hypervisor another one")
@@ -95,8 +105,10 @@ def read_subject(path: Path, shown: str | None = None) -> Subject:
     claims: dict[str, Claim] = {}
     _flatten(file, file.table(file.data.get("claims", {}), ("claims",)), ("claims",), claims)
     bare, options = _deploy(file)
+    keys = ("check", "reason", "owner", "link", "until", "when", "emulator")
+    known = read_waivers(file, file.data, (), "known-deviations", keys)
     file.check()
-    return Subject(name, title, path, claims, bare, options)
+    return Subject(name, title, path, claims, bare, options, known)
 
 
 def _flatten(

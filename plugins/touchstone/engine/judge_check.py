@@ -32,7 +32,10 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     check = record.check
     if session.phase is None:
         session.reach("native", record)
-    record.is_covered_by(record.target.known_deviation(check.id, session.emulator))
+    record.is_covered_by(
+        record.target.known_deviation(check.id, session.emulator),
+        session.subject.known_deviation(check.id, session.emulator, session.known),
+    )
     if reason := ruled_out(session, check):
         raise Unsupported(reason)
     # A Python check may load by itself, or leave a machine behind that is not as it was.

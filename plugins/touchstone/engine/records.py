@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from touchstone.config.inventory import Target, Waiver
+from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
+from touchstone.config.waivers import Waiver
 from touchstone.machine.driver import AgentRefused, Autopsy
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite.judgement import Difference, Judgement
@@ -101,6 +102,8 @@ class CheckRecord:
     """Why it is skipped or waived."""
     waiver: Waiver | None = None
     """The known deviation of the machine that covers the check, expired or not."""
+    own_waiver: Waiver | None = None
+    """The known deviation of the subject that covers the check, expired or not."""
     blame_measured: bool = False
     """Whether the bare machine was asked what does not hold: then its known deviations excuse nobody."""
     autopsy: Autopsy | None = None
@@ -109,9 +112,10 @@ class CheckRecord:
     serial: str = ""
     """The serial log since the check began."""
 
-    def is_covered_by(self, waiver: Waiver | None) -> None:
-        """The inventory says that the check does not hold on this target; None: it says nothing of it."""
+    def is_covered_by(self, waiver: Waiver | None, own: Waiver | None = None) -> None:
+        """The inventory, or the subject's file, says that the check does not hold; None: it says nothing."""
         self.waiver = waiver
+        self.own_waiver = own
 
     def was_compared(self) -> None:
         """What the bare machine was measured to do decides, and no list of what it is expected to do."""

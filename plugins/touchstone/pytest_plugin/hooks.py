@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.engine.records import CheckOnTarget, CheckRecord
-from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, with_waiver
+from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
@@ -129,7 +129,7 @@ class RunHooks:
             verdict = with_waiver(record, verdict)
         if verdict is Verdict.KNOWN_DEVIATION:
             assert record is not None
-            reason = str(record.waiver)
+            reason = str(excused_by(record))
             if not item.config.getoption("runxfail", False):
                 report.outcome = "skipped"
                 report.wasxfail = reason

@@ -137,8 +137,9 @@ class AllureReport:
                 result.description += f"\n```\n{probes_text(record)}\n```"
             else:
                 result.attachments += list(attachments(record))
-            if record.waiver is not None and record.waiver.link:
-                result.links.append(Link("issue", record.waiver.link, record.waiver.reason))
+            for waiver in (record.own_waiver, record.waiver):
+                if waiver is not None and waiver.link:
+                    result.links.append(Link("issue", waiver.link, waiver.reason))
             result.steps += [step(run) for run in record.runs]
 
     def crashed_worker(self, judged: JudgedCheck, nodeid: str, report: pytest.TestReport) -> None:

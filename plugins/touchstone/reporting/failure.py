@@ -52,6 +52,8 @@ def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) 
         known = f"known deviation{over}: {record.waiver}"
         measured = record.blame_measured and isinstance(error, Deviation)
         yield f"not excused by the {known}: the bare machine does otherwise" if measured else known
+    if record.own_waiver is not None and not isinstance(error, Improved):
+        yield f"known deviation of {record.subject.name}: {record.own_waiver}"
     if isinstance(error, NotJudged) and record.autopsy is None and not record.runs:
         return
     yield ""

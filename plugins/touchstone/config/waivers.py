@@ -1,0 +1,126 @@
+"""Known deviations: which checks do not hold, where, and why. The inventory has a machine's."""
+
+from __future__ import annotations
+
+import datetime
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from touchstone.config.tomlfile import KeyPath, TomlFile, describe
+from touchstone.suite import requires
+
+_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})")
+_COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """Checks that do not hold on a target, and why."""
+
+    check: str
+    """Id of a check, or a glob."""
+    reason: str
+    where: str
+    """``file:line``."""
+    until: datetime.date | None = None
+    """The first day on which it no longer applies."""
+    link: str | None = None
+    emulator: str | None = None
+    """Versions of the emulator that it applies to: ``< 8``, ``>= 10.1``; None: all."""
+    owner: str | None = None
+    """Who takes care of it."""
+    when: str | None = None
+    """A requirement of the target: ``vendor == amd and driver == qemu``; None: all targets."""
+
+    def covers(self, check_id: str) -> bool:
+        """Whether it applies to this check."""
+        return fnmatchcase(check_id, self.check)
+
+    def concerns(self, version: tuple[int, ...] | None) -> bool:
+        """Whether it applies to an emulator of this version; None: the version is not known."""
+        if self.emulator is None:
+            return True
+        match = _VERSION.fullmatch(self.emulator)
+        if version is None or match is None:
+            return False
+        wanted = tuple(map(int, match[2].split(".")))
+        return _COMPARE[match[1]](version[: len(wanted)], wanted)
+
+    def applies(self, check_id: str, version: tuple[int, ...] | None, facts: requires.Facts) -> bool:
+        """Whether it applies to this check on a target of which this is known."""
+        return (
+            self.covers(check_id)
+            and self.concerns(version)
+            and (self.when is None or requires.evaluate(self.when, facts).result is True)
+        )
+
+    def __str__(self) -> str:
+        more = [self.link] if self.link else []
+        more += [f"owner {self.owner}"] if self.owner else []
+        return ", ".join([f"{self.reason} ({self.where})", *more])
+
+    def expired(self, today: datetime.date) -> bool:
+        """Whether the day ``until`` has come."""
+        return self.until is not None and today >= self.until
+
+
+def read_waivers(
+    file: TomlFile, table: Mapping[str, Any], key_path: KeyPath, key: str, keys: tuple[str, ...]
+) -> tuple[Waiver, ...]:
+    """The tables of a list. What is wrong in them is noted in the file."""
+    value = table.get(key, [])
+    here: KeyPath = (*key_path, key)
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        name = ".".join(map(str, here))
+        file.error(here, f"{key} must be written as [[{name}]] tables")
+        return ()
+    found = []
+    for index, one in enumerate(value):
+        entry: KeyPath = (*here, index)
+        file.known(one, entry, keys)
+        until = one.get("until")
+        if until is not None and (
+            not isinstance(until, datetime.date) or isinstance(until, datetime.datetime)
+        ):
+            file.error((*entry, "until"), f"until must be a date such as 2027-01-01, not {describe(until)}")
+            until = None
+        emulator = file.text(one, "emulator", entry) if "emulator" in one else None
+        if emulator is not None and not _VERSION.fullmatch(emulator):
+            text = f"emulator must be versions such as '>= 10' or '< 8.2', not {describe(emulator)}"
+            file.error((*entry, "emulator"), text)
+            emulator = None
+        when = file.text(one, "when", entry) if "when" in one else None
+        if when is not None and (problem := _problem_with(when)) is not None:
+            file.error((*entry, "when"), f"when: {problem}")
+            when = None
+        found.append(
+            Waiver(
+                check=file.text(one, "check", entry),
+                reason=file.text(one, "reason", entry),
+                where=file.where(entry),
+                until=until,
+                link=file.text(one, "link", entry) if "link" in one else None,
+                emulator=emulator,
+                owner=file.text(one, "owner", entry) if "owner" in one else None,
+                when=when,
+            )
+        )
+    return tuple(found)
+
+
+def _problem_with(when: str) -> str | None:
+    try:
+        requires.parse(when)
+    except requires.ExpressionError as error:
+        return error.text
+    return None
