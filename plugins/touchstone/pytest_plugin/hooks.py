@@ -11,6 +11,7 @@ import pytest
 
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
+from touchstone.pytest_plugin import gates
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
@@ -36,6 +37,8 @@ class RunHooks:
         self.run = run
         self.summary = Summary()
         self._told: dict[str, str] = {}
+        self._missing: list[str] = []
+        """What the run requires and did not have."""
         self._allure = _start_allure(run.config)
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -208,10 +211,12 @@ class RunHooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the targets' lines and the matrix."""
-        if not self.summary.judged:
+        if not self.summary.judged and not self._missing:
             return
         order = [target.name for target in self.run.targets]
         self.summary.write(terminalreporter, order, self.run.lines_about_results())
+        for line in self._missing:
+            terminalreporter.write_line(line, red=True, bold=True)
 
     # --- the end
 
@@ -226,11 +231,25 @@ class RunHooks:
             self.run.stop_all()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Leave no target running; write what only the controller writes."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        """Leave no target running; write what only the controller writes; end with a status of its own."""
         self.run.stop_all()
+        if not is_worker(self.run.config):
+            session.exitstatus = self._status(exitstatus)
         if self._allure is not None and not is_worker(self.run.config):
             self._allure.write_run(self.summary)
+
+    def _status(self, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
+        """The exit status of the run: pytest's, or one of ours where nothing worse has happened."""
+        config, judged = self.run.config, self.summary.judged.values()
+        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or config.option.collectonly:
+            return status
+        every_area = bool(config.getoption("touchstone_require_targets"))
+        conformant = int(config.getoption("touchstone_require_conformant"))
+        targets = [target.name for target in self.run.targets]
+        self._missing = list(gates.missing(judged, targets, every_area, conformant))
+        ours = gates.status(judged, self.summary.others_failed, self._missing)
+        return status if ours is None else int(ours)
 
     def pytest_unconfigure(self) -> None:
         """Leave no target running, however the run ends."""

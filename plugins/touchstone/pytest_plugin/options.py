@@ -71,6 +71,20 @@ def add_options(parser: pytest.Parser) -> None:
         help="list the targets of the inventory and exit",
     )
     group.addoption(
+        "--require-targets",
+        action="store_true",
+        dest="touchstone_require_targets",
+        help="end with status 11 if nothing was judged on a target, or nothing of an area on it",
+    )
+    group.addoption(
+        "--require-conformant",
+        dest="touchstone_require_conformant",
+        metavar="N",
+        type=_count,
+        default=0,
+        help="end with status 11 if fewer checks than this are conformant on a target",
+    )
+    group.addoption(
         "--touchstone-timeout-factor",
         dest="touchstone_timeout_factor",
         metavar="FACTOR",
@@ -91,6 +105,12 @@ def _owner_of_target() -> str | None:
     if os.environ.get(NO_TARGET_OPTION):
         return f"nobody, because {NO_TARGET_OPTION} is set,"
     return next((name for name in RIVALS if importlib.util.find_spec(name) is not None), None)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of checks, 1 or more")
+    return int(text)
 
 
 def _factor(text: str) -> float:

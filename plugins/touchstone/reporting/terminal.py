@@ -33,9 +33,13 @@ class Summary:
         """Node id to what its last report says."""
         self.about: dict[str, str] = {}
         """Target to its line."""
+        self.others_failed = 0
+        """Reports of failures and errors that are no check's."""
 
     def add(self, report: pytest.TestReport) -> None:
         """Take note of a report."""
+        if report.failed and (not report.user_properties or judged_of(report) is None):
+            self.others_failed += 1
         if not report.user_properties or (report.when == "teardown" and report.passed):
             return  # the one before has said it
         if (judged := judged_of(report)) is not None:
