@@ -83,6 +83,8 @@ class FakeDriver(Driver):
         progress("starting the fake machine")
         if self.settings.options.get("start") == "fail":
             raise InfrastructureError("the fake machine has no power")
+        if self.settings.options.get("start") == "compile":
+            raise InfrastructureError("make failed:\ntoy.c:7: error: no such thing")
         return self.boot()
 
     def reset(self, progress: Callable[[str], None]) -> TargetInfo:

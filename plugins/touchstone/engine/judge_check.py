@@ -14,6 +14,7 @@ from touchstone.engine.session import TargetSession
 from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.suite import judge
+from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand
 
 SHOWN_CPUS = 4
@@ -206,5 +207,7 @@ def summary(record: CheckRecord) -> str:
     """The first difference that the subject is accused of, and how many there are."""
     found = [(case, one) for case in record.runs for one in case.accused]
     case, first = found[0]
+    bits = case.case and differing(case.case, first.what, first.expected, first.measured)
+    named = f" ({bits})" if bits else ""
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{_named(case.label)}{first}{more}"
+    return f"{_named(case.label)}{first}{named}{more}"

@@ -48,7 +48,9 @@ class Setbacks:
         """Blocked if the phase, or one on the way to it, is given up."""
         for before in PHASES[: PHASES.index(phase) + 1]:
             if before in self._given_up:
-                raise Blocked(self._given_up[before])
+                # The check that met it first has shown all of it, such as what a compiler said.
+                first, _, more = self._given_up[before].partition("\n")
+                raise Blocked(f"{first} (in full above)" if more else first)
 
     def give_up(self, phase: Phase, why: str) -> None:
         """It is pointless to try again to reach a phase, and those behind it."""

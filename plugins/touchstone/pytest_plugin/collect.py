@@ -11,11 +11,11 @@ import pytest
 from touchstone.config.inventory import Target
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
-from touchstone.engine.outcomes import NotJudged
-from touchstone.engine.records import CheckOnTarget
+from touchstone.engine.outcomes import Deviation, NotJudged
+from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
-from touchstone.reporting.failure import failure_repr
+from touchstone.reporting.failure import cause, failure_repr
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
 from touchstone.suite.load import load, uncollected
@@ -110,8 +110,16 @@ class CheckItem(pytest.Function):
         """Expected against measured and the evidence, instead of a traceback through this plugin."""
         record = self.stash[CHECK].record
         if isinstance(excinfo.value, AssertionError | NotJudged) and record is not None:
-            return failure_repr(self, record, excinfo)
+            return failure_repr(self, record, excinfo, self._same_as(record, excinfo.value))
         return super().repr_failure(excinfo)
+
+    def _same_as(self, record: CheckRecord, error: BaseException) -> str | None:
+        """The check of this target that has failed first for the same cause, if another one has."""
+        what = cause(record) if isinstance(error, Deviation) else ""
+        if not what or self.config.get_verbosity() > 1:
+            return None
+        first = run_of(self.config).causes.setdefault((record.target.name, what), record.check.id)
+        return first if first != record.check.id else None
 
 
 def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str | None:

@@ -17,7 +17,7 @@ from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
 from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
-from touchstone.reporting.failure import sections
+from touchstone.reporting.failure import cause, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary
 from touchstone.words import Phase, Verdict
@@ -165,6 +165,7 @@ class RunHooks:
             subject=self.run.subject.name,
             claims="yes" if check.claims else "no",
             listed=_listed(record, verdict),
+            cause=_cause(record, verdict, error),
         )
         item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)
@@ -194,6 +195,8 @@ class RunHooks:
             return None
         if judged.verdict in _FAILED and report.failed:
             return "failed", "F", _FAILED[judged.verdict]
+        if judged.verdict is Verdict.BLOCKED and report.failed:
+            return "blocked", "E", "BLOCKED"  # not an error of its own: the summary has each cause once
         if judged.verdict in _ERROR and report.failed:
             return "error", "E", _ERROR[judged.verdict]
         if judged.verdict is Verdict.KNOWN_DEVIATION and report.skipped:
@@ -256,6 +259,13 @@ class RunHooks:
         self.run.stop_all()
         if self._allure is not None:
             self._allure.close()
+
+
+def _cause(record: CheckRecord | None, verdict: Verdict, error: BaseException | None) -> str:
+    """What several checks may have in common that are not conformant; empty: nothing is known."""
+    if verdict is Verdict.BLOCKED:
+        return str(error)
+    return cause(record) if record is not None and verdict is Verdict.DEVIATION else ""
 
 
 def _listed(record: CheckRecord | None, verdict: Verdict) -> str:

@@ -41,6 +41,8 @@ class Run:
         """Check id to file and line; an id is unique over all suites."""
         self.plan = Plan()
         self.ahead = Ahead()
+        self.causes: dict[tuple[str, str], str] = {}
+        """Target and cause of a failure to the check that has it first."""
         self._sessions: dict[str, TargetSession] = {}
 
     @cached_property

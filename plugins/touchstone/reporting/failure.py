@@ -12,9 +12,10 @@ from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.commands import command
-from touchstone.reporting.disassembly import listing
+from touchstone.reporting.disassembly import disassemble, listing
 from touchstone.reporting.exits import readable
 from touchstone.suite import show
+from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand, Row, Table
 
 if TYPE_CHECKING:
@@ -27,12 +28,20 @@ MAX_LINES = 25
 _ANSWER = re.compile(r"[=!]\d+ ")
 
 
-def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    """The text as pytest represents failures, so that its summary shows what differs, and where."""
+def failure_repr(
+    item: pytest.Item,
+    record: CheckRecord,
+    excinfo: pytest.ExceptionInfo[BaseException],
+    same_as: str | None = None,
+) -> Any:
+    """The text as pytest represents failures, so that its summary shows what differs, and where.
+
+    ``same_as`` names a check that has failed for the same cause: its evidence is not shown once more.
+    """
     shown = excinfo.getrepr(style="native")
     brief = item.config.getoption("tbstyle") in ("line", "no")
     shown.reprtraceback.reprentries[0].lines = (
-        [] if brief else [f"{line}\n" for line in failure_lines(item, record, excinfo.value)]
+        [] if brief else [f"{line}\n" for line in failure_lines(item, record, excinfo.value, same_as)]
     )
     if shown.reprcrash is not None:
         shown.reprcrash.path = str(record.check.source.path)
@@ -41,7 +50,9 @@ def failure_repr(item: pytest.Item, record: CheckRecord, excinfo: pytest.Excepti
     return shown
 
 
-def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) -> Iterator[str]:
+def failure_lines(
+    item: pytest.Item, record: CheckRecord, error: BaseException, same_as: str | None = None
+) -> Iterator[str]:
     """Everything that a person needs to act on a check that is not conformant."""
     check = record.check
     yield f"{check.title}"
@@ -56,6 +67,10 @@ def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) 
         yield f"known deviation of {record.subject.name}: {record.own_waiver}"
     if isinstance(error, NotJudged) and record.autopsy is None and not record.runs:
         return
+    if same_as is not None:
+        yield f"the same first difference as of {same_as}, which is shown in full (-vv shows all in full)"
+        yield f"again: {reproduce(item, record)}"
+        return
     yield ""
     yield f"{check.source.path}:{check.source.line}"
     yield from (f"    {line}" for line in dedented(check.text))
@@ -63,6 +78,19 @@ def failure_lines(item: pytest.Item, record: CheckRecord, error: BaseException) 
     yield from evidence_lines(record)
     yield ""
     yield f"again: {reproduce(item, record)}"
+
+
+def cause(record: CheckRecord) -> str:
+    """The first difference that the subject is accused of, without CPU and case, and the instruction."""
+    for run in record.runs:
+        for one in run.accused:
+            result = next((result for result in run.results if result.cpu == one.cpu), None)
+            offset = -1 if result is None else result.rip - result.start
+            ended = [text for at, _, text in disassemble(run.code, run.request.code_bits) if at <= offset]
+            where = f", {ended[-1].split()[0]}" if ended else ""
+            expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
+            return f"{one.what}: expected {expected}, measured {measured}{where}"
+    return ""
 
 
 def evidence_lines(record: CheckRecord) -> Iterator[str]:
@@ -163,6 +191,11 @@ def table_lines(
     for row in cells:
         text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
         yield f"    {text}".rstrip()
+    for one in table.rows:
+        if run.case is None or one.ok is not False:
+            continue
+        if bits := differing(run.case, one.name, one.expected, one.measured):
+            yield f"        {one.name} differs in {bits}"
     if any(row.ok is False and row.name not in accused for row in rows):
         yield "    mm: the bare machine does the same"
     if quiet:

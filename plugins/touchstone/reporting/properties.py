@@ -28,6 +28,8 @@ class JudgedCheck:
     """``yes``: it demands what only a hypervisor does, so the bare machine must fail it; ``no``; ``?``."""
     listed: str = "?"
     """Of the verdict machine: ``yes`` if the inventory has it as a known deviation, else ``no``."""
+    cause: str = ""
+    """What checks that are not conformant have in common: their first difference, or what blocks them."""
 
 
 def properties_of(judged: JudgedCheck) -> list[tuple[str, str]]:

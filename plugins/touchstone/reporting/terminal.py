@@ -68,8 +68,40 @@ class Summary:
                     write_cell(terminal, row[0], widths[0] + 2)
                     write_cell(terminal, row[column], 0)
                     terminal.line("")
-        for line in (*unexpected(self.judged.values(), targets), *results):
+        found = self.judged.values()
+        for line in (
+            *blocked(found, targets),
+            *shared(found, targets),
+            *unexpected(found, targets),
+            *results,
+        ):
             terminal.write_line(line)
+
+
+def _by_cause(
+    judged: Iterable[JudgedCheck], targets: Sequence[str], verdict: Verdict
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Target, cause, and the checks that have it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in judged:
+        if one.verdict is verdict and one.cause:
+            found.setdefault((one.target, one.cause), []).append(one.check)
+    for target in targets:
+        yield from ((target, cause, checks) for (where, cause), checks in found.items() if where == target)
+
+
+def blocked(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
+    """Each reason for which checks could not be judged, once."""
+    for target, cause, checks in _by_cause(judged, targets, Verdict.BLOCKED):
+        yield f"{target}: {len(checks)} blocked: {cause}"
+
+
+def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
+    """First differences that several checks have in common."""
+    for target, cause, checks in _by_cause(judged, targets, Verdict.DEVIATION):
+        if len(checks) > 1:
+            yield f"{target}: {len(checks)} checks have the same first difference: {cause}"
+            yield from (f"    {check}" for check in checks)
 
 
 def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:

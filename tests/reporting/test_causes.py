@@ -1,0 +1,75 @@
+"""Many failures with one cause are shown once, and differences have the names of their bits."""
+
+from __future__ import annotations
+
+from tests.support.project import Project, check, verdicts
+
+HIDDEN = check("hidden", "cpuid", "{ecx: 0x4000000}", given="{rax: 1}")
+
+
+def test_failures_with_one_cause_are_shown_once(project: Project) -> None:
+    project.suite("".join(HIDDEN.replace("hidden", f"hidden-{n}") for n in range(9)))
+    result = project.run()
+    result.assert_outcomes(failed=9)
+    text = result.stdout.str()
+    assert text.count("- id: exits.hidden-") == 1
+    assert text.count("the same first difference as of exits.hidden-0, which is shown in full") == 8
+    result.stdout.fnmatch_lines(
+        [
+            "fake-amd: 9 checks have the same first difference: "
+            "ecx: expected 0x4000000, measured 0x84000000, cpuid",
+            "    exits.hidden-0",
+            "    exits.hidden-8",
+        ]
+    )
+    assert project.run("-vv").stdout.str().count("- id: exits.hidden-") == 9
+
+
+def test_failures_with_other_causes_are_shown_in_full(project: Project) -> None:
+    project.suite(
+        HIDDEN + check("other", "cpuid", "{ecx: 0}", given="{rax: 1}") + check("third", "ud2", "{rax: 0}")
+    )
+    result = project.run()
+    assert result.stdout.str().count("- id: exits.") == 2
+    result.stdout.no_fnmatch_line("*have the same first difference*")
+
+
+def test_differences_have_the_names_of_their_bits(project: Project) -> None:
+    project.suite(
+        HIDDEN
+        + check("svm", "cpuid", "{rcx: 0x4}", given="{rax: 0x8000_0001}")
+        + check("efer", "rdmsr", "{eax: 0xd01}", given="{rcx: IA32_EFER}", claims="true")
+        + check("late", "|\n      cpuid\n      nop", "{ecx: 0x4000000}", given="{rax: 1}")
+    )
+    result = project.run()
+    result.stdout.fnmatch_lines_random(
+        [
+            "*ecx: expected 0x4000000, measured 0x84000000 (cpuid.0x1.ecx: hypervisor)*",
+            "        ecx differs in cpuid.0x1.ecx: hypervisor",
+            "        rcx differs in cpuid.0x80000001.ecx: svm",
+            "        eax differs in ia32-efer: sce, lme, lma, nxe",
+        ]
+    )
+    assert "exits.late" in result.stdout.str()
+    assert result.stdout.str().count("ecx differs in cpuid.0x1.ecx") == 1
+
+
+def test_what_blocks_many_checks_is_said_once(project: Project) -> None:
+    project.options(load="refuse")
+    project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(50)))
+    result = project.run("-v")
+    assert set(verdicts(result).values()) == {"BLOCKED"}
+    assert result.stdout.str().count("the firmware locked it off") == 1
+    result.stdout.fnmatch_lines(
+        ["fake-amd: 50 blocked: loading Veneer on fake-amd was refused: EPERM: the firmware locked it off"]
+    )
+
+
+def test_the_words_of_a_compiler_are_shown_once(project: Project) -> None:
+    project.options(start="compile")
+    project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(50)))
+    result = project.run("-v")
+    assert list(verdicts(result).values()) == ["INFRASTRUCTURE", *["BLOCKED"] * 49]
+    text = result.stdout.str()
+    assert text.count("toy.c:7: error: no such thing") == 1
+    assert len(result.outlines) < 90
