@@ -222,6 +222,13 @@ def test_a_failed_installation_does_not_count(checkout: Checkout) -> None:
     assert checkout.did("python -m venv") == 1
 
 
+def test_a_lock_that_changes_while_packages_are_installed_is_not_done(checkout: Checkout) -> None:
+    hook = f'echo "# changed" >>{shlex.quote(str(checkout.root / "requirements.lock"))}'
+    assert checkout.run("true", PIP_HOOK=hook).returncode == 0
+    assert checkout.run("true").returncode == 0
+    assert checkout.did("python -m venv") == 1
+
+
 def test_killed_half_way_does_not_count(checkout: Checkout) -> None:
     started = checkout.root / "started"
     hook = f'touch "{started}"; sleep 600'
