@@ -1,4 +1,4 @@
-"""What every test of this checkout may use."""
+"""What pytest must know of this checkout before it collects anything in it."""
 
-# The fixtures target, subject and probe of Python checks; pytester for the tests of the plugin.
-pytest_plugins = ["touchstone.pytest_plugin.fixtures", "pytester"]
+# What bootstrap and npm make: copies of suites and tests may be in there.
+collect_ignore = ["build", "report", ".venv"]

@@ -1,21 +1,22 @@
-"""The command ``touchstone``: makes reports of the results of runs, lists claims. The runs are pytest's."""
+"""The command ``touchstone``: makes projects and reports, lists claims. The runs themselves are pytest's."""
 
 from __future__ import annotations
 
 import argparse
+import filecmp
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-
-# The package lies in plugins/touchstone of a checkout, what makes the report in report/.
-REPORT_TOOLS = Path(__file__).resolve().parents[2] / "report"
+from touchstone.new.project import WAYS, NewProjectError, make_project
+from touchstone.shipped import build_directory, checkout, source_root
 
 EPILOG = """\
-The checks themselves are run by pytest:
-  ./bootstrap pytest --target=qemu-amd --alluredir=allure-results
-  ./bootstrap pytest --list-targets
+The checks themselves are run by pytest (in a checkout of Touchstone: ./bootstrap pytest):
+  pytest --target=qemu-amd --alluredir=allure-results
+  pytest --list-targets
 """
 
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_new(commands)
     _add_report(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
@@ -44,13 +46,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ways = "; ".join(f"{way}: {about}" for way, about in WAYS.items())
+    parser = commands.add_parser(
+        "new",
+        help="make a project for a hypervisor that is to be judged",
+        description="Make a directory with a hypervisor's skeleton that builds and is judged at once, a "
+        "suite of one check, settings of pytest, and a workflow for CI.",
+        epilog=f"Ways in: {ways}. Both may be given.",
+    )
+    parser.add_argument("name", metavar="NAME", help="the hypervisor's name, such as my-hypervisor")
+    parser.add_argument(
+        "--way",
+        action="append",
+        choices=list(WAYS),
+        help="how the hypervisor gets under the checks; may be repeated (default: asked in a terminal, else "
+        "bare)",
+    )
+    parser.add_argument(
+        "-d", "--directory", type=Path, metavar="DIR", help="the directory to make (default: NAME)"
+    )
+    parser.set_defaults(run=_new)
+
+
+def _new(asked: argparse.Namespace) -> int:
+    directory: Path = asked.directory or Path(asked.name)
+    try:
+        files = make_project(asked.name, tuple(dict.fromkeys(asked.way or _ask_for_ways())), directory)
+    except NewProjectError as error:
+        print(f"touchstone new: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"touchstone new: error: {error}", file=sys.stderr)
+        return 1
+    print(f"made {directory}:")
+    for name in files:
+        print(f"  {name}")
+    print(f"next: cd {directory} && pytest --target=qemu-amd")
+    return 0
+
+
+def _ask_for_ways() -> list[str]:
+    """The ways in that the person at the terminal wants; without one, the one that needs the least."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return ["bare"]
+    for way, about in WAYS.items():
+        print(f"  {way:<6} {about}")
+    while True:
+        words = input("ways in (separated by spaces) [bare]: ").split() or ["bare"]
+        if unknown := [word for word in words if word not in WAYS]:
+            print(f"{unknown[0]!r} is none of {', '.join(WAYS)}")
+        else:
+            return words
+
+
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "report",
         help="make one HTML file from the results of a run",
         description="Make one self-contained HTML file from Allure results, with an environment per target, "
         "categories by verdict, and the history of runs. It opens without a server and contacts nothing.",
-        epilog="Needs Node.js and, once, in the checkout: npm ci --ignore-scripts --prefix report",
+        epilog="Needs Node.js and Allure; says how to install them where they are missing.",
     )
     parser.add_argument(
         "results",
@@ -88,6 +144,18 @@ def _claims(asked: argparse.Namespace) -> int:
     return 0
 
 
+def report_tools() -> Path:
+    """The directory that Allure is installed in: ``report`` of a checkout, else one in the user's cache."""
+    if checkout() is not None:
+        return source_root() / "report"
+    tools = build_directory() / "report"
+    tools.mkdir(parents=True, exist_ok=True)
+    for source in (source_root() / "report").iterdir():
+        if not (tools / source.name).exists() or not filecmp.cmp(source, tools / source.name, shallow=False):
+            shutil.copyfile(source, tools / source.name)
+    return tools
+
+
 def _report(asked: argparse.Namespace) -> int:
     from touchstone.reporting import html  # noqa: PLC0415 - not imported for `touchstone --help`
 
@@ -98,7 +166,7 @@ def _report(asked: argparse.Namespace) -> int:
     try:
         results = html.read_results(asked.results)
         made = html.make_report(
-            results, output, title=asked.title, history=history, tools=REPORT_TOOLS, progress=_say
+            results, output, title=asked.title, history=history, tools=report_tools(), progress=_say
         )
     except html.ReportError as error:
         print(f"touchstone report: error: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.pytest_plugin.options import add_options, home
+from touchstone.pytest_plugin.options import add_options, home, use_shipped_suites
 from touchstone.pytest_plugin.sniff import in_suites_folder, is_suite, is_yaml
 from touchstone.words import AREAS, LEVELS, PHASES
 
@@ -42,11 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for kind, words in (("area", AREAS), ("level", LEVELS), ("phase", PHASES)):
         for word in words:
             config.addinivalue_line("markers", f"{word}: checks of this {kind} (touchstone)")
+    if is_project(config):
+        config.pluginmanager.import_plugin("touchstone.pytest_plugin.fixtures")
     if not asked_for(config):
         return
     from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
     run_of(config).check()
+    use_shipped_suites(config)
     if hasattr(config, "workerinput") and getattr(config.option, "clean_alluredir", False):
         # A worker that replaces another one would delete what the others wrote.
         config.option.clean_alluredir = False
@@ -130,11 +133,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Give each target to one worker."""
-    if not asked_for(config) and not (home(config) / "targets" / "inventory.toml").is_file():
+    if not is_project(config):
         return None
     from touchstone.pytest_plugin.xdist import make_scheduler  # noqa: PLC0415
 
     return make_scheduler(config, log)
+
+
+def is_project(config: pytest.Config) -> bool:
+    """Whether a target is named, or the project has targets of its own."""
+    return asked_for(config) or (home(config) / "targets" / "inventory.toml").is_file()
 
 
 def asked_for(config: pytest.Config) -> bool:

@@ -160,11 +160,11 @@ def test_what_no_probe_can_be_is_refused_by_the_module(agent_box: paramiko.SSHCl
     """With a program of our own: the agent's does not let such requests through."""
     import subprocess
 
-    from touchstone.drivers.build import repository_root
+    from touchstone.shipped import source_root
 
     program = tmp_path / "abi-check"
     source = Path(__file__).with_name("abi_check.c")
-    include = repository_root() / "targets" / "agent" / "linux"
+    include = source_root() / "targets" / "agent" / "linux"
     subprocess.run(["gcc", "-static", "-Wall", "-Werror", f"-I{include}", "-o", program, source], check=True)
     boxes.put(agent_box, program)
     assert boxes.run(agent_box, "/tmp/abi-check") == "all refused\n"

@@ -24,7 +24,12 @@ def name(page: Path) -> str:
 def known_options() -> set[str]:
     """The long options of pytest, with Touchstone's, and of the commands that docs/ name."""
     texts = []
-    for module, *words in (("pytest",), ("touchstone.cli",), ("touchstone.cli", "report")):
+    for module, *words in (
+        ("pytest",),
+        ("touchstone.cli",),
+        ("touchstone.cli", "new"),
+        ("touchstone.cli", "report"),
+    ):
         run = f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
         done = subprocess.run(
             [sys.executable, "-c", run, *words, "--help"],

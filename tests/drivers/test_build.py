@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import ends_within, qemu, running
-from touchstone.drivers.build import BareImage, build_bare, main, repository_root, subject_name
+from touchstone.drivers.build import BareImage, build_bare, main, subject_name
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -105,7 +106,7 @@ def test_switching_between_subjects_of_one_name_builds_nothing_again(tmp_path, c
 
 def test_asking_the_real_makefile_changes_nothing(tmp_path):
     """``make -q`` with another subject or other flags than those of what was built."""
-    bare = repository_root() / "targets" / "bare"
+    bare = source_root() / "targets" / "bare"
     subject = make_subject(tmp_path / "subject", "x")
 
     def make(*arguments):
@@ -129,13 +130,6 @@ def test_asking_the_real_makefile_changes_nothing(tmp_path):
 
 def files_below(directory):
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
-
-
-def test_the_root_is_found_from_the_package_not_from_the_working_directory(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert (repository_root() / "targets" / "bare" / "os.h").is_file()
-    with pytest.raises(InfrastructureError, match="no checkout of Touchstone around"):
-        repository_root(tmp_path)
 
 
 def test_an_image_is_built_once_and_says_so(checkout, monkeypatch):

@@ -16,8 +16,10 @@ from allure_commons.utils import md5, uuid4
 from touchstone import cli
 from touchstone.reporting import html
 
-INSTALLED = (cli.REPORT_TOOLS / "node_modules" / "allure").is_dir() and shutil.which("node") is not None
-needs_allure = pytest.mark.skipif(not INSTALLED, reason=f"Allure is not installed: {html.INSTALL}")
+INSTALLED = (cli.report_tools() / "node_modules" / "allure").is_dir() and shutil.which("node") is not None
+needs_allure = pytest.mark.skipif(
+    not INSTALLED, reason="Allure is not installed: npm ci --ignore-scripts --prefix report"
+)
 STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
 
 
@@ -127,9 +129,9 @@ def test_a_failed_report_leaves_the_old_one(
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("package.json", "node_modules"):
-        (tools / name).symlink_to(cli.REPORT_TOOLS / name)
+        (tools / name).symlink_to(cli.report_tools() / name)
     (tools / "allurerc.mjs").write_text("export default { nonsense: 1 };")
-    monkeypatch.setattr(cli, "REPORT_TOOLS", tools)
+    monkeypatch.setattr(cli, "report_tools", lambda: tools)
     assert cli.main(["report", str(results), "-o", str(output)]) == 2
     assert output.read_text() == "old"
     assert not (tmp_path / "history.jsonl").exists()
@@ -181,7 +183,9 @@ def tools_with(directory: Path, installed: str | None, monkeypatch: pytest.Monke
 
 def test_allure_that_is_not_installed_says_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tools = tools_with(tmp_path / "report", None, monkeypatch)
-    with pytest.raises(html.ReportError, match=re.escape(html.INSTALL)):
+    with pytest.raises(
+        html.ReportError, match=re.escape(f"run npm ci --ignore-scripts --prefix {tools}, once")
+    ):
         html.find_allure(tools)
 
 

@@ -263,7 +263,22 @@ def test_requirements_are_known(project: Project) -> None:
     project.run().stdout.fnmatch_lines(["conformance/requirements.yaml: it must be a list of entries*"])
 
 
+def test_touchstone_s_suites_are_added_where_a_project_wants_them(project: Project) -> None:
+    """A project with targets of its own does not get them unasked."""
+    project.suite(PASSING)
+    settings = (project.path / "pyproject.toml").read_text()
+    unasked = project.run("--collect-only", "-q").outlines
+    project.file("pyproject.toml", settings + "touchstone_shipped_suites = true\n")
+    wanted = project.run("--collect-only", "-q").outlines
+    named = project.run("--collect-only", "-q", "suite.yaml").outlines
+    ids = [sum("[fake-amd]" in line for line in lines) for lines in (unasked, wanted, named)]
+    assert ids[0] == ids[2] > 0
+    assert ids[1] > 300
+    assert any("exits/cpuid.yaml::exits.cpuid.hundred-exits[fake-amd]" in line for line in wanted)
+
+
 def test_selection_by_marks_and_words(project: Project) -> None:
+    project.file("conformance/requirements.yaml", "- id: some.need\n")
     project.suite(
         check("first", "nop", "{rax: 0}", level="may", tags="[slow-one]", proves="[some.need]")
         + check("second", "nop", "{rax: 0}", phase="unloaded")

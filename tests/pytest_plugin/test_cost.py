@@ -55,6 +55,7 @@ def test_unrelated_run_imports_nothing(pytester: pytest.Pytester, monkeypatch: p
         "pytest_plugin.newhooks",
         "pytest_plugin.options",
         "pytest_plugin.sniff",
+        "shipped",
         "words",
     )
     assert ours == ["touchstone", *(f"touchstone.{name}" for name in light)]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import paramiko
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.image import build_image, kernel_headers
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
+from touchstone.shipped import source_root
 
 PATIENCE = 300.0
 """Seconds for what takes one or two on an idle machine."""
@@ -90,7 +90,7 @@ class SshChannel:
 
 def build_agent(machine: QemuLinuxMachine, into: Path) -> None:
     headers = kernel_headers(machine.image, say)
-    source = repository_root() / "targets" / "agent" / "linux"
+    source = source_root() / "targets" / "agent" / "linux"
     command = ["make", "-C", str(source), f"KDIR={headers}", f"BUILD={into}"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr

@@ -18,6 +18,7 @@ from pathlib import Path
 from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
 from touchstone.machine.driver import InfrastructureError, Say
+from touchstone.shipped import build_directory, source_root
 
 KEPT = 6
 """How many images of one name are kept; one takes about 1 MiB of the disk."""
@@ -53,17 +54,6 @@ class BareImage:
         return cls(elf, elf.with_suffix(".elf64"), elf.with_suffix(".img"))
 
 
-def repository_root(start: Path | None = None) -> Path:
-    """The checkout that ``start`` (default: this file) is in: where ``targets/bare`` is."""
-    here = (start or Path(__file__)).resolve()
-    for directory in (here, *here.parents):
-        if (directory / "targets" / "bare").is_dir():
-            return directory
-    raise InfrastructureError(
-        f"no checkout of Touchstone around {here}: targets/bare is needed to build a target's image"
-    )
-
-
 def subject_name(subject: Path) -> str:
     """The name that a subject's ``subject.mk`` gives it."""
     path = subject / "subject.mk"
@@ -86,12 +76,11 @@ def build_bare(
     """The bare image of a subject, built unless there is one of the same sources, flags and tools.
 
     ``subject`` is the directory of the subject's sources (with a ``subject.mk``), None for the bare machine.
-    The image is in a directory of its own below ``directory``/bare (default: ``build`` in the checkout), and
+    The image is in a directory of its own below ``directory``/bare (default: :func:`build_directory`), and
     is not removed before this process ends. InfrastructureError with the compiler's message.
     """
-    root = root or repository_root()
     name = "none" if subject is None else subject_name(subject)
-    sources = BareSources(root / "targets" / "bare", subject, name)
+    sources = BareSources((root or source_root()) / "targets" / "bare", subject, name)
     if shutil.which("make") is None:
         raise InfrastructureError("make is missing (apt-get install make gcc)")
 
@@ -101,7 +90,7 @@ def build_bare(
 
     title = f"the bare image of {name}"
     files = tuple(path.name for path in BareImage.named(name, Path()).files)
-    cache = BuildCache((directory or root / "build") / "bare", KEPT)
+    cache = BuildCache((directory or build_directory(root)) / "bare", KEPT)
     return BareImage.named(name, cache.provide(Recipe(name, title, files, sources.key, make), progress))
 
 

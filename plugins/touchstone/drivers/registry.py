@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from touchstone.drivers.build import BareImage, build_bare, repository_root
+from touchstone.drivers.build import BareImage, build_bare
 from touchstone.machine.driver import Driver, Say
 from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.shipped import build_directory
 
 if TYPE_CHECKING:
     from touchstone.drivers.emulated.driver import ImageProvider
@@ -73,7 +74,6 @@ def make_box_driver(
     from touchstone.drivers.ssh.visit import VisitSettings  # noqa: PLC0415
 
     validate(settings)
-    root = root or repository_root()
     box: Box
     visit = VisitSettings()
     if is_virtual(settings):
@@ -84,7 +84,7 @@ def make_box_driver(
         said = read_settings(settings)
         box = RackBox(said.address, said.power, said.console, said.headers)
         visit = VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
-    cache = ModuleCache(root / "build" / "linux")
+    cache = ModuleCache(build_directory(root) / "linux")
     return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
 
 

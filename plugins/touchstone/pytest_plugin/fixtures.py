@@ -1,7 +1,8 @@
-"""Fixtures of Python checks, for the conftest.py of a checkout.
+"""Fixtures of Python checks.
 
-``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``. The plugin does not register them by itself,
-because they would hide another plugin's fixture ``target``.
+The plugin registers them where a target is named, or the project has ``targets/inventory.toml``;
+elsewhere they would hide another plugin's fixture ``target``. A conftest.py can ask for them by
+``pytest_plugins = ["touchstone.pytest_plugin.fixtures"]``.
 """
 
 from __future__ import annotations

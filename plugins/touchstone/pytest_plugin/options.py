@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.shipped import source_root
+
 DEFAULT_TARGET = "qemu-amd"
 DEFAULT_HYPERVISOR = "veneer"
+SHIPPED_SUITES = "touchstone_shipped_suites"
 NO_TARGET_OPTION = "TOUCHSTONE_NO_TARGET_OPTION"
 RIVALS = ("pytest_embedded",)
 """Modules of other plugins that register ``--target``. Where there is one, we have ``--hv-target`` only."""
@@ -61,8 +64,8 @@ def add_options(parser: pytest.Parser) -> None:
         dest="touchstone_hypervisor",
         metavar="NAME|FILE",
         default=DEFAULT_HYPERVISOR,
-        help="the hypervisor under test: a name under hypervisor/, a TOML file, or 'none' for the bare "
-        "machine (default: %(default)s)",
+        help="the hypervisor under test: a name under hypervisor/ of the rootdir or of Touchstone, a TOML "
+        "file, or 'none' for the bare machine (default: %(default)s)",
     )
     group.addoption(
         "--list-targets",
@@ -96,7 +99,15 @@ def add_options(parser: pytest.Parser) -> None:
         "--touchstone-inventory",
         dest="touchstone_inventory",
         metavar="FILE",
-        help="the inventory of targets (default: targets/inventory.toml under the rootdir)",
+        help="the inventory of targets (default: targets/inventory.toml under the rootdir, or "
+        "Touchstone's own)",
+    )
+    parser.addini(
+        SHIPPED_SUITES,
+        type="bool",
+        default=None,
+        help="run Touchstone's own suites when --target is given and no file is named (default: if the "
+        "project has neither conformance/ nor targets/inventory.toml)",
     )
     _owner[:] = [owner] if owner else []
 
@@ -134,6 +145,24 @@ def home(config: pytest.Config) -> Path:
     return config.rootpath
 
 
+def find_in_home(config: pytest.Config, *parts: str) -> Path:
+    """A file of the project that is judged, or the one that comes with Touchstone where it has none."""
+    path = home(config).joinpath(*parts)
+    return path if path.exists() else source_root().joinpath(*parts)
+
+
+def use_shipped_suites(config: pytest.Config) -> None:
+    """Run Touchstone's suites too, if the command line names none and the project wants them.
+
+    ``testpaths``, or the working directory, are collected as ever: a project's own suites.
+    """
+    wanted = config.getini(SHIPPED_SUITES)
+    if wanted is None:
+        wanted = not any((home(config) / name).exists() for name in ("conformance", "targets/inventory.toml"))
+    if wanted and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args.append(str(source_root() / "conformance"))
+
+
 def read_options(config: pytest.Config) -> Options:
     """What was asked for, with the defaults."""
     given = config.getoption("touchstone_targets") or []
@@ -149,7 +178,7 @@ def read_options(config: pytest.Config) -> Options:
         path = Path(os.path.expanduser(named))
         path = path if path.is_absolute() else config.invocation_params.dir / path
     else:
-        path = home(config) / "targets" / "inventory.toml"
+        path = find_in_home(config, "targets", "inventory.toml")
     return Options(
         targets=names or (DEFAULT_TARGET,),
         explicit=bool(names),

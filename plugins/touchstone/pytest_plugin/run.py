@@ -23,8 +23,9 @@ from touchstone.engine.progress import StageProgress
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
-from touchstone.pytest_plugin.options import Options, home, read_options, show_path
+from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.reporting.commands import command
+from touchstone.shipped import source_root
 from touchstone.suite.model import Check
 
 if TYPE_CHECKING:
@@ -62,11 +63,14 @@ class Run:
             raise pytest.UsageError(error.args[0]) from None
 
     @cached_property
-    def requirements(self) -> Collection[str] | None:
-        """Ids that ``proves`` may name; None where there is no conformance/requirements.yaml."""
-        path = home(self.config) / "conformance" / "requirements.yaml"
-        if not path.is_file():
-            return None
+    def requirements(self) -> Collection[str]:
+        """Ids that ``proves`` may name: Touchstone's, and those of the project's own requirements.yaml."""
+        shipped = source_root() / "conformance" / "requirements.yaml"
+        own = home(self.config) / "conformance" / "requirements.yaml"
+        found = self._requirement_ids(shipped)
+        return found | self._requirement_ids(own) if own.is_file() and not own.samefile(shipped) else found
+
+    def _requirement_ids(self, path: Path) -> frozenset[str]:
         shown = show_path(self.config, path)
         try:
             entries = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -79,11 +83,10 @@ class Run:
     @cached_property
     def subject(self) -> Subject:
         """The hypervisor under test. UsageError with everything that is wrong in its file."""
-        config = self.config
+        name, config = self.options.hypervisor, self.config
+        directory = find_in_home(config, "hypervisor", f"{name}.toml").parent
         try:
-            return find_subject(
-                self.options.hypervisor, home(config) / "hypervisor", config.invocation_params.dir
-            )
+            return find_subject(name, directory, config.invocation_params.dir)
         except TomlError as error:
             raise pytest.UsageError(str(error)) from None
 

@@ -259,7 +259,10 @@ def autopsy_lines(autopsy: Autopsy) -> Iterator[str]:
 def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     """The command that runs this check on this target again."""
     config = item.config
-    words = ["pytest", item.nodeid, f"--target={record.target.name}"]
+    # A suite of the installed package is not below the rootdir, and its node id is no path from there.
+    file, colons, rest = item.nodeid.partition("::")
+    node = item.nodeid if (config.rootpath / file).exists() else f"{item.path}{colons}{rest}"
+    words = ["pytest", node, f"--target={record.target.name}"]
     words.append(f"--hypervisor={config.getoption('touchstone_hypervisor')}")
     inventory = config.getoption("touchstone_inventory")
     if inventory:

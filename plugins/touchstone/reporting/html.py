@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import filelock
 
-INSTALL = "npm ci --ignore-scripts --prefix report"
 OLDEST_NODE = 18
 HISTORY_LIMIT = 60
 """Runs that the history keeps."""
@@ -144,14 +144,21 @@ def make_report(
         return Report(output, size, new.count("\n"))
 
 
+def install_command(tools: Path) -> str:
+    """What installs Allure, once, into the directory with its package.json."""
+    relative = os.path.relpath(tools)
+    shown = str(tools) if relative.startswith("..") else relative
+    return f"npm ci --ignore-scripts --prefix {shlex.quote(shown)}"
+
+
 def find_allure(tools: Path) -> tuple[str, Path]:
     """Node and Allure's entry point. ReportError says how to get what is missing."""
     package = tools / "package.json"
     if not package.is_file():
-        raise ReportError(f"{package}: not there; the report is made from a checkout of Touchstone")
+        raise ReportError(f"{package}: not there; it pins the Allure that makes the report")
     node = shutil.which("node")
     if node is None:
-        raise ReportError(f"node is not installed: apt-get install nodejs npm, then {INSTALL}")
+        raise ReportError(f"node is not installed: apt-get install nodejs npm, then {install_command(tools)}")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     major = re.match(r"v(\d+)\.", version)
     if major is None or int(major[1]) < OLDEST_NODE:
@@ -161,9 +168,9 @@ def find_allure(tools: Path) -> tuple[str, Path]:
     try:
         found = json.loads(installed.read_text(encoding="utf-8"))["version"]
     except (OSError, ValueError, KeyError):
-        raise ReportError(f"Allure is not installed: run {INSTALL} in the checkout, once") from None
+        raise ReportError(f"Allure is not installed: run {install_command(tools)}, once") from None
     if found != wanted:
-        raise ReportError(f"Allure {found} is installed, {wanted} is wanted: run {INSTALL} in the checkout")
+        raise ReportError(f"Allure {found} is installed, {wanted} is wanted: run {install_command(tools)}")
     return node, installed.parent / "cli.js"
 
 

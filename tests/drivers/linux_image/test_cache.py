@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image import image as linux_image
 from touchstone.drivers.linux_image.packages import Package
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "targets").mkdir()
-    (tmp_path / "targets" / "images").symlink_to(repository_root() / "targets" / "images")
+    (tmp_path / "targets" / "images").symlink_to(source_root() / "targets" / "images")
     return tmp_path
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.recipe import names, read_recipe
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    shutil.copytree(repository_root() / "targets" / "images", tmp_path / "targets" / "images")
+    shutil.copytree(source_root() / "targets" / "images", tmp_path / "targets" / "images")
     return tmp_path
 
 

@@ -12,9 +12,9 @@ import struct
 import subprocess
 from pathlib import Path
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.vmlinux import Kernel, unpack_kernel
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 SECTOR = 512
 CYLINDER = 16 * 63 * SECTOR
@@ -76,7 +76,7 @@ def start_info(address: int, root: int, size: int, command_line: str) -> bytes:
 
 
 def _assemble(kernel: Kernel, info: int, sectors: int, stem: Path) -> bytes:
-    targets = repository_root() / "targets"
+    targets = source_root() / "targets"
     source = targets / "images" / "bochs_boot.S"
     symbols = {"LOAD": kernel.address, "SECTORS": sectors, "START_INFO": info, "ENTRY": kernel.entry}
     defined = [word for name, value in symbols.items() for word in ("--defsym", f"{name}={value:#x}")]

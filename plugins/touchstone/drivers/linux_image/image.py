@@ -19,12 +19,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.cpio import RootFileSystem
 from touchstone.drivers.linux_image.modules import check_complete, check_libraries, index, module_name
 from touchstone.drivers.linux_image.packages import Archive, Package
 from touchstone.drivers.linux_image.recipe import Recipe, names, read_recipe
 from touchstone.machine.driver import InfrastructureError, Say
+from touchstone.shipped import build_directory
 
 LOCK_TIMEOUT = 1800.0
 """Seconds to wait for another run that makes an image."""
@@ -76,9 +76,8 @@ def build_image(name: str, progress: Say, *, root: Path | None = None) -> LinuxI
 
     InfrastructureError says what is missing, or what went wrong.
     """
-    root = root or repository_root()
     recipe = read_recipe(name, root)
-    cache = (root / "build" / "images").resolve()
+    cache = (build_directory(root) / "images").resolve()
     directory = cache / f"{name}-{recipe.digest}"
     if (image := _load(name, directory)) is not None:
         return image
@@ -103,8 +102,7 @@ def build_image(name: str, progress: Say, *, root: Path | None = None) -> LinuxI
 
 def kernel_headers(image: LinuxImage, progress: Say, *, root: Path | None = None) -> Path:
     """Where to build modules for an image's kernel: the KDIR of its make. Fetched when first asked for."""
-    root = root or repository_root()
-    cache = (root / "build" / "images").resolve()
+    cache = (build_directory(root) / "images").resolve()
     directory = cache / f"headers-{image.release}"
     tree = directory / "usr" / "src" / f"linux-headers-{image.release}"
     if tree.is_dir():

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from touchstone.drivers.build import repository_root
 from touchstone.drivers.linux_image.packages import Source
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 FILES = ("init", "sshd_config")
 """What every box has of ours, beside the recipes."""
@@ -101,4 +101,4 @@ def _there_is(word: str, known: list[str]) -> str:
 
 
 def _directory(root: Path | None) -> Path:
-    return (root or repository_root()) / "targets" / "images"
+    return (root or source_root()) / "targets" / "images"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from touchstone.drivers.build import repository_root
 from touchstone.machine.driver import InfrastructureError
+from touchstone.shipped import source_root
 
 COMMANDS = ("present", "insert", "remove", "load", "unload", "query", "exits", "trace")
 """Shell commands that a subject's ``[deploy.linux]`` may name."""
@@ -54,11 +54,11 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
 
 
 def the_agent(root: Path | None = None) -> Deployable:
-    """The agent of this checkout."""
+    """The agent, from its sources in ``root`` (default: those that come with this package)."""
     return Deployable(
         name="agent",
         title="the agent",
-        sources=(root or repository_root()) / "targets" / "agent",
+        sources=(root or source_root()) / "targets" / "agent",
         build="make -C linux KDIR={headers} BUILD={build}",
         files=("touchstone_agent.ko", "touchstone-agent"),
         commands={

@@ -1,0 +1,1 @@
+"""``touchstone new``: what a hypervisor's project needs to be judged."""
