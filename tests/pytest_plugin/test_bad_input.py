@@ -196,6 +196,30 @@ def test_upper_case_suffix(project: Project) -> None:
     project.run().assert_outcomes(passed=1)
 
 
+def test_what_the_assembler_refuses_is_reported_with_all_else_that_is_wrong_in_a_suite(
+    project: Project,
+) -> None:
+    project.suite(
+        check("key", "frobnicate eax", "{rax: 0}", levl="must")
+        + check("run", "vmrnu rax", "{rax: 0}")
+        + check("both", "mov eax, [bogus]", "{raxx: 0}")
+        + check("variable", "mov eax, {vlaue}; nop", "{rax: 0}", each="{value: [1]}")
+        + check("axis", "mov eax, {value}", "{rax: 0}", each="{value: []}")
+    )
+    result = project.run()
+    result.assert_outcomes(errors=1)
+    assert [line for line in result.outlines if line.startswith("suite.yaml:")] == [
+        "suite.yaml:7:5: unknown key 'levl' in a check (did you mean 'level'?)",
+        "suite.yaml:8:10: the assembler says: no such instruction: `frobnicate eax'",
+        "suite.yaml:12:10: the assembler says: no such instruction: `vmrnu rax'",
+        "suite.yaml:16:10: 'bogus' is no register, no constant and no label of this body",
+        "suite.yaml:17:14: 'raxx' is no register (did you mean 'rax'?)",
+        "suite.yaml:21:10: {vlaue} is no variable of `each` and nothing that the assembler knows",
+        "suite.yaml:25:19: each.value is an empty list",
+        "suite.yaml:26:10: {value} is no variable of `each` and nothing that the assembler knows",
+    ]
+
+
 def test_yaml_file_named_on_the_command_line_is_a_suite(project: Project) -> None:
     project.file("notes.yaml", "a: 1\n")
     project.suite(PASSING)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
-from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body, Check
-from touchstone.suite.problems import Problem, SuiteErrors
+from touchstone.suite.assemble import Assembled, Assembler, AssemblerMissing, Code
+from touchstone.suite.model import Body, Case, Check
+from touchstone.suite.problems import Problem, SuiteErrors, in_order
 from touchstone.suite.request import code_offset
 
 
@@ -48,16 +48,7 @@ class Plan:
             assembled = self._assembler.assemble(dict.fromkeys(case.body for case in cases.values()))
         except AssemblerMissing as error:
             return {one.check.id for one in checks}, {"touchstone": str(error)}
-        wrong: dict[int, Sequence[Problem]] = {}
-        for key, case in cases.items():
-            try:
-                code = assembled.codes.get(case.body)
-                if code is None:
-                    wrong[key] = assembled.problems[case.body]
-                else:
-                    code_offset(case, code)
-            except SuiteErrors as error:
-                wrong[key] = error.problems
+        wrong = {key: found for key, case in cases.items() if (found := _problems(case, assembled))}
         broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}
         for one in checks:
             if one.check.id not in broken:
@@ -71,6 +62,15 @@ class Plan:
         """What will run on a target."""
         return TargetPlan(self._checks.get(name, ()), self._cases.get(name, {}))
 
+    def also_wrong(self, errors: SuiteErrors) -> list[Problem]:
+        """The problems of a suite that cannot be read, and the assembler's with those bodies that can be."""
+        cases = [case for check in errors.checks for case in check.cases]
+        try:
+            assembled = self._assembler.assemble(dict.fromkeys(case.body for case in cases))
+        except AssemblerMissing:
+            return errors.problems
+        return in_order([*errors.problems, *(one for case in cases for one in _problems(case, assembled))])
+
     def assemble(self, body: Body) -> Code:
         """Assemble the probe of a Python check. ValueError with the assembler's message."""
         assembled = self._assembler.assemble([body])
@@ -79,11 +79,19 @@ class Plan:
         return assembled.codes[body]
 
 
+def _problems(case: Case, assembled: Assembled) -> Sequence[Problem]:
+    code = assembled.codes.get(case.body)
+    if code is None:
+        return assembled.problems[case.body]
+    try:
+        code_offset(case, code)
+    except SuiteErrors as error:
+        return error.problems
+    return ()
+
+
 def _by_suite(problems: Iterable[Problem]) -> dict[str, str]:
-    suites: dict[str, dict[Problem, None]] = {}
+    suites: dict[str, list[Problem]] = {}
     for problem in problems:
-        suites.setdefault(str(problem.source.path), {})[problem] = None
-    return {
-        path: "\n".join(map(str, sorted(found, key=lambda one: (one.source.line, one.source.column))))
-        for path, found in suites.items()
-    }
+        suites.setdefault(str(problem.source.path), []).append(problem)
+    return {path: "\n".join(map(str, in_order(found))) for path, found in suites.items()}

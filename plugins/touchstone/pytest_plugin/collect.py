@@ -55,7 +55,7 @@ class SuiteFile(pytest.File):
         try:
             suite = load(self._shown(), read_text(self.path, self._shown()), run.requirements)
         except SuiteErrors as error:
-            raise self.CollectError("\n".join(map(str, error.problems))) from None
+            raise self.CollectError("\n".join(map(str, run.plan.also_wrong(error)))) from None
         errors = [str(problem) for check in suite.checks for problem in undeclared(check)]
         for check in suite.checks:
             try:

@@ -63,7 +63,7 @@ def load(path: Path, text: str | None = None, requirements: Collection[str] | No
         last = problems.sorted()[-1].source
         more = [Problem(last, f"{len(problems)} problems, and perhaps more: nothing else was looked at")]
     if problems or suite is None:
-        raise SuiteErrors(problems.sorted() + more)
+        raise SuiteErrors(problems.sorted() + more, suite.checks if suite else ())
     return suite
 
 

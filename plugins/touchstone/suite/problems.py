@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from touchstone.suite.model import Source
+from touchstone.suite.model import Check, Source
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,15 @@ class Problem:
 
 
 class SuiteErrors(Exception):
-    """All problems of one or several files, in the order of their positions."""
+    """All problems of one or several files, in the order of their positions.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    ``checks`` are those that could be read nevertheless, as far as they could: their bodies may have mistakes
+    that only the assembler finds.
+    """
+
+    def __init__(self, problems: Iterable[Problem], checks: Iterable[Check] = ()) -> None:
         self.problems = list(problems)
+        self.checks = tuple(checks)
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -68,10 +73,15 @@ class Problems:
 
     def sorted(self) -> list[Problem]:
         """All problems, by line and column."""
-        return sorted(
-            self._found,
-            key=lambda problem: (str(problem.source.path), problem.source.line, problem.source.column),
-        )
+        return in_order(self._found)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """By file, line and column; none twice."""
+    return sorted(
+        dict.fromkeys(problems),
+        key=lambda problem: (str(problem.source.path), problem.source.line, problem.source.column),
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
