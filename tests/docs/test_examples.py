@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,6 @@ FILES = [block for page in PAGES for block in blocks(page) if block.path is not 
 CHECK_ID = re.compile(r"^\s*(?:- )?id(?:: *|=\")([a-z0-9.-]+)", re.MULTILINE)
 
 
-def written(block: Block, copy: Copy) -> None:
-    """The block's file, and those of the blocks above it."""
-    for other in blocks(block.page):
-        if other.line <= block.line and other.path is not None:
-            copy.apply(other)
-
-
 def checks(block: Block) -> list[str]:
     """Ids of the checks that a block defines."""
     if block.language not in ("yaml", "python") or "broken" in block.words:
@@ -29,23 +23,58 @@ def checks(block: Block) -> list[str]:
     return CHECK_ID.findall(block.text)
 
 
+def claims(block: Block) -> bool:
+    """Whether its checks can only hold with a hypervisor."""
+    return bool(checks(block)) and "exits: {" in block.text
+
+
+class Pages:
+    """Runs of all checks of a page, in a copy where all its files are: one for each subject."""
+
+    def __init__(self, directory: Callable[[str], Path]) -> None:
+        self._directory = directory
+        self._copies: dict[Path, Copy] = {}
+        self._runs: dict[tuple[Path, str], tuple[dict[tuple[str, str], str], str]] = {}
+
+    def run(self, page: Path, subject: str) -> tuple[dict[tuple[str, str], str], str]:
+        """Verdicts by check and target, and what the run printed: on each target that the page names."""
+        if (page, subject) not in self._runs:
+            mine = [
+                block
+                for block in FILES
+                if block.page == page and (claims if subject == "none" else checks)(block)
+            ]
+            targets = sorted({target for block in mine for target in block.targets})
+            paths = sorted({str(block.path) for block in mine})
+            self._runs[page, subject] = self._copy(page).verdicts(targets, f"--hypervisor={subject}", *paths)
+        return self._runs[page, subject]
+
+    def _copy(self, page: Path) -> Copy:
+        if page not in self._copies:
+            self._copies[page] = copy = Copy(self._directory(page.stem))
+            for block in FILES:
+                if block.page == page:
+                    copy.apply(block)
+        return self._copies[page]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp)
+
+
 @pytest.mark.parametrize("block", [block for block in FILES if checks(block)], ids=str)
-def test_checks_hold_on_the_targets_that_the_page_names(block: Block, copy: Copy) -> None:
+def test_checks_hold_on_the_targets_that_the_page_names(block: Block, pages: Pages) -> None:
     assert block.targets, f"{block}: on=TARGET,... says where the checks are run"
-    assert block.path is not None
-    written(block, copy)
-    found, printed = copy.verdicts(block.targets, block.path)
+    found, printed = pages.run(block.page, "veneer")
     for check in checks(block):
         mine = {found.get((check, target), "no verdict") for target in block.targets}
         assert mine == {"conformant"}, f"{check}: {printed}"
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in FILES if checks(block) and "exits: {" in block.text], ids=str
-)
-def test_checks_that_claim_a_hypervisor_fail_without_one(block: Block, copy: Copy) -> None:
-    written(block, copy)
-    found, printed = copy.verdicts(block.targets, str(block.path), "--hypervisor=none")
+@pytest.mark.parametrize("block", [block for block in FILES if claims(block)], ids=str)
+def test_checks_that_claim_a_hypervisor_fail_without_one(block: Block, pages: Pages) -> None:
+    found, printed = pages.run(block.page, "none")
     assert {found.get((check, target)) for check in checks(block) for target in block.targets} == {
         "deviation"
     }, printed

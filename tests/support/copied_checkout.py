@@ -46,10 +46,12 @@ class Copy:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, root / name)
         (root / "bootstrap").write_text(BOOTSTRAP.format(venv=sys.prefix, root=root))
-        # What is slow to make: the images of Linux, and the bare ones, which are named by their content.
-        (ROOT / "build" / "images").mkdir(parents=True, exist_ok=True)
+        # What is slow to make, and named by its content: images of Linux, modules for it, and the bare
+        # images.
         (root / "build").mkdir()
-        (root / "build" / "images").symlink_to(ROOT / "build" / "images")
+        for folder in ("images", "linux"):
+            (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
+            (root / "build" / folder).symlink_to(ROOT / "build" / folder)
         if (ROOT / "build" / "bare").is_dir():
             shutil.copytree(ROOT / "build" / "bare", root / "build" / "bare")
         if (ROOT / "report" / "node_modules").is_dir():
