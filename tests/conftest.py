@@ -59,9 +59,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QemuLinuxMachi
         assert machine.pid is None
 
 
+@pytest.fixture(scope="session")
+def agent_boxes(machine: QemuLinuxMachine) -> Iterator[boxes.AgentBoxes]:
+    shared = boxes.AgentBoxes(machine)
+    yield shared
+    shared.forget()
+
+
 @pytest.fixture
-def box(machine: QemuLinuxMachine) -> Iterator[paramiko.SSHClient]:
+def box(machine: QemuLinuxMachine, agent_boxes: boxes.AgentBoxes) -> Iterator[paramiko.SSHClient]:
     """A login on a box as it was after its boot."""
+    agent_boxes.forget()
     machine.restore(boxes.say)
     with boxes.login(machine) as client:
         yield client
@@ -76,8 +84,11 @@ def built(machine: QemuLinuxMachine, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def agent_box(box: paramiko.SSHClient, built: Path) -> paramiko.SSHClient:
-    """A login on a box with the agent's module loaded, and its program in /tmp."""
-    boxes.put(box, built / "touchstone_agent.ko", built / "touchstone-agent")
-    boxes.run(box, "insmod /tmp/touchstone_agent.ko && dmesg -C")
-    return box
+def agent_box(
+    request: pytest.FixtureRequest, agent_boxes: boxes.AgentBoxes, built: Path
+) -> Iterator[paramiko.SSHClient]:
+    """A login on a box with the agent's module loaded, and its program in /tmp; restored if need be."""
+    failed = request.session.testsfailed
+    yield agent_boxes.get(built)
+    if request.session.testsfailed > failed:
+        agent_boxes.forget()

@@ -104,6 +104,57 @@ def put(client: paramiko.SSHClient, *files: Path) -> None:
             sftp.chmod(f"/tmp/{file.name}", 0o755)
 
 
+class AgentBoxes:
+    """The box with the agent on it, for one test after the other.
+
+    Restoring it, logging in, and loading the agent take three seconds of an emulated CPU, so it is done for
+    the first one, and behind a test that has left something else behind.
+    """
+
+    def __init__(self, machine: QemuLinuxMachine) -> None:
+        self._machine = machine
+        self._open = contextlib.ExitStack()
+        self._client: paramiko.SSHClient | None = None
+        self._found = ""
+        self._booted: float | None = None
+
+    def get(self, built: Path) -> paramiko.SSHClient:
+        """A login on the box; nothing of ``built``, the agent, is in use."""
+        if self._client is not None and self._is_as_it_was(self._client):
+            return self._client
+        self.forget()
+        self._machine.restore(say)
+        client = self._open.enter_context(login(self._machine))
+        put(client, built / "touchstone_agent.ko", built / "touchstone-agent")
+        run(client, "insmod /tmp/touchstone_agent.ko")
+        self._found = self._state(client)
+        self._booted = self._machine.boot_seconds
+        self._client = client
+        return client
+
+    def forget(self) -> None:
+        """It is not as it was, or will not be: restore it for the next one."""
+        self._client = None
+        self._open.close()
+
+    def _is_as_it_was(self, client: paramiko.SSHClient) -> bool:
+        if self._machine.boot_seconds != self._booted:
+            return False  # somebody else has restored it, and the login is dead
+        try:
+            return self._state(client) == self._found
+        except (OSError, paramiko.SSHException, AssertionError):
+            return False
+
+    @staticmethod
+    def _state(client: paramiko.SSHClient) -> str:
+        """Once the program of the test before has ended: the modules, the CPUs, and the files in /tmp."""
+        return run(
+            client,
+            "while grep -q '^touchstone_agent [0-9]* 1 ' /proc/modules; do :; done; dmesg -C; "
+            "cut -d ' ' -f 1,3 /proc/modules; cat /sys/devices/system/cpu/online; ls /tmp",
+        )
+
+
 @contextlib.contextmanager
 def agent(client: paramiko.SSHClient) -> Iterator[AgentClient]:
     transport = client.get_transport()
