@@ -1,24 +1,32 @@
 """A failure of one CPU while VMX or SVM is being enabled: one error, a roll-back, and the next load works.
 
-Each case is a copy of Veneer in which CPU 1 of three fails in one way, in the first load only.
+All cases are in one copy of Veneer, in which CPU 1 of three fails in the way that a variable asks for, once.
+They share a machine of each vendor, which every case leaves as it has found it.
 """
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from touchstone.drivers.build import build_bare
+from touchstone.drivers.build import BareImage, build_bare
 from touchstone.drivers.registry import make_driver
 from touchstone.machine.driver import AgentRefused, Driver
-from touchstone.machine.probe import ProbeRequest
+from touchstone.machine.probe import Operand, ProbeRequest
 from touchstone.machine.settings import TargetSettings
+from touchstone.machine.symbols import Symbols
 
 HYPERVISOR = Path(__file__).parents[2] / "hypervisor"
 CPUS = (0, 1, 2)
-ONCE_ON_CPU_1 = "static int met; if (host_this_cpu() == 1 && !met++)"
+ASKED = "asked_failure"
+"""The variable: the number of a case, counted from 1."""
+ONCE_ON_CPU_1 = f"static int met_@; if ({ASKED} == @ && host_this_cpu() == 1 && !met_@++)"
+"""In front of a statement; @ stands for the number of the case."""
 # mov rax, cr0; mov rbx, cr3; mov rcx, cr4; sgdt [rsp]; mov rdx, [rsp]; sidt [rsp]; mov rsi, [rsp];
 # str edi; pushfq; pop r8
 STATE = bytes.fromhex("0f20c0 0f20db 0f20e1 0f010424 488b1424 0f010c24 488b3424 0f00cf 9c 4158")
@@ -100,15 +108,80 @@ CASES = {
 }
 
 
-def broken_copy(case: Case, directory: Path) -> Path:
+NUMBERS = {name: number for number, name in enumerate(CASES, 1)}
+
+
+def broken_copy(directory: Path) -> Path:
+    """Sources of a Veneer that can fail in all those ways."""
     subject = directory / "veneer"
     shutil.copytree(HYPERVISOR, subject)
-    path = subject / case.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(case.find) == 1, f"{case.file} has changed: {case.find!r}"
-    text = text.replace(case.find, case.replace)
-    path.write_text('#include "../core/host.h"\n' + text, encoding="utf-8")
+    inserted: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    for name, case in CASES.items():
+        before, after = case.replace.replace("@", str(NUMBERS[name])).split(case.find)
+        places = inserted.setdefault((case.file, case.find), ([], []))
+        places[0].append(before)
+        places[1].append(after)
+    files = {file: (subject / file).read_text(encoding="utf-8") for file, _ in inserted}
+    for (file, find), (in_front, behind) in inserted.items():
+        assert files[file].count(find) == 1, f"{file} has changed: {find!r}"
+        files[file] = files[file].replace(find, "".join((*in_front, find, *behind)))
+    head = f'#include "../core/host.h"\nextern volatile int {ASKED};\n'
+    for number, (file, text) in enumerate(files.items()):
+        variable = "" if number else f"volatile int {ASKED};\n"
+        (subject / file).write_text(head + variable + text, encoding="utf-8")
     return subject
+
+
+class Machines:
+    """A machine of each vendor, started when it is first asked for, and again after a case that failed."""
+
+    def __init__(self, image: BareImage, directory: Path) -> None:
+        self._image = image
+        self._directory = directory
+        self._drivers: dict[str, Driver] = {}
+
+    def get(self, vendor: Literal["intel", "amd"]) -> Driver:
+        if vendor not in self._drivers:
+            settings = TargetSettings(
+                "refusal", "bochs", vendor, len(CPUS), 64, CPU_MODELS[vendor], timeout_factor=10.0
+            )
+            self._drivers[vendor] = driver = make_driver(settings, self._image, self._directory)
+            driver.start(lambda _: None)
+        return self._drivers[vendor]
+
+    def stop(self) -> None:
+        while self._drivers:
+            self._drivers.popitem()[1].stop()
+
+    def ask_for(self, driver: Driver, number: int) -> None:
+        """Have a load fail in the way of this number."""
+        variable = Symbols(self._image.symbols).find(ASKED)
+        assert variable is not None
+        registers = {"rax": Operand(offset=number), "rdi": Operand(offset=variable.address)}
+        code = bytes.fromhex("8907")  # mov [rdi], eax
+        (result,) = driver.run(ProbeRequest(code=code, registers=registers))
+        assert result.vector is None
+
+
+@pytest.fixture(scope="module")
+def all_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    if shutil.which("bochs") is None:
+        pytest.skip("apt-get install bochs bochs-term bochsbios vgabios")
+    directory = tmp_path_factory.mktemp("refusals")
+    image = build_bare(broken_copy(directory), directory=directory / "build")
+    machines = Machines(image, directory)
+    try:
+        yield machines
+    finally:
+        machines.stop()
+
+
+@pytest.fixture
+def machines(request: pytest.FixtureRequest, all_machines: Machines) -> Iterator[Machines]:
+    failed = request.session.testsfailed
+    yield all_machines
+    if request.session.testsfailed > failed:
+        all_machines.stop()
 
 
 def state(driver: Driver) -> list[dict[str, int]]:
@@ -132,31 +205,21 @@ MSRS = {
 CPU_MODELS = {"intel": "corei7_skylake_x", "amd": "ryzen"}
 
 
-@pytest.mark.skipif(
-    shutil.which("bochs") is None, reason="apt-get install bochs bochs-term bochsbios vgabios"
-)
 @pytest.mark.parametrize("name", CASES)
-def test_refused_and_rolled_back(name: str, tmp_path: Path) -> None:
+def test_refused_and_rolled_back(name: str, machines: Machines) -> None:
     case = CASES[name]
-    image = build_bare(broken_copy(case, tmp_path), directory=tmp_path / "build")
-    settings = TargetSettings(
-        "refusal", "bochs", case.vendor, len(CPUS), 64, CPU_MODELS[case.vendor], timeout_factor=10.0
-    )
-    driver = make_driver(settings, image, tmp_path)
-    try:
-        driver.start(lambda _: None)
-        before, msrs_before = state(driver), msrs(driver, case.vendor)
-        with pytest.raises(AgentRefused) as refusal:
-            driver.load()
-        assert refusal.value.code == case.code
-        assert case.says in refusal.value.text
-        assert state(driver) == before
-        assert msrs(driver, case.vendor) == msrs_before
-        assert driver.query()["cpus"] == "0"
+    driver = machines.get(case.vendor)
+    before, msrs_before = state(driver), msrs(driver, case.vendor)
+    machines.ask_for(driver, NUMBERS[name])
+    with pytest.raises(AgentRefused) as refusal:
         driver.load()
-        assert driver.query()["cpus"] == str(len(CPUS))
-        driver.unload()
-        assert state(driver) == before
-        assert msrs(driver, case.vendor) == msrs_before
-    finally:
-        driver.stop()
+    assert refusal.value.code == case.code
+    assert case.says in refusal.value.text
+    assert state(driver) == before
+    assert msrs(driver, case.vendor) == msrs_before
+    assert driver.query()["cpus"] == "0"
+    driver.load()
+    assert driver.query()["cpus"] == str(len(CPUS))
+    driver.unload()
+    assert state(driver) == before
+    assert msrs(driver, case.vendor) == msrs_before
