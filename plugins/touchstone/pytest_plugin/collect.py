@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from touchstone.config.inventory import Target
+from touchstone.config.references import unknown_words
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
 from touchstone.engine.outcomes import Deviation, NotJudged
@@ -57,6 +58,12 @@ class SuiteFile(pytest.File):
         except SuiteErrors as error:
             raise self.CollectError("\n".join(map(str, run.plan.also_wrong(error)))) from None
         errors = [str(problem) for check in suite.checks for problem in undeclared(check)]
+        needs = dict.fromkeys(
+            one
+            for check in suite.checks
+            for one in (*check.requires, *(one for case in check.cases for one in case.requires))
+        )
+        errors += [f"{one.source}: {text}" for one, text in unknown_words(needs, run.inventory)]
         for check in suite.checks:
             try:
                 run.register(check)

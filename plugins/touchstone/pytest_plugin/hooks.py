@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Generator
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -37,6 +37,8 @@ class RunHooks:
         self.run = run
         self.summary = Summary()
         self._told: dict[str, str] = {}
+        self._entries: list[str] = []
+        """Known deviations that are about no check."""
         self._missing: list[str] = []
         """What the run requires and did not have."""
         self._allure = _start_allure(run.config)
@@ -60,6 +62,7 @@ class RunHooks:
 
         if not any(stage(item) for item in items):
             return
+        self._entries = self.run.entries_without_check()
         items[:] = ordered(items, stage, [target.name for target in self.run.targets])
         broken, errors = self.run.plan.make(one.stash[CHECK] for one in items if CHECK in one.stash)
         if errors:
@@ -218,7 +221,7 @@ class RunHooks:
             return
         order = [target.name for target in self.run.targets]
         self.summary.write(terminalreporter, order, self.run.lines_about_results())
-        for line in self._missing:
+        for line in (*self._entries, *self._missing):
             terminalreporter.write_line(line, red=True, bold=True)
 
     # --- the end
@@ -239,8 +242,16 @@ class RunHooks:
         self.run.stop_all()
         if not is_worker(self.run.config):
             session.exitstatus = self._status(exitstatus)
+        else:
+            self.run.config.workeroutput["touchstone_entries"] = self._entries  # type: ignore[attr-defined]
         if self._allure is not None and not is_worker(self.run.config):
             self._allure.write_run(self.summary)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take from a worker of xdist what only workers know, since the controller collects nothing."""
+        found = getattr(node, "workeroutput", {}).get("touchstone_entries", ())
+        self._entries += [line for line in found if line not in self._entries]
 
     def _status(self, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
         """The exit status of the run: pytest's, or one of ours where nothing worse has happened."""

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from touchstone.config.references import unknown_words
 from touchstone.config.tomlfile import did_you_mean
 from touchstone.engine.facts import static_facts
 from touchstone.engine.records import CheckOnTarget
@@ -52,6 +53,10 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(str(error)) from None
     marks = [mark.combined_with(one) for one in _of_parameters(metafunc.definition)] or [mark]
     checks = [check_of(metafunc.definition, one) for one in marks]
+    for check in checks:
+        problems = [text for _, text in unknown_words(check.requires, run_of(metafunc.config).inventory)]
+        if problems:
+            _wrong(metafunc.definition, *problems)
     if len({check.id for check in checks}) < len(checks):
         _wrong(metafunc.definition, "two parameters have the same id")
     for check in checks:

@@ -13,6 +13,7 @@ import yaml
 
 from touchstone.config.inventory import Inventory, Target, read_inventory
 from touchstone.config.logs import log_directory
+from touchstone.config.references import without_check
 from touchstone.config.subjects import Subject, find_subject
 from touchstone.config.tomlfile import TomlError
 from touchstone.engine.ahead import Ahead
@@ -128,6 +129,12 @@ class Run:
         before = self._defined_at.setdefault(check.id, where)
         if before != where:
             raise ValueError(f"{where}: the id {check.id!r} is already used at {before}")
+
+    def entries_without_check(self) -> list[str]:
+        """Known deviations that are about no check, if all checks of the project were collected."""
+        if self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS or not self._defined_at:
+            return []
+        return list(without_check(self.targets, self.subject, self._defined_at))
 
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""

@@ -84,6 +84,9 @@ class Node(Protocol):
     def names(self) -> frozenset[str]:
         """Facts that it asks for."""
 
+    def words(self, name: str) -> frozenset[str]:
+        """The words that it compares a fact with."""
+
 
 @dataclass(frozen=True)
 class _Test:
@@ -130,6 +133,9 @@ class _Test:
     def names(self) -> frozenset[str]:
         return frozenset({self.name})
 
+    def words(self, name: str) -> frozenset[str]:
+        return frozenset(map(str, self.values)) if name == self.name else frozenset()
+
 
 @dataclass(frozen=True)
 class _Not:
@@ -142,6 +148,9 @@ class _Not:
 
     def names(self) -> frozenset[str]:
         return self.part.names()
+
+    def words(self, name: str) -> frozenset[str]:
+        return self.part.words(name)
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,9 @@ class _Join:
 
     def names(self) -> frozenset[str]:
         return frozenset().union(*(part.names() for part in self.parts))
+
+    def words(self, name: str) -> frozenset[str]:
+        return frozenset().union(*(part.words(name) for part in self.parts))
 
 
 def _like(fact: Fact, value: Fact) -> Fact:
@@ -355,3 +367,8 @@ def evaluate_all(requirements: tuple[Requirement, ...], facts: Facts) -> Outcome
 def names_used(requirement: Requirement | str) -> frozenset[str]:
     """The facts that a requirement asks for: ``{"cpus", "cpuid.xsave"}``."""
     return parse(requirement if isinstance(requirement, str) else requirement.text).names()
+
+
+def words_compared(requirement: Requirement | str, name: str) -> frozenset[str]:
+    """The words that a requirement compares a fact with: of ``target in (a, b)``, for ``target``, both."""
+    return parse(requirement if isinstance(requirement, str) else requirement.text).words(name)
