@@ -68,6 +68,13 @@ static uint64_t read_dr(unsigned int number)
 	return value;
 }
 
+/* Addresses outside of 64-bit code have 32 bits (SDM 3A 3.3.1). */
+static uint64_t truncate(const struct probe_request *request, uint64_t address)
+{
+	return request->code_bits == 64 ? address : (uint32_t)address;
+}
+
+/* A value as code of the probe uses it: an address is an offset in its segment. */
 static uint64_t resolve(const struct probe_context *context, const struct probe_request *request,
 			const struct probe_value *value)
 {
@@ -77,11 +84,26 @@ static uint64_t resolve(const struct probe_context *context, const struct probe_
 	case PROBE_SCRATCH:
 		return slot + SLOT_SCRATCH + value->number;
 	case PROBE_CODE:
-		return slot + SLOT_CODE + request->at + value->number;
+		return truncate(request, context->start + value->number);
 	case PROBE_STACK:
 		return slot + SLOT_STACK_END + value->number;
 	default:
 		return value->number;
+	}
+}
+
+uint64_t probe_linear(const struct probe_context *context, const struct probe_request *request,
+		      const struct probe_value *value)
+{
+	uint64_t address = resolve(context, request, value);
+
+	switch (value->base) {
+	case PROBE_NUMBER:
+		return address;
+	case PROBE_CODE:
+		return truncate(request, address + context->code_base);
+	default:
+		return address + context->data_base;
 	}
 }
 
@@ -116,6 +138,15 @@ static void fill_slot(struct probe_context *context, const struct probe_request 
 	}
 }
 
+/* Whether the probe runs elsewhere than at its offset in the code area, or in another mode than long mode. */
+static bool needs_place(const struct probe_request *request)
+{
+	const struct probe_place *place = &request->place;
+
+	return place->mode != PROBE_LONG || place->has_linear || place->has_base ||
+	       place->page_count || request->code_bits == 16;
+}
+
 static void fill_registers(struct probe_context *context, const struct probe_request *request)
 {
 	bool user = request->cpl == 3;
@@ -130,16 +161,21 @@ static void fill_registers(struct probe_context *context, const struct probe_req
 			value = splitmix64(&seed);
 		if (request->gpr_given & 1u << i)
 			value = resolve(context, request, &request->gpr[i]);
+		/* Outside of long mode there are eight registers of 32 bits. */
+		if (request->place.mode != PROBE_LONG)
+			value = i < 8 ? (uint32_t)value : 0;
 		context->gpr[i] = value;
 	}
-	context->rip = slot + SLOT_CODE + request->at;
+	context->rip = context->start;
 	context->rflags = request->rflags | 2;
+	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
+	context->data_selector = context->ss;
+	if (needs_place(request))
+		return;
 	if (request->code_bits == 32)
 		context->cs = user ? PROBE_USER_CS32 : PROBE_KERNEL_CS32;
 	else
 		context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
-	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
-	context->data_selector = context->ss;
 }
 
 /* Whether the code holds the opcode of WRMSR, the way to change EFER. */
@@ -245,7 +281,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		if (!(request->dr_given & 1u << i))
 			continue;
 
-		uint64_t value = resolve(context, request, &request->dr[i]);
+		uint64_t value = probe_linear(context, request, &request->dr[i]);
 
 		if (try_dr[i](value))
 			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value,
@@ -259,6 +295,9 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 			return refuse_value(outcome, "handle=", vector,
 					    ": the OS needs its NMIs and interrupts");
 	}
+	if (context->cr3 && probe_try_cr3(context->cr3))
+		return refuse_value(outcome, "page tables at ", context->cr3,
+				    ": MOV to CR3 faults");
 	context->set_dr7 = request->dr_given >> 7 & 1;
 	context->dr7 = resolve(context, request, &request->dr[7]);
 	if (context->set_dr7 && context->dr7 >> 32)
@@ -372,7 +411,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 		   struct probe_outcome *outcome)
 {
 	const struct probe_frame *end = &context->end;
-	uint64_t stop = context->rip + request->code_size;
+	uint64_t stop = truncate(request, context->rip + request->code_size);
 	bool placed = request->at + request->code_size < SLOT_CODE_SIZE;
 
 	__builtin_memcpy(outcome->given, context->gpr, sizeof(outcome->given));
@@ -389,21 +428,42 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->nmis = context->nmis;
 	traps_report(context, outcome);
 	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
-	if (outcome->vector == VECTOR_BP && placed && end->rip == stop + 1) {
+	if (outcome->vector == VECTOR_BP && placed && end->rip == truncate(request, stop + 1)) {
 		outcome->done = true;
 		outcome->rip = stop;
 	}
+	outcome->placed = needs_place(request);
+	outcome->start = context->start;
+	outcome->slot = context->slot[request->cpl == 3];
 	__builtin_memcpy(outcome->read, context->scratch + request->read_offset,
 			 request->read_size);
+}
+
+/* Where the probe runs; false if this machine cannot run it there. */
+static bool find_place(struct probe_context *context, const struct probe_request *request,
+		       struct probe_outcome *outcome)
+{
+	const char *why = "this OS has no other modes and places for probes";
+
+	context->start = context->slot[request->cpl == 3] + SLOT_CODE + request->at;
+	context->code_base = 0;
+	context->data_base = 0;
+	context->cr3 = 0;
+	if (!needs_place(request))
+		return true;
+	if (context->places)
+		why = context->places->prepare(context, request);
+	return !why || refuse(outcome, why);
 }
 
 void probe_run(struct probe_context *context, const struct probe_request *request,
 	       struct probe_outcome *outcome, void (*meet)(void *), void *arg)
 {
 	struct machine machine = { 0 };
-	bool saved, ready;
+	bool placed, saved, ready;
 
 	__builtin_memset(outcome, 0, __builtin_offsetof(struct probe_outcome, read));
+	placed = find_place(context, request, outcome);
 	fill_slot(context, request);
 	fill_registers(context, request);
 	context->entry_fault = false;
@@ -411,14 +471,16 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	context->nmis = 0;
 	context->cr2 = 0;
 	context->dr6 = 0;
-	saved = save_machine(request, &machine, outcome);
+	saved = placed && save_machine(request, &machine, outcome);
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
 		meet(arg);
 	if (ready)
 		traps_begin(context, request);
 	ready = ready && set_msrs(context, request, &machine, outcome);
-	if (ready) {
+	if (ready && request->place.mode != PROBE_LONG) {
+		context->places->enter(context);
+	} else if (ready) {
 		traps_load_handlers(context, request);
 		probe_enter(context);
 	}
@@ -429,6 +491,8 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 			     context->end.vector & 0xff, "");
 	else if (ready)
 		report(context, request, outcome);
+	if (context->places && needs_place(request))
+		context->places->finish(context);
 }
 
 void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int index)

@@ -23,6 +23,7 @@
 
 #ifndef __ASSEMBLER__
 
+#include "place.h"
 #include "slot.h"
 #include "types.h"
 
@@ -57,18 +58,6 @@ static inline unsigned int probe_count_cpus(uint64_t mask)
 		count++;
 	return count;
 }
-
-enum probe_base {
-	PROBE_NUMBER,
-	PROBE_SCRATCH,
-	PROBE_CODE,
-	PROBE_STACK
-};
-
-struct probe_value {
-	uint64_t number; /* the value, or the distance from the base modulo 2^64 */
-	uint32_t base;
-};
 
 struct probe_bits {
 	uint64_t set;
@@ -123,7 +112,8 @@ struct probe_event {
 struct probe_request {
 	uint64_t cpus;
 	uint32_t cpl;
-	uint32_t code_bits; /* 64, or 32: a code segment of compatibility mode */
+	uint32_t code_bits; /* 64, or 32 or 16: the code segment of compatibility or protected mode */
+	struct probe_place place;
 	bool once;
 	bool seeded;
 	uint64_t seed;
@@ -168,6 +158,9 @@ struct probe_outcome {
 	uint64_t given[16];
 	uint64_t gpr[16];
 	uint64_t rip, rflags, cr2, dr6, dr7;
+	/* Of probes that ask for a mode or a place: what their addresses are relative to. */
+	bool placed;
+	uint64_t start, slot;
 	bool dr7_changed; /* it is not what the probe started with */
 	uint64_t nmis;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
@@ -223,8 +216,11 @@ struct probe_context {
 	bool owns_interrupts;
 	/* Set by the platform where owns_interrupts is. */
 	const struct probe_apic *apic;
-	uint64_t slot[2];	       /* [0] supervisor's, [1] user's */
-	uint32_t dirty_from, dirty_to; /* the part of the code area that a probe has used */
+	uint64_t slot[2];		   /* [0] supervisor's, [1] user's */
+	uint32_t dirty_from, dirty_to;	   /* the part of the code area that a probe has used */
+	const struct probe_places *places; /* NULL: this OS has none */
+	/* Of the probe that runs: RIP of its first byte, the base of its code and data segments, its CR3 or 0. */
+	uint64_t start, code_base, data_base, cr3;
 };
 
 /*
@@ -253,6 +249,12 @@ struct probe_context *probe_dispatch(struct probe_frame *frame);
  */
 struct probe_context *platform_interrupt(struct probe_frame *frame);
 void platform_unexpected(struct probe_frame *frame);
+
+/* The linear address that a value means to a probe; a number stays as it is. */
+uint64_t probe_linear(const struct probe_context *context, const struct probe_request *request,
+		      const struct probe_value *value);
+/* The exception in context->end ended the probe: note what its handler would see. */
+void probe_ended(struct probe_context *context);
 
 /* Let a context use the slot of the index-th CPU, whose pages follow each other at `pages`. */
 void probe_set_slot(struct probe_context *context, uint8_t *pages, unsigned int index);

@@ -21,7 +21,7 @@
 	.text
 
 /* void probe_enter(struct probe_context *context): comes back when the probe is over. */
-	.globl	probe_enter, probe_enter_start, probe_enter_end
+	.globl	probe_enter, probe_enter_start, probe_enter_end, probe_leave_to
 	.type	probe_enter, @function
 probe_enter:
 	push	%rbx
@@ -122,7 +122,7 @@ common:
 	call	probe_dispatch
 	add	$8, %rsp
 	test	%rax, %rax
-	jnz	leave_to
+	jnz	probe_leave_to
 	pop	%rax
 	pop	%rcx
 	pop	%rdx
@@ -142,8 +142,8 @@ common:
 	add	$16, %rsp
 	iretq
 
-/* Return to the caller of probe_enter(), with DF clear and interrupts off. */
-leave_to:
+/* Return to the caller of probe_enter(), with DF clear and interrupts off. The context is in RAX. */
+probe_leave_to:
 	mov	CONTEXT_RESUME(%rax), %rsp
 	mov	$PROBE_KERNEL_DS, %ecx
 	mov	%ecx, %ss

@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include "digits.h"
+#include "place_keys.h"
 
 #define RFLAGS_FIXED 0x2ull
 
@@ -24,14 +25,18 @@ enum {
 	KEY_CR4,
 	KEY_EFER,
 	KEY_KEEP,
-	KEY_HANDLE
+	KEY_HANDLE,
+	KEY_MODE,
+	KEY_LINEAR,
+	KEY_BASE
 };
 
 static const char *const single_keys[] = {
 	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_BITS] = "bits", [KEY_ON] = "on",
 	[KEY_ONCE] = "once", [KEY_AT] = "at",	      [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
 	[KEY_READ] = "read", [KEY_CR0] = "cr0",	      [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
-	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle",
+	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle", [KEY_MODE] = "mode", [KEY_LINEAR] = "linear",
+	[KEY_BASE] = "base",
 };
 
 static const char *const gpr_names[16] = {
@@ -54,8 +59,7 @@ static bool wrong(struct agent_error *error, const char *key, const char *what)
 	return agent_refuse(error, "argument", key, ": ", what);
 }
 
-/* Parse hexadecimal digits up to a separator, and set *text behind it, or to NULL at the end. */
-static bool hex_part(const char **text, char separator, uint64_t *number)
+bool run_hex_part(const char **text, char separator, uint64_t *number)
 {
 	char part[17];
 	unsigned int length = 0;
@@ -73,10 +77,10 @@ static bool hex_part(const char **text, char separator, uint64_t *number)
 
 static bool take_pair(const char *value, char separator, uint64_t *first, uint64_t *second)
 {
-	return hex_part(&value, separator, first) && value && line_hex(value, second);
+	return run_hex_part(&value, separator, first) && value && line_hex(value, second);
 }
 
-static bool take_value(const char *text, struct probe_value *value)
+bool run_value(const char *text, struct probe_value *value)
 {
 	static const char letters[] = {
 		[PROBE_SCRATCH] = 's', [PROBE_CODE] = 'c', [PROBE_STACK] = 't'
@@ -118,7 +122,7 @@ static bool take_memory(const char *text, struct probe_request *probe, uint32_t 
 
 	if (probe->memory_count == PROBE_MEM_MAX)
 		return wrong(error, "mem", "at most 8 times");
-	if (!hex_part(&text, ':', &offset) || !text)
+	if (!run_hex_part(&text, ':', &offset) || !text)
 		return wrong(error, "mem", "OFFSET:HEXBYTES, as in 10:00ff");
 
 	size_t length = line_length(text);
@@ -173,7 +177,7 @@ static bool take_keep(const char *text, struct probe_request *probe, struct agen
 	while (text) {
 		uint64_t number;
 
-		if (!hex_part(&text, ',', &number) || number >> 32)
+		if (!run_hex_part(&text, ',', &number) || number >> 32)
 			return wrong(error, "keep",
 				     "MSR numbers with commas between them, as in 10,c0000080");
 		if (!entry_of(probe, number))
@@ -187,7 +191,7 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 	static const char form[] = "NUMBER:VALUE or NUMBER:SET:CLEAR, as in 140:1 and 1d9:2:1";
 	uint64_t number;
 
-	if (!hex_part(&text, ':', &number) || !text || number >> 32)
+	if (!run_hex_part(&text, ':', &number) || !text || number >> 32)
 		return wrong(error, "msr", form);
 
 	struct probe_msr *msr = entry_of(probe, number);
@@ -196,7 +200,7 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 		return wrong(error, "msr", "at most 8 MSRs, those of keep included");
 	if (msr->start != PROBE_MSR_KEEP)
 		return wrong(error, "msr", "an MSR that is given twice");
-	if (take_value(text, &msr->value)) {
+	if (run_value(text, &msr->value)) {
 		msr->start = PROBE_MSR_VALUE;
 		return true;
 	}
@@ -227,7 +231,7 @@ static bool take_handler(const char **text, uint8_t *kind, uint64_t *offset)
 		return true;
 	}
 	*kind = PROBE_HANDLER_CODE;
-	return hex_part(text, ',', offset) && *offset < SLOT_CODE_SIZE;
+	return run_hex_part(text, ',', offset) && *offset < SLOT_CODE_SIZE;
 }
 
 static bool take_handlers(const char *text, struct probe_request *probe, struct agent_error *error)
@@ -241,7 +245,7 @@ static bool take_handlers(const char *text, struct probe_request *probe, struct 
 
 		if (probe->handler_count == PROBE_HANDLER_MAX)
 			return wrong(error, "handle", "at most 8 vectors");
-		if (!hex_part(&text, ':', &vector) || !text || vector > 0xff ||
+		if (!run_hex_part(&text, ':', &vector) || !text || vector > 0xff ||
 		    !take_handler(&text, &kind, &offset))
 			return wrong(error, "handle", form);
 		if (vector == VECTOR_BP || vector == VECTOR_MC)
@@ -303,9 +307,10 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 		probe->cpl = value[0] == '3' ? 3 : 0;
 		return true;
 	case KEY_BITS:
-		if (!line_equal(value, "32") && !line_equal(value, "64"))
-			return wrong(error, "bits", "32 or 64");
-		probe->code_bits = value[0] == '3' ? 32 : 64;
+		if (!line_equal(value, "16") && !line_equal(value, "32") &&
+		    !line_equal(value, "64"))
+			return wrong(error, "bits", "16, 32 or 64");
+		probe->code_bits = value[0] == '1' ? 16 : value[0] == '3' ? 32 : 64;
 		return true;
 	case KEY_ON:
 		return run_parse_mask(value, cpus, &probe->cpus, error);
@@ -335,6 +340,16 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 		return take_bits("efer", value, &probe->efer, error);
 	case KEY_HANDLE:
 		return take_handlers(value, probe, error);
+	case KEY_MODE:
+		return place_take_mode(value, &probe->place, error);
+	case KEY_LINEAR:
+		probe->place.has_linear = true;
+		return line_hex(value, &probe->place.linear) ||
+		       wrong(error, "linear", "not a lower-case hexadecimal number");
+	case KEY_BASE:
+		probe->place.has_base = true;
+		return (line_hex(value, &probe->place.base) && !(probe->place.base >> 32)) ||
+		       wrong(error, "base", "not a lower-case hexadecimal number of 32 bits");
 	default:
 		return take_keep(value, probe, error);
 	}
@@ -349,7 +364,7 @@ static bool take_register(const char *key, const char *value, struct probe_reque
 		return agent_refuse(error, "argument", "unknown key ", key, NULL);
 	if ((gpr >= 0 && probe->gpr_given & 1u << gpr) || (dr >= 0 && probe->dr_given & 1u << dr))
 		return wrong(error, key, "given twice");
-	if (!take_value(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
+	if (!run_value(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
 		return wrong(error, key,
 			     "not a hexadecimal number, nor s, c or t with an offset (s10, t-8)");
 	if (gpr >= 0)
@@ -395,6 +410,9 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 				return false;
 		} else if (line_equal(key, "msr")) {
 			if (!take_msr(value, probe, error))
+				return false;
+		} else if (line_equal(key, "page")) {
+			if (!place_take_page(value, &probe->place, error))
 				return false;
 		} else if (!take_register(key, value, probe, error)) {
 			return false;
@@ -484,6 +502,10 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 	for (unsigned int i = 0; i < 16; i++)
 		if (outcome->gpr[i] != outcome->given[i])
 			line_add_hex(answer, gpr_names[i], outcome->gpr[i]);
+	if (outcome->placed) {
+		line_add_hex(answer, "start", outcome->start);
+		line_add_hex(answer, "slot", outcome->slot);
+	}
 	if (!outcome->done && outcome->vector == 14)
 		line_add_hex(answer, "cr2", outcome->cr2);
 	if (!outcome->done && outcome->vector == 1)

@@ -150,6 +150,16 @@ static bool note(struct probe_context *context, struct probe_frame *frame)
 	return true;
 }
 
+void probe_ended(struct probe_context *context)
+{
+	unsigned int vector = context->end.vector & 0xff;
+
+	context->active = 0;
+	context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
+	/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
+	context->dr6 = vector == PROBE_VECTOR_DB ? read_dr6() : 0;
+}
+
 static bool inside(uint64_t address, const char *start, const char *end)
 {
 	return address >= (uint64_t)start && address < (uint64_t)end;
@@ -176,12 +186,12 @@ static enum probe_trap classify(struct probe_context *context, struct probe_fram
 	if (context->active) {
 		if (note(context, frame))
 			return PROBE_TRAP_RESUME;
-		context->active = 0;
-		context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
-		/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
-		context->dr6 = vector == PROBE_VECTOR_DB ? read_dr6() : 0;
-		context->entry_fault = inside(frame->rip, probe_enter_start, probe_enter_end);
+		context->entry_fault =
+			inside(frame->rip, probe_enter_start, probe_enter_end) ||
+			(context->places && inside(frame->rip, context->places->enter_start,
+						   context->places->enter_end));
 		context->end = *frame;
+		probe_ended(context);
 		return PROBE_TRAP_END;
 	}
 	if (context->draining && vector >= PROBE_VECTOR_INTERRUPT) {

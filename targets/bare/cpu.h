@@ -24,8 +24,8 @@
 #include "../agent/probe.h"
 #include "os.h"
 
-/* As many as the probes' selectors need, PROBE_TSS (two entries) being the last one. */
-#define GDT_ENTRIES 10
+/* As many as the selectors of probes need (agent/descriptors.h, modes.h). */
+#define GDT_ENTRIES 13
 
 /* 64-bit TSS (SDM 3A 8.7). */
 struct tss {

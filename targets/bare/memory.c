@@ -5,6 +5,7 @@
 #include "../agent/slot.h"
 #include "apic.h"
 #include "cpu.h"
+#include "modes.h"
 #include "panic.h"
 #include "x86.h"
 
@@ -167,6 +168,7 @@ void memory_map_slots(void)
 		map_slot(tables, cpu, (uint64_t)pages);
 		cpu_blocks[cpu]->probe.owns_interrupts = true;
 		cpu_blocks[cpu]->probe.apic = &apic_of_probes;
+		modes_init(cpu_blocks[cpu]);
 		pages += SLOT_PAGES_WITH_IDT * PAGE;
 	}
 	boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;

@@ -24,13 +24,32 @@ static bool values_valid(const struct probe_value *values, unsigned int count)
 	return true;
 }
 
+/* Probes of Linux have no other modes and places: probe_run() says so. But the request must be well-formed. */
+static bool place_valid(const struct probe_place *place)
+{
+	u32 i;
+
+	if (place->mode > PROBE_REAL || !is_bool(&place->has_linear) || !is_bool(&place->has_base))
+		return false;
+	if (place->page_count > PROBE_PAGE_MAX)
+		return false;
+	for (i = 0; i < place->page_count; i++)
+		if (!is_bool(&place->page[i].aliased) ||
+		    !values_valid(&place->page[i].address, 1) ||
+		    !values_valid(&place->page[i].alias, 1))
+			return false;
+	return true;
+}
+
 bool request_valid(const struct probe_request *request)
 {
 	u32 i;
 
 	if (request->cpl != 0 && request->cpl != 3)
 		return false;
-	if (request->code_bits != 32 && request->code_bits != 64)
+	if (request->code_bits != 16 && request->code_bits != 32 && request->code_bits != 64)
+		return false;
+	if (!place_valid(&request->place))
 		return false;
 	if (!is_bool(&request->once) || !is_bool(&request->seeded))
 		return false;
