@@ -11,7 +11,7 @@ from touchstone.machine import agent as agent_module
 from touchstone.machine.agent import AHEAD, AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
-from touchstone.machine.probe import GPRS, Operand, ProbeRequest
+from touchstone.machine.probe import GPRS, Operand, Place, ProbeRequest
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
 
@@ -133,6 +133,28 @@ def test_addresses_are_those_of_the_cpu_that_runs_the_probe():
     assert zero.given["rsi"] == USLOT + 0x70
     assert two.given["rsi"] == USLOT + 2 * STRIDE + 0x70
     assert two.given["rbx"] == USLOT + 2 * STRIDE + 0x7000
+
+
+def test_addresses_of_a_place_are_those_that_the_agent_names():
+    """Outside of long mode there are eight registers of 32 bits, and addresses wrap at 4 GiB."""
+    probe = ProbeRequest(
+        code=b"\x0f\xa2",
+        code_bits=32,
+        place=Place("pae-paging", linear=0xFFFFFFFE),
+        seed=7,
+        registers={"rsi": Operand("start", 2), "rdi": Operand("scratch"), "r8": Operand(offset=1)},
+    )
+
+    def reply(request):
+        assert request.fields["mode"] == "pae-paging"
+        assert request.fields["linear"] == "fffffffe"
+        return done(request, extra="start=fffffffe slot=10000")
+
+    with reached(reply) as (client, _):
+        (result,) = client.run(probe)
+    assert (result.start, result.slot, result.address(2)) == (0xFFFFFFFE, 0x10000, 0)
+    assert (result.given["rsi"], result.given["rdi"], result.given["r8"]) == (0, 0x13000, 0)
+    assert result.given["rbx"] == splitmix64(7, 4)[3] & 0xFFFFFFFF
 
 
 def test_the_memory_that_was_not_asked_for_breaks_the_protocol():

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from tests.support.suite_texts import PATH
+from touchstone.machine.probe import CodeBits
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
-from touchstone.suite.model import Body, CodeBits, Source
+from touchstone.suite.model import Body, Source
 
 
 def body(*lines: str, first: int = 10, bits: CodeBits = 64) -> Body:

@@ -21,8 +21,8 @@ checks:
     titel: A
     level: mst
     cite: {doc: intel-sdm, titel: T, says: S}
-    each: {cpl: [0, 2], on: [every], bits: 16}
-    bits: 16
+    each: {cpl: [0, 2], on: [every], bits: 8}
+    bits: 8
     given: {eax: 5, rdi: scrach, cr4: {osxsav: 1}, keep: [ia32-lstr], rflags: {if: 1}}
     run: |
       mov eax, 1
@@ -49,8 +49,8 @@ def test_everything_at_once_and_in_order() -> None:
         "9:28: unknown key 'titel' in cite (did you mean 'title'?)",
         "10:21: cpl must be 0 or 3, not '2'",
         "10:30: on must be first, last, every-cpu or together, not 'every' (did you mean 'every-cpu'?)",
-        "10:44: bits must be 64 (64-bit mode) or 32 (compatibility mode), not '16'; a variable needs another name",
-        "11:11: bits must be 64 (64-bit mode) or 32 (compatibility mode), not '16'",
+        "10:44: bits must be 64, 32 or 16, the kind of code segment, not '8'; a variable needs another name",
+        "11:11: bits must be 64, 32 or 16, the kind of code segment, not '8'",
         "12:13: 'eax': start values are given for whole registers; write rax",
         "12:26: the body has no label 'scrach' (did you mean 'scratch'?)",
         "12:40: cr4 has no bit 'osxsav' (did you mean 'osxsave'?)",
@@ -67,6 +67,53 @@ def test_everything_at_once_and_in_order() -> None:
         "20:5: 'title' is given twice in a check; the first one is in line 19",
         "22:13: expect is `native` or a mapping ({exception: \"#UD\"}), not 'natve'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mode: reel\nrun: nop\nexpect: native",
+         "mode must be long, pae-paging, 32-bit-paging, no-paging or real, not 'reel'"),
+        ("mode: real\neach: {mode: [long, real]}\nrun: nop\nexpect: native",
+         "mode is given in each as well; keep one of the two"),
+        ("mode: real\nbits: 32\nrun: nop\nexpect: native",
+         "bits: 32 does not exist in mode: real, which has code of 16 bits"),
+        ("mode: pae-paging\neach: {cpl: 3}\nrun: nop\nexpect: native", "cpl: 3: a body in mode: pae-paging runs at CPL 0"),
+        ("mode: no-paging\ngiven: {r8: 1}\nrun: nop\nexpect: native", "r8: mode: no-paging has no registers but EAX to EDI"),
+        ("mode: no-paging\nrun: nop\nexpect: {r8d: 1}", "r8d: mode: no-paging has no registers but EAX to EDI"),
+        ("mode: no-paging\ngiven: {rax: 0x1_0000_0000}\nrun: nop\nexpect: native",
+         "rax: 0x100000000 does not fit into the 32 bits of a register in mode: no-paging"),
+        ("mode: no-paging\ngiven: {rsp: scratch}\nrun: nop\nexpect: native",
+         "rsp: in mode: no-paging exceptions use the body's stack: stack, stack-N"),
+        ("mode: no-paging\nhandle: {nmi: start}\nrun: nop\nexpect: native", "handle: in mode: no-paging handlers are code of the body, for exceptions"),
+        ("mode: real\ngiven: {at: {start: 0x5000}}\nrun: nop\nexpect: native", "at: mode: real has no paging"),
+        ("mode: real\ngiven: {pages: {scratch: absent}}\nrun: nop\nexpect: native", "pages: mode: real has no paging"),
+        ("mode: real\ngiven: {cs-base: 0}\nrun: nop\nexpect: native",
+         "cs-base: in mode: real the base of all segments is that of the slot"),
+        ("mode: 32-bit-paging\ngiven: {pages: {scratch: no-execute}}\nrun: nop\nexpect: native",
+         "an entry of 32-bit paging has neither no-execute nor a reserved bit 51"),
+        ("given: {cs-base: 1}\nrun: nop\nexpect: native", "cs-base says nothing for 64-bit code, whose segment has no base"),
+        ("bits: 32\ngiven: {at: {start: 0x1_0000_0001}}\nrun: nop\nexpect: native",
+         "at: 0x100000001 is no address of 32-bit code, which ends at 4 GiB"),
+        ("given: {at: {scratch: 0x5000}}\nrun: nop\nexpect: native",
+         "at names a place in the body: start, end or a label, not 'scratch'"),
+        ("given: {at: {start: 0x5000, end: 0x5001}}\nrun: nop\nexpect: native",
+         "at puts one place of the body at a linear address; keep one of them"),
+        ("given: {at: {spot: 0x5000}}\nrun: nop\nexpect: native",
+         "the body has no label 'spot'; words are start, end, scratch, stack"),
+        ("given: {pages: {scratch: absend}}\nrun: nop\nexpect: native", "a page cannot be 'absend' (did you mean 'absent'?)"),
+        ("given: {pages: {scratch: wc}}\nrun: nop\nexpect: native",
+         "a page cannot be 'wc'; no entry of the PAT is WC after reset: set one with msrs: {ia32-pat: ...}, and write pat-4 to pat-7"),
+        ("given: {pages: {scratch: [uc, wt]}}\nrun: nop\nexpect: native", "'wt' contradicts another word of this page"),
+        ("given: {pages: {1x: absent}}\nrun: nop\nexpect: native",
+         "a page is named by an address in it: scratch+0x1000, end, 0x5000, not '1x'"),
+        ("given: {pages: {scratch: {}}}\nrun: nop\nexpect: native",
+         "a page is words (absent, read-only, ...), or {same-as: ADDRESS, is: words}"),
+        ("given: {pages: {0x5000: {same-as: 1x}}}\nrun: nop\nexpect: native", "same-as is an address, as scratch+0x1000, not '1x'"),
+    ],
+)  # fmt: skip
+def test_modes_and_places(text: str, message: str) -> None:
+    assert wrong(text) == [message]
 
 
 def test_bits_given_twice() -> None:
@@ -322,7 +369,7 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
          "the memory at 0x0 (8 bytes) overlaps the one at 0x4"),
         ("given: {memory: {0: {bytes: 1, is: 256}}}\nrun: nop\nexpect: native", "256 does not fit into 1 bytes"),
         ("given: {at: 0x2000}\nrun: nop\nexpect: native",
-         "at (an offset in the code area, or page-end) must be from 0x0 to 0x1ffe, not 0x2000"),
+         "at (an offset in the code area, page-end, or {LABEL: linear address}) must be from 0x0 to 0x1ffe, not 0x2000"),
         ("given: {keep: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nrun: nop\nexpect: native", "9 MSRs to keep, to set or to read; a probe can have 8"),
         # run
         ("run: [nop]\nexpect: native", "run must be a single value, not a list"),

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.suite_texts import case, check, code_of
 from touchstone.machine.agent import encode_probe
-from touchstone.machine.probe import Operand
+from touchstone.machine.probe import Operand, Page
 from touchstone.suite.model import Check
 from touchstone.suite.problems import SuiteErrors
 from touchstone.suite.request import memory_range, probe_request, seed
@@ -68,6 +68,46 @@ def test_kinds_of_handlers() -> None:
         )
     )
     assert encode_probe(made)[-1] == ("handle", "1:r,d:x,2:p,50:r")
+
+
+def test_a_place_in_the_body_at_the_end_of_the_address_space() -> None:
+    """``at`` gives the address of one place; where the body starts follows, and wraps at 4 GiB."""
+    made = request(
+        check("""
+bits: 32
+given: {at: {after: 0}, cs-base: 0x1000, pages: {after: [read-only, uc], 0x5000: {same-as: scratch}}}
+run: |
+  cpuid
+  after: nop
+expect: native
+""")
+    )
+    assert (made.at, made.place.linear, made.place.base) == (0xFFE, 0xFFFF_FFFE, 0x1000)
+    assert made.place.pages == (
+        Page(Operand("start", 2), 0x18, 0x82),
+        Page(Operand("number", 0x5000), alias=Operand("scratch")),
+    )
+    assert [pair for pair in encode_probe(made) if pair[0] in ("linear", "base", "page")] == [
+        ("linear", "fffffffe"),
+        ("base", "1000"),
+        ("page", "c2:18:82"),
+        ("page", "5000:0:0:s0"),
+    ]
+
+
+def test_the_mode_decides_the_kind_of_code_unless_the_check_does() -> None:
+    found = check("each: {mode: [long, no-paging, real]}\nrun: nop\nexpect: native")
+    made = [request(found, index=index) for index in range(3)]
+    assert [(one.place.mode, one.code_bits) for one in made] == [
+        ("long", 64),
+        ("no-paging", 32),
+        ("real", 16),
+    ]
+    assert [[need.text for need in case.requires][:1] for case in found.cases] == [
+        [],
+        ["os == bare"],
+        ["os == bare"],
+    ]
 
 
 def test_the_kind_of_code_segment() -> None:

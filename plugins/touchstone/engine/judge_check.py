@@ -9,13 +9,14 @@ from touchstone.engine.blame import accused, holds_natively, natively
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, MachineDeviates, Unsupported
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
-from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead
+from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead, unmet
 from touchstone.engine.session import TargetSession
 from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.suite import judge
 from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand
+from touchstone.suite.model import Check
 
 SHOWN_CPUS = 4
 """CPUs whose last exits are fetched as evidence."""
@@ -51,7 +52,7 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     check = record.check
     found = session.ahead.take(check.id) or attempt(session, check)
     if not found.planned:
-        raise Unsupported("none of its cases applies to this target")
+        raise Unsupported(f"none of its cases applies to this target{_why_none(session, check)}")
     _judge_cases(session, record, found)
     _demand_machine_as_before(session)
     wrong = [case for case in record.runs if case.differences]
@@ -69,6 +70,12 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
         raise Unsupported(
             f"{session.target.name} has no such state to start from: {found.planned[0].refused}"
         )
+
+
+def _why_none(session: TargetSession, check: Check) -> str:
+    """Which requirement of the first case is not met."""
+    reasons = [reason for case in check.cases if (reason := unmet(session, case.requires)) is not None]
+    return f": {reasons[0]}" if reasons else ""
 
 
 def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) -> None:

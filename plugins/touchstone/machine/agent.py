@@ -24,12 +24,15 @@ from touchstone.machine.driver import (
 )
 from touchstone.machine.probe import (
     GPRS,
+    LEGACY_GPRS,
     STACK_END,
     HandlerKind,
     Operand,
+    Place,
     ProbeEvent,
     ProbeRequest,
     ProbeResult,
+    address_mask,
 )
 from touchstone.machine.serial_log import SerialLog, readable
 
@@ -89,6 +92,20 @@ def encode_operand(operand: Operand, at: int = 0) -> str:
     return f"{letter}{sign}{abs(operand.offset):x}"
 
 
+def _encode_place(place: Place) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    if place.mode != "long":
+        pairs.append(("mode", place.mode))
+    if place.linear is not None:
+        pairs.append(("linear", f"{place.linear:x}"))
+    if place.base is not None:
+        pairs.append(("base", f"{place.base:x}"))
+    for page in place.pages:
+        alias = f":{encode_operand(page.alias)}" if page.alias else ""
+        pairs.append(("page", f"{encode_operand(page.address)}:{page.set:x}:{page.clear:x}{alias}"))
+    return pairs
+
+
 def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     """The pairs of a ``run`` request. ValueError for what cannot be said in the protocol."""
     if not probe.code:
@@ -98,6 +115,7 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
         pairs.append(("cpl", str(probe.cpl)))
     if probe.code_bits != 64:
         pairs.append(("bits", str(probe.code_bits)))
+    pairs += _encode_place(probe.place)
     if (mask := cpu_mask(probe.cpus)) != 1:
         pairs.append(("on", f"{mask:x}"))
     if probe.together:
@@ -145,14 +163,18 @@ def _read_events(text: str) -> tuple[ProbeEvent, ...]:
     return tuple(events)
 
 
-def given_registers(probe: ProbeRequest, slot: int) -> dict[str, int]:
-    """All GPRS as they are when the probe starts on the CPU whose slot is at ``slot``."""
+def given_registers(probe: ProbeRequest, slot: int, start: int) -> dict[str, int]:
+    """All GPRS as they are when the probe starts at ``start`` on the CPU whose slot is at ``slot``."""
     registers = dict.fromkeys(GPRS, 0)
     if probe.seed is not None:
         registers |= zip(_SEEDED, splitmix64(probe.seed, len(_SEEDED)), strict=True)
     registers["rsp"] = slot + START_RSP
     for name, operand in probe.registers.items():
-        registers[name] = operand.resolve(slot, probe.at)
+        registers[name] = operand.resolve(slot, start - slot)
+        if operand.base == "start":
+            registers[name] &= address_mask(probe.code_bits)
+    if probe.place.mode != "long":
+        return {name: registers[name] & 0xFFFF_FFFF if name in LEGACY_GPRS else 0 for name in GPRS}
     return registers
 
 
@@ -331,8 +353,10 @@ class AgentClient:
         end = fields.get("end")
         if end not in ("done", "exc"):
             self._violated("run", f"end={end}")
-        given = given_registers(probe, slot)
-        dr7 = probe.debug["dr7"].resolve(slot, probe.at) if "dr7" in probe.debug else DR7_RESET
+        slot = required("slot") if "slot" in fields else slot
+        start = required("start") if "start" in fields else slot + probe.at
+        given = given_registers(probe, slot, start)
+        dr7 = probe.debug["dr7"].resolve(slot, start - slot) if "dr7" in probe.debug else DR7_RESET
         changed = {name: required(name) for name in fields if name in given}
         try:
             memory = bytes.fromhex(fields.get("mem", ""))
@@ -359,7 +383,7 @@ class AgentClient:
             given=given,
             rip=required("rip"),
             rflags=required("rflags"),
-            start=slot + probe.at,
+            start=start,
             slot=slot,
             cr2=number("cr2"),
             dr6=number("dr6"),
@@ -369,6 +393,7 @@ class AgentClient:
             nmis=number("nmi", 10) or 0,
             events=events,
             noted=number("noted", 10) or len(events),
+            code_bits=probe.code_bits,
         )
 
     def _ask(self, verb: str, pairs: list[tuple[str, str]], timeout: float) -> protocol.Answer:

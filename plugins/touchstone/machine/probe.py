@@ -12,6 +12,9 @@ GPRS = (
 )  # fmt: skip
 """The general-purpose registers in the order of their numbers in the instruction encoding."""
 
+LEGACY_GPRS = GPRS[:8]
+"""The registers that exist outside of long mode."""
+
 CODE_OFFSET, CODE_SIZE = 0x0000, 0x2000
 SCRATCH_OFFSET, SCRATCH_SIZE = 0x3000, 0x2000
 STACK_END = 0x7000
@@ -40,6 +43,40 @@ class Operand:
 HandlerKind = Literal["return", "no-gate", "not-present"]
 """What a vector leads to, other than code of the probe: the agent notes the event and returns; a descriptor
 without a valid type; a gate that is not present."""
+Mode = Literal["long", "pae-paging", "32-bit-paging", "no-paging", "real"]
+"""What the processor is in: long mode, protected mode with a kind of paging or without, or real mode."""
+CodeBits = Literal[16, 32, 64]
+"""Kind of code segment: 64-bit mode; 32- or 16-bit code, in compatibility mode if the mode is ``long`` (SDM
+3A 2.2, APM2 1.3.1)."""
+
+
+def address_mask(code_bits: CodeBits) -> int:
+    """The bits of an address that code of this kind has: it wraps at 4 GiB outside of 64-bit code."""
+    return 2**64 - 1 if code_bits == 64 else 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page whose entry in the page tables is another one while the probe runs."""
+
+    address: Operand
+    set: int = 0
+    """Bits of the entry to set: 1 present, 2 write, 4 user, 8 PWT, 0x10 PCD, 0x80 PAT, 2**63 no-execute."""
+    clear: int = 0
+    alias: Operand | None = None
+    """It maps the memory at this address. None: what it maps anyway, or fresh memory."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The mode and the place that a probe runs in; on ``bare`` only, unless it is the default."""
+
+    mode: Mode = "long"
+    linear: int | None = None
+    """Linear address of the code's first byte. None: in the code area."""
+    base: int | None = None
+    """Base of the code segment. None: 0, or that of the code area for 16-bit code."""
+    pages: tuple[Page, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,8 +85,8 @@ class ProbeRequest:
 
     code: bytes
     cpl: Literal[0, 3] = 0
-    code_bits: Literal[32, 64] = 64
-    """Kind of code segment: 64-bit mode, or 32-bit code in compatibility mode (SDM 3A 2.2, APM2 1.3.1)."""
+    code_bits: CodeBits = 64
+    place: Place = Place()
     cpus: tuple[int, ...] = (0,)
     together: bool = False
     """All CPUs start at the same time, instead of one after the other."""
@@ -121,6 +158,12 @@ class ProbeResult:
     """Those of the vectors that are handled with ``return``, in the order of their arrival."""
     noted: int = 0
     """How many there were: more than ``events`` has, if there was no room for all."""
+    code_bits: CodeBits = 64
+    """Those of the request: outside of 64-bit code, addresses wrap at 4 GiB."""
+
+    def address(self, offset: int) -> int:
+        """Address of the code's byte at ``offset``, as RIP has it."""
+        return (self.start + offset) & address_mask(self.code_bits)
 
     @property
     def scratch(self) -> int:

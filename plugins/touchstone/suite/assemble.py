@@ -15,10 +15,11 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
+from touchstone.machine.probe import CodeBits
 from touchstone.suite import raising
 from touchstone.suite.body import check, labels, rename, statements
 from touchstone.suite.constants import CONSTANTS
-from touchstone.suite.model import Body, CodeBits
+from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, did_you_mean
 from touchstone.suite.registers import SUB_REGISTERS
 

@@ -11,7 +11,7 @@ from typing import Literal
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite import body as bodies
-from touchstone.suite import each
+from touchstone.suite import each, place
 from touchstone.suite.expect import expect
 from touchstone.suite.given import IF, KEEP, given
 from touchstone.suite.handle import handlers, handles_interrupts
@@ -19,7 +19,6 @@ from touchstone.suite.limits import MAX_TEXT
 from touchstone.suite.model import (
     Body,
     Case,
-    CodeBits,
     Expectation,
     Given,
     LabelAddress,
@@ -42,11 +41,11 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
     """All cases of a check; what is said of its state, its body and its end is read here."""
     before = len(doc.problems)
     axes = each.axes(doc, keys["each"][1]) if "each" in keys else []
-    every_bits: CodeBits = 64
-    if "bits" in keys:
-        every_bits = each.CODE_BITS_OF.get(each.bits(doc, keys["bits"][1]) or "", 64)
-        if any("bits" in axis.keys for axis in axes):
-            doc.wrong(keys["bits"][0], "bits is given in each as well; keep one of the two")
+    every = {"bits": each.bits, "mode": place.mode}
+    of_all = {name: read(doc, keys[name][1]) for name, read in every.items() if name in keys}
+    for name in of_all:
+        if any(name in axis.keys for axis in axes):
+            doc.wrong(keys[name][0], f"{name} is given in each as well; keep one of the two")
     if _are_of_each_other(doc, axes):
         return ()
     for name in ("run", "expect"):
@@ -72,23 +71,25 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             read[values] = _read(doc, keys, scope, used)
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = each.ON_OF.get(chosen.get("on", ""), "first")
-        bits = each.CODE_BITS_OF.get(chosen.get("bits", ""), every_bits)
+        mode = place.MODE_OF.get(chosen.get("mode") or of_all.get("mode") or "", "long")
+        bits = place.code_bits(mode, chosen.get("bits") or of_all.get("bits"))
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
         for vendor, body, start, end in read[values]:
-            needs: tuple[Requirement, ...] = ()
+            needs = place.needs(mode, bits, start, doc.at(entry))
             words = label
             if vendor:
-                needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])),)
+                needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])), *needs)
                 words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
             sized = body if bits == body.code_bits else replace(body, code_bits=bits)
-            found.append(Case(words, cpl, on, sized, start, end, needs))
+            found.append(Case(words, cpl, on, sized, start, end, needs, mode))
+            place.check(doc, found[-1], doc.at(_place_of(keys, entry)))
             if on in ("first", "last"):
                 _one_cpu(doc, end)
     if len(doc.problems) == before:
         _unused(doc, axes, used)
     if len(found) == 1:
         only = found[0]
-        return (Case("", only.cpl, only.on, only.body, only.given, only.expect, only.requires),)
+        return (replace(only, label=""),)
     return tuple(found)
 
 
@@ -100,6 +101,11 @@ def _are_of_each_other(doc: Document, axes: Sequence[each.Axis]) -> bool:
         if "{" in node.value and (used := names.intersection(_VARIABLE.findall(node.value))):
             doc.wrong(node, f"a value of each cannot be made of others: it has {{{min(used)}}} in it")
     return len(doc.problems) > before
+
+
+def _place_of(keys: Mapping[str, tuple[ScalarNode, Node]], entry: Node) -> Node:
+    """Where problems with a check's mode and place are shown."""
+    return next((keys[name][1] for name in ("mode", "given", "bits", "each") if name in keys), entry)
 
 
 def _unused(doc: Document, axes: Sequence[each.Axis], used: set[str]) -> None:
@@ -190,6 +196,9 @@ def _labels(
     for event in (end.events.listed or ()) if end.events else ():
         if isinstance(event.rip, LabelAddress) and end.events and end.events.source:
             places.append((event.rip, end.events.source))
+    for name, placed in place.values(start):
+        if isinstance(placed, LabelAddress) and given_node:
+            places.append((placed, doc.at(_value_of(given_node, name))))
     for msr in start.msrs.values():
         if isinstance(msr, LabelAddress) and given_node:
             places.append((msr, doc.at(_value_of(given_node, "msrs"))))
@@ -202,12 +211,12 @@ def _labels(
     if not places:
         return
     known = ["end", *bodies.labels(body)]
-    for place, source in places:
-        if place.label not in known:
-            hint = did_you_mean(place.label, [*known, "start", "scratch", "stack"]) or (
+    for one, source in places:
+        if one.label not in known:
+            hint = did_you_mean(one.label, [*known, "start", "scratch", "stack"]) or (
                 f"; it has {', '.join(known[1:])}" if known[1:] else "; words are start, end, scratch, stack"
             )
-            doc.problems.add(source, f"the body has no label '{place.label}'{hint}")
+            doc.problems.add(source, f"the body has no label '{one.label}'{hint}")
 
 
 def _raises(doc: Document, body: Body, start: Given) -> None:

@@ -9,14 +9,16 @@ from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from touchstone.suite.model import CODE_BITS, CodeBits
+from touchstone.machine.probe import CodeBits
+from touchstone.suite import place
+from touchstone.suite.model import CODE_BITS
 from touchstone.suite.positions import Document, kind_of
 
 On = Literal["first", "last", "every-cpu", "together"]
 ON: tuple[On, ...] = ("first", "last", "every-cpu", "together")
 ON_OF: Mapping[str, On] = {word: word for word in ON}
 CODE_BITS_OF: Mapping[str, CodeBits] = {str(bits): bits for bits in CODE_BITS}
-FIXED = ("cpl", "on", "bits")
+FIXED = ("cpl", "on", "bits", "mode")
 """Keys of ``each`` that are no variables."""
 ROWS = "rows"
 """Key of ``each`` whose values are rows of a table: values of several keys that belong together."""
@@ -76,6 +78,8 @@ def _value(doc: Document, name: str, item: Node) -> ScalarNode | None:
         text = doc.choice(item, "on", ON)
     elif name == "bits":
         text = bits(doc, item, "; a variable needs another name")
+    elif name == "mode":
+        text = place.mode(doc, item, "; a variable needs another name")
     else:
         text = doc.scalar(item, f"each.{name}")
     return item if text is not None and isinstance(item, ScalarNode) else None
@@ -131,5 +135,5 @@ def bits(doc: Document, node: Node, hint: str = "") -> str | None:
     text = doc.scalar(node, "bits")
     if text is None or text in CODE_BITS_OF:
         return text
-    doc.wrong(node, f"bits must be 64 (64-bit mode) or 32 (compatibility mode), not '{text}'{hint}")
+    doc.wrong(node, f"bits must be 64, 32 or 16, the kind of code segment, not '{text}'{hint}")
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from yaml.nodes import MappingNode, Node, ScalarNode
+from dataclasses import replace
 
-from touchstone.machine.probe import CODE_SIZE, GPRS
-from touchstone.suite import memory, msrs
+from yaml.nodes import MappingNode, Node
+
+from touchstone.machine.probe import GPRS
+from touchstone.suite import memory, msrs, place
 from touchstone.suite.model import Given, Value
 from touchstone.suite.numeral import number
 from touchstone.suite.operands import operand
@@ -17,14 +19,15 @@ KEEP = 8
 """MSRs that one request can keep (``targets/agent/PROTOCOL.md``)."""
 CONTROL = ("cr0", "cr4", "efer")
 DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
-KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "keep", "msrs")
+KEYS = ("gprs", *GPRS, "rflags", *CONTROL, *DEBUG, "memory", "at", "cs-base", "pages", "keep", "msrs")
 IF = 1 << 9
 _ALWAYS = 2  # RFLAGS bit 1 is always set (SDM 1 3.4.3)
 
 
 def given(doc: Document, node: Node) -> Given:
     """Read ``given``; what is wrong goes to the document's problems."""
-    random, at, at_page_end, rflags = False, 0, False, _ALWAYS
+    random, rflags = False, _ALWAYS
+    placed: dict[str, object] = {}
     registers: dict[str, Value] = {}
     bits: dict[str, tuple[int, int]] = {}
     debug: dict[str, Value] = {}
@@ -55,16 +58,19 @@ def given(doc: Document, node: Node) -> Given:
         elif name == "memory":
             pieces = memory.given(doc, value)
         elif name == "at":
-            at_page_end = isinstance(value, ScalarNode) and value.value == "page-end"
-            if not at_page_end:
-                at = doc.number(value, "at (an offset in the code area, or page-end)", 0, CODE_SIZE - 2) or 0
+            placed |= place.at(doc, value)
+        elif name == "cs-base":
+            placed["base"] = place.base(doc, value)
+        elif name == "pages":
+            placed["pages"] = place.pages(doc, value)
         elif name == "keep":
             keep = _keep(doc, value)
         elif name == "msrs":
             msrs_ = _msrs(doc, value)
         else:
             doc.wrong(key, _unknown(name))
-    return Given(random, registers, rflags, bits, debug, pieces, at, at_page_end, keep, msrs_)
+    start = Given(random, registers, rflags, bits, debug, pieces, keep=keep, msrs=msrs_)
+    return replace(start, **placed)  # type: ignore[arg-type]
 
 
 def _unknown(name: str) -> str:
@@ -72,7 +78,7 @@ def _unknown(name: str) -> str:
         return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
     if name in ("xcr0", "cr3", "cr8", "cr2"):
         return f"'{name}' cannot be given; write it in `run`"
-    hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, keep, msrs"
+    hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, cs-base, pages, keep, msrs"
     return f"unknown key '{name}' in given{hint}"
 
 

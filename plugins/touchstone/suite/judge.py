@@ -134,13 +134,13 @@ class _Judge:
         wanted: int | None = None
         origin = ""
         if expect.rip_at_end:
-            wanted = result.start + len(self.code.data)
+            wanted = result.address(len(self.code.data))
         elif expect.rip is not None:
             wanted = address(expect.rip, self.code, result)
         elif expect.native and "rip" not in self.fields:
             if self.native is None:
                 return self._unanswered("rip", shown)
-            wanted = (result.start + self.native.rip - self.native.start) & MASK64
+            wanted = result.address(self.native.rip - self.native.start)
             origin = ", native"
         if wanted is None:
             return Row("rip", ("", "", shown), None)

@@ -8,7 +8,7 @@ from touchstone.machine.probe import Operand, ProbeResult
 from touchstone.suite import measured, show
 from touchstone.suite.assemble import Code
 from touchstone.suite.judgement import Demand, Row
-from touchstone.suite.measured import MASK64, ones
+from touchstone.suite.measured import ones
 from touchstone.suite.model import Case, FieldExpectation, Value
 from touchstone.suite.request import memory_range, resolve_labels
 
@@ -26,7 +26,7 @@ def address(value: Value, code: Code, result: ProbeResult) -> int:
     """The number that a value is on the CPU of a result: an address of its slot, or the number itself."""
     operand = resolve_labels(value, code)
     if operand.base == "start":
-        return (result.start + operand.offset) & MASK64
+        return result.address(operand.offset)
     return operand.resolve(result.slot)
 
 
@@ -102,7 +102,7 @@ class FieldJudge:
             if value is None:
                 return set(), "as native, but there is no native answer"
             if field.register == "rip" and self.native:
-                value = (self.result.start + value - self.native.start) & MASK64
+                value = self.result.address(value - self.native.start)
             return {value}, f"{self._text(field, value)}, native"
         if field.kind == "same-on-every-cpu":
             value = measured.field(field, self.first, self.memory_from)

@@ -20,7 +20,7 @@ from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
-    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "bits", "given",
+    "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "mode", "bits", "given",
     "handle", "run", "expect", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from touchstone.machine.probe import HandlerKind, Operand
+from touchstone.machine.probe import CodeBits, HandlerKind, Mode, Operand
 from touchstone.words import Level, Phase
 
-CodeBits = Literal[32, 64]
-CODE_BITS: tuple[CodeBits, ...] = (64, 32)
+CODE_BITS: tuple[CodeBits, ...] = (64, 32, 16)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Body:
     sources: tuple[Source, ...]
     """One per line."""
     code_bits: CodeBits = 64
-    """64: 64-bit mode. 32: compatibility mode, a 32-bit code segment (SDM 3A 2.2, APM2 1.3.1)."""
+    """64: 64-bit mode. 32 and 16: code segments of compatibility mode, or of another mode of the case."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,18 @@ class LabelAddress:
 
 Value = Operand | LabelAddress
 """A number or an address. ``touchstone.suite.request.resolve_labels`` makes an Operand of it."""
+
+
+@dataclass(frozen=True)
+class GivenPage:
+    """One of ``pages``."""
+
+    address: Value
+    set: int
+    """Bits of the page's entry to set and to clear."""
+    clear: int
+    alias: Value | None = None
+    """``same-as``: the page maps the memory at this address."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,11 @@ class Given:
     """Offset of the body in the code area."""
     at_page_end: bool = False
     """The body's last byte is the last one of the code area's first page; ``at`` does not count."""
+    linear: tuple[Value, int] | None = None
+    """A place in the body, and the linear address at which it lies; ``at`` does not count."""
+    base: int | None = None
+    """``cs-base``."""
+    pages: tuple[GivenPage, ...] = ()
     keep: tuple[int, ...] = ()
     """Numbers of MSRs to save before and to restore after the probe."""
     msrs: Mapping[int, Value | tuple[int, int]] = field(default_factory=dict)
@@ -203,6 +219,7 @@ class Case:
     expect: Expectation
     requires: tuple[Requirement, ...] = ()
     """Of this case alone (a body for one vendor only requires that vendor)."""
+    mode: Mode = "long"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from touchstone.suite.model import CodeBits
+from touchstone.machine.probe import CodeBits
 from touchstone.suite.numeral import number
 
 LOCAL_APIC = 0xF0E00000

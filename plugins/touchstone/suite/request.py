@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from touchstone.machine.probe import CODE_SIZE, Operand, ProbeRequest
+from touchstone.machine.probe import CODE_SIZE, Operand, Page, Place, ProbeRequest, address_mask
 from touchstone.suite.assemble import Code
 from touchstone.suite.measured import MSR
 from touchstone.suite.memory import READ
@@ -33,10 +33,33 @@ def code_offset(case: Case, code: Code) -> int:
     """Offset of the body in the code area. SuiteErrors if it does not fit there with the INT3 behind it."""
     size = len(code.data)
     at = PAGE - size if case.given.at_page_end else case.given.at
+    if case.given.linear:
+        at = _linear(case, code) % PAGE
     if at + size + 1 > CODE_SIZE:
         text = f"{size} bytes at {at:#x} do not fit into the code area of {CODE_SIZE:#x} bytes; lower `at`"
         raise SuiteErrors([Problem(case.body.sources[0], text)])
     return at
+
+
+def _linear(case: Case, code: Code) -> int:
+    """The linear address of the body's first byte, of a case that gives the address of one of its places."""
+    assert case.given.linear
+    place, address = case.given.linear
+    return (address - resolve_labels(place, code).offset) & address_mask(code.code_bits)
+
+
+def _place(case: Case, code: Code) -> Place:
+    given = case.given
+    pages = [
+        Page(
+            resolve_labels(page.address, code),
+            page.set,
+            page.clear,
+            None if page.alias is None else resolve_labels(page.alias, code),
+        )
+        for page in given.pages
+    ]
+    return Place(case.mode, _linear(case, code) if given.linear else None, given.base, tuple(pages))
 
 
 def memory_range(case: Case) -> tuple[int, int] | None:
@@ -82,6 +105,7 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
         code=code.data,
         cpl=case.cpl,
         code_bits=code.code_bits,
+        place=_place(case, code),
         cpus=cpus_of(case, cpus),
         together=case.on == "together",
         at=code_offset(case, code),

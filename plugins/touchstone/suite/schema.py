@@ -15,6 +15,7 @@ from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
 from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
 from touchstone.suite.model import CODE_BITS
+from touchstone.suite.place import MODES, PAGE_WORDS
 from touchstone.suite.registers import TABLES
 from touchstone.words import AREAS, LEVELS, PHASES
 
@@ -47,6 +48,7 @@ def _each() -> Schema:
         "cpl": {"enum": [0, 3]},
         "on": {"enum": list(ON)},
         "bits": {"enum": list(CODE_BITS)},
+        "mode": {"enum": list(MODES)},
     }
     row: Schema = {"type": "object", "properties": fixed, "additionalProperties": _SCALAR}
     listed = {name: _listed(value) for name, value in fixed.items()}
@@ -63,7 +65,13 @@ def _given() -> Schema:
     properties |= {name: _bits(name) for name in CONTROL}
     properties |= {name: {"anyOf": [_NUMBER, _bits(name)]} if name in TABLES else _NUMBER for name in DEBUG}
     properties["memory"] = {"type": "object"}
-    properties["at"] = _NUMBER
+    properties["at"] = {
+        "anyOf": [_NUMBER, {"type": "object", "maxProperties": 1, "additionalProperties": _NUMBER}]
+    }
+    properties["cs-base"] = _NUMBER
+    words = _listed({"enum": list(PAGE_WORDS)})
+    page = {"anyOf": [words, _object({"same-as": _NUMBER, "is": words})]}
+    properties["pages"] = {"type": "object", "additionalProperties": page, "minProperties": 1}
     properties["keep"] = _listed(_NUMBER)
     properties["msrs"] = {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}}
     return _object(properties, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
@@ -106,6 +114,7 @@ def schema() -> Schema:
         "proves": _listed(_TEXT),
         "claims": {"type": "boolean"},
         "each": _each(),
+        "mode": {"enum": list(MODES)},
         "bits": {"enum": list(CODE_BITS)},
         "given": _given(),
         "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},

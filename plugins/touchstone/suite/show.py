@@ -11,6 +11,7 @@ from touchstone.machine.probe import (
     SCRATCH_SIZE,
     STACK_END,
     ProbeResult,
+    address_mask,
 )
 from touchstone.suite import exceptions
 from touchstone.suite.assemble import Code
@@ -24,8 +25,12 @@ _NAMED = ("rflags", "dr6", "dr7")
 def address(value: int, result: ProbeResult, code: Code | None = None) -> str | None:
     """``start+0x2``, ``end``, ``scratch+0x8``, ``stack-0x100``; None outside of the CPU's slot."""
     offset = value - result.slot
-    if code is not None and value == result.start + len(code.data):
-        return "end"
+    if code is not None:
+        distance = (value - result.start) & address_mask(result.code_bits)
+        if distance <= len(code.data):
+            return "end" if distance == len(code.data) else _relative("start", distance)
+    elif result.slot == 0:
+        return None  # in real mode every small number would be an address
     if CODE_OFFSET <= offset < CODE_OFFSET + CODE_SIZE:
         return _relative("start", value - result.start)
     if SCRATCH_OFFSET <= offset <= SCRATCH_OFFSET + SCRATCH_SIZE:
