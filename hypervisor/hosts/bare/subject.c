@@ -36,7 +36,17 @@ static int unload(char *why, size_t size)
 
 static int query(char *buffer, size_t size)
 {
-	return veneer_query(os_count_free_pages(), buffer, size);
+	const struct backend *backend = veneer_backend();
+	int error = veneer_query(os_count_free_pages(), buffer, size);
+	size_t used = 0;
+
+	while (buffer[used])
+		used++;
+	/* Where control hypercalls are expected; checks on this machine call from elsewhere. */
+	if (!error && backend)
+		os_snprintf(buffer + used, size - used, " control=%lx",
+			    (uint64_t)backend->hypercall_address);
+	return error;
 }
 
 const struct subject_trace subject_trace = {
