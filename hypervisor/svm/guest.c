@@ -84,7 +84,9 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u64 event = EVENT_VALID | EVENT_EXCEPTION | vector;
 
-	if (vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF))
+	/* There are no error codes in real mode (APM2 8.2). */
+	if ((vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF)) &&
+	    vcpu->vmcb->cr0 & CR0_PE)
 		event |= EVENT_ERROR_CODE | (u64)error_code << 32;
 	vcpu->vmcb->event_injection = event;
 }
