@@ -1,0 +1,61 @@
+"""Hypervisors that are not ours: they are accused of their own faults, and of nothing else."""
+
+from __future__ import annotations
+
+import tomllib
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT
+from tests.support.runs import Run, run_suites
+
+SUBJECTS = ROOT / "tests" / "subjects"
+RED = {"deviation", "crash", "hang"}
+FINE = {"conformant", "machine", "unsupported"}
+
+
+def judge(directory: Path, name: str, *suites: str) -> Run:
+    file = SUBJECTS / name / f"{name}.toml"
+    return run_suites(directory, *suites, "--target=qemu-amd", f"--hypervisor={file}")
+
+
+def test_a_toy_is_accused_of_its_faults_and_of_nothing_else(tmp_path: Path) -> None:
+    """It has no counters, no trace, and cannot be unloaded: what rests on that is unsupported."""
+    run = judge(tmp_path, "toy", "conformance")
+    assert run.words() <= RED | FINE, run.printed
+    faults = tomllib.loads((SUBJECTS / "faults.toml").read_text(encoding="utf-8"))["fault"]
+    red = {verdict.check for verdict in run.verdicts if verdict.word in RED}
+    named = {
+        fault["name"]: {one for one in red if any(fnmatchcase(one, pattern) for pattern in fault["checks"])}
+        for fault in faults
+    }
+    assert red == set().union(*named.values()), f"accused of what is none of its faults:\n{run.printed}"
+    assert all(named.values()), (
+        f"faults that no check finds: {[name for name, of in named.items() if not of]}"
+    )
+    for fault in faults:
+        for pattern in fault["checks"]:
+            assert any(fnmatchcase(one, pattern) for one in red), f"no check is red of {pattern}"
+    unloaded = {verdict.word for verdict in run.verdicts if verdict.check.startswith("teardown.")}
+    assert unloaded == {"unsupported"}
+
+
+@pytest.mark.parametrize(
+    ("name", "suites", "found"),
+    [
+        ("liar", ["conformance/broadcast/test_loading.py"], {"broadcast.load.all-cpus"}),
+        (
+            "stayer",
+            ["conformance/teardown/gone.yaml", "conformance/teardown/test_cycles.py"],
+            {"teardown.gone.signature", "teardown.gone.features", "teardown.unload.all-cpus"},
+        ),
+    ],
+)
+def test_who_lies_or_stays_is_found_out(
+    name: str, suites: list[str], found: set[str], tmp_path: Path
+) -> None:
+    run = judge(tmp_path, name, *suites)
+    assert found <= {verdict.check for verdict in run.verdicts if verdict.word in RED}, run.printed
+    assert run.words() <= RED | FINE, run.printed
