@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
 from tests.support.project import Project, check, verdicts
+from touchstone.reporting.terminal import parts, plain
+from touchstone.words import Verdict
 
 HIDDEN = check("hidden", "cpuid", "{ecx: 0x4000000}", given="{rax: 1}")
 
 
-def test_failures_with_one_cause_are_shown_once(project: Project) -> None:
+def test_failures_with_one_cause_are_shown_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     project.suite("".join(HIDDEN.replace("hidden", f"hidden-{n}") for n in range(9)))
     result = project.run()
     result.assert_outcomes(failed=9)
@@ -16,8 +23,8 @@ def test_failures_with_one_cause_are_shown_once(project: Project) -> None:
     assert text.count("the same first difference as of exits.hidden-0, which is shown in full") == 8
     result.stdout.fnmatch_lines(
         [
-            "fake-amd: 9 checks have the same first difference: "
-            "ecx: expected 0x4000000, measured 0x84000000, cpuid",
+            "fake-amd: 9 checks have the same first difference: ecx: expected 0x4000000,",
+            "    measured 0x84000000, cpuid",
             "    exits.hidden-0",
             "    exits.hidden-8",
         ]
@@ -73,3 +80,25 @@ def test_the_words_of_a_compiler_are_shown_once(project: Project) -> None:
     text = result.stdout.str()
     assert text.count("toy.c:7: error: no such thing") == 1
     assert len(result.outlines) < 90
+
+
+def test_the_summary_has_the_reason_and_fits_the_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest's own list of failures cuts the reason off, because node ids are long."""
+    monkeypatch.setenv("COLUMNS", "80")
+    project.suite(check("other", "cpuid", "{ecx: 0x12345678}", given="{rax: 1}"))
+    lines = project.run().outlines
+    start = lines.index("exits  1 deviation  ")
+    assert lines[start + 1 : start + 3] == [
+        "fake-amd: exits.other: ecx: expected 0x12345678, measured 0x84000000, cpuid",
+        "=========================== short test summary info ============================",
+    ]
+
+
+def test_a_long_row_of_the_table_is_broken() -> None:
+    cell = Counter({verdict: 111 for verdict in Verdict})
+    found = list(parts(cell, 60))
+    assert len(found) > 1
+    assert all(len(plain(part)) <= 60 for part in found)
+    assert sum((Counter(part) for part in found), Counter()) == cell

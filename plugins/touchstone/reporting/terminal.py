@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -56,7 +57,8 @@ class Summary:
             terminal.write_line(f"{target}: {self.about.get(target, 'not reached')}")
         rows = matrix(self.judged.values(), targets)
         widths = [max(len(plain(row[column])) for row in rows) for column in range(len(targets) + 1)]
-        if sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns or len(targets) == 1:
+        columns = shutil.get_terminal_size().columns
+        if sum(widths) + 2 * len(widths) <= columns:
             for row in rows:
                 for cell, width in zip(row, widths, strict=True):
                     write_cell(terminal, cell, width)
@@ -65,9 +67,12 @@ class Summary:
             for column, target in enumerate(targets, start=1):
                 terminal.write_line(target, bold=True)
                 for row in rows[1:]:
-                    write_cell(terminal, row[0], widths[0] + 2)
-                    write_cell(terminal, row[column], 0)
-                    terminal.line("")
+                    head = row[0]
+                    for part in parts(row[column], columns - widths[0] - 4):
+                        write_cell(terminal, head, widths[0] + 2)
+                        write_cell(terminal, part, 0)
+                        terminal.line("")
+                        head = ""
         found = self.judged.values()
         for line in (
             *blocked(found, targets),
@@ -97,11 +102,18 @@ def blocked(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[s
 
 
 def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
-    """First differences that several checks have in common."""
+    """First differences, with the checks that have them in common."""
     for target, cause, checks in _by_cause(judged, targets, Verdict.DEVIATION):
         if len(checks) > 1:
-            yield f"{target}: {len(checks)} checks have the same first difference: {cause}"
+            yield from _wrapped(f"{target}: {len(checks)} checks have the same first difference: {cause}")
             yield from (f"    {check}" for check in checks)
+        else:
+            yield from _wrapped(f"{target}: {checks[0]}: {cause}")
+
+
+def _wrapped(text: str) -> list[str]:
+    """A line, in as many as the terminal needs."""
+    return textwrap.wrap(text, shutil.get_terminal_size().columns, subsequent_indent="    ")
 
 
 def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
@@ -141,6 +153,22 @@ def plain(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell
     return ", ".join(f"{cell[verdict]} {verdict.value}" for verdict in Verdict if cell[verdict]) or "-"
+
+
+def parts(cell: Cell, width: int) -> Iterator[Cell]:
+    """A cell in as many parts as it takes for each to fit in a width."""
+    if isinstance(cell, str):
+        yield cell
+        return
+    part: Counter[Verdict] = Counter()
+    for verdict in Verdict:
+        if cell[verdict]:
+            longer = part + Counter({verdict: cell[verdict]})
+            if part and len(plain(longer)) > width:
+                yield part
+                longer = Counter({verdict: cell[verdict]})
+            part = longer
+    yield part
 
 
 def write_cell(terminal: pytest.TerminalReporter, cell: Cell, width: int) -> None:
