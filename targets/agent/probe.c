@@ -26,16 +26,6 @@ _Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_
 	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
 
-/* State of the CPU that is saved before a probe and restored after it. */
-struct machine {
-	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
-	uint64_t dr[8];
-	uint16_t fs, gs;
-	bool watch_efer;
-	struct x86_table idtr;
-	uint64_t msr[PROBE_MSR_MAX];
-};
-
 static int (*const try_dr[8])(uint64_t) = {
 	[0] = probe_try_dr0, [1] = probe_try_dr1, [2] = probe_try_dr2,
 	[3] = probe_try_dr3, [6] = probe_try_dr6, [7] = probe_try_dr7,
@@ -128,7 +118,9 @@ static void fill_slot(struct probe_context *context, const struct probe_request 
 	context->dirty_from = request->at;
 	context->dirty_to = end;
 
-	__builtin_memset(context->scratch, 0, SLOT_SCRATCH_SIZE);
+	/* What a sequence of probes has put there belongs to its state: an IDT, for example. */
+	if (!(request->leave && context->left.valid))
+		__builtin_memset(context->scratch, 0, SLOT_SCRATCH_SIZE);
 	__builtin_memset(context->stack, 0, SLOT_STACK_SIZE);
 	for (uint32_t i = 0; i < request->memory_count; i++) {
 		const struct probe_memory *memory = &request->memory[i];
@@ -216,10 +208,12 @@ static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64
 	return false;
 }
 
-static bool save_machine(const struct probe_request *request, struct machine *machine,
+static bool save_machine(const struct probe_request *request, struct probe_machine *machine,
 			 struct probe_outcome *outcome)
 {
+	machine->gdtr = x86_sgdt();
 	machine->idtr = x86_sidt();
+	asm volatile("sldt %0" : "=r"(machine->ldtr));
 	machine->cr0 = x86_read_cr0();
 	machine->cr2 = x86_read_cr2();
 	machine->cr3 = x86_read_cr3();
@@ -235,7 +229,7 @@ static bool save_machine(const struct probe_request *request, struct machine *ma
 	 * Accesses to EFER may exit, and would be counted by a check that counts exits. So EFER is accessed
 	 * only if the request or the probe may change it.
 	 */
-	machine->watch_efer = request->efer.set || request->efer.clear ||
+	machine->watch_efer = request->efer.set || request->efer.clear || request->leave ||
 			      (!request->cpl && writes_msr(request));
 	if (machine->watch_efer)
 		probe_try_rdmsr(MSR_EFER, &machine->efer);
@@ -259,7 +253,7 @@ static bool change(const struct probe_bits *bits, uint64_t *value)
 }
 
 static bool set_up(struct probe_context *context, const struct probe_request *request,
-		   const struct machine *machine, struct probe_outcome *outcome)
+		   const struct probe_machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
 
@@ -287,10 +281,12 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value,
 					    " faults");
 	}
+	if (request->leave && !context->owns_cpu)
+		return refuse(outcome, "leave=: this OS needs its CPUs as it has left them");
 	for (uint32_t i = 0; i < request->handler_count; i++) {
 		uint8_t vector = request->handler[i].vector;
 
-		if (!context->owns_interrupts &&
+		if (!context->owns_cpu &&
 		    (vector == PROBE_VECTOR_NMI || vector >= PROBE_VECTOR_INTERRUPT))
 			return refuse_value(outcome, "handle=", vector,
 					    ": the OS needs its NMIs and interrupts");
@@ -307,7 +303,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 
 /* The last part of the set-up, immediately before the probe, so that little of the agent runs with them. */
 static bool set_msrs(const struct probe_context *context, const struct probe_request *request,
-		     const struct machine *machine, struct probe_outcome *outcome)
+		     const struct probe_machine *machine, struct probe_outcome *outcome)
 {
 	for (uint32_t i = 0; i < request->msr_count; i++) {
 		const struct probe_msr *msr = &request->msr[i];
@@ -323,8 +319,7 @@ static bool set_msrs(const struct probe_context *context, const struct probe_req
 	return true;
 }
 
-/* First of all, because the agent may raise exceptions while it restores the rest. */
-static void put_back_idtr(const struct machine *machine)
+static void put_back_idtr(const struct probe_machine *machine)
 {
 	struct x86_table idtr = x86_sidt();
 
@@ -332,37 +327,41 @@ static void put_back_idtr(const struct machine *machine)
 		x86_lidt(machine->idtr);
 }
 
-static void put_back_msrs(const struct probe_request *request, const struct machine *machine,
-			  struct probe_outcome *outcome)
+/* If DR7.GD is set, this access raises #DB, and traps.c has it executed again. */
+static void read_dr7_of_probe(const struct probe_context *context, struct probe_outcome *outcome)
+{
+	outcome->dr7 = read_dr(7);
+	if (context->general_detect)
+		outcome->dr7 |= DR7_GD;
+}
+
+static void read_msrs_of_probe(const struct probe_request *request, struct probe_outcome *outcome)
 {
 	for (uint32_t i = 0; i < request->msr_count; i++) {
-		uint32_t number = request->msr[i].number;
-		uint64_t *end = &outcome->msr[i];
-
-		if (probe_try_rdmsr(number, end)) {
+		if (probe_try_rdmsr(request->msr[i].number, &outcome->msr[i]))
 			outcome->left |= LEFT_MSR;
-			continue;
-		}
-		outcome->msr_read |= 1u << i;
-		if (*end != machine->msr[i] && probe_try_wrmsr(number, machine->msr[i]))
-			outcome->left |= LEFT_MSR;
+		else
+			outcome->msr_read |= 1u << i;
 	}
 }
 
-static void put_back(struct probe_context *context, const struct probe_request *request,
-		     const struct machine *machine, struct probe_outcome *outcome)
+static void put_back_msrs(const struct probe_request *request, const struct probe_machine *machine,
+			  struct probe_outcome *outcome)
+{
+	read_msrs_of_probe(request, outcome);
+	for (uint32_t i = 0; i < request->msr_count; i++)
+		if (outcome->msr_read >> i & 1 && outcome->msr[i] != machine->msr[i] &&
+		    probe_try_wrmsr(request->msr[i].number, machine->msr[i]))
+			outcome->left |= LEFT_MSR;
+}
+
+static void put_back(const struct probe_machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer;
 	uint16_t selector;
 
-	put_back_idtr(machine);
-	traps_end(context);
-	/* If DR7.GD is set, this access raises #DB, and traps.c has it executed again. */
-	outcome->dr7 = read_dr(7);
-	if (outcome->dr7 != DR7_RESET)
+	if (read_dr(7) != DR7_RESET)
 		probe_try_dr7(DR7_RESET);
-	if (context->general_detect)
-		outcome->dr7 |= DR7_GD;
 	for (unsigned int i = 0; i < 8; i++)
 		if (try_dr[i] && read_dr(i) != machine->dr[i])
 			try_dr[i](machine->dr[i]);
@@ -402,9 +401,67 @@ static void put_back(struct probe_context *context, const struct probe_request *
 	    (probe_try_rdmsr(MSR_EFER, &efer) ||
 	     (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
 		outcome->left |= LEFT_EFER;
-	put_back_msrs(request, machine, outcome);
 	if (x86_read_cr2() != machine->cr2)
 		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
+}
+
+static uint64_t *find_left(struct probe_left *left, uint32_t number)
+{
+	for (uint32_t i = 0; i < left->msr_count; i++)
+		if (left->msr[i].number == number)
+			return &left->msr[i].value;
+	return NULL;
+}
+
+/* The probe leaves its state: remember what the CPU was before, unless an earlier probe has left something. */
+static bool remember(struct probe_context *context, const struct probe_request *request,
+		     const struct probe_machine *machine, struct probe_outcome *outcome)
+{
+	struct probe_left *left = &context->left;
+
+	if (!left->valid) {
+		left->machine = *machine;
+		left->msr_count = 0;
+		left->valid = true;
+	}
+	for (uint32_t i = 0; i < request->msr_count; i++) {
+		uint32_t number = request->msr[i].number;
+
+		if (find_left(left, number))
+			continue;
+		if (left->msr_count == PROBE_LEFT_MSR_MAX)
+			return refuse(outcome, "leave=: more than 32 MSRs since the last undo");
+		left->msr[left->msr_count].number = number;
+		left->msr[left->msr_count++].value = machine->msr[i];
+	}
+	return true;
+}
+
+static void undo(struct probe_context *context, struct probe_outcome *outcome)
+{
+	struct probe_left *left = &context->left;
+	const struct probe_machine *machine = &left->machine;
+	struct x86_table gdtr = x86_sgdt();
+	uint16_t ldtr;
+
+	if (!left->valid)
+		return;
+	put_back_idtr(machine);
+	if (gdtr.base != machine->gdtr.base || gdtr.limit != machine->gdtr.limit)
+		x86_lgdt(machine->gdtr);
+	asm volatile("sldt %0" : "=r"(ldtr));
+	if (ldtr != machine->ldtr)
+		asm volatile("lldt %0" : : "r"(machine->ldtr));
+	put_back(machine, outcome);
+	for (uint32_t i = 0; i < left->msr_count; i++) {
+		uint64_t value;
+
+		if (probe_try_rdmsr(left->msr[i].number, &value) ||
+		    (value != left->msr[i].value &&
+		     probe_try_wrmsr(left->msr[i].number, left->msr[i].value)))
+			outcome->left |= LEFT_MSR;
+	}
+	left->valid = false;
 }
 
 static void report(const struct probe_context *context, const struct probe_request *request,
@@ -459,7 +516,7 @@ static bool find_place(struct probe_context *context, const struct probe_request
 void probe_run(struct probe_context *context, const struct probe_request *request,
 	       struct probe_outcome *outcome, void (*meet)(void *), void *arg)
 {
-	struct machine machine = { 0 };
+	struct probe_machine machine = { 0 };
 	bool placed, saved, ready;
 
 	__builtin_memset(outcome, 0, __builtin_offsetof(struct probe_outcome, read));
@@ -471,12 +528,16 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	context->nmis = 0;
 	context->cr2 = 0;
 	context->dr6 = 0;
+	if (request->undo)
+		undo(context, outcome);
 	saved = placed && save_machine(request, &machine, outcome);
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
 		meet(arg);
 	if (ready)
 		traps_begin(context, request);
+	if (ready && request->leave)
+		ready = remember(context, request, &machine, outcome);
 	ready = ready && set_msrs(context, request, &machine, outcome);
 	if (ready && request->place.mode != PROBE_LONG) {
 		context->places->enter(context);
@@ -484,8 +545,18 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 		traps_load_handlers(context, request);
 		probe_enter(context);
 	}
+	/* First of all, because the agent may raise exceptions while it restores the rest. */
+	if (saved && (!request->leave || request->handler_count))
+		put_back_idtr(&machine);
 	if (saved)
-		put_back(context, request, &machine, outcome);
+		traps_end(context);
+	read_dr7_of_probe(context, outcome);
+	if (ready && request->leave && !context->entry_fault) {
+		read_msrs_of_probe(request, outcome);
+	} else if (saved) {
+		put_back(&machine, outcome);
+		put_back_msrs(request, &machine, outcome);
+	}
 	if (ready && context->entry_fault)
 		refuse_value(outcome, "entering the probe raises vector ",
 			     context->end.vector & 0xff, "");

@@ -26,13 +26,16 @@
 #include "place.h"
 #include "slot.h"
 #include "types.h"
+#include "x86.h"
 
 #define PROBE_CODE_MAX 1024
 #define PROBE_MEM_MAX 8
 #define PROBE_READ_MAX 0x200
-#define PROBE_MSR_MAX 8
+#define PROBE_MSR_MAX 16
 #define PROBE_HANDLER_MAX 8
 #define PROBE_EVENT_MAX 32
+/* MSRs that probes with `leave` may change until `undo`. */
+#define PROBE_LEFT_MSR_MAX 32
 #define PROBE_DATA_MAX 2048
 
 /*
@@ -116,6 +119,8 @@ struct probe_request {
 	struct probe_place place;
 	bool once;
 	bool seeded;
+	bool leave; /* the CPU keeps the state in which the probe ends */
+	bool undo;  /* before the probe, undo what earlier probes have left */
 	uint64_t seed;
 	uint64_t rflags;
 	uint16_t gpr_given; /* bit per register, numbered as in the encoding */
@@ -135,6 +140,27 @@ struct probe_request {
 	uint8_t data[PROBE_DATA_MAX];
 	uint32_t read_offset;
 	uint32_t read_size;
+};
+
+/* State of the CPU that is saved before a probe and restored after it, or by a later `undo`. */
+struct probe_machine {
+	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
+	uint64_t dr[8];
+	uint16_t fs, gs, ldtr;
+	bool watch_efer;
+	struct x86_table gdtr, idtr;
+	uint64_t msr[PROBE_MSR_MAX]; /* those of the request */
+};
+
+/* What a CPU was before the first of the probes that have left their state on it. */
+struct probe_left {
+	bool valid;
+	struct probe_machine machine;
+	uint32_t msr_count;
+	struct {
+		uint32_t number;
+		uint64_t value;
+	} msr[PROBE_LEFT_MSR_MAX];
 };
 
 /* State that could not be put back after a probe. */
@@ -212,9 +238,13 @@ struct probe_context {
 	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */
 	uint8_t *code, *scratch, *stack;
 	uint64_t (*idt)[2]; /* a page for the IDT of a probe with handlers of its own */
-	/* Set by the platform: NMIs and interrupts that arrive during a probe may be the probe's. */
-	bool owns_interrupts;
-	/* Set by the platform where owns_interrupts is. */
+	struct probe_left left;
+	/*
+	 * Set by the platform: no other program uses this CPU, so that NMIs and interrupts that arrive during a
+	 * probe may be the probe's, and its state may stay.
+	 */
+	bool owns_cpu;
+	/* Set by the platform where owns_cpu is. */
 	const struct probe_apic *apic;
 	uint64_t slot[2];		   /* [0] supervisor's, [1] user's */
 	uint32_t dirty_from, dirty_to;	   /* the part of the code area that a probe has used */

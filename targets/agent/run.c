@@ -26,16 +26,20 @@ enum {
 	KEY_EFER,
 	KEY_KEEP,
 	KEY_HANDLE,
+	KEY_LEAVE,
+	KEY_UNDO,
 	KEY_MODE,
 	KEY_LINEAR,
 	KEY_BASE
 };
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_BITS] = "bits", [KEY_ON] = "on",
-	[KEY_ONCE] = "once", [KEY_AT] = "at",	      [KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags",
-	[KEY_READ] = "read", [KEY_CR0] = "cr0",	      [KEY_CR4] = "cr4",   [KEY_EFER] = "efer",
-	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle", [KEY_MODE] = "mode", [KEY_LINEAR] = "linear",
+	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_BITS] = "bits",
+	[KEY_ON] = "on",     [KEY_ONCE] = "once",     [KEY_AT] = "at",
+	[KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
+	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	      [KEY_EFER] = "efer",
+	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle", [KEY_LEAVE] = "leave",
+	[KEY_UNDO] = "undo", [KEY_MODE] = "mode",     [KEY_LINEAR] = "linear",
 	[KEY_BASE] = "base",
 };
 
@@ -181,7 +185,7 @@ static bool take_keep(const char *text, struct probe_request *probe, struct agen
 			return wrong(error, "keep",
 				     "MSR numbers with commas between them, as in 10,c0000080");
 		if (!entry_of(probe, number))
-			return wrong(error, "keep", "at most 8 MSRs, those of msr included");
+			return wrong(error, "keep", "at most 16 MSRs, those of msr included");
 	}
 	return true;
 }
@@ -197,7 +201,7 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 	struct probe_msr *msr = entry_of(probe, number);
 
 	if (!msr)
-		return wrong(error, "msr", "at most 8 MSRs, those of keep included");
+		return wrong(error, "msr", "at most 16 MSRs, those of keep included");
 	if (msr->start != PROBE_MSR_KEEP)
 		return wrong(error, "msr", "an MSR that is given twice");
 	if (run_value(text, &msr->value)) {
@@ -275,6 +279,14 @@ static bool take_bits(const char *key, const char *text, struct probe_bits *bits
 	return true;
 }
 
+static bool take_flag(const char *key, const char *value, bool *flag, struct agent_error *error)
+{
+	if (!line_equal(value, "0") && !line_equal(value, "1"))
+		return wrong(error, key, "0 or 1");
+	*flag = value[0] == '1';
+	return true;
+}
+
 static bool take_rflags(const char *text, struct probe_request *probe, struct agent_error *error)
 {
 	if (!line_hex(text, &probe->rflags))
@@ -315,10 +327,11 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 	case KEY_ON:
 		return run_parse_mask(value, cpus, &probe->cpus, error);
 	case KEY_ONCE:
-		if (!line_equal(value, "0") && !line_equal(value, "1"))
-			return wrong(error, "once", "0 or 1");
-		probe->once = value[0] == '1';
-		return true;
+		return take_flag("once", value, &probe->once, error);
+	case KEY_LEAVE:
+		return take_flag("leave", value, &probe->leave, error);
+	case KEY_UNDO:
+		return take_flag("undo", value, &probe->undo, error);
 	case KEY_AT:
 		if (!line_hex(value, &number) || number >= SLOT_CODE_SIZE)
 			return wrong(error, "at", "not an offset in the code area (0 to 1fff)");

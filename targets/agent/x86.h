@@ -108,6 +108,19 @@ struct x86_table {
 	uint64_t base;
 } __attribute__((packed));
 
+static inline struct x86_table x86_sgdt(void)
+{
+	struct x86_table table;
+
+	asm volatile("sgdt %0" : "=m"(table));
+	return table;
+}
+
+static inline void x86_lgdt(struct x86_table table)
+{
+	asm volatile("lgdt %0" : : "m"(table));
+}
+
 static inline struct x86_table x86_sidt(void)
 {
 	struct x86_table table;

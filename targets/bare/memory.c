@@ -166,7 +166,7 @@ void memory_map_slots(void)
 	for (unsigned int cpu = 0; cpu < os_cpus(); cpu++) {
 		probe_set_slot(&cpu_blocks[cpu]->probe, pages, cpu);
 		map_slot(tables, cpu, (uint64_t)pages);
-		cpu_blocks[cpu]->probe.owns_interrupts = true;
+		cpu_blocks[cpu]->probe.owns_cpu = true;
 		cpu_blocks[cpu]->probe.apic = &apic_of_probes;
 		modes_init(cpu_blocks[cpu]);
 		pages += SLOT_PAGES_WITH_IDT * PAGE;

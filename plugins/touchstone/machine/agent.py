@@ -141,6 +141,7 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     if probe.handlers:
         handlers = (f"{vector:x}:{_encode_handler(to)}" for vector, to in probe.handlers.items())
         pairs.append(("handle", ",".join(handlers)))
+    pairs += [(name, "1") for name, wanted in (("leave", probe.leave), ("undo", probe.undo)) if wanted]
     for msr, start in probe.msrs.items():
         text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
         pairs.append(("msr", f"{msr:x}:{text}"))

@@ -111,6 +111,10 @@ class ProbeRequest:
     restored like those of ``keep``."""
     handlers: Mapping[int, int | HandlerKind] = field(default_factory=dict)
     """Vector to the offset of its handler in the code, which is 64-bit code at CPL 0, or to another kind."""
+    leave: bool = False
+    """The CPUs keep the state in which the probe ends, until ``undo``."""
+    undo: bool = False
+    """Before the probe, undo what probes with ``leave`` have left on the same CPUs."""
     timeout: float = 5.0
     """Seconds after which the probe counts as hung."""
 

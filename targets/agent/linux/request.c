@@ -51,7 +51,8 @@ bool request_valid(const struct probe_request *request)
 		return false;
 	if (!place_valid(&request->place))
 		return false;
-	if (!is_bool(&request->once) || !is_bool(&request->seeded))
+	if (!is_bool(&request->once) || !is_bool(&request->seeded) || !is_bool(&request->leave) ||
+	    !is_bool(&request->undo))
 		return false;
 	if (request->rflags & ~PROBE_RFLAGS_ALLOWED)
 		return false;
