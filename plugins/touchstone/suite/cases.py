@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from touchstone.machine.probe import Operand
 from touchstone.suite import body as bodies
 from touchstone.suite import each, place
 from touchstone.suite.expect import expect
@@ -22,6 +23,7 @@ from touchstone.suite.model import (
     Expectation,
     Given,
     LabelAddress,
+    Prepared,
     Requirement,
     Source,
 )
@@ -29,15 +31,48 @@ from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
 from touchstone.suite.request import expected_msrs
+from touchstone.suite.steps import AT, Keys, RunStep, steps
+from touchstone.words import Phase
 
 VENDORS = ("intel", "amd")
 MOST = 256
 """Cases that one check may have. More are a mistake, or should be several checks."""
 
+DR7_GD = 1 << 13
+PREPARED_ON = ("every-cpu", "first", "last")
+"""CPUs on which ``at-load`` and ``at-unload`` can prepare a state."""
+_ENDS = Expectation(rip_at_end=True)
+"""What a body without ``expect`` must do: come to its end."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A body of a check with what is said of it: the check's own, or that of a step of ``then``."""
+
+    keys: Keys
+    number: int
+    """Position of the step in ``then``; 0: the check's own."""
+
+    @property
+    def title(self) -> str:
+        """What tells it from the other parts."""
+        return f"step {self.number}" if self.number else ""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One body of a part, as values."""
+
+    vendor: str | None
+    body: Body
+    start: Given
+    end: Expectation
+
+
 _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
-def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode, Node]]) -> tuple[Case, ...]:
+def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[Case, ...]:
     """All cases of a check; what is said of its state, its body and its end is read here."""
     before = len(doc.problems)
     axes = each.axes(doc, keys["each"][1]) if "each" in keys else []
@@ -48,11 +83,14 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
             doc.wrong(keys[name][0], f"{name} is given in each as well; keep one of the two")
     if _are_of_each_other(doc, axes):
         return ()
-    for name in ("run", "expect"):
+    then = steps(doc, keys["then"][1], phase) if "then" in keys else []
+    needed = ("run",) if "then" in keys else ("run", "expect")
+    for name in needed:
         if name not in keys:
             doc.wrong(entry, f"the check has no '{name}'")
-    if "run" not in keys or "expect" not in keys:
+    if not set(needed) <= set(keys):
         return ()
+    parts = [Part(keys, 0), *(Part(step.keys, step.number) for step in then if isinstance(step, RunStep))]
     total = 1
     for axis in axes:
         total *= len(axis.choices)
@@ -60,7 +98,7 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         doc.wrong(keys["each"][1], f"each makes {total} cases; a check has at most {MOST}: split it")
         return ()
     used: set[str] = set()
-    read: dict[tuple[int, ...], list[tuple[str | None, Body, Given, Expectation]]] = {}
+    read: dict[tuple[int, ...], list[tuple[str | None, list[_Read]]]] = {}
     found = []
     for combination in itertools.product(*(axis.choices for axis in axes)):
         nodes = {name: node for choice in combination for name, node in choice.items()}
@@ -68,28 +106,39 @@ def cases(doc: Document, entry: MappingNode, keys: Mapping[str, tuple[ScalarNode
         scope = {name: node for name, node in nodes.items() if name not in each.FIXED}
         values = tuple(map(id, scope.values()))
         if values not in read:
-            read[values] = _read(doc, keys, scope, used)
+            read[values] = _by_vendor(
+                doc, parts, [_read(doc, part.keys, keys, scope, used) for part in parts]
+            )
         cpl: Literal[0, 3] = 3 if chosen.get("cpl") == "3" else 0
         on = each.ON_OF.get(chosen.get("on", ""), "first")
         mode = place.MODE_OF.get(chosen.get("mode") or of_all.get("mode") or "", "long")
         bits = place.code_bits(mode, chosen.get("bits") or of_all.get("bits"))
         label = ", ".join([f"{name}={value}" for name, value in chosen.items()])
-        for vendor, body, start, end in read[values]:
-            needs = place.needs(mode, bits, start, doc.at(entry))
+        for vendor, chosen_bodies in read[values]:
+            starts = [one.start for one in chosen_bodies]
+            needs = tuple(
+                dict.fromkeys(one for start in starts for one in place.needs(mode, bits, start, doc.at(entry)))
+            )
             words = label
             if vendor:
                 needs = (Requirement(f"vendor == {vendor}", doc.at(keys["run"][1])), *needs)
                 words = f"{label}, vendor={vendor}" if label else f"vendor={vendor}"
-            sized = body if bits == body.code_bits else replace(body, code_bits=bits)
-            found.append(Case(words, cpl, on, sized, start, end, needs, mode))
-            place.check(doc, found[-1], doc.at(_place_of(keys, entry)))
-            if on in ("first", "last"):
-                _one_cpu(doc, end)
+            made = []
+            for part, one in zip(parts, chosen_bodies, strict=True):
+                body = one.body if bits == one.body.code_bits else replace(one.body, code_bits=bits)
+                title = f"{words}, {part.title}" if words and part.number else words or part.title
+                made.append(Case(title, cpl, on, body, one.start, one.end, needs, mode))
+                place.check(doc, made[-1], doc.at(_place_of(part.keys, entry)))
+                if on in ("first", "last"):
+                    _one_cpu(doc, one.end)
+            bodies_left = iter(made)
+            first = next(bodies_left)
+            after = tuple(step if isinstance(step, str) else next(bodies_left) for step in then)
+            found.append(replace(first, then=after))
     if len(doc.problems) == before:
         _unused(doc, axes, used)
     if len(found) == 1:
-        only = found[0]
-        return (replace(only, label=""),)
+        return (_unlabelled(found[0], parts),)
     return tuple(found)
 
 
@@ -106,6 +155,74 @@ def _are_of_each_other(doc: Document, axes: Sequence[each.Axis]) -> bool:
 def _place_of(keys: Mapping[str, tuple[ScalarNode, Node]], entry: Node) -> Node:
     """Where problems with a check's mode and place are shown."""
     return next((keys[name][1] for name in ("mode", "given", "bits", "each") if name in keys), entry)
+
+
+def _unlabelled(only: Case, parts: Sequence[Part]) -> Case:
+    """The only case of a check; its steps are told apart by their place alone."""
+    titles = iter(part.title for part in parts[1:])
+    then = tuple(step if isinstance(step, str) else replace(step, label=next(titles)) for step in only.then)
+    return replace(only, label="", then=then)
+
+
+def _by_vendor(
+    doc: Document, parts: Sequence[Part], read: Sequence[list[_Read]]
+) -> list[tuple[str | None, list[_Read]]]:
+    """For every vendor that has bodies of its own, or for both at once, the body of each part."""
+    if not all(read):
+        return []
+    vendors: list[str | None] = [
+        vendor for vendor in VENDORS if any(one.vendor == vendor for part in read for one in part)
+    ]
+    found: list[tuple[str | None, list[_Read]]] = []
+    for vendor in vendors or [None]:
+        chosen = []
+        for part, ones in zip(parts, read, strict=True):
+            fitting = [one for one in ones if one.vendor in (None, vendor)]
+            if not fitting:
+                doc.wrong(part.keys["run"][1], f"another body of this check is for {vendor}; this one is not")
+            chosen += fitting
+        if len(chosen) == len(parts):
+            found.append((vendor, chosen))
+    return found
+
+
+def prepared(doc: Document, keys: Keys) -> Prepared | None:
+    """The state that ``at-load`` or ``at-unload`` describes; None without one, or after a problem."""
+    name = next((name for name in AT if name in keys), None)
+    if name is None:
+        return None
+    before = len(doc.problems)
+    node = keys[name][1]
+    if not isinstance(node, MappingNode):
+        doc.wrong(node, f"{name} must be a mapping of what is as in given: {{cr4: {{osxsave: 0}}}}")
+        return None
+    if doc.uses_variables(node):
+        doc.wrong(node, f"{name} is the same for all cases of a check: it cannot use variables of each")
+        return None
+    own = {key.value: value for key, value in node.value if key.value in ("on", "run", "handle")}
+    if "handle" in own:
+        doc.wrong(own["handle"], f"{name} has no handlers; its body must end without an exception")
+    pairs = [pair for pair in node.value if pair[0].value not in own]
+    if not pairs and "run" not in own:
+        doc.wrong(node, f"{name} is empty; say what is not as usual: {{cr4: {{osxsave: 0}}}}")
+        return None
+    rest = MappingNode(node.tag, pairs, node.start_mark, node.end_mark, node.flow_style)
+    word = doc.choice(own["on"], "on", PREPARED_ON) if "on" in own else "every-cpu"
+    start = given(doc, rest, name)
+    run = own.get("run") or ScalarNode("", "nop", node.start_mark, node.end_mark)
+    _few_msrs(doc, node, start, _ENDS)
+    dr7 = start.debug.get("dr7")
+    if isinstance(dr7, Operand) and dr7.base == "number" and dr7.offset & DR7_GD:
+        doc.wrong(node, "DR7.GD does not stay, because the framework itself accesses the debug registers")
+    body = doc.body(run)
+    if body is None or len(doc.problems) > before:
+        return None
+    doc.problems.extend(bodies.check(body))
+    _labels(doc, node, None, None, body, start, _ENDS)
+    on = each.ON_OF.get(word or "", "every-cpu")
+    case = Case(name, 0, on, body, start, _ENDS)
+    key = repr((on, body.lines, sorted(vars(start).items(), key=str)))
+    return Prepared(AT[name], case, key)
 
 
 def _unused(doc: Document, axes: Sequence[each.Axis], used: set[str]) -> None:
@@ -125,18 +242,15 @@ def _one_cpu(doc: Document, end: Expectation) -> None:
 
 
 def _read(
-    doc: Document,
-    keys: Mapping[str, tuple[ScalarNode, Node]],
-    scope: Mapping[str, ScalarNode],
-    used: set[str],
-) -> list[tuple[str | None, Body, Given, Expectation]]:
-    """(vendor, body, given, expectation) of every body, with the variables of ``scope`` replaced.
+    doc: Document, keys: Keys, every: Keys, scope: Mapping[str, ScalarNode], used: set[str]
+) -> list[_Read]:
+    """Every body of one part of a check with ``every`` key, with the variables of ``scope`` replaced.
 
     The names of the variables that are used go to ``used``.
     """
     before = len(doc.problems)
     given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
-    expect_node = _replaced(doc, keys["expect"][1], scope, used)
+    expect_node = _replaced(doc, keys["expect"][1], scope, used) if "expect" in keys else None
     if len(doc.problems) > before:
         return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
@@ -148,14 +262,12 @@ def _read(
             _value_of(given_node, "rflags"),
             "rflags.if can be set only if `handle` has an interrupt: nothing else may interrupt a probe",
         )
-    end = expect(doc, expect_node)
+    end = expect(doc, expect_node) if expect_node else _ENDS
     if end.events and end.events.source and "return" not in start.handlers.values():
         doc.problems.add(end.events.source, "nothing notes events: handle: {nmi: return}")
-    kept = {*start.keep, *start.msrs, *expected_msrs(end)}
-    if len(kept) > KEEP:
-        doc.wrong(
-            given_node or expect_node, f"{len(kept)} MSRs to keep, to set or to read; a probe can have {KEEP}"
-        )
+    _few_msrs(doc, given_node or expect_node or keys["run"][1], start, end)
+    if end.exits and "then" in every and end.source:
+        doc.problems.add(end.source, "exits cannot be counted in a check with `then`")
     found = []
     for vendor, node in _bodies(doc, keys["run"][1]):
         body = doc.body(_in_text(doc, node, scope, used))
@@ -164,8 +276,14 @@ def _read(
         doc.problems.extend(bodies.check(body))
         _raises(doc, body, start)
         _labels(doc, given_node, handle_node, expect_node, body, start, end)
-        found.append((vendor, body, start, end))
+        found.append(_Read(vendor, body, start, end))
     return found
+
+
+def _few_msrs(doc: Document, node: Node, start: Given, end: Expectation) -> None:
+    kept = {*start.keep, *start.msrs, *expected_msrs(end)}
+    if len(kept) > KEEP:
+        doc.wrong(node, f"{len(kept)} MSRs to keep, to set or to read; a probe can have {KEEP}")
 
 
 def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
@@ -180,7 +298,7 @@ def _labels(
     doc: Document,
     given_node: Node | None,
     handle_node: Node | None,
-    expect_node: Node,
+    expect_node: Node | None,
     body: Body,
     start: Given,
     end: Expectation,
@@ -202,7 +320,7 @@ def _labels(
     for msr in start.msrs.values():
         if isinstance(msr, LabelAddress) and given_node:
             places.append((msr, doc.at(_value_of(given_node, "msrs"))))
-    if isinstance(end.rip, LabelAddress):
+    if isinstance(end.rip, LabelAddress) and expect_node:
         places.append((end.rip, doc.at(_value_of(expect_node, "rip"))))
     for item in end.fields:
         for wanted in (item.value, *item.values):

@@ -15,7 +15,7 @@ from touchstone.suite.positions import Document, octal_hint
 from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
 from touchstone.suite.registers import MSR_TABLES, SUB_REGISTERS, TABLES
 
-KEEP = 8
+KEEP = 16
 """MSRs that one request can keep (``targets/agent/PROTOCOL.md``)."""
 CONTROL = ("cr0", "cr4", "efer")
 DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
@@ -24,8 +24,8 @@ IF = 1 << 9
 _ALWAYS = 2  # RFLAGS bit 1 is always set (SDM 1 3.4.3)
 
 
-def given(doc: Document, node: Node) -> Given:
-    """Read ``given``; what is wrong goes to the document's problems."""
+def given(doc: Document, node: Node, what: str = "given") -> Given:
+    """Read ``given``, or ``what`` has its keys; what is wrong goes to the document's problems."""
     random, rflags = False, _ALWAYS
     placed: dict[str, object] = {}
     registers: dict[str, Value] = {}
@@ -34,7 +34,7 @@ def given(doc: Document, node: Node) -> Given:
     pieces: tuple[tuple[int, bytes], ...] = ()
     keep: tuple[int, ...] = ()
     msrs_: dict[int, Value | tuple[int, int]] = {}
-    for name, key, value in doc.entries(node, "given"):
+    for name, key, value in doc.entries(node, what):
         if name in GPRS or name in DEBUG:
             if name.startswith("dr") and isinstance(value, MappingNode):
                 set_bits, _ = _named_bits(doc, name, value)
@@ -68,18 +68,18 @@ def given(doc: Document, node: Node) -> Given:
         elif name == "msrs":
             msrs_ = _msrs(doc, value)
         else:
-            doc.wrong(key, _unknown(name))
+            doc.wrong(key, _unknown(name, what))
     start = Given(random, registers, rflags, bits, debug, pieces, keep=keep, msrs=msrs_)
     return replace(start, **placed)  # type: ignore[arg-type]
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, what: str) -> str:
     if name in SUB_REGISTERS:
         return f"'{name}': start values are given for whole registers; write {SUB_REGISTERS[name][0]}"
     if name in ("xcr0", "cr3", "cr8", "cr2"):
         return f"'{name}' cannot be given; write it in `run`"
     hint = did_you_mean(name, KEYS) or "; it takes registers, gprs, memory, at, cs-base, pages, keep, msrs"
-    return f"unknown key '{name}' in given{hint}"
+    return f"unknown key '{name}' in {what}{hint}"
 
 
 def _example(name: str) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from touchstone.suite import requires
-from touchstone.suite.cases import cases
+from touchstone.suite import requires, steps
+from touchstone.suite.cases import cases, prepared
 from touchstone.suite.claims import implied
 from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
@@ -21,7 +21,7 @@ from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
     "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "mode", "bits", "given",
-    "handle", "run", "expect", "timeout", "tags",
+    "handle", "run", "expect", "at-load", "at-unload", "then", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
 TIMEOUT = 5.0
@@ -212,21 +212,21 @@ class _Reader:
                 entry,
                 "the check has no 'cite', and the suite has none either: every check says what it proves",
             )
-        found = cases(doc, entry, keys)
+        phase = steps.phase_of(doc, keys, _phase(doc, keys, self.phase))
+        found = cases(doc, entry, keys, phase)
         claims = doc.boolean(keys["claims"][1], "claims") if "claims" in keys else None
         if claims is None:
             claims = any(
                 case.expect.exits or any(item.kind == "claim" for item in case.expect.fields)
                 for case in found
             )
-        phase = _phase(doc, keys, self.phase)
         needs = (*self.needs, *_requires(doc, keys), *implied(found, phase, doc.at(entry)))
         start, end = entry.start_mark.line, self._end(entry)
         return Check(
             identity or "", title or "", self.area or "", level, cite, phase, needs, found,
             self._timeout(keys), claims,
             tuple(word for word, _ in self._words(keys, "tags")), self._proves(keys),
-            "\n".join(doc.lines[start:end]), doc.at(entry), end,
+            "\n".join(doc.lines[start:end]), doc.at(entry), end, prepared(doc, keys),
         )  # fmt: skip
 
     def _id(self, keys: Keys) -> str | None:

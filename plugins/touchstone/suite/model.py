@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,8 @@ from touchstone.machine.probe import CodeBits, HandlerKind, Mode, Operand
 from touchstone.words import Level, Phase
 
 CODE_BITS: tuple[CodeBits, ...] = (64, 32, 16)
+Transition = Literal["load", "unload"]
+"""What changes a target's phase."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,19 @@ class Case:
     requires: tuple[Requirement, ...] = ()
     """Of this case alone (a body for one vendor only requires that vendor)."""
     mode: Mode = "long"
+    then: tuple[Transition | Case, ...] = ()
+    """What comes after the body. Nothing that the bodies change is restored before the last one has ended."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The state in which CPUs are when the subject is loaded or unloaded, and the body runs."""
+
+    before: Transition
+    case: Case
+    """Its probe leaves that state."""
+    key: str
+    """The same for the same state: its checks share one loading or unloading."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +260,16 @@ class Check:
     """The entry's own lines, as they stand in the file."""
     source: Source
     end_line: int
+    prepared: Prepared | None = None
+
+    @property
+    def probes(self) -> Iterator[Case]:
+        """All that it runs: the bodies of its cases, of their steps, and the one that prepares the state."""
+        if self.prepared is not None:
+            yield self.prepared.case
+        for case in self.cases:
+            yield case
+            yield from (step for step in case.then if isinstance(step, Case))
 
 
 @dataclass(frozen=True)

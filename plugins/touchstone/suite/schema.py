@@ -10,13 +10,14 @@ import re
 import sys
 
 from touchstone.machine.probe import GPRS
-from touchstone.suite.cases import VENDORS
+from touchstone.suite.cases import PREPARED_ON, VENDORS
 from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
 from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
 from touchstone.suite.model import CODE_BITS
 from touchstone.suite.place import MODES, PAGE_WORDS
 from touchstone.suite.registers import TABLES
+from touchstone.suite.steps import AT, STEP_KEYS, TRANSITIONS
 from touchstone.words import AREAS, LEVELS, PHASES
 
 WIDTH = 140
@@ -59,7 +60,15 @@ def _each() -> Schema:
     }
 
 
-def _given() -> Schema:
+def _defined(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _prepared() -> Schema:
+    return _given(on={"enum": list(PREPARED_ON)}, run=_TEXT)
+
+
+def _given(**more: Schema) -> Schema:
     properties: dict[str, Schema] = {"gprs": {"enum": ["random", "zero"]}}
     properties["rflags"] = {"anyOf": [_NUMBER, _bits("rflags")]}
     properties |= {name: _bits(name) for name in CONTROL}
@@ -74,7 +83,7 @@ def _given() -> Schema:
     properties["pages"] = {"type": "object", "additionalProperties": page, "minProperties": 1}
     properties["keep"] = _listed(_NUMBER)
     properties["msrs"] = {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}}
-    return _object(properties, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
+    return _object(properties | more, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
 
 
 def _expect() -> Schema:
@@ -106,6 +115,13 @@ def schema() -> Schema:
         "cite": cite,
     }
     run = "GNU as, Intel syntax; docs/writing-a-check.md lists the directives"
+    body: dict[str, Schema] = {
+        "given": _defined("given"),
+        "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},
+        "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
+        "expect": _defined("expect"),
+    }
+    assert set(body) == set(STEP_KEYS)
     check: dict[str, Schema] = {
         **common,
         "id": {"type": "string", "pattern": rf"^({'|'.join(AREAS)})\.[a-z0-9]+([.-][a-z0-9]+)*$"},
@@ -116,20 +132,20 @@ def schema() -> Schema:
         "each": _each(),
         "mode": {"enum": list(MODES)},
         "bits": {"enum": list(CODE_BITS)},
-        "given": _given(),
-        "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},
-        "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
-        "expect": _expect(),
+        **body,
+        **{name: _defined("prepared") for name in AT},
+        "then": _listed({"anyOf": [{"enum": list(TRANSITIONS)}, _object(body, ("run",))]}),
         "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
         "tags": _listed(_TEXT),
     }
     assert set(check) == set(CHECK_KEYS)
-    checks = {"type": "array", "minItems": 1, "items": _object(check, ("id", "title", "run", "expect"))}
+    checks = {"type": "array", "minItems": 1, "items": _object(check, ("id", "title", "run"))}
     suite: dict[str, Schema] = {**common, "suite": _TEXT, "area": {"enum": list(AREAS)}, "checks": checks}
     assert set(suite) == set(SUITE_KEYS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Touchstone suite",
+        "$defs": {"given": _given(), "expect": _expect(), "prepared": _prepared()},
         **_object(suite, ("suite", "area", "checks")),
     }
 
