@@ -32,6 +32,15 @@ def test_a_phase_that_is_given_up_blocks_those_behind_it_only() -> None:
         setbacks.demand("unloaded")
 
 
+def test_a_state_that_cannot_be_prepared_blocks_nothing_else() -> None:
+    setbacks = Setbacks()
+    setbacks.give_up("a state", "it died")
+    setbacks.demand("unloaded")
+    setbacks.demand("loaded", "another state")
+    with pytest.raises(Blocked, match="it died"):
+        setbacks.demand("loaded", "a state")
+
+
 def test_a_step_is_called_by_its_text() -> None:
     step = Step("loading Veneer on box", Party.SUBJECT, lambda: None)
     assert f"{step} was refused" == "loading Veneer on box was refused"

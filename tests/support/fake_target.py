@@ -40,7 +40,7 @@ SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
-    "version",
+    "version", "refuses-msr",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
@@ -98,6 +98,7 @@ class FakeDriver(Driver):
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
         self.msrs = [{APIC_BASE: APIC_ENABLED} for _ in range(self.settings.cpus)]
+        self.before_leaving: list[dict[int, int]] | None = None
         if version := self.settings.options.get("version"):
             self.emulator_version = tuple(map(int, str(version).split(".")))
         self.serial += "fake machine ready\n"
@@ -128,7 +129,11 @@ class FakeDriver(Driver):
             self.die("it died while it was loaded")
         if behaviour == "die-once" and self.resets == 0:
             self.die("it died while it was loaded")
+        refused = int(str(self.settings.options.get("refuses-msr", "-1")), 0)
+        if any(refused in msrs for msrs in self.msrs):
+            raise AgentRefused("EBUSY", "somebody else uses that MSR")
         self.loaded = True
+        self.at_load = [dict(msrs) for msrs in self.msrs]
         self.counters.clear()
 
     def unload(self) -> None:
@@ -136,6 +141,8 @@ class FakeDriver(Driver):
         if self.settings.options.get("unload") == "die":
             self.die("it died while it was unloaded")
         self.loaded = False
+        if self.settings.options.get("bug") == "turns-back":
+            self.msrs = [dict(msrs) for msrs in self.at_load]
 
     def query(self) -> Mapping[str, str]:
         return {
@@ -200,6 +207,13 @@ class FakeDriver(Driver):
             raise AgentRefused("state", "#GP on MOV to CR4")
         if probe.together and any(not msrs[APIC_BASE] & APIC_ENABLED for msrs in self.msrs):
             self.hang()
+        if probe.leave and self.os != "bare":
+            raise AgentRefused("state", "leave=: this OS needs its CPUs as it has left them")
+        if probe.undo and self.before_leaving is not None:
+            self.note("undo")
+            self.msrs, self.before_leaving = self.before_leaving, None
+        if probe.leave and self.before_leaving is None:
+            self.before_leaving = [dict(msrs) for msrs in self.msrs]
         if probe.code == READ_STATE:
             return [self.read_state(probe, cpu) for cpu in probe.cpus]
         return [self.run_on(probe, cpu) for cpu in probe.cpus]

@@ -10,6 +10,7 @@ from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, MachineDeviates, Unsupported
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
 from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead, unmet
+from touchstone.engine.sequence import judge_sequence
 from touchstone.engine.session import TargetSession
 from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError
@@ -41,7 +42,7 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     if reason := ruled_out(session, check):
         raise Unsupported(reason)
     # A Python check may load by itself, or leave a machine behind that is not as it was.
-    session.reach(check.phase, record, oracles=not check.cases)
+    session.reach(check.phase, record, oracles=not check.cases, prepared=check.prepared)
     record.target_is(session.describe())
     return record
 
@@ -81,12 +82,20 @@ def _why_none(session: TargetSession, check: Check) -> str:
 def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) -> None:
     """Judge all cases that can be judged; their exits once more where other programs may have had them."""
     for one in found.ready:
+        if one.then:
+            judge_sequence(session, record, one, lambda step: _judge_probe(session, record, step))
+            continue
         case = _judge_case(session, record, one, found.outcomes)
         for _ in range(RECOUNTS):
             if found.outcomes is not None or not _may_be_exits_of_others(session, case):
                 break
             record.forget_run()
             case = _judge_case(session, record, one, None)
+
+
+def _judge_probe(session: TargetSession, record: CheckRecord, one: Planned) -> None:
+    """Run one probe of a sequence, and judge it."""
+    _judge_case(session, record, one, session.run_many([one.request(session.cpus)]))
 
 
 def _demand_machine_as_before(session: TargetSession) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import requires
 from touchstone.suite.assemble import Code
-from touchstone.suite.model import Case, Check
+from touchstone.suite.model import Case, Check, Transition
 from touchstone.suite.request import expected_msrs, probe_request
 
 
 @dataclass
 class Planned:
-    """A case that will run, and its oracle once that is measured."""
+    """A case that will run, and its oracle once that is measured.
+
+    A case with steps is a sequence of probes, whose oracles are measured one after the other as well; loading
+    and unloading are left out there, because the bare machine is asked.
+    """
 
     check: Check
     case: Case
     code: Code
+    then: Sequence[Transition | Planned] = ()
+    leaves: bool = False
+    """Its CPUs keep the state in which it ends: it prepares a state, or is part of a sequence."""
     answers: Sequence[ProbeResult] | None = None
     refused: str | None = None
     """Why the bare machine would not run it."""
@@ -35,8 +42,24 @@ class Planned:
         """The request for a machine with so many CPUs, the same in every phase."""
         found = self._requests.get(cpus)
         if found is None:
-            found = self._requests[cpus] = probe_request(self.check, self.case, self.code, cpus)
+            found = probe_request(self.check, self.case, self.code, cpus)
+            found = self._requests[cpus] = replace(found, leave=True) if self.leaves else found
         return found
+
+    @property
+    def probes(self) -> Sequence[Planned]:
+        """Itself, and the probes that follow it."""
+        return (self, *(step for step in self.then if isinstance(step, Planned)))
+
+    def native_requests(self, cpus: int) -> Sequence[ProbeRequest]:
+        """What the bare machine is asked: a request for each of ``probes``."""
+        return [one.request(cpus) for one in self.probes]
+
+    def was_measured_in(self, outcomes: Iterator[list[ProbeResult] | AgentRefused]) -> None:
+        """Take what the bare machine answers to ``native_requests``."""
+        for one in self.probes:
+            one.was_measured(next(outcomes))
+        self.refused = next((one.refused for one in self.probes if one.refused is not None), None)
 
     @property
     def name(self) -> str:
@@ -52,9 +75,10 @@ class Planned:
 
     def is_to_blame(self, why: str, *, died: bool = False) -> None:
         """The probe harms the bare machine, or kills it: what it answered counts for nothing."""
-        self.answers = self.refused = None
-        self.failed = why
-        self.died = died
+        for one in self.probes:
+            one.answers = one.refused = None
+            one.failed = why
+            one.died = died
 
     @property
     def measured(self) -> bool:
@@ -67,6 +91,8 @@ class Planned:
         expect, given = self.case.expect, self.case.given
         return (
             expect.native
+            or self.leaves
+            or self.check.prepared is not None
             or expect.native_end
             or any(field.kind == "native" for field in expect.fields)
             or bool(expected_msrs(expect))

@@ -38,30 +38,33 @@ class Step:
 
 
 class Setbacks:
-    """The phases that could not be reached, and which of them are given up."""
+    """The goals that could not be reached, and which of them are given up.
+
+    A goal is a phase, or the key of a state that is prepared before the subject is loaded or unloaded.
+    """
 
     def __init__(self) -> None:
-        self._in_a_row: Counter[Phase] = Counter()
-        self._given_up: dict[Phase, str] = {}
+        self._in_a_row: Counter[str] = Counter()
+        self._given_up: dict[str, str] = {}
 
-    def demand(self, phase: Phase) -> None:
-        """Blocked if the phase, or one on the way to it, is given up."""
-        for before in PHASES[: PHASES.index(phase) + 1]:
-            if before in self._given_up:
+    def demand(self, phase: Phase, goal: str | None = None) -> None:
+        """Blocked if the phase, one on the way to it, or the goal is given up."""
+        for before in (*PHASES[: PHASES.index(phase) + 1], goal):
+            if before is not None and before in self._given_up:
                 # The check that met it first has shown all of it, such as what a compiler said.
                 first, _, more = self._given_up[before].partition("\n")
                 raise Blocked(f"{first} (in full above)" if more else first)
 
-    def give_up(self, phase: Phase, why: str) -> None:
-        """It is pointless to try again to reach a phase, and those behind it."""
-        self._given_up[phase] = why
+    def give_up(self, goal: str, why: str) -> None:
+        """It is pointless to try again to reach a goal, and the phases behind it."""
+        self._given_up[goal] = why
 
-    def add(self, phase: Phase, why: str) -> None:
-        """A phase was not reached, but may be the next time."""
-        self._in_a_row[phase] += 1
-        if self._in_a_row[phase] >= STRIKES:
-            self.give_up(phase, why)
+    def add(self, goal: str, why: str) -> None:
+        """A goal was not reached, but may be the next time."""
+        self._in_a_row[goal] += 1
+        if self._in_a_row[goal] >= STRIKES:
+            self.give_up(goal, why)
 
-    def reached(self, phase: Phase) -> None:
-        """A phase was reached."""
-        self._in_a_row[phase] = 0
+    def reached(self, goal: str) -> None:
+        """A goal was reached."""
+        self._in_a_row[goal] = 0

@@ -21,6 +21,8 @@ class TargetPlan:
     """All checks, those that are written in Python included."""
     cases: Mapping[str, Sequence[Planned]] = field(default_factory=dict)
     """Check id to its cases; a check that is written in Python has none."""
+    prepared: Mapping[str, Planned] = field(default_factory=dict)
+    """Key of a prepared state to the probe that prepares it."""
 
     def __iter__(self) -> Iterator[Planned]:
         """All of them."""
@@ -36,6 +38,8 @@ class Plan:
         """Target to its checks."""
         self._cases: dict[str, dict[str, Sequence[Planned]]] = {}
         """Target to check id to its cases."""
+        self._prepared: dict[str, dict[str, Planned]] = {}
+        """Target to key to the probe that prepares a state."""
 
     def make(self, checks: Iterable[CheckOnTarget]) -> tuple[set[str], dict[str, str]]:
         """Assemble the probes of all checks.
@@ -43,28 +47,35 @@ class Plan:
         Returns the ids of those that cannot be run, and for every suite with such checks what is wrong in it.
         """
         checks = list(checks)
-        cases = {id(case): case for one in checks for case in one.check.cases}
+        cases = {id(case): case for one in checks for case in one.check.probes}
         try:
             assembled = self._assembler.assemble(dict.fromkeys(case.body for case in cases.values()))
         except AssemblerMissing as error:
             return {one.check.id for one in checks}, {"touchstone": str(error)}
         wrong = {key: found for key, case in cases.items() if (found := _problems(case, assembled))}
-        broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.cases)}
+        broken = {one.check.id for one in checks if any(id(case) in wrong for case in one.check.probes)}
         for one in checks:
-            if one.check.id not in broken:
-                self._checks.setdefault(one.target.name, []).append(one.check)
-                self._cases.setdefault(one.target.name, {})[one.check.id] = [
-                    Planned(one.check, case, assembled.codes[case.body]) for case in one.check.cases
-                ]
+            if one.check.id in broken:
+                continue
+            check, target = one.check, one.target.name
+            self._checks.setdefault(target, []).append(check)
+            self._cases.setdefault(target, {})[check.id] = [
+                _planned(check, case, assembled.codes) for case in check.cases
+            ]
+            if check.prepared is not None:
+                case = check.prepared.case
+                self._prepared.setdefault(target, {}).setdefault(
+                    check.prepared.key, Planned(check, case, assembled.codes[case.body], leaves=True)
+                )
         return broken, _by_suite(problem for found in wrong.values() for problem in found)
 
     def of_target(self, name: str) -> TargetPlan:
         """What will run on a target."""
-        return TargetPlan(self._checks.get(name, ()), self._cases.get(name, {}))
+        return TargetPlan(self._checks.get(name, ()), self._cases.get(name, {}), self._prepared.get(name, {}))
 
     def also_wrong(self, errors: SuiteErrors) -> list[Problem]:
         """The problems of a suite that cannot be read, and the assembler's with those bodies that can be."""
-        cases = [case for check in errors.checks for case in check.cases]
+        cases = [case for check in errors.checks for case in check.probes]
         try:
             assembled = self._assembler.assemble(dict.fromkeys(case.body for case in cases))
         except AssemblerMissing:
@@ -88,6 +99,14 @@ def _problems(case: Case, assembled: Assembled) -> Sequence[Problem]:
     except SuiteErrors as error:
         return error.problems
     return ()
+
+
+def _planned(check: Check, case: Case, codes: Mapping[Body, Code]) -> Planned:
+    then = [
+        step if isinstance(step, str) else Planned(check, step, codes[step.body], leaves=True)
+        for step in case.then
+    ]
+    return Planned(check, case, codes[case.body], then, leaves=bool(then))
 
 
 def _by_suite(problems: Iterable[Problem]) -> dict[str, str]:

@@ -47,7 +47,7 @@ def send_ahead(session: TargetSession) -> None:
     if (
         following is None
         or following.target.name != session.target.name
-        or following.check.phase != session.phase
+        or not session.is_at(following.check)
         or session.phase == "native"
         or ruled_out(session, following.check) is not None
     ):
@@ -66,8 +66,10 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
 
 
 def _send(session: TargetSession, found: Attempt) -> bool:
-    """Send the probes, unless exits are to be counted around each; whether they were sent."""
+    """Send the probes, unless something happens between them; whether they were sent."""
     ready = found.ready
+    if any(one.then for one in ready):
+        return False
     counting = session.phase == "loaded" and not session.subject.absent
     if counting and any(one.case.expect.exits for one in ready):
         return False

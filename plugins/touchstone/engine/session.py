@@ -13,10 +13,18 @@ from touchstone.engine.cpu import MeasuredCpu, measure_cpu
 from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.facts import bits_for, cpu_facts, leaves_for, msrs_for
 from touchstone.engine.oracle import Planned
-from touchstone.engine.outcomes import Autopsied, Blocked, Infrastructure, Unavailable
+from touchstone.engine.outcomes import (
+    Autopsied,
+    Blocked,
+    Deviation,
+    Infrastructure,
+    Unavailable,
+    Unsupported,
+)
 from touchstone.engine.phases import Party, Setbacks, Step
 from touchstone.engine.plan import TargetPlan
 from touchstone.engine.progress import StageProgress
+from touchstone.engine.questions import Question, questions, undo
 from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import (
     AgentRefused,
@@ -28,7 +36,10 @@ from touchstone.machine.driver import (
     TargetInfo,
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.suite import show
+from touchstone.suite.model import Check, Prepared, Transition
 from touchstone.suite.requires import Facts, evaluate_all
+from touchstone.suite.steps import LEADS_TO
 from touchstone.words import Phase
 
 if TYPE_CHECKING:
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
 PROBE_TIMEOUT = 5.0
 MAX_LINKS_LOST = 3
 """So many probes may each end the connection to the bare machine; more, and it is the lab."""
+LEFT_BY_A_CHECK = ""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
@@ -99,6 +111,8 @@ class TargetSession:
         self.status: Mapping[str, str] = {}
         """What the subject answered when it was loaded first."""
         self._phase: Phase | None = None
+        self._left: str | None = None
+        """What probes have left on the CPUs: key of a prepared state, or LEFT_BY_A_CHECK; None: nothing."""
         self._state: StateReader | None = None
         """Knows the state of this boot's CPUs; None until they were asked."""
         self._plan = plan
@@ -152,28 +166,44 @@ class TargetSession:
         """The serial log from a position on."""
         return self._started().serial_since(position)
 
-    def reach(self, phase: Phase, record: CheckRecord | None = None, *, oracles: bool = False) -> None:
+    def is_at(self, check: Check) -> bool:
+        """Whether the target is where the probes of a check run."""
+        return self._phase == check.phase and self._left == _key(check.prepared)
+
+    def reach(
+        self,
+        phase: Phase,
+        record: CheckRecord | None = None,
+        *,
+        oracles: bool = False,
+        prepared: Prepared | None = None,
+    ) -> None:
         """Bring the target to a phase, from whatever state it is in.
 
         ``oracles``: all of them are measured, also if the phase is the native one, because nobody may be able
-        to afterwards.
+        to afterwards. ``prepared``: in that state the CPUs are before they are loaded or unloaded, and still
+        are when this returns.
 
         Raises:
             Crash, Hang: The subject killed the target while it was loaded or unloaded.
             Infrastructure: The target could not be started or reset.
             Blocked: An earlier problem of that kind makes it pointless to try again.
             Unavailable: This host cannot run the target.
+            Unsupported: The target has no such state as is to be prepared.
+            Deviation: The subject does not let itself be loaded or unloaded in the prepared state.
         """
         if self._unavailable is not None:
             raise Unavailable(self._unavailable)
-        self._setbacks.demand(phase)
-        if self._phase == phase and not (oracles and phase == "native"):
+        goal = _key(prepared) or phase
+        self._setbacks.demand(phase, goal)
+        there = self._phase == phase and self._left == _key(prepared)
+        if there and not (oracles and phase == "native"):
             return
         started = self._driver is not None
         with self.progress.stage(self.target.name):
-            for step in self._steps(phase, oracles):
-                self._take(step, phase, record, started)
-        self._setbacks.reached(phase)
+            for step in self._steps(phase, oracles, prepared):
+                self._take(step, goal, record, started)
+        self._setbacks.reached(goal)
 
     def reset(self, record: CheckRecord | None = None) -> None:
         """Reset the machine, whatever phase it is in. Raises what ``reach`` raises."""
@@ -204,8 +234,26 @@ class TargetSession:
 
     def lose(self) -> None:
         """The target is not where it was: it counts as not reached until it was reset."""
-        self._phase = None
+        self._phase = self._left = None
         self.ahead.forget()
+
+    def keep_what_is_left(self) -> None:
+        """Probes with ``leave`` follow; what they leave is undone before anything else is done."""
+        self._left = LEFT_BY_A_CHECK
+
+    def undo(self) -> None:
+        """Undo what probes have left on the CPUs. Autopsied, AgentRefused, InfrastructureError."""
+        self.run(undo(self.cpus))
+        self._left = None
+
+    def change(self, transition: Transition) -> None:
+        """Load or unload the subject, if there is one. Raises what these two raise."""
+        if self.subject.absent:
+            self._phase = LEADS_TO[transition]
+        elif transition == "load":
+            self.load()
+        else:
+            self.unload()
 
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
@@ -239,9 +287,9 @@ class TargetSession:
 
     # --- phases
 
-    def _steps(self, phase: Phase, oracles: bool) -> Iterator[Step]:
+    def _steps(self, phase: Phase, oracles: bool, prepared: Prepared | None) -> Iterator[Step]:
         """The steps to a phase; each is found when the one before it was taken."""
-        name, title = self.target.name, self.subject.title
+        name = self.target.name
         if self._phase is None or (phase == "native" and self._phase != "native"):
             if self._driver is None:
                 yield Step(f"starting {name}", Party.LAB, self._find_driver)
@@ -258,15 +306,56 @@ class TargetSession:
             yield Step(f"measuring the oracles on {name}", Party.LAB, self._measure_oracles)
         if phase == "native":
             return
+        if self._left is not None:
+            yield Step(f"undoing what a check left on {name}", self._party, self.undo)
+        if prepared is not None:
+            self._demand_possible(prepared)
+        if prepared is not None and prepared.before == "load" and self._phase == "loaded":
+            yield from self._transitions("unloaded")
+        elif prepared is not None and prepared.before == "unload":
+            yield from self._transitions("loaded")
+        if prepared is not None:
+            yield self._preparation(prepared)
+        yield from self._transitions(phase)
+
+    def _transitions(self, phase: Phase) -> Iterator[Step]:
+        """The steps to a phase in which the subject is loaded, or was."""
+        name, title = self.target.name, self.subject.title
         if self.subject.absent:
             self._phase = phase
             return
-        if self._phase != "loaded":
+        if self._phase != "loaded" and (phase == "loaded" or self._phase == "native"):
             yield Step(f"loading {title} on {name}", Party.SUBJECT, self._load)
-        if phase == "unloaded":
+        if phase == "unloaded" and self._phase == "loaded":
             yield Step(f"unloading {title} from {name}", Party.SUBJECT, self._unload)
 
-    def _take(self, step: Step, phase: Phase, record: CheckRecord | None, started: bool) -> None:
+    @property
+    def _party(self) -> Party:
+        """Whose doing it is if the target does not survive a probe that does nothing wrong."""
+        return Party.SUBJECT if self._phase == "loaded" and not self.subject.absent else Party.LAB
+
+    def _demand_possible(self, prepared: Prepared) -> None:
+        """Unsupported if the bare machine refuses a state, Infrastructure if the probe for it fails there."""
+        planned = self._plan.prepared[prepared.key]
+        if planned.refused is not None:
+            raise Unsupported(f"{self.target.name} has no such state to start from: {planned.refused}")
+        if planned.failed is not None:
+            raise Infrastructure(planned.failed)
+
+    def _preparation(self, prepared: Prepared) -> Step:
+        """The step that brings the CPUs into a state."""
+        planned = self._plan.prepared[prepared.key]
+        what = f"preparing the state at {prepared.before} on {self.target.name}"
+
+        def prepare() -> None:
+            self._left = prepared.key
+            for result in self.run(planned.request(self.cpus)):
+                if result.vector is not None:
+                    raise InfrastructureError(f"{what} ends in {show.end(result)} on CPU {result.cpu}")
+
+        return Step(what, self._party, prepare)
+
+    def _take(self, step: Step, goal: str, record: CheckRecord | None, started: bool) -> None:
         """Take a step to a phase; what goes wrong says what that means for the check and for later ones."""
         try:
             step.take()
@@ -274,29 +363,31 @@ class TargetSession:
             self._unavailable = str(error)
             raise
         except AgentRefused as error:
-            self._setbacks.give_up(phase, f"{step} was refused: {error}")
+            if self._left:  # in a usual state, it lets itself be loaded: this one makes the difference
+                raise Deviation(f"{step} in the state that the check prepares was refused: {error}") from None
+            self._setbacks.give_up(goal, f"{step} was refused: {error}")
             raise Blocked(f"{step} was refused: {error}") from None
         except InfrastructureError as error:
-            self._not_reached(phase, f"{step}: {error}", started)
+            self._not_reached(goal, f"{step}: {error}", started)
             raise Infrastructure(f"{step}: {error}") from error
         except Autopsied as error:
             reason = error.autopsy.reason
-            self._not_reached(phase, f"{self.target.name} did not survive {step}: {reason}")
+            self._not_reached(goal, f"{self.target.name} did not survive {step}: {reason}")
             if record is not None:
                 record.target_failed(error.autopsy)
             if step.party is Party.LAB:
                 raise Infrastructure(f"{step}: {error.error}") from error
             raise error.finding(f"the target did not survive {step}: {reason}") from error
         except Exception as error:  # a mistake in a driver: shown with its traceback, but not for every check
-            self._not_reached(phase, f"{step}: {type(error).__name__}: {error}", started)
+            self._not_reached(goal, f"{step}: {type(error).__name__}: {error}", started)
             raise
 
-    def _not_reached(self, phase: Phase, why: str, started: bool = True) -> None:
+    def _not_reached(self, goal: str, why: str, started: bool = True) -> None:
         self.lose()
         if started:
-            self._setbacks.add(phase, why)
+            self._setbacks.add(goal, why)
         else:  # it did not even start the first time
-            self._setbacks.give_up(phase, why)
+            self._setbacks.give_up(goal, why)
 
     def _find_driver(self) -> None:
         self._driver = self._make_driver()
@@ -312,13 +403,13 @@ class TargetSession:
 
     def _start(self) -> None:
         self.info = self._started().start(self.progress)
-        self._phase = "native"
+        self._phase, self._left = "native", None
         self._state = None
 
     def _reset(self) -> None:
         self.ahead.forget()
         self.info = self._started().reset(self.progress)
-        self._phase = "native"
+        self._phase, self._left = "native", None
         self._state = None
 
     def _load(self) -> None:
@@ -365,20 +456,21 @@ class TargetSession:
         self.be_as_before()
         if not asked:
             return
-        requests = [one.request(self.cpus) for one in asked]
+        found = questions(asked, self._plan.prepared, self.cpus)
+        outcomes = self.run_many([request for question in found for request in question.requests])
         try:
-            for number, (one, outcome) in enumerate(zip(asked, self.run_many(requests), strict=True)):
+            for number, question in enumerate(found):
                 if number % 50 == 0:
                     self.progress(f"measuring the bare machine's answers: {number} of {len(asked)}")
-                one.was_measured(outcome)
+                question.was_answered(outcomes)
             if self.changes() is None:
                 return
         except (Autopsied, InfrastructureError):
             pass  # whose doing it is, is found out one by one
         self._reset()
-        self._measure_one_by_one(asked)
+        self._measure_one_by_one(found)
 
-    def _measure_one_by_one(self, asked: Sequence[Planned]) -> None:
+    def _measure_one_by_one(self, asked: Sequence[Question]) -> None:
         """Measure oracles, with a look at every CPU after each probe, which tells whose doing a change is."""
         left = deque(asked)
         links_lost = 0
@@ -386,19 +478,19 @@ class TargetSession:
             self.be_as_before()
             assert self._state is not None
             look = self._state.request()
-            outcomes = self.run_many([each for one in left for each in (one.request(self.cpus), look)])
+            outcomes = self.run_many([each for one in left for each in (*one.requests, look)])
             try:
-                for outcome in outcomes:
+                while left:
                     self.progress(f"looking for the probe that changes the machine: {len(left)} to go")
-                    left[0].was_measured(outcome)
+                    left[0].was_answered(outcomes)
                     changes = self._compare(next(outcomes))
-                    one = left.popleft()
+                    one = left.popleft().one
                     if changes is not None:
                         one.is_to_blame(f"{one.name} does not leave the bare machine as it was: {changes}")
                         self._reset()
                         break
             except Autopsied as error:
-                one = left.popleft()
+                one = left.popleft().one
                 why = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
                 one.is_to_blame(why, died=True)
                 self._reset()
@@ -406,7 +498,7 @@ class TargetSession:
                 links_lost += 1
                 if links_lost > MAX_LINKS_LOST:
                     raise
-                one = left.popleft()
+                one = left.popleft().one
                 one.is_to_blame(f"its probe ends the connection to the bare machine: {error}")
                 self._reset()
 
@@ -480,3 +572,8 @@ class TargetSession:
 def _may_apply(one: Planned, known: Facts) -> bool:
     """Whether the requirements of a case hold, as far as is known."""
     return evaluate_all((*one.check.requires, *one.case.requires), known).result is not False
+
+
+def _key(prepared: Prepared | None) -> str | None:
+    """What tells a prepared state from others; None for the usual one."""
+    return None if prepared is None else prepared.key

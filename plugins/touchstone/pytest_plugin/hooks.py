@@ -20,11 +20,12 @@ from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
 from touchstone.reporting.failure import cause, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary
-from touchstone.words import Phase, Verdict
+from touchstone.words import Verdict
 
 if TYPE_CHECKING:
     from touchstone.pytest_plugin.run import Run
     from touchstone.reporting.allure import AllureReport
+    from touchstone.suite.model import Check
 
 _FAILED = {Verdict.CRASH: "CRASH", Verdict.HANG: "HANG", Verdict.IMPROVED: "IMPROVED"}
 _ERROR = {Verdict.BLOCKED: "BLOCKED", Verdict.INFRASTRUCTURE: "INFRASTRUCTURE"}
@@ -56,14 +57,14 @@ class RunHooks:
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Order checks by target and phase, and assemble all their probes at once."""
 
-        def stage(item: pytest.Item) -> tuple[str, Phase] | None:
+        def check_of(item: pytest.Item) -> tuple[str, Check] | None:
             one = item.stash.get(CHECK, None)
-            return None if one is None else (one.target.name, one.check.phase)
+            return None if one is None else (one.target.name, one.check)
 
-        if not any(stage(item) for item in items):
+        if not any(CHECK in item.stash for item in items):
             return
         self._entries = self.run.entries_without_check()
-        items[:] = ordered(items, stage, [target.name for target in self.run.targets])
+        items[:] = ordered(items, check_of, [target.name for target in self.run.targets])
         broken, errors = self.run.plan.make(one.stash[CHECK] for one in items if CHECK in one.stash)
         if errors:
             items[:] = [

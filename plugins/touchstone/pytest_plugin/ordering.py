@@ -1,29 +1,74 @@
-"""The order of a run: each target goes through its phases once; tests that are no checks are not moved."""
+"""The order of a run: each target goes through its phases once; tests that are no checks are not moved.
+
+Behind the phases come the checks that load and unload the subject once more: first those that prepare a state
+for it, with all checks of the same state together, then those that do so between their probes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from touchstone.words import PHASES, Phase
+from touchstone.suite.model import Check
+from touchstone.words import PHASES
 
 T = TypeVar("T")
+_PREPARED, _SEQUENCES = len(PHASES), len(PHASES) + 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where in a run a check has its place."""
+
+    part: int
+    """Of the run: the index of a phase, or ``_PREPARED``, ``_SEQUENCES``."""
+    group: Hashable
+    """Checks of one part and group need one loading or unloading in all."""
+    ends_loaded: bool
+    """Whether the subject is loaded afterwards. A group where it is takes turns with one where it is not."""
+
+
+def stage_of(check: Check) -> Stage:
+    """The place of a check."""
+    if check.prepared is not None:
+        return Stage(_PREPARED, check.prepared.key, check.prepared.before == "load")
+    if any(case.then for case in check.cases):
+        return Stage(_SEQUENCES, check.id, check.phase == "unloaded")
+    return Stage(PHASES.index(check.phase), check.phase, check.phase == "loaded")
 
 
 def ordered(
-    items: Sequence[T], stage: Callable[[T], tuple[str, Phase] | None], targets: Sequence[str]
+    items: Sequence[T], check_of: Callable[[T], tuple[str, Check] | None], targets: Sequence[str]
 ) -> list[T]:
-    """Items by target, then by phase; those of the same target and phase keep their order.
+    """Items by target, then by stage; those of the same target and stage keep their order.
 
-    ``stage`` says target and phase of a check, None for any other test: such a test keeps its index.
+    ``check_of`` says target and check of an item, None for any other test: such a test keeps its index.
     """
-    stages = [stage(item) for item in items]
+    found = [check_of(item) for item in items]
+    stages = {index: stage_of(one[1]) for index, one in enumerate(found) if one is not None}
+    turns = _turns(stages.values())
     checks = [
-        (targets.index(found[0]), PHASES.index(found[1]), index)
-        for index, found in enumerate(stages)
-        if found is not None
+        (
+            targets.index(one[0]),
+            stages[index].part,
+            turns[stages[index]],
+            not stages[index].ends_loaded,
+            index,
+        )
+        for index, one in enumerate(found)
+        if one is not None
     ]
     source = iter(sorted(checks))
-    return [
-        item if found is None else items[next(source)[2]] for item, found in zip(items, stages, strict=True)
-    ]
+    return [item if one is None else items[next(source)[-1]] for item, one in zip(items, found, strict=True)]
+
+
+def _turns(stages: Iterable[Stage]) -> dict[Stage, int]:
+    """Of the stages of each part that end in the same way, which one comes first, second, ..."""
+    turns: dict[Stage, int] = {}
+    taken: dict[tuple[int, bool], int] = {}
+    for stage in stages:
+        if stage not in turns:
+            kind = stage.part, stage.ends_loaded
+            turns[stage] = taken[kind] = taken.get(kind, -1) + 1
+    return turns
