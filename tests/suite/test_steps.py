@@ -19,7 +19,7 @@ def state(of: Check) -> Prepared:
 
 def test_a_state_at_load() -> None:
     found = check(
-        "at-load: {cr4: {osxsave: 0}, dr0: scratch, msrs: {ia32-lstar: 5}, on: last, rax: 7, run: \"mov cr2, rax\"}\n"
+        'at-load: {cr4: {osxsave: 0}, dr0: scratch, msrs: {ia32-lstar: 5}, on: last, rax: 7, run: "mov cr2, rax"}\n'
         "run: nop\nexpect: native"
     )
     before = state(found)
