@@ -113,6 +113,8 @@ class TargetSession:
         self._phase: Phase | None = None
         self._left: str | None = None
         """What probes have left on the CPUs: key of a prepared state, or LEFT_BY_A_CHECK; None: nothing."""
+        self._loaded_with: str | None = None
+        """What was left on the CPUs when the subject was loaded."""
         self._state: StateReader | None = None
         """Knows the state of this boot's CPUs; None until they were asked."""
         self._plan = plan
@@ -168,7 +170,13 @@ class TargetSession:
 
     def is_at(self, check: Check) -> bool:
         """Whether the target is where the probes of a check run."""
-        return self._phase == check.phase and self._left == _key(check.prepared)
+        return self._is_at(check.phase, check.prepared)
+
+    def _is_at(self, phase: Phase, prepared: Prepared | None) -> bool:
+        """Whether nothing has to happen to be in a phase with a prepared state."""
+        if self._phase != phase or self._left != _key(prepared):
+            return False
+        return phase != "loaded" or self._loaded_with == _key(prepared)
 
     def reach(
         self,
@@ -196,8 +204,7 @@ class TargetSession:
             raise Unavailable(self._unavailable)
         goal = _key(prepared) or phase
         self._setbacks.demand(phase, goal)
-        there = self._phase == phase and self._left == _key(prepared)
-        if there and not (oracles and phase == "native"):
+        if self._is_at(phase, prepared) and not (oracles and phase == "native"):
             return
         started = self._driver is not None
         with self.progress.stage(self.target.name):
@@ -242,7 +249,12 @@ class TargetSession:
         self._left = LEFT_BY_A_CHECK
 
     def undo(self) -> None:
-        """Undo what probes have left on the CPUs. Autopsied, AgentRefused, InfrastructureError."""
+        """Undo what probes have left on the CPUs. Autopsied, AgentRefused, InfrastructureError.
+
+        A subject that was loaded with that is unloaded first: what it turns back then is undone as well.
+        """
+        if self._phase == "loaded" and self._loaded_with is not None:
+            self.change("unload")
         self.run(undo(self.cpus))
         self._left = None
 
@@ -259,7 +271,7 @@ class TargetSession:
         """Load the subject. AgentRefused leaves the phase as it is."""
         with self.asking() as driver:
             driver.load(option)
-            self._phase = "loaded"
+            self._phase, self._loaded_with = "loaded", self._left
         if not self.status:
             with self.asking() as driver:
                 self.status = dict(driver.query())
@@ -322,8 +334,11 @@ class TargetSession:
         """The steps to a phase in which the subject is loaded, or was."""
         name, title = self.target.name, self.subject.title
         if self.subject.absent:
-            self._phase = phase
+            self._phase, self._loaded_with = phase, self._left
             return
+        if phase == "loaded" and self._phase == "loaded" and self._loaded_with != self._left:
+            # What a hypervisor has found at loading must not depend on the checks before.
+            yield Step(f"unloading {title} from {name}", Party.SUBJECT, self._unload)
         if self._phase != "loaded" and (phase == "loaded" or self._phase == "native"):
             yield Step(f"loading {title} on {name}", Party.SUBJECT, self._load)
         if phase == "unloaded" and self._phase == "loaded":

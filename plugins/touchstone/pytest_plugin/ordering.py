@@ -1,12 +1,13 @@
 """The order of a run: each target goes through its phases once; tests that are no checks are not moved.
 
 Behind the phases come the checks that load and unload the subject once more: first those that prepare a state
-for it, with all checks of the same state together, then those that do so between their probes.
+for it, with all checks of the same state together, then those that do so between their probes. What is loaded
+in an unusual state is loaded anew for the checks that expect a usual one, so these come first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,8 +26,8 @@ class Stage:
     """Of the run: the index of a phase, or ``_PREPARED``, ``_SEQUENCES``."""
     group: Hashable
     """Checks of one part and group need one loading or unloading in all."""
-    ends_loaded: bool
-    """Whether the subject is loaded afterwards. A group where it is takes turns with one where it is not."""
+    late: bool
+    """Comes behind the other groups of its part."""
 
 
 def stage_of(check: Check) -> Stage:
@@ -34,8 +35,8 @@ def stage_of(check: Check) -> Stage:
     if check.prepared is not None:
         return Stage(_PREPARED, check.prepared.key, check.prepared.before == "load")
     if any(case.then for case in check.cases):
-        return Stage(_SEQUENCES, check.id, check.phase == "unloaded")
-    return Stage(PHASES.index(check.phase), check.phase, check.phase == "loaded")
+        return Stage(_SEQUENCES, check.id, check.phase == "loaded")
+    return Stage(PHASES.index(check.phase), check.phase, late=False)
 
 
 def ordered(
@@ -47,13 +48,13 @@ def ordered(
     """
     found = [check_of(item) for item in items]
     stages = {index: stage_of(one[1]) for index, one in enumerate(found) if one is not None}
-    turns = _turns(stages.values())
+    turns = {stage: turn for turn, stage in enumerate(dict.fromkeys(stages.values()))}
     checks = [
         (
             targets.index(one[0]),
             stages[index].part,
+            stages[index].late,
             turns[stages[index]],
-            not stages[index].ends_loaded,
             index,
         )
         for index, one in enumerate(found)
@@ -61,14 +62,3 @@ def ordered(
     ]
     source = iter(sorted(checks))
     return [item if one is None else items[next(source)[-1]] for item, one in zip(items, found, strict=True)]
-
-
-def _turns(stages: Iterable[Stage]) -> dict[Stage, int]:
-    """Of the stages of each part that end in the same way, which one comes first, second, ..."""
-    turns: dict[Stage, int] = {}
-    taken: dict[tuple[int, bool], int] = {}
-    for stage in stages:
-        if stage not in turns:
-            kind = stage.part, stage.ends_loaded
-            turns[stage] = taken[kind] = taken.get(kind, -1) + 1
-    return turns
