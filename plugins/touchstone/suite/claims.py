@@ -91,7 +91,7 @@ def problem_with(name: str) -> str | None:
     )
 
 
-def implied(cases: Iterable[Case], phase: str, source: Source) -> Iterator[Requirement]:
+def implied(cases: Iterable[Case], unloads: bool, source: Source) -> Iterator[Requirement]:
     """What cases require because of what they expect: claims, exit counters, being unloadable."""
     names = dict.fromkeys(
         field.claim for case in cases for field in case.expect.fields if field.kind == "claim" and field.claim
@@ -100,7 +100,7 @@ def implied(cases: Iterable[Case], phase: str, source: Source) -> Iterator[Requi
         yield Requirement(f"subject.{name} != false", source)
     if any(case.expect.exits for case in cases):
         yield Requirement("subject.counters", source)
-    if phase == "unloaded":
+    if unloads:
         yield Requirement("subject.unloadable", source)
 
 

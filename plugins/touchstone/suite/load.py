@@ -220,7 +220,8 @@ class _Reader:
                 case.expect.exits or any(item.kind == "claim" for item in case.expect.fields)
                 for case in found
             )
-        needs = (*self.needs, *_requires(doc, keys), *implied(found, phase, doc.at(entry)))
+        unloads = phase == "unloaded" or any(name in keys for name in (*steps.AT, "then"))
+        needs = (*self.needs, *_requires(doc, keys), *implied(found, unloads, doc.at(entry)))
         start, end = entry.start_mark.line, self._end(entry)
         return Check(
             identity or "", title or "", self.area or "", level, cite, phase, needs, found,
