@@ -147,7 +147,7 @@ def check_of(item: Any, mark: pytest.Mark) -> Check:
         level=values.get("level", "must"),
         cite=tuple(citations),
         phase=values.get("phase", "loaded"),
-        requires=(*needs, *implied((), values.get("phase", "loaded"), source)),
+        requires=(*needs, *implied((), values.get("phase") == "unloaded", source)),
         cases=(),
         timeout=0.0,
         claims=values.get("claims", True),
