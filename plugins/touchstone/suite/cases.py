@@ -117,7 +117,9 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
         for vendor, chosen_bodies in read[values]:
             starts = [one.start for one in chosen_bodies]
             needs = tuple(
-                dict.fromkeys(one for start in starts for one in place.needs(mode, bits, start, doc.at(entry)))
+                dict.fromkeys(
+                    one for start in starts for one in place.needs(mode, bits, start, doc.at(entry))
+                )
             )
             words = label
             if vendor:
