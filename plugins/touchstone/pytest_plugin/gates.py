@@ -20,6 +20,8 @@ class Status(IntEnum):
     """Nothing failed, but checks could not be judged: blocked, infrastructure."""
     TOO_LITTLE = 11
     """Nothing failed and nothing was an error, but less was judged than the run requires."""
+    REPORTS_LOST = 12
+    """Everything was as it should be, but results for ``--alluredir`` could not be written."""
 
 
 def status(judged: Iterable[JudgedCheck], others_failed: int, missing: Sequence[str]) -> Status | None:

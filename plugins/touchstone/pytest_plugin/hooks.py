@@ -16,6 +16,7 @@ from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
 from touchstone.pytest_plugin.target_fixture import TargetHandle
+from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
 from touchstone.reporting.failure import cause, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from touchstone.reporting.allure import AllureReport
     from touchstone.suite.model import Check
 
+LOST = "touchstone_lost"
+"""Key of a worker's output."""
 _FAILED = {Verdict.CRASH: "CRASH", Verdict.HANG: "HANG", Verdict.IMPROVED: "IMPROVED"}
 _ERROR = {Verdict.BLOCKED: "BLOCKED", Verdict.INFRASTRUCTURE: "INFRASTRUCTURE"}
 
@@ -43,6 +46,9 @@ class RunHooks:
         self._missing: list[str] = []
         """What the run requires and did not have."""
         self._allure = _start_allure(run.config)
+        self._lost: list[str] = []
+        """Why results could not be written, here and in workers."""
+        self._termination = Termination()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Make checks of marked Python functions, before anything is selected."""
@@ -224,6 +230,9 @@ class RunHooks:
         self.summary.write(terminalreporter, order, self.run.lines_about_results())
         for line in (*self._entries, *self._missing):
             terminalreporter.write_line(line, red=True, bold=True)
+        for one in dict.fromkeys(self._lost):
+            text = f"results were LOST, the verdicts above stand: {one}"
+            terminalreporter.write_line(text, red=True)
 
     # --- the end
 
@@ -241,18 +250,29 @@ class RunHooks:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
         """Leave no target running; write what only the controller writes; end with a status of its own."""
         self.run.stop_all()
-        if not is_worker(self.run.config):
-            session.exitstatus = self._status(exitstatus)
+        if self._allure is not None:
+            if not is_worker(self.run.config):
+                self._allure.write_run(self.summary)
+            if self._allure.lost:
+                self._lost.append(self._allure.lost)
+        if is_worker(self.run.config):
+            output = self.run.config.workeroutput  # type: ignore[attr-defined]
+            output[LOST], output["touchstone_entries"] = "; ".join(self._lost), self._entries
+        elif self._termination.signal is not None:
+            session.exitstatus = SIGNALLED + self._termination.signal
         else:
-            self.run.config.workeroutput["touchstone_entries"] = self._entries  # type: ignore[attr-defined]
-        if self._allure is not None and not is_worker(self.run.config):
-            self._allure.write_run(self.summary)
+            status = self._status(exitstatus)
+            lost = self._lost and status == pytest.ExitCode.OK
+            session.exitstatus = int(gates.Status.REPORTS_LOST) if lost else status
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take from a worker of xdist what only workers know, since the controller collects nothing."""
-        found = getattr(node, "workeroutput", {}).get("touchstone_entries", ())
+        output = getattr(node, "workeroutput", None) or {}  # none of a worker that died
+        found = output.get("touchstone_entries", ())
         self._entries += [line for line in found if line not in self._entries]
+        if lost := output.get(LOST):
+            self._lost.append(lost)
 
     def _status(self, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
         """The exit status of the run: pytest's, or one of ours where nothing worse has happened."""
@@ -271,6 +291,7 @@ class RunHooks:
         self.run.stop_all()
         if self._allure is not None:
             self._allure.close()
+        self._termination.close()
 
 
 def _cause(record: CheckRecord | None, verdict: Verdict, error: BaseException | None) -> str:

@@ -86,7 +86,13 @@ class AllureReport:
 
     def forget(self) -> None:
         """Another item begins."""
+        self._files.take_over()
         self._current = None
+
+    @property
+    def lost(self) -> str:
+        """Why results could not be written; empty if all were."""
+        return self._files.lost
 
     def remember(
         self, item: pytest.Item, check_on_target: CheckOnTarget, verdict: Verdict, text: str
@@ -167,7 +173,8 @@ class AllureReport:
         lines = [f"touchstone={__version__}"]
         lines += [f"hypervisor={name}" for name in {one.subject: None for one in summary.judged.values()}]
         lines += [f"{target}={line}" for target, line in summary.about.items()]
-        self._write("environment.properties", "".join(f"{_escaped(line)}\n" for line in lines))
+        text = "".join(f"{_escaped(line)}\n" for line in lines)
+        self._files.attempt(lambda: self._write("environment.properties", text))
         categories = [
             {
                 "name": verdict.value,
@@ -177,7 +184,7 @@ class AllureReport:
             for verdict in Verdict
             if verdict is not Verdict.CONFORMANT
         ]
-        self._write("categories.json", json.dumps(categories, indent=2) + "\n")
+        self._files.attempt(lambda: self._write("categories.json", json.dumps(categories, indent=2) + "\n"))
 
     def _write(self, name: str, text: str) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
