@@ -490,3 +490,18 @@ def test_no_bytes_on_the_wire_break_the_client(junk):
 
     with reached(reply) as (client, _):
         assert client.run(CPUID)[0].rip == 0x100002
+
+
+def test_a_panics_headline_is_the_last_boots(monkeypatch):
+    monkeypatch.setattr(agent_module, "LAST_WORDS", 0.0)
+    panic, ready = seal("!1 panic cpu=1 text=see the line before"), seal("!1 ready os=bare cpus=4")
+    channel, log = OutOfTime(None), SerialLog()
+    for expected in ("the first", "the second", "third"):
+        client = AgentClient(channel, log)
+        if expected == "the second":
+            channel.said.append(ready + b"the second\n" + panic)
+            client.wait_ready(1.0)
+        else:
+            channel.said.append(f"{expected}\n".encode() + panic)
+        with pytest.raises(TargetDied, match=f"panicked on CPU 1: {expected}$"):
+            client.wait_ready(1.0)

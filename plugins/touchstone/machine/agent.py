@@ -205,6 +205,8 @@ class AgentClient:
         self._waiting: list[protocol.Line] = []
         self._nonce = ""
         self._number = 0
+        self._boot = log.mark()
+        """Where the log of this boot begins, or that of an earlier one."""
         self.info: TargetInfo | None = None
 
     def wait_ready(self, timeout: float) -> protocol.Event:
@@ -484,7 +486,9 @@ class AgentClient:
 
     def _panicked(self, event: protocol.Event) -> NoReturn:
         """The OS of the target panicked: read its report, until LAST_WORDS seconds pass without a byte."""
-        before = self._log.tail().partition("!1 panic")[0].splitlines()
+        # Of this boot: one before it may have ended in the same way.
+        said = self._log.since(self._boot).rpartition("!1 ready")[2]
+        before = said.partition("!1 panic")[0].splitlines()
         with contextlib.suppress(TimeoutError, TargetDied):
             while data := self._channel.receive(time.monotonic() + LAST_WORDS * self._factor):
                 self._log.append(data)

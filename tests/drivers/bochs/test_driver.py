@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -27,7 +26,6 @@ from tests.support.emulators import (
     until,
 )
 from touchstone.drivers.bochs.log import dumped_registers
-from touchstone.drivers.bochs.ports import is_ours
 from touchstone.drivers.bochs.terminal import Terminal
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
@@ -265,26 +263,3 @@ def test_registers_are_those_of_the_last_dump():
         10: "RIP=0000000000100abc (0000000000100abc)",
     }
     assert dumped_registers("nothing happened") == {}
-
-
-def test_a_connection_of_our_own_user_is_ours():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
-        connection, _ = listener.accept()
-        with connection:
-            assert is_ours(connection)
-
-
-def test_a_connection_that_is_over_says_nothing_of_the_next_with_its_port(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: 1000)
-    row = "   0: 0100007F:A000 0100007F:{:04X} {} 00000000:00000000 00:00000000 00000000 {:5} 0 1\n"
-    table = tmp_path / "tcp"
-    over, other = row.format(2, "06", 0), row.format(3, "01", 1001)
-    connection = SimpleNamespace(
-        getpeername=lambda: ("127.0.0.1", 0xA000), getsockname=lambda: ("127.0.0.1", 1)
-    )
-    table.write_text("head\n" + over + other + row.format(1, "01", 1000))
-    assert is_ours(connection, table)
-    table.write_text("head\n" + over + other + row.format(1, "01", 1001))
-    assert not is_ours(connection, table)

@@ -1,8 +1,11 @@
-"""The port of this host that leads to a box in Bochs."""
+"""Ports of this host between us and a Bochs: which are free, and who comes."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,78 @@ def test_any_port_will_do_if_all_are_ephemeral(tmp_path: Path) -> None:
     ports = tmp_path / "ip_local_port_range"
     ports.write_text("1024 65535\n")
     assert 10000 <= bochs_ports.free_port(ports) < 65536
+
+
+CONNECT = """
+import socket, sys
+connections = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(2)]
+connections[0].close()
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def test_only_the_emulator_may_connect(listener: socket.socket) -> None:
+    """We ourselves are as much a stranger as other users are; a script may have started the emulator."""
+    port = listener.getsockname()[1]
+    script = ["sh", "-c", f"\"$0\" -c '{CONNECT}' {port}; true", sys.executable]
+    with (
+        socket.create_connection(("127.0.0.1", port)),
+        subprocess.Popen(script, stdin=subprocess.PIPE, start_new_session=True) as emulator,
+    ):
+        came = []
+
+        def accept() -> socket.socket:
+            came.append(listener.accept()[0])
+            return came[-1]
+
+        ours = bochs_ports.accept_ours(accept, emulator.pid)
+        assert len(came) == 3, "the stranger came first, then a connection that is over"
+        assert not bochs_ports.is_of(ours, emulator.pid + 1_000_000)
+        assert emulator.stdin is not None
+        emulator.stdin.close()
+        emulator.wait()
+        assert not bochs_ports.is_of(ours, emulator.pid)
+        for connection in came:
+            connection.close()
+
+
+class Connection:
+    """One between the ports 1, which is ours, and 0xa000."""
+
+    def getpeername(self) -> tuple[str, int]:
+        return ("127.0.0.1", 0xA000)
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1", 1)
+
+
+FOUR, SIX = "0100007F", "0000000000000000FFFF00000100007F"
+
+
+@pytest.mark.parametrize(("table", "address"), [("tcp", FOUR), ("tcp6", SIX)])
+@pytest.mark.parametrize("owner", [7, 8])
+def test_a_peer_is_looked_for_in_both_tables(table: str, address: str, owner: int, tmp_path: Path) -> None:
+    row = "   {}: {}:A000 {}:{:04X} {} 00000000:00000000 00:00000000 00000000 1000 0 {} 1\n"
+    rows = [(0, FOUR, 2, "01", 5), (1, address, 1, "06", 0), (2, address, 1, "01", 99)]
+    net = tmp_path / "net"
+    net.mkdir()
+    for name in ("tcp", "tcp6"):
+        mine = [row.format(n, a, a, p, s, i) for n, a, p, s, i in rows if name == table]
+        (net / name).write_text("head\n" + "".join(mine))
+    for pid in (7, 8):
+        (tmp_path / str(pid) / "fd").mkdir(parents=True)
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a ) b) S 1 {pid} {pid} 0\n")
+    (tmp_path / str(owner) / "fd" / "3").symlink_to("socket:[99]")
+    connection = Connection()
+    assert bochs_ports.is_of(connection, owner, tmp_path)  # type: ignore[arg-type]
+    assert not bochs_ports.is_of(connection, 15 - owner, tmp_path)  # type: ignore[arg-type]
+
+
+def test_who_is_in_no_table_is_not_ours(tmp_path: Path) -> None:
+    assert not bochs_ports.is_of(Connection(), 7, tmp_path)  # type: ignore[arg-type]

@@ -30,6 +30,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def make(recipe: object, archive: object, directory: Path, progress: object) -> None:
         directories.append(directory)
         (directory / "image.json").write_text('{"release": "6.1", "host_key": "SHA256:x"}')
+        (directory / "root.cpio").write_bytes(b"the host's private key")
+        (directory / "root.cpio").chmod(0o644)
 
     monkeypatch.setattr(linux_image, "_make", make)
     return directories
@@ -107,3 +109,12 @@ def test_a_package_is_fetched_only_if_it_is_whole(tmp_path: Path) -> None:
     assert not package.fetched()
     file.write_bytes(content)
     assert package.fetched()
+
+
+def test_nobody_else_reads_the_hosts_key(checkout: Path, made: list[Path]) -> None:
+    """Also of an image that an earlier version made, with a file that everybody could read."""
+    image = linux_image.build_image("debian-12", lambda said: None, root=checkout)
+    assert image.initrd.stat().st_mode & 0o777 == 0o600
+    path = checkout / "new"
+    assert linux_image.private_file(path) == path
+    assert path.stat().st_mode & 0o777 == 0o600

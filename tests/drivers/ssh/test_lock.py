@@ -11,6 +11,7 @@ from touchstone.drivers.ssh import lock as ssh_lock
 from touchstone.drivers.ssh.link import Link
 from touchstone.drivers.ssh.lock import BoxLock
 from touchstone.drivers.ssh.root import Root
+from touchstone.machine.driver import InfrastructureError
 
 
 def held_lock(lab: Lab, silence: float) -> tuple[Link, BoxLock]:
@@ -32,6 +33,33 @@ def test_lock_is_released_when_no_heartbeats_come(lab: Lab, monkeypatch: pytest.
     assert link.alive
     link.close()
     lab.driver().start(lab.progress)
+
+
+@pytest.mark.parametrize("how", ["link", "open to others", "a file"])
+def test_lock_is_not_taken_where_others_can_get_at_it(lab: Lab, how: str, tmp_path: Path) -> None:
+    place, victim = lab.box.run / "touchstone", tmp_path / "victim"
+    victim.mkdir(0o700)
+    (victim / "lock").write_text("not ours")
+    if how == "link":
+        place.symlink_to(victim)
+    elif how == "a file":
+        place.write_text("x")
+    else:
+        place.mkdir(0o755)
+        place.chmod(0o755)
+    with pytest.raises(InfrastructureError, match="/run/touchstone must be a directory of ours that nobody"):
+        held_lock(lab, 60)
+    assert (victim / "lock").read_text() == "not ours"
+
+
+def test_nobody_else_can_open_the_lock(lab: Lab) -> None:
+    (lab.box.run / "lock" / "touchstone").symlink_to("victim")
+    link, lock = held_lock(lab, 60)
+    place = lab.box.run / "touchstone"
+    assert (place.stat().st_mode & 0o777, (place / "lock").stat().st_mode & 0o777) == (0o700, 0o600)
+    assert not (lab.box.run / "lock" / "victim").exists()
+    lock.release()
+    link.close()
 
 
 # Lasts until its parent, the guard, was woken some times: only signs of life do that. Or for a minute.

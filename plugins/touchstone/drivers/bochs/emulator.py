@@ -33,7 +33,7 @@ class Bochs(Emulator):
         super().__init__()
 
     def _listen(self) -> socket.socket:
-        return socket.create_server(("127.0.0.1", 0), backlog=1)
+        return socket.create_server(("127.0.0.1", 0), backlog=64)  # strangers may come first
 
     def _start_process(self) -> BochsProcess:
         port = self._listener.getsockname()[1]
@@ -42,7 +42,7 @@ class Bochs(Emulator):
 
     def _accept(self, deadline: float) -> socket.socket:
         accept = super()._accept
-        connection = accept_ours(lambda: accept(deadline))
+        connection = accept_ours(lambda: accept(deadline), self.process.pid)
         self.process.keep_readable()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection

@@ -2,40 +2,84 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
+import re
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from touchstone.machine.driver import InfrastructureError
 
+TABLES = ("tcp", "tcp6")
+"""A socket of IPv6 can be at the other end of one of IPv4: its address is ``::ffff:127.0.0.1`` then."""
 
-def accept_ours(accept: Callable[[], socket.socket]) -> socket.socket:
-    """The first of the connections that ``accept`` waits for that is ours; others are hung up on."""
-    while not is_ours(connection := accept()):
+
+def accept_ours(accept: Callable[[], socket.socket], pid: int) -> socket.socket:
+    """The first of the connections that ``accept`` waits for that is the emulator's; others are closed."""
+    while not is_of(connection := accept(), pid):
         connection.close()
     return connection
 
 
-def is_ours(connection: socket.socket, table: Path = Path("/proc/net/tcp")) -> bool:
-    """Whether a process of our user is at the other end: anybody on this host can reach a loopback port."""
-    # Both ends count: a connection that is over may have had the same port, and is nobody's, which is root's.
-    other_end = [_shown(connection.getpeername()), _shown(connection.getsockname())]
-    try:
-        rows = table.read_text(encoding="ascii").splitlines()[1:]
-    except OSError:
-        return True
-    owners = [fields[7] for fields in map(str.split, rows) if fields[1:3] == other_end]
-    return not owners or owners[0] == str(os.getuid())
+def is_of(connection: socket.socket, pid: int, proc: Path = Path("/proc")) -> bool:
+    """Whether a process has the other end: ``pid``, or one of its session.
+
+    Everybody on this host can reach a loopback port, so whoever is not proven to be ours is not.
+    """
+    inode = _inode(connection, proc)
+    return inode is not None and any(inode in _sockets(proc / str(one)) for one in _session(pid, proc))
 
 
-def _shown(address: tuple[str, int]) -> str:
-    """An address and its port, as the kernel's table has them."""
+def _inode(connection: socket.socket, proc: Path) -> str | None:
+    """The inode of the socket at the other end of a connection within this host; None if there is none."""
+    near, far = connection.getsockname(), connection.getpeername()
+    ends = {(_shown(far), _shown(near)), (_shown(far, mapped=True), _shown(near, mapped=True))}
+    for name in TABLES:
+        try:
+            rows = (proc / "net" / name).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, rows):
+            # A connection that is over may have had the same ports: it has no socket any more.
+            if (fields[1], fields[2]) in ends and fields[9] != "0":
+                return fields[9]
+    return None
+
+
+def _sockets(process: Path) -> set[str]:
+    """Inodes of the sockets that a process has open; none of a process that we may not look into."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.update(re.findall(r"^socket:\[([0-9]+)\]$", os.readlink(link)))
+    return found
+
+
+def _session(leader: int, proc: Path) -> Iterator[int]:
+    """A process, and then those of its session: the program of an emulator may be a script that starts it."""
+    yield leader
+    for entry in proc.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                # After the name, which may hold anything: state, parent, process group, session.
+                fields = (
+                    (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                )
+                if fields[3] == str(leader) and entry.name != str(leader):
+                    yield int(entry.name)
+
+
+def _shown(address: tuple[str, int], *, mapped: bool = False) -> str:
+    """An address of IPv4 and its port, as the kernel's tables have them; ``mapped``: into IPv6."""
     host, port = address
-    return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
+    words = [*struct.unpack("=3I", bytes(10) + b"\xff\xff")] if mapped else []
+    words += struct.unpack("=I", socket.inet_aton(host))
+    return f"{''.join(f'{word:08X}' for word in words)}:{port:04X}"
 
 
 def free_port(range_file: Path = Path("/proc/sys/net/ipv4/ip_local_port_range")) -> int:

@@ -137,6 +137,9 @@ def kernel_headers(image: LinuxImage, progress: Say, *, root: Path | None = None
 def _load(name: str, directory: Path) -> LinuxImage | None:
     try:
         said = json.loads((directory / "image.json").read_text())
+        root = directory / "root.cpio"
+        if root.stat().st_mode & 0o077:  # made before it was made for us alone
+            root.chmod(0o600)
     except (OSError, ValueError):
         return None
     return LinuxImage(name, directory, said["release"], said["host_key"])
@@ -194,7 +197,7 @@ def _make(recipe: Recipe, archive: Archive, directory: Path, progress: Say) -> N
     _furnish(root, recipe)
     host_public = _add_keys(root, directory)
     (directory / "vmlinuz").write_bytes(vmlinuz)
-    with (directory / "root.cpio").open("wb") as target:
+    with private_file(directory / "root.cpio").open("wb") as target:  # the box's host key is in it
         root.write(target)
     said = {
         "release": release,
@@ -252,9 +255,7 @@ def _add_keys(root: RootFileSystem, directory: Path) -> bytes:
         return private, public
 
     private, public = pair()
-    path = directory / "id_ed25519"
-    path.touch(0o600)
-    path.write_bytes(private)
+    private_file(directory / "id_ed25519").write_bytes(private)
     (directory / "id_ed25519.pub").write_bytes(public + b" touchstone\n")
     root.directory("root/.ssh", 0o700)
     root.file("root/.ssh/authorized_keys", public + b" touchstone\n", 0o600)
@@ -262,6 +263,12 @@ def _add_keys(root: RootFileSystem, directory: Path) -> bytes:
     root.file("etc/ssh/ssh_host_ed25519_key", private, 0o600)
     root.file("etc/ssh/ssh_host_ed25519_key.pub", public + b"\n")
     return base64.b64decode(public.split()[1])
+
+
+def private_file(path: Path) -> Path:
+    """A new file that only we can read."""
+    path.touch(0o600)
+    return path
 
 
 def _unpack_on_disk(package: Package, directory: Path) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import select
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -135,7 +137,8 @@ class Link:
         try:
             channel = self.transport.open_session(timeout=CONNECT_TIMEOUT * self.factor)
             channel.settimeout(CONNECT_TIMEOUT * self.factor)
-            channel.exec_command(command)
+            with self._limited(channel):
+                channel.exec_command(command)
         except TimeoutError:
             raise TargetHung(f"sshd of {self.address.shown} does not answer") from None
         except paramiko.ChannelException as error:
@@ -194,8 +197,15 @@ class Link:
 
     def sftp(self) -> paramiko.SFTPClient:
         """Open SFTP. LinkLost; InfrastructureError if sshd has none."""
+        limit = CONNECT_TIMEOUT * self.factor
         try:
-            client = self.transport.open_sftp_client()
+            channel = self.transport.open_session(timeout=limit)
+            channel.settimeout(limit)
+            with self._limited(channel):
+                channel.invoke_subsystem("sftp")
+            client = paramiko.SFTPClient(channel)
+        except TimeoutError:
+            raise TargetHung(f"sshd of {self.address.shown} does not answer") from None
         except CONNECTION_ENDED as error:
             if self.alive and isinstance(error, paramiko.ChannelException | paramiko.SSHException):
                 raise InfrastructureError(
@@ -203,11 +213,32 @@ class Link:
                     " 'Subsystem sftp internal-sftp' in sshd_config"
                 ) from None
             raise LinkLost(f"the connection to {self.address.shown} ended{reason(error)}") from None
-        assert client is not None
-        channel = client.get_channel()
-        assert channel is not None
         channel.settimeout(60.0 * self.factor)
         return client
+
+    @contextlib.contextmanager
+    def _limited(self, channel: paramiko.Channel) -> Iterator[None]:
+        """Within it, a request of paramiko's that waits without a limit gets one. TimeoutError.
+
+        sshd acknowledges keepalives as long as its kernel does; its own process may be on a CPU that is gone.
+        """
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            hang_up(channel)  # wakes whoever waits for an answer
+
+        timer = threading.Timer(CONNECT_TIMEOUT * self.factor, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except CONNECTION_ENDED:
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
 
     def _feed(self, channel: paramiko.Channel, stdin: bytes, deadline: float) -> None:
         channel.settimeout(max(0.1, deadline - time.monotonic()))

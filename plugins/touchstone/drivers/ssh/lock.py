@@ -21,7 +21,9 @@ from touchstone.drivers.ssh.root import Root
 from touchstone.machine.driver import InfrastructureError, TargetHung
 from touchstone.machine.polling import poll_for
 
-LOCK = "/run/lock/touchstone"
+LOCK = "/run/touchstone/lock"
+"""In a directory that only root can enter: whoever can open the file can keep the lock, and whoever can write
+to its directory can put a link in its place. Only root writes to /run, other than to /run/lock."""
 PATIENCE = 1800.0
 """Seconds to wait for another run."""
 BEAT = 15.0
@@ -43,8 +45,15 @@ LET_GO = 5.0
 # in a hypervisor's exit counters.
 _SCRIPT = r"""
 lock=@LOCK@ who=@WHO@ token=@TOKEN@ since=@NOW@
-umask 022
-[ -d "${lock%/*}" ] || mkdir -p "${lock%/*}"
+dir=${lock%/*}
+umask 077
+mkdir -p "${dir%/*}"
+mkdir "$dir" 2>/dev/null
+set -- $(ls -ldn "$dir")
+case $1/$3 in
+    drwx------*/$(id -u)) ;;
+    *) echo "$dir must be a directory of ours that nobody else can enter, not: $*" >&2; exit 77 ;;
+esac
 exec 9<>"$lock" || exit 73
 if ! flock -n 9; then
     read -r held pid rest <"$lock"
