@@ -14,6 +14,7 @@ from touchstone.words import AREAS, LEVELS, PHASES
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
+    from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
     from touchstone.config.subjects import Subject
     from touchstone.machine.driver import Driver
@@ -128,6 +129,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
     return len(run_of(config).targets)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Let xdist's workers show progress."""
+    if is_project(node.config):
+        from touchstone.pytest_plugin.progress import relay_for  # noqa: PLC0415
+
+        relay_for(node)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -42,3 +42,25 @@ def test_without_a_terminal_nothing_is_shown() -> None:
     progress = StageProgress(None)
     with progress.stage("box"):
         progress("booting")
+
+
+def test_a_step_that_lasts_is_shown_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+    said: list[str] = []
+    often = threading.Event()
+
+    def write(text: str) -> None:
+        said.append(text)
+        if len(said) >= 3:
+            often.set()
+
+    progress = StageProgress(write)
+    with progress.stage("box"):
+        progress("booting")
+        assert often.wait(60)
+    assert all(re.fullmatch(r"box: booting \(\d+ s\)", line) for line in said)
+    before = len(said)
+    with progress.stage("box"):
+        pass
+    assert len(said) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.project import Project, check, verdicts
 
 TWO = check("bad", "mov eax, 1", "{rax: 2}", claims="true") + check("good", "nop", "{rax: 0}")
@@ -49,6 +51,26 @@ def test_collect_only_contacts_nothing(project: Project) -> None:
         ["suite.yaml::exits.bad[[]fake-amd[]]", "suite.yaml::exits.good[[]fake-amd[]]"]
     )
     assert project.journal() == []
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--capture=sys"], ["-s"], ["-n", "auto"]], ids=["fd", "sys", "no", "workers"]
+)
+def test_progress_is_seen_in_spite_of_capture(project: Project, words: list[str]) -> None:
+    project.file(
+        "conftest.py",
+        "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
+        "import touchstone.engine.progress\n"
+        "touchstone.engine.progress.PATIENCE = 0.0\n",
+    )
+    project.suite(check("good", "nop", "{rax: 0}"))
+    result = project.run(*words, process=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["fake-amd: starting the fake machine (* s)", "fake-amd: loading Veneer (* s)"]
+    )
+    assert "\r" not in result.stdout.str()
+    project.run("-q", *words, process=True).stdout.no_fnmatch_line("*starting the fake machine*")
 
 
 def test_progress_only_for_what_takes_long(project: Project) -> None:

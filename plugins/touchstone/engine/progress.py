@@ -1,4 +1,4 @@
-"""Progress of what takes over a second: a line per step, and none for what is quicker."""
+"""Progress of what takes over a second: a line per step, again while it lasts; of what is quicker, none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 PATIENCE = 1.0
 """Seconds after which a stage shows its steps."""
+AGAIN = 15.0
+"""Seconds after which a step is shown again: that it still lasts is to be seen in a log as well."""
 
 
 class StageProgress:
@@ -40,20 +42,27 @@ class StageProgress:
             yield
             return
         self._name, self._text, self._began = name, "", time.monotonic()
-        self._timer = threading.Timer(PATIENCE, self._late)
-        self._timer.daemon = True
-        self._timer.start()
+        self._wait(PATIENCE)
         try:
             yield
         finally:
-            self._timer.cancel()
             with self._lock:
+                if self._timer is not None:
+                    self._timer.cancel()
                 self._began = None
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._late)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _late(self) -> None:
         with self._lock:
-            if self._began is not None and self._text:
+            if self._began is None:
+                return
+            if self._text:
                 self._show()
+            self._wait(AGAIN)
 
     def _show(self) -> None:
         assert self._write is not None

@@ -25,6 +25,7 @@ from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import Driver, InfrastructureError
 from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
+from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
 from touchstone.shipped import source_root
 from touchstone.suite.model import Check
@@ -112,7 +113,7 @@ class Run:
                 self._driver_maker(target),
                 self.plan.of_target(target.name),
                 static_facts(target, self.subject),
-                StageProgress(self._writer()),
+                StageProgress(progress_writer(self.config)),
                 self.ahead,
             )
         return found
@@ -167,10 +168,6 @@ class Run:
             return driver
 
         return make
-
-    def _writer(self) -> Callable[[str], None] | None:
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        return reporter.write_line if reporter is not None and self.config.get_verbosity() >= 0 else None
 
 
 _KEY = pytest.StashKey[Run]()
