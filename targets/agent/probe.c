@@ -3,6 +3,7 @@
 
 #include "descriptors.h"
 #include "digits.h"
+#include "limits.h"
 #include "traps.h"
 #include "x86.h"
 
@@ -256,6 +257,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		   const struct probe_machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer = machine->efer, cr4 = machine->cr4, cr0 = machine->cr0;
+	const char *forbidden;
 
 	/*
 	 * These raise #GP in long mode (SDM 3A 2.5, 4.1.1; APM2 14.6). Refuse them without trying: QEMU's TCG
@@ -265,9 +267,14 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 	    (request->efer.clear & EFER_LME) || (request->cr4.set & CR4_RESERVED))
 		return refuse(outcome,
 			      "cr0, cr4 or efer: a bit that long mode needs, or a reserved one");
-	if (change(&request->efer, &efer) && probe_try_wrmsr(MSR_EFER, efer))
+	change(&request->efer, &efer);
+	change(&request->cr4, &cr4);
+	forbidden = limits_forbid(efer, machine->efer, cr4, machine->cr4);
+	if (forbidden)
+		return refuse(outcome, forbidden);
+	if (efer != machine->efer && probe_try_wrmsr(MSR_EFER, efer))
 		return refuse_value(outcome, "efer=", efer, " faults");
-	if (change(&request->cr4, &cr4) && probe_try_cr4(cr4))
+	if (cr4 != machine->cr4 && probe_try_cr4(cr4))
 		return refuse_value(outcome, "cr4=", cr4, " faults");
 	if (change(&request->cr0, &cr0) && probe_try_cr0(cr0))
 		return refuse_value(outcome, "cr0=", cr0, " faults");

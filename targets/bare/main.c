@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Boots the OS, then gives every byte from the console to the agent. */
 #include "../agent/agent.h"
+#include "../agent/limits.h"
 #include "console.h"
 #include "cpu.h"
 #include "cpus.h"
@@ -22,6 +23,7 @@ void os_serve(void)
 	int polls = POLLS;
 	char byte;
 
+	limits_begin(0);
 	agent_ready();
 	console_enable_interrupt();
 	for (;;) {

@@ -151,6 +151,19 @@ def test_a_cpu_that_is_gone_is_refused(agent_box: paramiko.SSHClient) -> None:
         assert agent.run(ProbeRequest(code=b"\x90", cpus=(1, 3), together=True))[1].vector is None
 
 
+@pytest.mark.parametrize(
+    ("register", "bits"), [("efer", (0, 1 << 11)), ("cr4", (1 << 23, 0))], ids=["nxe", "cet"]
+)
+def test_what_would_kill_linux_is_refused(
+    agent_box: paramiko.SSHClient, register: str, bits: tuple[int, int]
+) -> None:
+    with boxes.agent(agent_box) as agent:
+        with pytest.raises(AgentRefused, match=f"{register}: a bit that"):
+            agent.run(ProbeRequest(code=b"\x90", bits={register: bits}))
+        assert agent.run(ProbeRequest(code=b"\x90"))[0].vector is None
+    assert complaints(agent_box) == ""
+
+
 def test_a_subject_is_none_of_its_business(agent_box: paramiko.SSHClient) -> None:
     with boxes.agent(agent_box) as agent, pytest.raises(AgentRefused, match="ENODEV"):
         agent.load()

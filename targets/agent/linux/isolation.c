@@ -29,6 +29,7 @@
 
 #include "isolation.h"
 
+#include "../limits.h"
 #include "../x86.h"
 
 #define TSS_AVAILABLE (9ull << 40)
@@ -79,6 +80,8 @@ int isolation_init(void)
 		return -ENODEV;
 	}
 	fill_probe_idt(idt, BOTH_CS, ist_of);
+	/* Its pages that hold no code are no-execute: without NXE, that bit is reserved, and each access a #PF. */
+	limits_begin(EFER_NX);
 	return 0;
 }
 

@@ -89,6 +89,14 @@ def test_nmis_from_inside_and_outside_are_counted(machine):
     assert machine.nmi_counts() == [1, 6, 1, 6]
 
 
+@pytest.mark.parametrize("bit", [12, 13, 14, 19, 22, 23, 24, 25, 27, 28, 32])
+def test_a_bit_of_cr4_that_the_cpu_lacks_is_refused(machine, bit):
+    """QEMU's CPU would never come back."""
+    with pytest.raises(AgentRefused, match="cr4: a bit that this CPU does not have"):
+        machine.run(ProbeRequest(code=b"\x90", bits={"cr4": (1 << bit, 0)}))
+    assert machine.run(CPUID)
+
+
 def test_the_bare_machine_has_no_subject(machine):
     with pytest.raises(AgentRefused, match="ENODEV"):
         machine.load()
