@@ -28,6 +28,13 @@ class Finding:
 
 def diagnose(name: str, error: TargetDied | TargetHung, visit: Visit, said: str, agent: AgentEnd) -> Finding:
     """What ``error`` means for the box ``name``. ``said``: its log since it last answered."""
+    try:
+        return _diagnose(name, error, visit, said, agent)
+    except TargetError as silent:  # it let us in and then fell silent: part of it is gone
+        return Finding(TargetHung(f"{error}, and the box stopped answering while it was asked why: {silent}"))
+
+
+def _diagnose(name: str, error: TargetDied | TargetHung, visit: Visit, said: str, agent: AgentEnd) -> Finding:
     if panic := find_panic(said):
         return Finding(TargetDied(f"the kernel of {name} is lost: {panic}"))
     try:
