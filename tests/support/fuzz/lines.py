@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz.mutations import mutated_bytes
 from tests.support.checkout import ROOT
+from tests.support.fuzz.mutations import mutated_bytes
 from touchstone.machine.protocol import Damaged, parse_line, seal
 
 LINES = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.fuzz.mutations import mutated_bytes
 from tests.support.fake_agent import HELLO, Request
+from tests.support.fuzz.mutations import mutated_bytes
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.driver import TargetError
 from touchstone.machine.probe import ProbeRequest

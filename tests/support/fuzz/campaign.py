@@ -2,8 +2,8 @@
 
 ::
 
-    python -m tests.fuzz.campaign suites --count 100000
-    python -m tests.fuzz.campaign all --count 20000 --seed 7
+    python -m tests.support.fuzz.campaign suites --count 100000
+    python -m tests.support.fuzz.campaign all --count 20000 --seed 7
 
 Prints a line of figures for each kind. Whatever ends otherwise than as it should (an exception that nobody
 should see, a crash, more than LIMIT CPU seconds) is kept under ``build/fuzz``, and makes the exit status 1.
@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuzz.mutations import mutated_text
 from tests.support.checkout import ROOT
+from tests.support.fuzz.mutations import mutated_text
 
 BATCH = 200
 """Inputs for each process: a crash costs one."""
@@ -126,14 +126,14 @@ def subjects() -> Try:
 
 def answers() -> Try:
     """Answers of an agent to each kind of request."""
-    from tests.fuzz.answers import make
+    from tests.support.fuzz.answers import make
 
     return make
 
 
 def lines() -> Try:
     """Lines to the agent, LINES in each input."""
-    from tests.fuzz.lines import make_lines
+    from tests.support.fuzz.lines import make_lines
 
     return make_lines()
 
@@ -220,7 +220,7 @@ def _generator(seed: int, number: int) -> random.Random:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.campaign")
+    parser = argparse.ArgumentParser(prog="python -m tests.support.fuzz.campaign")
     parser.add_argument("kind", choices=[*KINDS, "all"])
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,0 +1,1 @@
+"""Fuzz campaigns: see campaign.py."""
