@@ -15,12 +15,10 @@ static void set(struct vcpu *vcpu, u64 a, u64 b, u64 c, u64 d)
 	vcpu->regs.rdx = d;
 }
 
-/* What the processor says, for the guest's EAX and ECX. In 64-bit mode CPUID clears the upper halves (SDM 2A CPUID). */
+/* What the processor says, for the guest's EAX and ECX. */
 static inline void ask_processor(const struct vcpu *vcpu, u64 *a, u64 *b, u64 *c, u64 *d)
 {
-	asm volatile("cpuid"
-		     : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d)
-		     : "a"((u32)vcpu->regs.rax), "c"((u32)vcpu->regs.rcx));
+	cpuid_wide(vcpu->regs.rax, vcpu->regs.rcx, a, b, c, d);
 }
 
 static out_of_line void answer_as_processor(struct vcpu *vcpu)
@@ -47,7 +45,10 @@ static void answer_leaf_1(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
-/* In subleaf 0 OSPKE mirrors the guest's CR4. */
+/*
+ * In subleaf 0 OSPKE mirrors the guest's CR4. In subleaf 1 RDMSRLIST and WRMSRLIST are hidden: they
+ * access memory, and of the MSRs in their list some are guarded; no control enables them.
+ */
 static void answer_leaf_7(struct vcpu *vcpu)
 {
 	bool is_subleaf_0 = !(u32)vcpu->regs.rcx;
@@ -59,6 +60,8 @@ static void answer_leaf_7(struct vcpu *vcpu)
 		c &= ~CPUID_7_ECX_OSPKE;
 		if (cr4 & CR4_PKE)
 			c |= CPUID_7_ECX_OSPKE;
+	} else if ((u32)vcpu->regs.rcx == 1) {
+		a &= ~CPUID_7_1_EAX_MSRLIST;
 	}
 	set(vcpu, a, b, c, d);
 	complete_instruction(vcpu);

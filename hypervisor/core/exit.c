@@ -30,6 +30,9 @@ const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_INIT] = "init",
 	[EXIT_SIPI] = "sipi",
 	[EXIT_INVALID_STATE] = "invalid-state",
+	[EXIT_RDMSR_IMMEDIATE] = "rdmsr-immediate",
+	[EXIT_WRMSRNS_IMMEDIATE] = "wrmsrns-immediate",
+	[EXIT_UNKNOWN_INSTRUCTION] = "unknown-instruction",
 };
 
 static void handle_other(struct vcpu *vcpu)
@@ -76,4 +79,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *vcpu) = {
 	[EXIT_INIT] = handle_init,
 	[EXIT_SIPI] = handle_sipi,
 	[EXIT_INVALID_STATE] = handle_invalid_state,
+	[EXIT_RDMSR_IMMEDIATE] = handle_rdmsr_immediate,
+	[EXIT_WRMSRNS_IMMEDIATE] = handle_wrmsrns_immediate,
+	[EXIT_UNKNOWN_INSTRUCTION] = handle_hidden_instruction,
 };

@@ -47,16 +47,21 @@ static bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
 	return exists;
 }
 
+static inline bool read_for_guest(const struct vcpu *vcpu, u32 msr, u64 *value)
+{
+	if (msr != MSR_EFER)
+		return read_guarded(vcpu, msr, value);
+	*value = vcpu->backend->read[GUEST_EFER](vcpu);
+	return true;
+}
+
 /* Guarded MSRs, and those outside of the ranges that a bitmap covers (SDM 3C 25.6.9, APM2 15.11). */
 void handle_rdmsr(struct vcpu *vcpu)
 {
 	struct regs *regs = &vcpu->regs;
-	u32 msr = regs->rcx;
 	u64 value;
 
-	if (msr == MSR_EFER) {
-		value = vcpu->backend->read[GUEST_EFER](vcpu);
-	} else if (!read_guarded(vcpu, msr, &value)) {
+	if (!read_for_guest(vcpu, regs->rcx, &value)) {
 		inject_exception(vcpu, VECTOR_GP, 0);
 		return;
 	}
@@ -65,15 +70,27 @@ void handle_rdmsr(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
+/* Immediate forms exit as the others do (SDM 2B RDMSR, 2D WRMSRNS). */
+void handle_rdmsr_immediate(struct vcpu *vcpu)
+{
+	u64 value;
+
+	if (!read_for_guest(vcpu, vcpu->msr, &value)) {
+		inject_exception(vcpu, VECTOR_GP, 0);
+		return;
+	}
+	(&vcpu->regs.rax)[vcpu->msr_operand] = value;
+	complete_instruction(vcpu);
+}
+
 /*
  * Only the processor knows which bits of EFER can be written: write them to the host's EFER,
  * together with the bits that host mode needs, and read back which it has accepted (APM2 3.1.7,
  * SDM 3A 2.2.1). The upper half is reserved.
  */
-static void write_efer(struct vcpu *vcpu)
+static void write_efer(struct vcpu *vcpu, u64 value)
 {
 	const u64 needed = EFER_LME | EFER_LMA | EFER_SVME;
-	u64 value = (u32)vcpu->regs.rax | vcpu->regs.rdx << 32;
 	u64 guest = vcpu->backend->read[GUEST_EFER](vcpu);
 	u32 accepted;
 
@@ -94,9 +111,8 @@ refuse:
 	inject_exception(vcpu, VECTOR_GP, 0);
 }
 
-static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr)
+static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr, u64 value)
 {
-	u64 value = (u32)vcpu->regs.rax | vcpu->regs.rdx << 32;
 	bool done;
 
 	if (is_hidden(vcpu, msr))
@@ -115,12 +131,22 @@ static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr)
 		inject_exception(vcpu, VECTOR_GP, 0);
 }
 
+static inline void write_for_guest(struct vcpu *vcpu, u32 msr, u64 value)
+{
+	if (msr == MSR_EFER)
+		write_efer(vcpu, value);
+	else
+		write_guarded(vcpu, msr, value);
+}
+
 void handle_wrmsr(struct vcpu *vcpu)
 {
-	u32 msr = vcpu->regs.rcx;
+	const struct regs *regs = &vcpu->regs;
 
-	if (msr == MSR_EFER)
-		write_efer(vcpu);
-	else
-		write_guarded(vcpu, msr);
+	write_for_guest(vcpu, regs->rcx, (u32)regs->rax | regs->rdx << 32);
+}
+
+rarely_called void handle_wrmsrns_immediate(struct vcpu *vcpu)
+{
+	write_for_guest(vcpu, vcpu->msr, (&vcpu->regs.rax)[vcpu->msr_operand]);
 }

@@ -6,6 +6,9 @@
 
 void handle_rdmsr(struct vcpu *vcpu);
 void handle_wrmsr(struct vcpu *vcpu);
+/* With the number of the MSR in the instruction, and one 64-bit register. */
+void handle_rdmsr_immediate(struct vcpu *vcpu);
+void handle_wrmsrns_immediate(struct vcpu *vcpu);
 
 /* MSRs that tell of virtualization and therefore always exit: both backends fill their bitmaps from this table. [first, last] */
 struct msr_range {

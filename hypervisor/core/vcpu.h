@@ -53,6 +53,11 @@ enum exit_reason {
 	EXIT_INIT,
 	EXIT_SIPI,
 	EXIT_INVALID_STATE,
+	/* RDMSR and WRMSRNS with the number of the MSR in the instruction. */
+	EXIT_RDMSR_IMMEDIATE,
+	EXIT_WRMSRNS_IMMEDIATE,
+	/* Of a feature that is hidden, or newer than Veneer. */
+	EXIT_UNKNOWN_INSTRUCTION,
 	EXIT_REASONS
 };
 
@@ -109,6 +114,9 @@ struct vcpu {
 	/* The value that an exiting write to CR0 or CR4 would leave, and which of the two. */
 	u64 cr_value;
 	u8 cr_number;
+	/* The number of the register (struct regs) of an immediate-form RDMSR or WRMSRNS, and the MSR. */
+	u8 msr_operand;
+	u32 msr;
 	/* Bits of CR0 that the guest cannot clear (no unrestricted guest: PE and PG). */
 	u64 cr0_always;
 	/*

@@ -202,7 +202,7 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	 * FS, GS, TR, LDTR and the other fields that VMSAVE stores, which VMRUN does not load: for
 	 * a debugger that reads the VMCB.
 	 */
-	asm volatile("vmsave" : : "a"(host_physical(vmcb)) : "memory");
+	vmsave(host_physical(vmcb));
 }
 
 /* CPUID 80000008 EBX[3] (APM3 E.4.7). The bit of the VMCB is reserved on other processors. */

@@ -139,5 +139,11 @@ _Static_assert(offsetof(struct vmcb, guest_pat) == 0x668, "vmcb.guest_pat");
 _Static_assert(offsetof(struct vmcb, spec_ctrl) == 0x6e0, "vmcb.spec_ctrl");
 _Static_assert(sizeof(struct vmcb) == 0x1000, "struct vmcb");
 
+/* Store what VMRUN does not switch: FS, GS, TR, LDTR and the MSRs of system calls (APM3 VMSAVE). */
+static inline void vmsave(u64 physical)
+{
+	asm volatile("vmsave" : : "a"(physical) : "memory");
+}
+
 #endif
 #endif

@@ -90,9 +90,8 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 	int error;
 
 	error = fit(has_true ? MSR_VMX_TRUE_PRIMARY : MSR_VMX_PRIMARY,
-		    PRIMARY_MSR_BITMAPS | PRIMARY_SECONDARY_CONTROLS,
-		    has_feature(7, 1, EAX, CPUID_7_1_EAX_MSRLIST) ? PRIMARY_TERTIARY_CONTROLS : 0,
-		    PRIMARY_RESERVED, &controls->primary, refusal,
+		    PRIMARY_MSR_BITMAPS | PRIMARY_SECONDARY_CONTROLS, 0, PRIMARY_RESERVED,
+		    &controls->primary, refusal,
 		    "VMX has no MSR bitmaps or no secondary controls (primary controls)",
 		    "VMX insists on exits that Veneer does not want (primary controls)");
 	if (error)
@@ -105,15 +104,14 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 		return vmx_refuse(refusal, -ENODEV,
 				  "VMX has no extended page tables (secondary controls, EPT)",
 				  read_msr(MSR_VMX_SECONDARY));
+	/*
+	 * No tertiary controls: RDMSRLIST and WRMSRLIST, which they enable, are hidden in CPUID (core/cpuid.c).
+	 */
 	error = fit(MSR_VMX_SECONDARY, SECONDARY_EPT | find_gating_controls(),
 		    SECONDARY_UNRESTRICTED_GUEST | SECONDARY_VPID, 0, &controls->secondary, refusal,
 		    "VMX cannot enable an instruction that CPUID announces (secondary controls)",
 		    "VMX insists on something that Veneer does not want (secondary controls)");
-	if (error || !(controls->primary & PRIMARY_TERTIARY_CONTROLS))
-		return error;
-	/* 64 bits that may be 1; none is fixed to 1 (SDM 3D A.3.4). */
-	controls->tertiary = read_msr(MSR_VMX_TERTIARY) & TERTIARY_MSR_LIST;
-	return 0;
+	return error;
 }
 
 static int check_ept(struct vmx_controls *controls, struct refusal *refusal)

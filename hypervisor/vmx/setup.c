@@ -170,8 +170,6 @@ static void fill_controls(struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_PIN_CONTROLS, controls->pin);
 	vmx_set(vmx, VMCS_PRIMARY_CONTROLS, controls->primary);
 	vmx_set(vmx, VMCS_SECONDARY_CONTROLS, controls->secondary);
-	if (controls->primary & PRIMARY_TERTIARY_CONTROLS)
-		vmx_set(vmx, VMCS_TERTIARY_CONTROLS, controls->tertiary);
 	vmx_set(vmx, VMCS_EXIT_CONTROLS, controls->exit);
 	vmx_set(vmx, VMCS_ENTRY_CONTROLS, controls->entry);
 	vmx_set(vmx, VMCS_MSR_BITMAP, vmx->msr_bitmap);

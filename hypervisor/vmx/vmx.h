@@ -9,7 +9,6 @@
 /* The controls of a CPU. */
 struct vmx_controls {
 	u32 pin, primary, secondary, exit, entry;
-	u64 tertiary;
 };
 
 struct vmx_cpu {

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: MIT
+#include "fake_processor.h"
+
+#include <string.h>
+
+#include "core/crash_report.h"
+#include "core/host.h"
+#include "core/host_state.h"
+#include "core/leave.h"
+#include "core/memory.h"
+#include "core/safe_instructions.h"
+#include "svm/svm.h"
+#include "vmx/vmx.h"
+
+#define MOST 256
+
+struct msr {
+	u32 number;
+	u64 value;
+};
+
+struct leaf {
+	u32 leaf, subleaf, outputs[4];
+};
+
+u64 fake_vmcs[0x8000];
+u64 fake_cr0, fake_cr2, fake_cr4;
+unsigned int fake_invepts, fake_leaves;
+static struct msr msrs[MOST];
+static struct leaf leaves[MOST];
+static unsigned int msr_count, leaf_count;
+
+void forget_processor(void)
+{
+	msr_count = leaf_count = 0;
+	memset(fake_vmcs, 0, sizeof(fake_vmcs));
+	fake_cr0 = CR0_PG | CR0_PE | CR0_WP | CR0_NE;
+	fake_cr4 = CR4_PAE | CR4_OSXSAVE;
+	fake_cr2 = 0;
+	fake_invepts = fake_leaves = 0;
+}
+
+static struct leaf *find_leaf(u32 leaf, u32 subleaf)
+{
+	for (unsigned int i = 0; i < leaf_count; i++) {
+		if (leaves[i].leaf == leaf && leaves[i].subleaf == subleaf)
+			return &leaves[i];
+	}
+	return NULL;
+}
+
+void set_cpuid(u32 leaf, u32 subleaf, u32 a, u32 b, u32 c, u32 d)
+{
+	struct leaf *found = find_leaf(leaf, subleaf);
+
+	if (!found) {
+		CHECK(leaf_count < MOST);
+		found = &leaves[leaf_count++];
+	}
+	*found = (struct leaf){ leaf, subleaf, { a, b, c, d } };
+}
+
+void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
+{
+	static const struct leaf nothing;
+	const struct leaf *found = find_leaf(leaf, subleaf);
+
+	if (!found)
+		found = &nothing;
+	*a = found->outputs[0];
+	*b = found->outputs[1];
+	*c = found->outputs[2];
+	*d = found->outputs[3];
+}
+
+void cpuid_wide(u32 leaf, u32 subleaf, u64 *a, u64 *b, u64 *c, u64 *d)
+{
+	u32 outputs[4];
+
+	cpuid(leaf, subleaf, &outputs[0], &outputs[1], &outputs[2], &outputs[3]);
+	*a = outputs[0];
+	*b = outputs[1];
+	*c = outputs[2];
+	*d = outputs[3];
+}
+
+static struct msr *find_msr(u32 msr)
+{
+	for (unsigned int i = 0; i < msr_count; i++) {
+		if (msrs[i].number == msr)
+			return &msrs[i];
+	}
+	return NULL;
+}
+
+void set_msr(u32 msr, u64 value)
+{
+	struct msr *found = find_msr(msr);
+
+	if (!found) {
+		CHECK(msr_count < MOST);
+		found = &msrs[msr_count++];
+	}
+	*found = (struct msr){ msr, value };
+}
+
+u64 get_msr(u32 msr)
+{
+	CHECK(find_msr(msr));
+	return find_msr(msr)->value;
+}
+
+bool read_msr_safe(u32 msr, u64 *value)
+{
+	const struct msr *found = find_msr(msr);
+
+	if (found)
+		*value = found->value;
+	return found;
+}
+
+bool write_msr_safe(u32 msr, u64 value)
+{
+	struct msr *found = find_msr(msr);
+
+	if (found)
+		found->value = value;
+	return found;
+}
+
+static void fault_at_msr(u32 msr)
+{
+	fprintf(stderr, "MSR %x does not exist\n", msr);
+	exit(1);
+}
+
+u64 read_msr(u32 msr)
+{
+	u64 value;
+
+	if (!read_msr_safe(msr, &value))
+		fault_at_msr(msr);
+	return value;
+}
+
+void write_msr(u32 msr, u64 value)
+{
+	if (!write_msr_safe(msr, value))
+		fault_at_msr(msr);
+}
+
+bool xsetbv_safe(u32 index, u64 value)
+{
+	return !index && value & 1;
+}
+
+bool vmxon_safe(const u64 *physical)
+{
+	(void)physical;
+	return true;
+}
+
+u64 read_cr0(void)
+{
+	return fake_cr0;
+}
+
+void write_cr0(u64 value)
+{
+	fake_cr0 = value;
+}
+
+u64 read_cr2(void)
+{
+	return fake_cr2;
+}
+
+void write_cr2(u64 value)
+{
+	fake_cr2 = value;
+}
+
+u64 read_cr3(void)
+{
+	return 0x1000;
+}
+
+u64 read_cr4(void)
+{
+	return fake_cr4;
+}
+
+void write_cr4(u64 value)
+{
+	fake_cr4 = value;
+}
+
+u64 read_dr(unsigned int number)
+{
+	(void)number;
+	return 0;
+}
+
+void clear_breakpoints(void)
+{
+}
+
+u64 read_dr6(void)
+{
+	return DR6_RESET;
+}
+
+void write_dr6(u64 value)
+{
+	(void)value;
+}
+
+u64 read_dr7(void)
+{
+	return DR7_RESET;
+}
+
+void raise_nmi(void)
+{
+	CHECK(!"no NMI comes to a user-space process");
+}
+
+void write_back_invalidate(void)
+{
+}
+
+u64 vmcs_read(u64 field)
+{
+	CHECK(field < COUNT_OF(fake_vmcs));
+	return fake_vmcs[field];
+}
+
+void vmcs_read_into(u64 field, u64 *value)
+{
+	*value = vmcs_read(field);
+}
+
+void vmcs_write(u64 field, u64 value)
+{
+	CHECK(field < COUNT_OF(fake_vmcs));
+	fake_vmcs[field] = value;
+}
+
+bool vmcs_write_safe(u64 field, u64 value)
+{
+	vmcs_write(field, value);
+	return true;
+}
+
+bool vmclear(u64 physical)
+{
+	(void)physical;
+	return true;
+}
+
+bool vmptrld(u64 physical)
+{
+	(void)physical;
+	return true;
+}
+
+void vmxoff(void)
+{
+}
+
+void invept_all(void)
+{
+	fake_invepts++;
+}
+
+void invvpid_all(void)
+{
+}
+
+void vmsave(u64 physical)
+{
+	(void)physical;
+}
+
+/* In place of the files in assembly: VM entry succeeds, and what comes behind it is up to the test. */
+const char vmx_exited[1], vmx_entry_refused[1], svm_entry_refused[1];
+const char hypercall_svm_address[1], hypercall_vmx_address[1], fault_entries[1];
+
+int vmx_launch(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return VMX_IN_GUEST_MODE;
+}
+
+int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb)
+{
+	(void)vcpu;
+	(void)vmcb;
+	return 0;
+}
+
+void vmx_unblock_nmis(void)
+{
+}
+
+u64 hypercall_svm(u64 operation, u64 argument, u64 more[2])
+{
+	(void)operation;
+	(void)argument;
+	(void)more;
+	return ~0ull;
+}
+
+u64 hypercall_vmx(u64 operation, u64 argument, u64 more[2])
+{
+	return hypercall_svm(operation, argument, more);
+}
+
+void resume_context(struct vcpu *vcpu)
+{
+	(void)vcpu;
+	printf("left\n");
+	exit(3);
+}
+
+void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
+{
+	(void)vcpu;
+	fprintf(stderr, "died: %s rip=%llx rsp=%llx\n", why, rip, rsp);
+	exit(2);
+}
+
+/* The host: one CPU, whose physical memory is this process'. */
+void *host_alloc(size_t pages)
+{
+	void *memory = aligned_alloc(PAGE_BYTES, pages * PAGE_BYTES);
+
+	CHECK(memory);
+	return memset(memory, 0, pages * PAGE_BYTES);
+}
+
+void host_free(void *memory, size_t pages)
+{
+	(void)pages;
+	free(memory);
+}
+
+u64 host_physical(const void *address)
+{
+	return (u64)address;
+}
+
+void *host_virtual(u64 physical)
+{
+	return (void *)physical;
+}
+
+bool host_image(unsigned int part, const char **start, const char **end)
+{
+	*start = *end = NULL;
+	return part == 0;
+}
+
+unsigned int host_cpus(void)
+{
+	return 1;
+}
+
+unsigned int host_this_cpu(void)
+{
+	return 0;
+}
+
+static struct vcpu *entered;
+
+/* A CPU in 64-bit kernel code, as load_on_this_cpu() brings it into guest mode. */
+static struct vcpu *enter(const struct backend *backend)
+{
+	static const u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+	struct refusal refusal = { 0 };
+	struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
+
+	CHECK(vcpu);
+	vcpu->backend = backend;
+	CHECK(!allocate_host_state(vcpu) && !backend->allocate(vcpu));
+	vcpu->context = (struct context){
+		.cr0 = fake_cr0,
+		.cr3 = 0x1000,
+		.cr4 = fake_cr4,
+		.efer = get_msr(MSR_EFER),
+		.rflags = RFLAGS_ALWAYS,
+		.dr7 = DR7_RESET,
+		.gdtr = { .limit = sizeof(gdt) - 1, .base = (u64)gdt },
+		.cs = 8,
+		.ss = 16,
+	};
+	prepare_host_state(vcpu, 0x1000);
+	CHECK(!backend->enable(vcpu, &refusal));
+	CHECK(!backend->enter(vcpu, &refusal));
+	vcpu->in_guest_mode = true;
+	entered = vcpu;
+	return vcpu;
+}
+
+void forget_vcpu(void)
+{
+	free(entered);
+	memory_free_all();
+}
+
+/* A control word of VMX: none is forced, all are allowed. */
+#define ANY (0xffffffffull << 32)
+
+void set_up_intel(void)
+{
+	forget_processor();
+	set_cpuid(0, 0, 0x1f, 0, 0, 0);
+	set_cpuid(1, 0, 0, 0, 1u << 5, 1u << 7);
+	set_cpuid(7, 0, 1, 0, 0, 0);
+	set_cpuid(0x80000000, 0, 0x80000008, 0, 0, 0);
+	set_cpuid(0x80000001, 0, 0, 0, 0, 1u << 20 | 1u << 26);
+	set_cpuid(0x80000008, 0, 39, 0, 0, 0);
+	set_msr(MSR_FEATURE_CONTROL, FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX);
+	set_msr(MSR_VMX_BASIC, 6ull << 50 | VMX_BASIC_TRUE_CONTROLS);
+	set_msr(MSR_VMX_SECONDARY, ANY);
+	set_msr(MSR_VMX_TRUE_PIN, ANY);
+	set_msr(MSR_VMX_TRUE_PRIMARY, ANY);
+	set_msr(MSR_VMX_TRUE_EXIT, ANY);
+	set_msr(MSR_VMX_TRUE_ENTRY, ANY);
+	set_msr(MSR_VMX_EPT_VPID_CAP, ~0ull);
+	set_msr(MSR_VMX_CR0_FIXED0, CR0_PG | CR0_PE | CR0_NE);
+	set_msr(MSR_VMX_CR0_FIXED1, 0xffffffff);
+	set_msr(MSR_VMX_CR4_FIXED0, CR4_VMXE);
+	set_msr(MSR_VMX_CR4_FIXED1, 0xffffffff);
+	set_msr(MSR_EFER, EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE);
+	set_msr(MSR_PAT, 0x0007040600070406);
+	set_msr(MSR_SYSENTER_CS, 0);
+	set_msr(MSR_SYSENTER_ESP, 0);
+	set_msr(MSR_SYSENTER_EIP, 0);
+	set_msr(MSR_DEBUGCTL, 0);
+}
+
+void set_up_amd(void)
+{
+	forget_processor();
+	set_cpuid(0, 0, 0x10, 0, 0, 0);
+	set_cpuid(1, 0, 0, 0, 0, 1u << 7);
+	set_cpuid(7, 0, 0, 0, 0, 0);
+	set_cpuid(0x80000000, 0, 0x80000021, 0, 0, 0);
+	set_cpuid(0x80000001, 0, 0, 0, 1u << 2, 1u << 20 | 1u << 26);
+	set_cpuid(0x80000008, 0, 48, 0, 0, 0);
+	set_cpuid(0x8000000a, 0, 1, 8, 0, 1);
+	set_msr(MSR_VM_CR, 0);
+	set_msr(MSR_VM_HSAVE_PA, 0);
+	set_msr(MSR_EFER, EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE);
+	set_msr(MSR_PAT, 0x0007040600070406);
+	set_msr(MSR_DEBUGCTL, 0);
+}
+
+struct vcpu *enter_intel(void)
+{
+	return enter(&vmx_backend);
+}
+
+struct vcpu *enter_amd(void)
+{
+	return enter(&svm_backend);
+}
+
+int main(void)
+{
+	test_vmx_exits();
+	puts("all passed");
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* A processor that a test makes up: CPUID, MSRs, control registers and a VMCS, in a user-space process. */
+#ifndef FAKE_PROCESSOR_H
+#define FAKE_PROCESSOR_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/vcpu.h"
+
+#define CHECK(condition)                                                                \
+	do {                                                                            \
+		if (!(condition)) {                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+			exit(1);                                                        \
+		}                                                                       \
+	} while (0)
+
+/* Nothing exists but what the two below set. CPUID of a leaf that was not set is 0. */
+void forget_processor(void);
+void set_cpuid(u32 leaf, u32 subleaf, u32 a, u32 b, u32 c, u32 d);
+/* The MSR exists from now on. Access to one that does not is #GP, and ends the test where no fault is expected. */
+void set_msr(u32 msr, u64 value);
+u64 get_msr(u32 msr);
+
+/* The current VMCS, by field. */
+extern u64 fake_vmcs[0x8000];
+extern u64 fake_cr0, fake_cr2, fake_cr4;
+/* How often INVEPT was executed; how often Veneer left, or died, and why. */
+extern unsigned int fake_invepts, fake_leaves;
+
+/* Processors of this kind, on which Veneer can be loaded; a CPU of theirs that Veneer has entered. */
+struct vcpu *enter_intel(void);
+struct vcpu *enter_amd(void);
+void set_up_intel(void);
+void set_up_amd(void);
+void forget_vcpu(void);
+
+void test_vmx_exits(void);
+
+#endif

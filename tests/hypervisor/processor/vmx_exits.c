@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+/* VM exits that no emulator has: what each does to the guest (SDM 3C 26, 28.2; 3D appendix C). */
+#include "core/crash_report.h"
+#include "fake_processor.h"
+#include "vmx/vmx.h"
+
+#define RIP 0x1000
+#define INJECTED(vector) (EVENT_VALID | EVENT_TYPE_EXCEPTION | (vector))
+#define GP (INJECTED(VECTOR_GP) | EVENT_ERROR_CODE)
+
+/* An exit of 64-bit code at CPL 0, caused by an instruction of `length` bytes. */
+static void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, u32 length)
+{
+	fake_vmcs[VMCS_EXIT_REASON] = reason;
+	fake_vmcs[VMCS_EXIT_QUALIFICATION] = qualification;
+	fake_vmcs[VMCS_INSTRUCTION_INFORMATION] = information;
+	fake_vmcs[VMCS_INSTRUCTION_LENGTH] = length;
+	fake_vmcs[VMCS_GUEST_RIP] = RIP;
+	fake_vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ALWAYS;
+	fake_vmcs[VMCS_ENTRY_EVENT] = 0;
+	vmx_handle_exit(vcpu);
+}
+
+static void expect_completed(u32 length)
+{
+	CHECK(fake_vmcs[VMCS_GUEST_RIP] == RIP + length);
+	CHECK(!fake_vmcs[VMCS_ENTRY_EVENT]);
+}
+
+static void expect_injected(u32 event)
+{
+	CHECK(fake_vmcs[VMCS_GUEST_RIP] == RIP);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == event);
+}
+
+/* RDMSRLIST and WRMSRLIST: CPUID says no, no control enables them, and an exit of theirs is #UD. */
+static void test_msr_lists(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	set_cpuid(7, 1, 1u << 27 | 1u << 19, 0, 0, 0);
+	vcpu = enter_intel();
+	CHECK(!(fake_vmcs[VMCS_PRIMARY_CONTROLS] & 1u << 17));
+	vcpu->regs = (struct regs){ .rax = 7, .rcx = 1 };
+	exit_by(vcpu, REASON_CPUID, 0, 0, 2);
+	expect_completed(2);
+	CHECK(vcpu->regs.rax == 1u << 19);
+	for (u32 reason = 78; reason <= 79; reason++) {
+		exit_by(vcpu, reason, MSR_FEATURE_CONTROL, 0, 4);
+		expect_injected(INJECTED(VECTOR_UD));
+	}
+	forget_vcpu();
+}
+
+/* The MSR is in the exit qualification, and the register in bits 6:3 of the instruction information. */
+static void test_immediate_msrs(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	for (u32 number = 0; number < 16; number++) {
+		u64 *registers = &vcpu->regs.rax;
+		u64 *operand = number == 4 ? &fake_vmcs[VMCS_GUEST_RSP] : &registers[number];
+
+		vcpu->regs = (struct regs){ .rax = ~0ull, .rcx = ~0ull, .rdx = ~0ull };
+		*operand = ~0ull;
+		exit_by(vcpu, 84, MSR_FEATURE_CONTROL, number << 3, 9);
+		expect_completed(9);
+		CHECK(*operand == FEATURE_CONTROL_LOCKED);
+		CHECK(vcpu->regs.rdx == ~0ull || number == 2);
+
+		*operand = EFER_LME | EFER_LMA | EFER_NXE;
+		exit_by(vcpu, 85, MSR_EFER, number << 3, 9);
+		expect_completed(9);
+		CHECK(fake_vmcs[VMCS_GUEST_EFER] == (EFER_LME | EFER_LMA | EFER_NXE));
+		exit_by(vcpu, 84, MSR_EFER, number << 3, 9);
+		CHECK(*operand == (EFER_LME | EFER_LMA | EFER_NXE));
+	}
+	/* Hidden, locked, and an MSR that does not exist. */
+	exit_by(vcpu, 84, MSR_VMX_BASIC, 0, 9);
+	expect_injected(GP);
+	exit_by(vcpu, 85, MSR_FEATURE_CONTROL, 0, 9);
+	expect_injected(GP);
+	exit_by(vcpu, 84, 0x40000000, 0, 9);
+	expect_injected(GP);
+	exit_by(vcpu, 85, 0x40000000, 0, 9);
+	expect_injected(GP);
+	forget_vcpu();
+}
+
+/* Exits newer than Veneer come of instructions, for every other kind of exit has a control that is off. */
+static void test_unknown_exits(void)
+{
+	static const u32 unknown[] = { 80, 81, 82, 83, 86, 100, 0xffff };
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	for (unsigned int i = 0; i < COUNT_OF(unknown); i++) {
+		exit_by(vcpu, unknown[i], 0, 0, 4);
+		expect_injected(INJECTED(VECTOR_UD));
+	}
+	forget_vcpu();
+}
+
+void test_vmx_exits(void)
+{
+	test_msr_lists();
+	test_immediate_msrs();
+	test_unknown_exits();
+}
