@@ -38,13 +38,16 @@ struct backend {
 	u64 (*hypercall)(u64 operation, u64 argument, u64 more[2]);
 	const char *hypercall_address;
 
-	/* Can this CPU be virtualised at all? Reads CPUID and MSRs, changes nothing. */
+	/* Can this CPU be virtualised at all? Reads CPUID and MSRs, changes nothing. Called on each CPU before enable(). */
 	int (*examine)(struct refusal *refusal);
 
 	/* Setup step 1, on the loading CPU, for every vcpu: allocate and fill what does not depend on the CPU. */
 	int (*allocate)(struct vcpu *vcpu);
 
-	/* Setup step 2, on each CPU: enable VMX or SVM, or refuse and leave the CPU as it was. */
+	/*
+	 * Setup step 2, on each CPU: enable VMX or SVM, or refuse and leave the CPU as it was, except
+	 * that VMX may have been locked.
+	 */
 	int (*enable)(struct vcpu *vcpu, struct refusal *refusal);
 	void (*disable)(struct vcpu *vcpu);
 

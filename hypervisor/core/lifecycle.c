@@ -2,7 +2,7 @@
 /*
  * Setup in three steps: allocate everything for all CPUs; one broadcast; in it, each CPU enables
  * VMX or SVM, fills its guest state and enters. The broadcast is a rendezvous: either all CPUs
- * commit or all roll back.
+ * commit or all roll back. No CPU is changed before all have been examined.
  */
 #include "lifecycle.h"
 
@@ -21,7 +21,7 @@ struct step {
 };
 
 struct broadcast {
-	struct step enable, enter;
+	struct step examine, enable, enter;
 	unsigned int proven;
 	/* Of the first CPU that refused. */
 	struct refusal refusal;
@@ -99,6 +99,12 @@ static void load_on_this_cpu(void *argument)
 	struct vcpu *vcpu = vcpus[host_this_cpu()];
 	struct refusal refusal = { 0 };
 	bool enabled;
+
+	/* On each CPU, since firmware may have configured them differently. */
+	if (vcpu->backend->examine(&refusal))
+		refuse(broadcast, &broadcast->examine, &refusal);
+	if (!rendezvous(broadcast, &broadcast->examine))
+		return;
 
 	enabled = !enable_on_this_cpu(vcpu, &refusal);
 	if (!enabled)
@@ -233,7 +239,7 @@ int veneer_load(struct refusal *refusal)
 
 	/* Steps 2 and 3. */
 	host_on_each_cpu(load_on_this_cpu, &broadcast);
-	if (broadcast.enable.refused || broadcast.enter.refused) {
+	if (broadcast.examine.refused || broadcast.enable.refused || broadcast.enter.refused) {
 		*refusal = broadcast.refusal;
 		free_all();
 		return refusal->error;
@@ -267,7 +273,9 @@ int veneer_enter_this_cpu(struct refusal *refusal)
 	int error;
 
 	*refusal = (struct refusal){ 0 };
-	error = enable_on_this_cpu(vcpu, refusal);
+	error = vcpu->backend->examine(refusal);
+	if (!error)
+		error = enable_on_this_cpu(vcpu, refusal);
 	if (!error) {
 		error = vcpu->backend->enter(vcpu, refusal);
 		if (error)

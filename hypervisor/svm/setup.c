@@ -126,11 +126,7 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct svm_cpu *svm = svm_of(vcpu);
 	u64 vm_cr, efer = read_msr(MSR_EFER);
-	int error = svm_examine(refusal);
 
-	/* Checked on each CPU, since firmware may have configured them differently. */
-	if (error)
-		return error;
 	if (read_msr_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
 		return refuse(refusal, -EPERM, "firmware has switched SVM off (VM_CR.SVMDIS)",
 			      vm_cr);

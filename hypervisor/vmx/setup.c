@@ -73,8 +73,9 @@ int vmx_allocate(struct vcpu *vcpu)
 }
 
 /*
- * If firmware has not locked the MSR, enable VMX and lock it, until the next reset: VMXON requires
- * it (SDM 3C 24.7).
+ * If firmware has not locked the MSR, enable VMX and lock it. VMXON requires it, and only a reset
+ * unlocks the MSR (SDM 3C 24.7), so that it stays locked after unloading and after a refusal that
+ * comes later: when all that can be examined has been, on all CPUs, and VMXON is all that is left.
  */
 static int unlock_vmx(struct refusal *refusal)
 {
@@ -128,15 +129,10 @@ static void find_cpuid_faulting(struct vcpu *vcpu)
 int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
-	/* Checked on each CPU, since firmware may have configured them differently. */
-	int error = vmx_examine(refusal);
+	int error = fix_control_registers(vmx, refusal);
 	u64 physical = host_physical(vmx->vmxon_region);
 	u32 revision;
 
-	if (!error)
-		error = unlock_vmx(refusal);
-	if (!error)
-		error = fix_control_registers(vmx, refusal);
 	if (error)
 		return error;
 	revision = read_msr(MSR_VMX_BASIC) & VMX_BASIC_REVISION;
@@ -146,10 +142,12 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 	vmx->has_debugctl = read_msr_safe(MSR_DEBUGCTL, &vmx->old_debugctl);
 	/* Here, while Veneer's IDT catches faults. */
 	find_cpuid_faulting(vcpu);
-	if (vmxon_safe(&physical))
-		return 0;
-	restore_control_registers(vmx);
-	return vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
+	error = unlock_vmx(refusal);
+	if (!error && !vmxon_safe(&physical))
+		error = vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
+	if (error)
+		restore_control_registers(vmx);
+	return error;
 }
 
 void vmx_disable(struct vcpu *vcpu)

@@ -170,7 +170,10 @@ void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 
 static int fake_examine(struct refusal *refusal)
 {
-	(void)refusal;
+	if ((int)this_cpu == fake.refuse_examine_on) {
+		*refusal = (struct refusal){ .error = -ENODEV, .reason = "no such processor" };
+		return -ENODEV;
+	}
 	return 0;
 }
 
@@ -187,6 +190,7 @@ static int fake_enable(struct vcpu *vcpu, struct refusal *refusal)
 		return -EBUSY;
 	}
 	fake.enabled[vcpu->cpu]++;
+	fake.ever_enabled[vcpu->cpu] = 1;
 	return 0;
 }
 

@@ -25,8 +25,8 @@ extern size_t pages_in_use;
 
 /* How the fake backend behaves, and what it saw. */
 struct fake {
-	int refuse_enable_on, refuse_enter_on, lie_on;
-	int enabled[FAKE_CPUS], in_guest[FAKE_CPUS];
+	int refuse_examine_on, refuse_enable_on, refuse_enter_on, lie_on;
+	int enabled[FAKE_CPUS], ever_enabled[FAKE_CPUS], in_guest[FAKE_CPUS];
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;

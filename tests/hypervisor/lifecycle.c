@@ -15,7 +15,7 @@ static void reset(void)
 {
 	memset(&fake, 0, sizeof(fake));
 	fake.gigabyte_pages = true;
-	fake.refuse_enable_on = fake.refuse_enter_on = fake.lie_on = -1;
+	fake.refuse_examine_on = fake.refuse_enable_on = fake.refuse_enter_on = fake.lie_on = -1;
 }
 
 static void expect_refused(int error, int cpu)
@@ -55,6 +55,11 @@ void test_lifecycle(void)
 	for (int i = 0; i < 10; i++)
 		load_and_unload();
 	for (int cpu = 0; cpu < FAKE_CPUS; cpu++) {
+		/* No CPU is changed while another one may still say that it lacks something. */
+		reset();
+		fake.refuse_examine_on = cpu;
+		expect_refused(-ENODEV, cpu);
+		expect_all(fake.ever_enabled, 0);
 		reset();
 		fake.refuse_enable_on = cpu;
 		expect_refused(-EBUSY, cpu);

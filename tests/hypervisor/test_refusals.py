@@ -54,7 +54,7 @@ def before_launch(statement: str, says: str) -> Case:
 
 def before_vmxon(statement: str, says: str) -> Case:
     """The statement is executed when VMXON is all that is left."""
-    find = "	if (vmxon_safe(&physical))\n"
+    find = "	error = unlock_vmx(refusal);\n"
     return Case("vmx/setup.c", find, f"	{ONCE_ON_CPU_1} {statement}\n{find}", "EIO", says)
 
 
