@@ -16,7 +16,6 @@ ASSERT_OFFSET(fault_frame, vector, FAULT_VECTOR);
 ASSERT_OFFSET(fault_frame, rip, FAULT_RIP);
 ASSERT_OFFSET(fault_frame, rflags, FAULT_RFLAGS);
 ASSERT_OFFSET(fault_frame, rsp, FAULT_RSP);
-_Static_assert(VECTOR_NMI == VECTOR_OF_NMI, "VECTOR_OF_NMI");
 
 void host_fault(struct fault_frame *frame);
 

@@ -46,13 +46,11 @@ fault_common:
 	cld
 	mov rdi, rsp
 	call host_fault
-	cmp dword ptr [rsp + FAULT_VECTOR], VECTOR_OF_NMI
-	je 1f
 	/*
-	 * Without IRET, which would unblock NMIs inside of a guest's NMI handler (SDM 3A 6.7.1,
-	 * APM2 8.2.3): SVM has no blocking of its own for the guest. No other vector than #DF, which
-	 * does not return, switches stacks, so that RFLAGS and RIP fit below the interrupted RSP,
-	 * where this frame ends at the latest.
+	 * Without IRET, which would unblock NMIs (SDM 3A 6.7.1, APM2 8.2.3): on SVM inside of a guest's
+	 * NMI handler, since there is no blocking of its own for the guest; on VMX while the NMI that
+	 * ends here has not been delivered yet (nmi.c). RFLAGS and RIP fit below the interrupted RSP,
+	 * where this frame ends at the latest, or a stack of the TSS is in use.
 	 */
 	mov rbx, [rsp + FAULT_RSP]
 	mov rcx, [rsp + FAULT_RIP]
@@ -81,25 +79,5 @@ fault_common:
 	pop rsp
 	popfq
 	ret
-1:
-	/* An NMI in host mode, on VMX only: IRET lets the next one in. */
-	pop rax
-	pop rcx
-	pop rdx
-	pop rbx
-	add rsp, 8
-	pop rbp
-	pop rsi
-	pop rdi
-	pop r8
-	pop r9
-	pop r10
-	pop r11
-	pop r12
-	pop r13
-	pop r14
-	pop r15
-	add rsp, 16
-	iretq
 
 	.section .note.GNU-stack, "", @progbits

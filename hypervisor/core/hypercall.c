@@ -47,6 +47,12 @@ void handle_hypercall(struct vcpu *vcpu)
 		regs->rax = vcpu->cpu;
 		break;
 	case HYPERCALL_UNLOAD:
+		/*
+		 * The guest takes an NMI that came before at once, injected, and executes the
+		 * hypercall again.
+		 */
+		if (vcpu->pending_nmis)
+			return;
 		regs->rax = 0;
 		complete_instruction(vcpu);
 		vcpu->backend->leave(vcpu);

@@ -50,6 +50,7 @@ resume_context:
 	mov rcx, [rdi + CONTEXT_CR4]
 	mov cr4, rcx
 	lldt word ptr [rdi + CONTEXT_LDTR]
+	mov ss, word ptr [rdi + CONTEXT_SS]
 	mov ds, word ptr [rdi + CONTEXT_DS]
 	mov es, word ptr [rdi + CONTEXT_ES]
 	mov fs, word ptr [rdi + CONTEXT_FS]
@@ -77,13 +78,14 @@ resume_context:
 	mov rax, [rdi + CONTEXT_DR7]
 	mov dr7, rax
 
-	movzx eax, word ptr [rdi + CONTEXT_SS]
-	push rax
-	push qword ptr [rdi + CONTEXT_REGS + 8 * 4]
-	push qword ptr [rdi + CONTEXT_RFLAGS]
+	/*
+	 * POPF and a far return, since IRET would unblock NMIs: one that came on the way is blocking the
+	 * next until replay_nmis().
+	 */
 	movzx eax, word ptr [rdi + CONTEXT_CS]
 	push rax
 	push qword ptr [rdi + CONTEXT_RIP]
+	push qword ptr [rdi + CONTEXT_RFLAGS]
 
 	mov rax, [rdi + CONTEXT_REGS + 8 * 0]
 	mov rcx, [rdi + CONTEXT_REGS + 8 * 1]
@@ -100,6 +102,7 @@ resume_context:
 	mov r14, [rdi + CONTEXT_REGS + 8 * 14]
 	mov r15, [rdi + CONTEXT_REGS + 8 * 15]
 	mov rdi, [rdi + CONTEXT_REGS + 8 * 7]
-	iretq
+	popfq
+	rex.w retf
 
 	.section .note.GNU-stack, "", @progbits

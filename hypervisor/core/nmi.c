@@ -2,6 +2,11 @@
 /*
  * NMIs are for the guest. Where they exit (on VMX, since an NMI in host mode uses Veneer's IDT),
  * they are counted, and injected when the guest can take one.
+ *
+ * An NMI in host mode, or while VMX or SVM is being enabled or disabled, goes on blocking the next
+ * one, since nothing executes IRET behind it: until the VM entry that follows (SDM 3C 27.7.1: with
+ * virtual NMIs it unblocks them), or until the IRET of the OS' handler that replay_nmis() calls. So
+ * an OS never gets an NMI inside of its NMI handler.
  */
 #include "nmi.h"
 
@@ -70,8 +75,8 @@ void handle_nmi_window(struct vcpu *vcpu)
 }
 
 /*
- * Called outside of guest mode, with the OS' IDT: raise the NMIs that were counted and not
- * injected.
+ * Called outside of guest mode, with the OS' IDT, while the NMI that was counted blocks the next
+ * one.
  */
 void replay_nmis(struct vcpu *vcpu)
 {

@@ -12,10 +12,7 @@ void handle_nmi_window(struct vcpu *vcpu);
  */
 void note_nmi_in_host_mode(void);
 
-/*
- * Called outside of guest mode, with the OS' IDT: raise the NMIs that were counted and not
- * injected.
- */
+/* Called outside of guest mode, with the OS' IDT: deliver the NMI that was counted and not injected. */
 void replay_nmis(struct vcpu *vcpu);
 
 #endif

@@ -15,12 +15,11 @@
 #define VCPU_EARLY_IDTR 0xd0
 #define VCPU_CONTEXT 0xe0
 
-/* struct fault_frame, which fault.h asserts; and the vector of an NMI */
+/* struct fault_frame, which fault.h asserts */
 #define FAULT_VECTOR 0x80
 #define FAULT_RIP 0x90
 #define FAULT_RFLAGS 0xa0
 #define FAULT_RSP 0xa8
-#define VECTOR_OF_NMI 2
 
 /* struct context, from its own start */
 #define CONTEXT_REGS 0x00

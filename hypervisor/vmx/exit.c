@@ -22,7 +22,7 @@ static const u8 reasons[] = {
 	[REASON_TRIPLE_FAULT] = EXIT_SHUTDOWN,
 	[REASON_INIT] = EXIT_INIT,
 	[REASON_SIPI] = EXIT_SIPI,
-	[REASON_NMI_WINDOW] = EXIT_NMI_WINDOW,
+	[REASON_NMI_WINDOW] = EXIT_TO_TRANSLATE,
 	[REASON_TASK_SWITCH] = EXIT_TO_TRANSLATE,
 	[REASON_CPUID] = EXIT_CPUID,
 	[REASON_GETSEC] = EXIT_GETSEC,
@@ -107,6 +107,10 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 			return EXIT_OTHER;
 		vmx_unblock_nmis();
 		return EXIT_NMI;
+	case REASON_NMI_WINDOW:
+		/* It follows an NMI in host mode. */
+		vmx_unblock_nmis();
+		return EXIT_NMI_WINDOW;
 	case REASON_CR_ACCESS:
 		return translate_cr_access(vcpu);
 	case REASON_TASK_SWITCH:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void vmx_unblock_nmis(void): an exit by an NMI leaves NMIs blocked until IRET or the next VM
- * entry (SDM 3C 28.4), but Bochs does not unblock them at VM entry. An IRET unblocks them at once.
+ * void vmx_unblock_nmis(void): an NMI that exits, or comes in host mode, leaves NMIs blocked until
+ * IRET or the next VM entry (SDM 3C 27.7.1, 28.4), but Bochs does not unblock them at VM entry. An
+ * IRET unblocks them at once.
  */
 	.intel_syntax noprefix
 	.text
