@@ -19,10 +19,10 @@ void capture_context(struct context *context)
 	asm volatile("mov %%ss, %0" : "=rm"(context->ss));
 	asm volatile("mov %%ds, %0" : "=rm"(context->ds));
 	asm volatile("mov %%es, %0" : "=rm"(context->es));
-	asm volatile("mov %%fs, %0" : "=rm"(context->fs));
-	asm volatile("mov %%gs, %0" : "=rm"(context->gs));
-	asm volatile("sldt %0" : "=rm"(context->ldtr));
-	asm volatile("str %0" : "=rm"(context->tr));
+	context->fs = read_fs();
+	context->gs = read_gs();
+	context->ldtr = read_ldtr();
+	context->tr = read_tr();
 }
 
 bool has_five_level_paging(void)

@@ -6,6 +6,7 @@
 #include "cpuid.h"
 #include "crash_report.h"
 #include "hypercall.h"
+#include "machine_check.h"
 #include "msr.h"
 #include "nmi.h"
 #include "system.h"
@@ -30,6 +31,7 @@ const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_INIT] = "init",
 	[EXIT_SIPI] = "sipi",
 	[EXIT_INVALID_STATE] = "invalid-state",
+	[EXIT_MACHINE_CHECK] = "machine-check",
 	[EXIT_RDMSR_IMMEDIATE] = "rdmsr-immediate",
 	[EXIT_WRMSRNS_IMMEDIATE] = "wrmsrns-immediate",
 	[EXIT_UNKNOWN_INSTRUCTION] = "unknown-instruction",
@@ -79,6 +81,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *vcpu) = {
 	[EXIT_INIT] = handle_init,
 	[EXIT_SIPI] = handle_sipi,
 	[EXIT_INVALID_STATE] = handle_invalid_state,
+	[EXIT_MACHINE_CHECK] = handle_machine_check,
 	[EXIT_RDMSR_IMMEDIATE] = handle_rdmsr_immediate,
 	[EXIT_WRMSRNS_IMMEDIATE] = handle_wrmsrns_immediate,
 	[EXIT_UNKNOWN_INSTRUCTION] = handle_hidden_instruction,

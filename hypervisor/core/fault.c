@@ -6,6 +6,7 @@
 #include "fault.h"
 
 #include "crash_report.h"
+#include "machine_check.h"
 #include "nmi.h"
 #include "safe_instructions.h"
 #include "text.h"
@@ -27,6 +28,8 @@ void host_fault(struct fault_frame *frame)
 		note_nmi_in_host_mode();
 		return;
 	}
+	if (frame->vector == VECTOR_MC && note_machine_check_in_host_mode())
+		return;
 	/*
 	 * Host mode has TF clear and no breakpoints. Bochs 2.7 delivers a single-step trap here
 	 * that was pending in the guest when it exited; the guest gets its own from
@@ -49,5 +52,7 @@ void host_fault(struct fault_frame *frame)
 	text_add(&text, "fault in host mode: vector=");
 	text_add_hex(&text, frame->vector);
 	text_add_field(&text, "error", frame->error_code);
+	if (frame->vector == VECTOR_MC)
+		text_add_field(&text, "mcg-status", machine_check_status());
 	die(vcpu_of_stack(frame->rsp), why, frame->rip, frame->rsp);
 }

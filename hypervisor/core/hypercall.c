@@ -48,10 +48,10 @@ void handle_hypercall(struct vcpu *vcpu)
 		break;
 	case HYPERCALL_UNLOAD:
 		/*
-		 * The guest takes an NMI that came before at once, injected, and executes the
-		 * hypercall again.
+		 * The guest takes an NMI or a machine check that came before at once, injected, and
+		 * executes the hypercall again.
 		 */
-		if (vcpu->pending_nmis)
+		if (vcpu->pending_nmis || vcpu->machine_check_pending)
 			return;
 		regs->rax = 0;
 		complete_instruction(vcpu);

@@ -61,6 +61,14 @@ void handle_nmi_window(struct vcpu *vcpu)
 
 	vcpu->backend->request_nmi_window(vcpu, false);
 	pending = __atomic_load_n(&vcpu->pending_nmis, __ATOMIC_ACQUIRE);
+	/* A machine check takes priority over an NMI (SDM 3A table 6-2). */
+	if (__atomic_exchange_n(&vcpu->machine_check_pending, false, __ATOMIC_ACQ_REL)) {
+		vcpu->backend->continue_at(vcpu, vcpu->rip);
+		vcpu->backend->inject(vcpu, VECTOR_MC, 0);
+		if (pending)
+			vcpu->backend->request_nmi_window(vcpu, true);
+		return;
+	}
 	if (!pending)
 		return;
 	pending = __atomic_sub_fetch(&vcpu->pending_nmis, 1, __ATOMIC_ACQ_REL);
@@ -76,10 +84,12 @@ void handle_nmi_window(struct vcpu *vcpu)
 
 /*
  * Called outside of guest mode, with the OS' IDT, while the NMI that was counted blocks the next
- * one.
+ * one. The same for a machine check.
  */
 void replay_nmis(struct vcpu *vcpu)
 {
+	if (__atomic_exchange_n(&vcpu->machine_check_pending, false, __ATOMIC_ACQ_REL))
+		raise_machine_check();
 	while (__atomic_load_n(&vcpu->pending_nmis, __ATOMIC_ACQUIRE)) {
 		__atomic_sub_fetch(&vcpu->pending_nmis, 1, __ATOMIC_ACQ_REL);
 		raise_nmi();

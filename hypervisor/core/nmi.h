@@ -12,7 +12,7 @@ void handle_nmi_window(struct vcpu *vcpu);
  */
 void note_nmi_in_host_mode(void);
 
-/* Called outside of guest mode, with the OS' IDT: deliver the NMI that was counted and not injected. */
+/* Called outside of guest mode, with the OS' IDT: deliver the NMI, and the machine check, that was noted and not injected. */
 void replay_nmis(struct vcpu *vcpu);
 
 #endif

@@ -36,6 +36,9 @@
 #define CR4_KL BIT_ULL_AT(19)
 #define CR4_PKE BIT_ULL_AT(22)
 #define CR4_CET BIT_ULL_AT(23)
+#ifndef __ASSEMBLER__
+#define CR4_FRED BIT_ULL_AT(32)
+#endif
 
 #define DR6_BS BIT_ULL_AT(14)
 #define DR6_BREAKPOINTS 0xfu
@@ -48,11 +51,13 @@
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull
 
+#define MSR_APIC_BASE 0x1b
 #define MSR_FEATURE_CONTROL 0x3a
 #define MSR_SPEC_CTRL 0x48
 #define MSR_PLATFORM_INFO 0xce
 #define MSR_MTRR_CAP 0xfe
 #define MSR_MISC_FEATURES_ENABLES 0x140
+#define MSR_MCG_STATUS 0x17a
 #define MSR_SYSENTER_CS 0x174
 #define MSR_SYSENTER_ESP 0x175
 #define MSR_SYSENTER_EIP 0x176
@@ -64,6 +69,7 @@
 #define MSR_MTRR_FIX4K_C0000 0x268
 #define MSR_PAT 0x277
 #define MSR_MTRR_DEF_TYPE 0x2ff
+#define MSR_PEBS_ENABLE 0x3f1
 #define MSR_VMX_BASIC 0x480
 #define MSR_VMX_PIN 0x481
 #define MSR_VMX_PRIMARY 0x482
@@ -80,6 +86,9 @@
 #define MSR_VMX_TRUE_EXIT 0x48f
 #define MSR_VMX_TRUE_ENTRY 0x490
 #define MSR_VMX_LAST 0x493
+#define MSR_S_CET 0x6a2
+#define MSR_INTERRUPT_SSP_TABLE 0x6a8
+#define MSR_X2APIC(reg) (0x800 + (reg))
 #define MSR_EFER 0xc0000080
 #define MSR_FS_BASE 0xc0000100
 #define MSR_GS_BASE 0xc0000101
@@ -95,6 +104,15 @@
 #define FEATURE_CONTROL_VMX BIT_ULL_AT(2)
 
 #define DEBUGCTL_BTF BIT_ULL_AT(1)
+
+#define APIC_BASE_ENABLED BIT_ULL_AT(11)
+#define APIC_BASE_X2APIC BIT_ULL_AT(10)
+#define APIC_BASE_ADDRESS 0x000ffffffffff000ull
+
+/* The interrupted program can go on. */
+#define MCG_STATUS_RIPV BIT_ULL_AT(0)
+
+#define S_CET_SHADOW_STACK BIT_ULL_AT(0)
 
 #define PLATFORM_INFO_CPUID_FAULTING BIT_ULL_AT(31)
 #define MISC_FEATURES_CPUID_FAULTING BIT_ULL_AT(0)

@@ -4,6 +4,7 @@
 
 #include "completion.h"
 #include "decode.h"
+#include "local_apic.h"
 #include "safe_instructions.h"
 
 /*
@@ -89,6 +90,7 @@ void handle_init(struct vcpu *vcpu)
 	vcpu->backend->write_rflags(vcpu, RFLAGS_ALWAYS);
 	vcpu->backend->continue_at(vcpu, 0xfff0);
 	vcpu->backend->reset(vcpu);
+	reset_local_apic();
 }
 
 /* SIPI, which only a CPU that waits for it can see (SDM 3C 26.2). */

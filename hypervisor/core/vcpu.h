@@ -53,6 +53,7 @@ enum exit_reason {
 	EXIT_INIT,
 	EXIT_SIPI,
 	EXIT_INVALID_STATE,
+	EXIT_MACHINE_CHECK,
 	/* RDMSR and WRMSRNS with the number of the MSR in the instruction. */
 	EXIT_RDMSR_IMMEDIATE,
 	EXIT_WRMSRNS_IMMEDIATE,
@@ -111,6 +112,8 @@ struct vcpu {
 	u32 fault_error;
 	/* NMIs not yet injected; also incremented by the NMI handler of host mode. */
 	u32 pending_nmis;
+	/* #MC not yet injected, see machine_check.c. */
+	bool machine_check_pending;
 	/* The value that an exiting write to CR0 or CR4 would leave, and which of the two. */
 	u64 cr_value;
 	u8 cr_number;

@@ -160,6 +160,38 @@ static inline u64 read_tsc(void)
 	return low | (u64)high << 32;
 }
 
+static inline u16 read_fs(void)
+{
+	u16 selector;
+
+	asm volatile("mov %%fs, %0" : "=rm"(selector));
+	return selector;
+}
+
+static inline u16 read_gs(void)
+{
+	u16 selector;
+
+	asm volatile("mov %%gs, %0" : "=rm"(selector));
+	return selector;
+}
+
+static inline u16 read_ldtr(void)
+{
+	u16 selector;
+
+	asm volatile("sldt %0" : "=rm"(selector));
+	return selector;
+}
+
+static inline u16 read_tr(void)
+{
+	u16 selector;
+
+	asm volatile("str %0" : "=rm"(selector));
+	return selector;
+}
+
 static inline void read_gdtr(struct table_register *gdtr)
 {
 	asm volatile("sgdt %0" : "=m"(*gdtr));
@@ -179,6 +211,12 @@ static inline void write_idtr(const struct table_register *idtr)
 static inline void raise_nmi(void)
 {
 	asm volatile("int $2" : : : "memory");
+}
+
+/* The same with its handler of machine checks, which push no error code either. */
+static inline void raise_machine_check(void)
+{
+	asm volatile("int $18" : : : "memory");
 }
 
 static inline void pause(void)

@@ -268,10 +268,10 @@ void svm_leave(struct vcpu *vcpu)
 	/* Not switched by #VMEXIT, see enter.S. */
 	context->fs_base = read_msr(MSR_FS_BASE);
 	context->gs_base = read_msr(MSR_GS_BASE);
-	asm volatile("mov %%fs, %0" : "=rm"(context->fs));
-	asm volatile("mov %%gs, %0" : "=rm"(context->gs));
-	asm volatile("sldt %0" : "=rm"(context->ldtr));
-	asm volatile("str %0" : "=rm"(context->tr));
+	context->fs = read_fs();
+	context->gs = read_gs();
+	context->ldtr = read_ldtr();
+	context->tr = read_tr();
 
 	context->regs = vcpu->regs;
 	context->regs.rsp = vmcb->rsp;

@@ -98,7 +98,8 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 	if (code & REASON_ENTRY_FAILURE) {
 		if (!vmx_of(vcpu)->launched)
 			vmx_return_from_failed_entry(vcpu);
-		return EXIT_INVALID_STATE;
+		return code == (REASON_ENTRY_FAILURE | REASON_MACHINE_CHECK) ? EXIT_MACHINE_CHECK
+									     : EXIT_INVALID_STATE;
 	}
 	switch (code) {
 	case REASON_EXCEPTION_OR_NMI:

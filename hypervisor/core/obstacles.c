@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+#include "obstacles.h"
+
+#include "x86.h"
+
+int find_obstacle_of_os(struct refusal *refusal)
+{
+	u64 cr4 = read_cr4();
+
+	/* With FRED events do not use the IDT (SDM 3A 8.3), with which Veneer catches faults while it is being loaded. */
+	if (cr4 & CR4_FRED)
+		*refusal = (struct refusal){
+			.error = -ENODEV,
+			.reason =
+				"the OS takes events with FRED (CR4.FRED), which Veneer does not support; fred=off",
+			.detail = cr4,
+		};
+	/* What runs while Veneer is being loaded and unloaded returns to where it was not called. */
+	else if (cr4 & CR4_CET && read_msr(MSR_S_CET) & S_CET_SHADOW_STACK)
+		*refusal = (struct refusal){
+			.error = -ENODEV,
+			.reason =
+				"the OS' kernel uses shadow stacks (IA32_S_CET), which Veneer does not support",
+			.detail = read_msr(MSR_S_CET),
+		};
+	return refusal->error;
+}
