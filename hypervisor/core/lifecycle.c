@@ -12,6 +12,7 @@
 #include "hypercall.h"
 #include "memory.h"
 #include "nmi.h"
+#include "obstacles.h"
 #include "vcpus.h"
 
 /* A step ends when every CPU has arrived, so that all CPUs see the same value of refused. */
@@ -71,6 +72,14 @@ static void leave_guest_mode(struct vcpu *vcpu)
 	replay_nmis(vcpu);
 }
 
+/* On each CPU, since firmware may have configured them differently. */
+static int examine_this_cpu(const struct vcpu *vcpu, struct refusal *refusal)
+{
+	int error = find_obstacle_of_os(refusal);
+
+	return error ? error : vcpu->backend->examine(refusal);
+}
+
 /* Veneer's IDT is loaded meanwhile, so that an expected fault makes enable() refuse. */
 static int enable_on_this_cpu(struct vcpu *vcpu, struct refusal *refusal)
 {
@@ -100,8 +109,7 @@ static void load_on_this_cpu(void *argument)
 	struct refusal refusal = { 0 };
 	bool enabled;
 
-	/* On each CPU, since firmware may have configured them differently. */
-	if (vcpu->backend->examine(&refusal))
+	if (examine_this_cpu(vcpu, &refusal))
 		refuse(broadcast, &broadcast->examine, &refusal);
 	if (!rendezvous(broadcast, &broadcast->examine))
 		return;
@@ -273,7 +281,7 @@ int veneer_enter_this_cpu(struct refusal *refusal)
 	int error;
 
 	*refusal = (struct refusal){ 0 };
-	error = vcpu->backend->examine(refusal);
+	error = examine_this_cpu(vcpu, refusal);
 	if (!error)
 		error = enable_on_this_cpu(vcpu, refusal);
 	if (!error) {

@@ -171,6 +171,22 @@ static bool has_guest_spec_ctrl(void)
 	return d & CPUID_8000000A_EDX_SPEC_CTRL;
 }
 
+/*
+ * S_CET, SSP and the table of shadow stacks of interrupts are switched by VMRUN and #VMEXIT (APM2 15.5.1, 18.14).
+ * SSP stays 0: Veneer is not loaded while supervisor shadow stacks are in use (core/obstacles.c), and without them
+ * only CPL 3 has an SSP, which a return to it loads.
+ */
+static bool has_shadow_stacks(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0, 0, &a, &b, &c, &d);
+	if (a < 7)
+		return false;
+	cpuid(7, 0, &a, &b, &c, &d);
+	return c & CPUID_7_ECX_CET_SS;
+}
+
 static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 {
 	const struct context *context = &vcpu->context;
@@ -194,6 +210,10 @@ static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)
 	vmcb->guest_pat = read_msr(MSR_PAT);
 	if (has_guest_spec_ctrl())
 		vmcb->spec_ctrl = read_msr(MSR_SPEC_CTRL);
+	if (has_shadow_stacks()) {
+		vmcb->s_cet = read_msr(MSR_S_CET);
+		vmcb->interrupt_ssp_table = read_msr(MSR_INTERRUPT_SSP_TABLE);
+	}
 	/*
 	 * FS, GS, TR, LDTR and the other fields that VMSAVE stores, which VMRUN does not load: for
 	 * a debugger that reads the VMCB.
@@ -296,6 +316,10 @@ void svm_leave(struct vcpu *vcpu)
 	write_msr(MSR_PAT, vmcb->guest_pat);
 	if (has_guest_spec_ctrl())
 		write_msr(MSR_SPEC_CTRL, vmcb->spec_ctrl);
+	if (has_shadow_stacks()) {
+		write_msr(MSR_S_CET, vmcb->s_cet);
+		write_msr(MSR_INTERRUPT_SSP_TABLE, vmcb->interrupt_ssp_table);
+	}
 	write_msr(MSR_VM_HSAVE_PA, svm->old_host_save_area);
 	resume_context(vcpu);
 }

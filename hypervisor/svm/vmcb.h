@@ -111,7 +111,8 @@ struct vmcb {
 	u64 rip;
 	u8 reserved_580[0x5d8 - 0x580];
 	u64 rsp;
-	u8 reserved_5e0[0x5f8 - 0x5e0];
+	/* Switched where the processor has shadow stacks (APM2 table B-2). */
+	u64 s_cet, ssp, interrupt_ssp_table;
 	u64 rax;
 	u64 star, lstar, cstar, sfmask, kernel_gs_base;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
@@ -133,6 +134,7 @@ _Static_assert(offsetof(struct vmcb, cpl) == 0x4cb, "vmcb.cpl");
 _Static_assert(offsetof(struct vmcb, efer) == 0x4d0, "vmcb.efer");
 _Static_assert(offsetof(struct vmcb, rip) == VMCB_RIP, "vmcb.rip");
 _Static_assert(offsetof(struct vmcb, rsp) == VMCB_RSP, "vmcb.rsp");
+_Static_assert(offsetof(struct vmcb, s_cet) == 0x5e0, "vmcb.s_cet");
 _Static_assert(offsetof(struct vmcb, rax) == VMCB_RAX, "vmcb.rax");
 _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "vmcb.cr2");
 _Static_assert(offsetof(struct vmcb, guest_pat) == 0x668, "vmcb.guest_pat");
