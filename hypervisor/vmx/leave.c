@@ -4,13 +4,15 @@
 #include "vmx.h"
 
 /*
- * The MSRs that a VM exit loads from the host-state area or sets to a fixed value (SDM 3C 28.5.1),
- * and that resume_context() does not load, as it does EFER (and DR7).
+ * The MSRs that a VM exit loads from the host-state area or a list, or sets to a fixed value (SDM 3C
+ * 28.5.1, 28.6), and that resume_context() does not load, as it does EFER (and DR7).
  */
 static void restore_msrs(const struct vmx_cpu *vmx)
 {
 	if (vmx->has_debugctl)
 		write_msr(MSR_DEBUGCTL, vmcs_read(VMCS_GUEST_DEBUGCTL));
+	if (vmx->has_pebs)
+		write_msr(MSR_PEBS_ENABLE, vmx->msr_lists[0].value);
 	write_msr(MSR_PAT, vmcs_read(VMCS_GUEST_PAT));
 	write_msr(MSR_SYSENTER_CS, vmcs_read(VMCS_GUEST_SYSENTER_CS));
 	write_msr(MSR_SYSENTER_ESP, vmcs_read(VMCS_GUEST_SYSENTER_ESP));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Enabling VMX, filling the VMCS, entering, and disabling VMX without having entered. */
+#include "../core/cpuid_bits.h"
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "../core/msr.h"
@@ -73,6 +74,10 @@ int vmx_allocate(struct vcpu *vcpu)
 }
 
 /*
+	vmx->msr_lists = memory_alloc(1);
+	if (!vmx->msr_lists)
+		return -ENOMEM;
+	vmx->msr_lists_physical = host_physical(vmx->msr_lists);
  * If firmware has not locked the MSR, enable VMX and lock it. VMXON requires it, and only a reset
  * unlocks the MSR (SDM 3C 24.7), so that it stays locked after unloading and after a refusal that
  * comes later: when all that can be examined has been, on all CPUs, and VMXON is all that is left.
@@ -130,6 +135,16 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
 	int error = fix_control_registers(vmx, refusal);
+/* CPUID 1 EDX.DS[21] (SDM 3B 18.4.9): without a debug store there is no PEBS. */
+static bool find_pebs(void)
+{
+	u32 a, b, c, d;
+	u64 value;
+
+	cpuid(1, 0, &a, &b, &c, &d);
+	return d & CPUID_1_EDX_DS && read_msr_safe(MSR_PEBS_ENABLE, &value);
+}
+
 	u64 physical = host_physical(vmx->vmxon_region);
 	u32 revision;
 
@@ -145,6 +160,7 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 	error = unlock_vmx(refusal);
 	if (!error && !vmxon_safe(&physical))
 		error = vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
+	vmx->has_pebs = find_pebs();
 	if (error)
 		restore_control_registers(vmx);
 	return error;
@@ -164,6 +180,28 @@ static void fill_controls(struct vcpu *vcpu)
 {
 	struct vmx_cpu *vmx = vmx_of(vcpu);
 	const struct vmx_controls *controls = &vmx->controls;
+/*
+ * Host mode changes no MSRs but those that exits and entries switch. One must be off in it: with PEBS a counter that
+ * overflows makes the processor write to the OS' debug store, which is not mapped in host mode (SDM 3B 18.4.9, 20.6.2.4).
+ * BTS is off already: an exit clears IA32_DEBUGCTL (SDM 3C 28.5.1).
+ */
+static void fill_msr_lists(struct vmx_cpu *vmx)
+{
+	unsigned int count = vmx->has_pebs ? 1 : 0;
+	struct msr_entry *guest = &vmx->msr_lists[0], *host = &vmx->msr_lists[1];
+
+	if (vmx->has_pebs) {
+		*guest = (struct msr_entry){ MSR_PEBS_ENABLE, 0, read_msr(MSR_PEBS_ENABLE) };
+		*host = (struct msr_entry){ MSR_PEBS_ENABLE, 0, 0 };
+		vmx_set(vmx, VMCS_EXIT_MSR_STORE, vmx->msr_lists_physical);
+		vmx_set(vmx, VMCS_ENTRY_MSR_LOAD, vmx->msr_lists_physical);
+		vmx_set(vmx, VMCS_EXIT_MSR_LOAD, vmx->msr_lists_physical + sizeof(*guest));
+	}
+	vmx_set(vmx, VMCS_EXIT_MSR_STORE_COUNT, count);
+	vmx_set(vmx, VMCS_ENTRY_MSR_LOAD_COUNT, count);
+	vmx_set(vmx, VMCS_EXIT_MSR_LOAD_COUNT, count);
+}
+
 
 	vmx_set(vmx, VMCS_PIN_CONTROLS, controls->pin);
 	vmx_set(vmx, VMCS_PRIMARY_CONTROLS, controls->primary);
@@ -184,13 +222,7 @@ static void fill_controls(struct vcpu *vcpu)
 	vmx_set(vmx, VMCS_PAGE_FAULT_MATCH, 0);
 	vmx_set(vmx, VMCS_CR3_TARGET_COUNT, 0);
 	vmx_set(vmx, VMCS_TSC_OFFSET, 0);
-	/*
-	 * No MSR lists: host mode does not change other MSRs than those that exits and entries
-	 * switch.
-	 */
-	vmx_set(vmx, VMCS_EXIT_MSR_STORE_COUNT, 0);
-	vmx_set(vmx, VMCS_EXIT_MSR_LOAD_COUNT, 0);
-	vmx_set(vmx, VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+	fill_msr_lists(vmx);
 	vmx_set(vmx, VMCS_ENTRY_EVENT, 0);
 }
 

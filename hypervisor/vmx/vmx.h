@@ -11,8 +11,18 @@ struct vmx_controls {
 	u32 pin, primary, secondary, exit, entry;
 };
 
+/* An entry of a list of MSRs to store or load (SDM 3C 25.7.2, 25.8.2). */
+struct msr_entry {
+	u32 number, reserved;
+	u64 value;
+};
+
 struct vmx_cpu {
 	void *vmxon_region, *vmcs;
+	/* IA32_PEBS_ENABLE exists; its value in guest mode, and in host mode. */
+	bool has_pebs;
+	struct msr_entry *msr_lists;
+	u64 msr_lists_physical;
 	struct vmx_controls controls;
 	/*
 	 * Guest/host masks: bits of CR0 and CR4 that the guest reads from the read shadow (SDM 3C
