@@ -86,6 +86,12 @@ struct backend {
 	bool (*nmis_are_blocked)(const struct vcpu *vcpu);
 
 	/*
+	 * The guest has changed the MTRRs of this CPU. NULL: they apply to the guest as to host mode, and
+	 * writes to them do not exit (APM2 15.25.8).
+	 */
+	void (*change_memory_types)(struct vcpu *vcpu);
+
+	/*
 	 * Set the guest state outside of struct vcpu to what INIT and SIPI leave. NULL: they do
 	 * not exit.
 	 */

@@ -15,6 +15,22 @@ const struct msr_range guarded_msrs[] = {
 };
 const unsigned int guarded_msr_count = COUNT_OF(guarded_msrs);
 
+/* The MTRRs (SDM 4 table 2-2); PAT, 277h, is switched by exits and entries. */
+const struct msr_range memory_type_msrs[] = {
+	{ MSR_MTRR_PHYSBASE0, MSR_MTRR_FIX4K_C0000 + 7 },
+	{ MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE },
+};
+const unsigned int memory_type_msr_count = COUNT_OF(memory_type_msrs);
+
+static bool is_memory_type(u32 msr)
+{
+	for (unsigned int i = 0; i < memory_type_msr_count; i++) {
+		if (msr >= memory_type_msrs[i].first && msr <= memory_type_msrs[i].last)
+			return true;
+	}
+	return false;
+}
+
 /* A processor without VMX or SVM does not have these MSRs (SDM 4 2.1; APM2 15.29.2, 15.30). */
 static bool is_hidden(const struct vcpu *vcpu, u32 msr)
 {
@@ -125,6 +141,8 @@ static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr, u64 value)
 		done = false;
 	else
 		done = write_msr_safe(msr, value);
+	if (done && vcpu->backend->change_memory_types && is_memory_type(msr))
+		vcpu->backend->change_memory_types(vcpu);
 	if (done)
 		complete_instruction(vcpu);
 	else

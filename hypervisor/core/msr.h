@@ -17,4 +17,8 @@ struct msr_range {
 extern const struct msr_range guarded_msrs[];
 extern const unsigned int guarded_msr_count;
 
+/* MSRs that say which memory type an address has. Where the nested page tables do, writes to them exit too. */
+extern const struct msr_range memory_type_msrs[];
+extern const unsigned int memory_type_msr_count;
+
 #endif

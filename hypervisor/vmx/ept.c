@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Extended page tables: an identity map of all physical memory, with the memory types of the
- * MTRRs, which the processor ignores under EPT (SDM 3C 29.3.7).
+ * MTRRs, which the processor ignores under EPT (SDM 3C 29.3.7). When the guest changes the MTRRs, the
+ * types change with them.
  */
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
@@ -72,6 +73,94 @@ static int map_range(struct page_table *table, const struct mtrrs *mtrrs, u64 ad
 	return error;
 }
 
+/*
+ * Tables for pages that must be split when the guest changes the MTRRs, since nothing is allocated while Veneer is
+ * loaded: for both borders of each variable range one of 2-MiB pages and one of 4-KiB pages, and the same for the fixed
+ * ranges.
+ */
+#define SPARES_PER_RANGE 4
+#define SPARES_MOST (SPARES_PER_RANGE * (MTRR_VARIABLE_MOST + 1))
+static u64 spares[SPARES_MOST];
+static unsigned int spares_left;
+static u64 root_physical;
+/* One CPU at a time: all of them write their MTRRs at the same time (SDM 3A 12.11.8). */
+static bool changing;
+
+static int allocate_spares(const struct mtrrs *mtrrs)
+{
+	unsigned int needed = SPARES_PER_RANGE * (mtrrs->variable_count + mtrrs->has_fixed);
+
+	for (spares_left = 0; spares_left < needed; spares_left++) {
+		void *table = memory_alloc(1);
+
+		if (!table)
+			return -ENOMEM;
+		spares[spares_left] = host_physical(table);
+	}
+	return 0;
+}
+
+/*
+ * The table below the entry of a page that is split, with the same memory type throughout; 0: there is no spare
+ * left. A table stays where it is for good, so that what other processors have cached of it is never of another
+ * address.
+ */
+static u64 split(u64 entry, u64 size)
+{
+	u64 *pages, part = size >> 9;
+
+	if (!spares_left)
+		return 0;
+	pages = physical_to_host(spares[--spares_left]);
+	for (u64 i = 0; i < size / part; i++)
+		pages[i] = (entry + i * part) & ~(part == KIB4 ? ENTRY_LARGE : 0ull);
+	return spares[spares_left] | EPT_ALL;
+}
+
+/* Give all pages below a table their memory type; each entry of it maps `size` bytes, the first one those at `address`. */
+static void change_types(const struct mtrrs *mtrrs, u64 *entries, u64 address, u64 size)
+{
+	for (unsigned int i = 0; i < PAGE_BYTES / sizeof(*entries); i++, address += size) {
+		u64 entry = entries[i], table;
+
+		if (!(entry & EPT_ALL))
+			continue;
+		if (size > KIB4 && !(entry & ENTRY_LARGE)) {
+			change_types(mtrrs, physical_to_host(entry & ENTRY_ADDRESS), address,
+				     size >> 9);
+			continue;
+		}
+		entry &= ~EPT_TYPE(7);
+		if (!mtrr_may_differ(mtrrs, address, size)) {
+			entries[i] = entry | EPT_TYPE(mtrr_type(mtrrs, address));
+			continue;
+		}
+		table = split(entry, size);
+		/* Without a spare, uncached throughout: always safe, and slow (SDM 3A 12.11.4.1). */
+		if (table)
+			change_types(mtrrs, physical_to_host(table & ENTRY_ADDRESS), address,
+				     size >> 9);
+		entries[i] = table ? table : entry | EPT_TYPE(MEMORY_TYPE_UC);
+	}
+}
+
+/*
+ * Each CPU flushes its own translations, as it writes its own MTRRs. While they are disabled all memory is uncached
+ * (SDM 3A 12.11.2.1).
+ */
+void vmx_change_memory_types(struct vcpu *vcpu)
+{
+	struct mtrrs mtrrs;
+
+	(void)vcpu;
+	while (__atomic_exchange_n(&changing, true, __ATOMIC_ACQUIRE))
+		pause();
+	read_mtrrs(&mtrrs);
+	change_types(&mtrrs, physical_to_host(root_physical), 0, GIB1 << 9);
+	__atomic_store_n(&changing, false, __ATOMIC_RELEASE);
+	invept_all();
+}
+
 int vmx_build_ept(u64 *ept_pointer)
 {
 	u64 largest = read_msr(MSR_VMX_EPT_VPID_CAP) & EPT_CAP_1_GIB_PAGES ? GIB1 : MIB2;
@@ -86,6 +175,9 @@ int vmx_build_ept(u64 *ept_pointer)
 	error = page_table_init(&table, EPT_ALL, EPT_ALL);
 	for (u64 address = 0; address < 1ull << bits && !error; address += GIB1)
 		error = map_range(&table, &mtrrs, address, GIB1, largest);
+	if (!error)
+		error = allocate_spares(&mtrrs);
+	root_physical = error ? 0 : host_physical(table.root);
 	*ept_pointer = error ? 0
 			     : host_physical(table.root) | POINTER_WRITE_BACK | POINTER_FOUR_LEVELS;
 	return error;

@@ -211,6 +211,7 @@ const struct backend vmx_backend = {
 	.single_step = single_step,
 	.request_nmi_window = request_nmi_window,
 	.nmis_are_blocked = nmis_are_blocked,
+	.change_memory_types = vmx_change_memory_types,
 	.reset = vmx_reset,
 	.start = vmx_start,
 	.describe_exit = describe_exit,

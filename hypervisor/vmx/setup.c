@@ -23,16 +23,20 @@
 /* Shared by all CPUs of a load; allocated with the first one. */
 static u64 shared_ept_pointer, shared_msr_bitmap;
 
-static void guard_msr(u8 *bitmap, u32 msr)
+static void guard_msrs(u8 *bitmap, const struct msr_range *range, bool reads)
 {
-	bool high = msr >= BITMAP_HIGH_FIRST;
-	u32 index = high ? msr - BITMAP_HIGH_FIRST : msr;
+	for (u32 msr = range->first; msr <= range->last; msr++) {
+		bool high = msr >= BITMAP_HIGH_FIRST;
+		u32 index = high ? msr - BITMAP_HIGH_FIRST : msr;
 
-	/* MSRs outside of the bitmaps' ranges always exit. */
-	if (index >= BITMAP_MSRS)
-		return;
-	bitmap[(high ? BITMAP_READ_HIGH : BITMAP_READ_LOW) + index / 8] |= 1 << index % 8;
-	bitmap[(high ? BITMAP_WRITE_HIGH : BITMAP_WRITE_LOW) + index / 8] |= 1 << index % 8;
+		/* MSRs outside of the bitmaps' ranges always exit. */
+		if (index >= BITMAP_MSRS)
+			continue;
+		if (reads)
+			bitmap[(high ? BITMAP_READ_HIGH : BITMAP_READ_LOW) + index / 8] |=
+				1 << index % 8;
+		bitmap[(high ? BITMAP_WRITE_HIGH : BITMAP_WRITE_LOW) + index / 8] |= 1 << index % 8;
+	}
 }
 
 static int allocate_shared(void)
@@ -41,10 +45,10 @@ static int allocate_shared(void)
 
 	if (!bitmap)
 		return -ENOMEM;
-	for (unsigned int i = 0; i < guarded_msr_count; i++) {
-		for (u32 msr = guarded_msrs[i].first; msr <= guarded_msrs[i].last; msr++)
-			guard_msr(bitmap, msr);
-	}
+	for (unsigned int i = 0; i < guarded_msr_count; i++)
+		guard_msrs(bitmap, &guarded_msrs[i], true);
+	for (unsigned int i = 0; i < memory_type_msr_count; i++)
+		guard_msrs(bitmap, &memory_type_msrs[i], false);
 	shared_msr_bitmap = host_physical(bitmap);
 	return vmx_build_ept(&shared_ept_pointer);
 }
@@ -70,14 +74,14 @@ int vmx_allocate(struct vcpu *vcpu)
 	if (!vmx->vmxon_region || !vmx->vmcs)
 		return -ENOMEM;
 	vmx->vmcs_physical = host_physical(vmx->vmcs);
-	return 0;
-}
-
-/*
 	vmx->msr_lists = memory_alloc(1);
 	if (!vmx->msr_lists)
 		return -ENOMEM;
 	vmx->msr_lists_physical = host_physical(vmx->msr_lists);
+	return 0;
+}
+
+/*
  * If firmware has not locked the MSR, enable VMX and lock it. VMXON requires it, and only a reset
  * unlocks the MSR (SDM 3C 24.7), so that it stays locked after unloading and after a refusal that
  * comes later: when all that can be examined has been, on all CPUs, and VMXON is all that is left.
@@ -131,10 +135,6 @@ static void find_cpuid_faulting(struct vcpu *vcpu)
 	vcpu->cpuid_fault_bit = MISC_FEATURES_CPUID_FAULTING;
 }
 
-int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
-{
-	struct vmx_cpu *vmx = vmx_of(vcpu);
-	int error = fix_control_registers(vmx, refusal);
 /* CPUID 1 EDX.DS[21] (SDM 3B 18.4.9): without a debug store there is no PEBS. */
 static bool find_pebs(void)
 {
@@ -145,6 +145,10 @@ static bool find_pebs(void)
 	return d & CPUID_1_EDX_DS && read_msr_safe(MSR_PEBS_ENABLE, &value);
 }
 
+int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	int error = fix_control_registers(vmx, refusal);
 	u64 physical = host_physical(vmx->vmxon_region);
 	u32 revision;
 
@@ -156,11 +160,11 @@ static bool find_pebs(void)
 	vmx->launched = false;
 	vmx->has_debugctl = read_msr_safe(MSR_DEBUGCTL, &vmx->old_debugctl);
 	/* Here, while Veneer's IDT catches faults. */
+	vmx->has_pebs = find_pebs();
 	find_cpuid_faulting(vcpu);
 	error = unlock_vmx(refusal);
 	if (!error && !vmxon_safe(&physical))
 		error = vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
-	vmx->has_pebs = find_pebs();
 	if (error)
 		restore_control_registers(vmx);
 	return error;
@@ -176,10 +180,6 @@ void vmx_disable(struct vcpu *vcpu)
 	restore_control_registers(vmx);
 }
 
-static void fill_controls(struct vcpu *vcpu)
-{
-	struct vmx_cpu *vmx = vmx_of(vcpu);
-	const struct vmx_controls *controls = &vmx->controls;
 /*
  * Host mode changes no MSRs but those that exits and entries switch. One must be off in it: with PEBS a counter that
  * overflows makes the processor write to the OS' debug store, which is not mapped in host mode (SDM 3B 18.4.9, 20.6.2.4).
@@ -202,6 +202,10 @@ static void fill_msr_lists(struct vmx_cpu *vmx)
 	vmx_set(vmx, VMCS_EXIT_MSR_LOAD_COUNT, count);
 }
 
+static void fill_controls(struct vcpu *vcpu)
+{
+	struct vmx_cpu *vmx = vmx_of(vcpu);
+	const struct vmx_controls *controls = &vmx->controls;
 
 	vmx_set(vmx, VMCS_PIN_CONTROLS, controls->pin);
 	vmx_set(vmx, VMCS_PRIMARY_CONTROLS, controls->primary);

@@ -70,6 +70,8 @@ int vmx_find_controls(struct vmx_controls *controls, struct refusal *refusal);
 
 /* ept.c: the identity map that all CPUs share; 0, or a negative errno. */
 int vmx_build_ept(u64 *ept_pointer);
+/* In host mode: the memory types are those of this CPU's MTRRs, read now. */
+void vmx_change_memory_types(struct vcpu *vcpu);
 
 /* setup.c */
 int vmx_allocate(struct vcpu *vcpu);
