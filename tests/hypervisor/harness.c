@@ -8,8 +8,10 @@
 #include "core/context.h"
 #include "core/crash_report.h"
 #include "core/host_state.h"
+#include "core/machine_check.h"
 #include "core/memory.h"
 #include "core/nmi.h"
+#include "core/obstacles.h"
 
 #define PHYSICAL_BYTES (64ull << 20)
 
@@ -145,6 +147,24 @@ void replay_nmis(struct vcpu *vcpu)
 void note_nmi_in_host_mode(void)
 {
 	fake.noted_nmis++;
+}
+
+/* Tested in processor/. */
+bool note_machine_check_in_host_mode(void)
+{
+	fake.noted_machine_checks++;
+	return true;
+}
+
+u64 machine_check_status(void)
+{
+	return 0;
+}
+
+int find_obstacle_of_os(struct refusal *refusal)
+{
+	(void)refusal;
+	return 0;
 }
 
 void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved);

@@ -30,7 +30,7 @@ struct fake {
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;
-	unsigned int noted_nmis;
+	unsigned int noted_nmis, noted_machine_checks;
 	bool gigabyte_pages;
 	unsigned long long fields[8];
 };

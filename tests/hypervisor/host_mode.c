@@ -58,9 +58,18 @@ static void test_nmi(void)
 	CHECK(fake.noted_nmis == 1 && frame.rip == 0x1234);
 }
 
+static void test_machine_check(void)
+{
+	struct fault_frame frame = { .vector = VECTOR_MC, .rip = 0x1234 };
+
+	host_fault(&frame);
+	CHECK(fake.noted_machine_checks == 1 && frame.rip == 0x1234);
+}
+
 void test_host_mode(void)
 {
 	test_control_registers();
 	test_guarded_instructions();
 	test_nmi();
+	test_machine_check();
 }

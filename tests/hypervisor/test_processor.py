@@ -6,8 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HYPERVISOR = HERE.parents[1] / "hypervisor"
 CORE = (
-    "completion context control_register cpuid decode exit host_state hypercall memory msr nmi system".split()
-)
+    "completion context control_register cpuid decode exit host_state hypercall local_apic machine_check "
+    "memory msr nmi obstacles system"
+).split()
 SVM = "exit guest setup".split()
 VMX = "capabilities entry_checks ept exit guest leave mtrr reset setup state".split()
 

@@ -26,8 +26,10 @@ u64 get_msr(u32 msr);
 /* The current VMCS, by field. */
 extern u64 fake_vmcs[0x8000];
 extern u64 fake_cr0, fake_cr2, fake_cr4;
-/* How often INVEPT was executed; how often Veneer left, or died, and why. */
-extern unsigned int fake_invepts, fake_leaves;
+/* How often INVEPT and INT 18 were executed. */
+extern unsigned int fake_invepts, fake_machine_checks;
+/* Where the local APIC is. */
+#define FAKE_APIC 0xfee00000ull
 
 /* Processors of this kind, on which Veneer can be loaded; a CPU of theirs that Veneer has entered. */
 struct vcpu *enter_intel(void);
@@ -35,7 +37,17 @@ struct vcpu *enter_amd(void);
 void set_up_intel(void);
 void set_up_amd(void);
 void forget_vcpu(void);
+/* Leave guest mode for good. */
+void leave(struct vcpu *vcpu);
+/* An exit of 64-bit code at CPL 0, caused by an instruction of `length` bytes. */
+void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, u32 length);
 
 void test_vmx_exits(void);
+void test_memory_types(void);
+void test_shadow_stacks(void);
+void test_pebs(void);
+void test_machine_checks(void);
+void test_init(void);
+void test_obstacles(void);
 
 #endif

@@ -24,6 +24,11 @@
 #define write_dr6 real_write_dr6
 #define read_dr7 real_read_dr7
 #define raise_nmi real_raise_nmi
+#define raise_machine_check real_raise_machine_check
+#define read_fs real_read_fs
+#define read_gs real_read_gs
+#define read_ldtr real_read_ldtr
+#define read_tr real_read_tr
 #define write_back_invalidate real_write_back_invalidate
 #define vmcs_read real_vmcs_read
 #define vmcs_read_into real_vmcs_read_into
@@ -55,6 +60,11 @@
 #undef write_dr6
 #undef read_dr7
 #undef raise_nmi
+#undef raise_machine_check
+#undef read_fs
+#undef read_gs
+#undef read_ldtr
+#undef read_tr
 #undef write_back_invalidate
 #undef vmcs_read
 #undef vmcs_read_into
@@ -84,6 +94,11 @@ u64 read_dr6(void);
 void write_dr6(u64 value);
 u64 read_dr7(void);
 void raise_nmi(void);
+void raise_machine_check(void);
+u16 read_fs(void);
+u16 read_gs(void);
+u16 read_ldtr(void);
+u16 read_tr(void);
 void write_back_invalidate(void);
 u64 vmcs_read(u64 field);
 void vmcs_read_into(u64 field, u64 *value);

@@ -8,8 +8,7 @@
 #define INJECTED(vector) (EVENT_VALID | EVENT_TYPE_EXCEPTION | (vector))
 #define GP (INJECTED(VECTOR_GP) | EVENT_ERROR_CODE)
 
-/* An exit of 64-bit code at CPL 0, caused by an instruction of `length` bytes. */
-static void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, u32 length)
+void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, u32 length)
 {
 	fake_vmcs[VMCS_EXIT_REASON] = reason;
 	fake_vmcs[VMCS_EXIT_QUALIFICATION] = qualification;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/* State that exits and entries switch on processors that no emulator is, and events outside of guest mode. */
+#include "core/lifecycle.h"
+#include "core/machine_check.h"
+#include "core/memory.h"
+#include "core/nmi.h"
+#include "core/obstacles.h"
+#include "fake_processor.h"
+#include "svm/svm.h"
+#include "vmx/vmx.h"
+
+/* SVM: S_CET and the table of interrupts' shadow stacks, from the OS to the guest and back (APM2 table B-2). */
+void test_shadow_stacks(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_amd();
+	set_cpuid(7, 0, 0, 0, 1u << 7, 0);
+	set_msr(MSR_S_CET, 0x10);
+	set_msr(MSR_INTERRUPT_SSP_TABLE, 0xffff800000001000);
+	vcpu = enter_amd();
+	CHECK(vcpu->vmcb->s_cet == 0x10);
+	CHECK(vcpu->vmcb->interrupt_ssp_table == 0xffff800000001000);
+	/* Host mode has its own; the guest has changed them. */
+	set_msr(MSR_S_CET, 0);
+	set_msr(MSR_INTERRUPT_SSP_TABLE, 0);
+	vcpu->vmcb->s_cet = 0x24;
+	leave(vcpu);
+	CHECK(get_msr(MSR_S_CET) == 0x24);
+	CHECK(get_msr(MSR_INTERRUPT_SSP_TABLE) == 0xffff800000001000);
+	forget_vcpu();
+	/* Without shadow stacks the MSRs do not exist. */
+	set_up_amd();
+	vcpu = enter_amd();
+	leave(vcpu);
+	forget_vcpu();
+}
+
+/* PEBS is off in host mode: an exit stores the guest's value and loads 0, an entry loads the guest's (SDM 3C 28.4, 28.6). */
+void test_pebs(void)
+{
+	struct msr_entry *guest, *host;
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	set_cpuid(1, 0, 0, 0, 1u << 5, 1u << 7 | 1u << 21);
+	set_msr(MSR_PEBS_ENABLE, 0xf);
+	vcpu = enter_intel();
+	CHECK(fake_vmcs[VMCS_EXIT_MSR_STORE_COUNT] == 1 &&
+	      fake_vmcs[VMCS_EXIT_MSR_LOAD_COUNT] == 1);
+	CHECK(fake_vmcs[VMCS_ENTRY_MSR_LOAD_COUNT] == 1);
+	CHECK(fake_vmcs[VMCS_EXIT_MSR_STORE] == fake_vmcs[VMCS_ENTRY_MSR_LOAD]);
+	CHECK(!(fake_vmcs[VMCS_EXIT_MSR_STORE] & 15) && !(fake_vmcs[VMCS_EXIT_MSR_LOAD] & 15));
+	guest = physical_to_host(fake_vmcs[VMCS_ENTRY_MSR_LOAD]);
+	host = physical_to_host(fake_vmcs[VMCS_EXIT_MSR_LOAD]);
+	CHECK(guest->number == MSR_PEBS_ENABLE && guest->value == 0xf && !guest->reserved);
+	CHECK(host->number == MSR_PEBS_ENABLE && !host->value && !host->reserved);
+	guest->value = 3;
+	set_msr(MSR_PEBS_ENABLE, 0);
+	leave(vcpu);
+	CHECK(get_msr(MSR_PEBS_ENABLE) == 3);
+	forget_vcpu();
+	set_up_intel();
+	vcpu = enter_intel();
+	CHECK(!fake_vmcs[VMCS_EXIT_MSR_STORE_COUNT] && !fake_vmcs[VMCS_EXIT_MSR_LOAD_COUNT]);
+	CHECK(!fake_vmcs[VMCS_ENTRY_MSR_LOAD_COUNT]);
+	leave(vcpu);
+	forget_vcpu();
+}
+
+static void open_window(struct vcpu *vcpu)
+{
+	CHECK(fake_vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
+	exit_by(vcpu, REASON_NMI_WINDOW, 0, 0, 0);
+}
+
+/* A machine check in host mode goes to the guest, before an NMI; in front of an OS without guest mode it is raised. */
+void test_machine_checks(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	/* There are no machine checks, or what was interrupted cannot go on. */
+	CHECK(!note_machine_check(vcpu));
+	set_msr(MSR_MCG_STATUS, 4);
+	CHECK(!note_machine_check(vcpu));
+	CHECK(!(fake_vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW));
+
+	set_msr(MSR_MCG_STATUS, 5);
+	CHECK(note_machine_check(vcpu));
+	handle_nmi(vcpu);
+	open_window(vcpu);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_EXCEPTION | VECTOR_MC));
+	open_window(vcpu);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_NMI | VECTOR_NMI));
+	CHECK(!(fake_vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW));
+
+	/* During a VM entry, which fails and is repeated. */
+	exit_by(vcpu, REASON_ENTRY_FAILURE | REASON_MACHINE_CHECK, 0, 0, 0);
+	CHECK(fake_vmcs[VMCS_GUEST_RIP] == 0x1000 && !fake_vmcs[VMCS_ENTRY_EVENT]);
+	open_window(vcpu);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_EXCEPTION | VECTOR_MC));
+
+	/* Behind the last exit. */
+	leave(vcpu);
+	vcpu->in_guest_mode = false;
+	CHECK(note_machine_check(vcpu));
+	replay_nmis(vcpu);
+	CHECK(fake_machine_checks == 1);
+	replay_nmis(vcpu);
+	CHECK(fake_machine_checks == 1);
+	forget_vcpu();
+
+	/* SVM: outside of guest mode only. */
+	set_up_amd();
+	set_msr(MSR_MCG_STATUS, 5);
+	vcpu = enter_amd();
+	CHECK(!note_machine_check(vcpu));
+	vcpu->in_guest_mode = false;
+	CHECK(note_machine_check(vcpu));
+	replay_nmis(vcpu);
+	CHECK(fake_machine_checks == 1);
+	forget_vcpu();
+}
+
+/* INIT resets the local APIC, which an exit does not (SDM 3A 11.4.7.3, 3C 26.2). */
+void test_init(void)
+{
+	u32 *apic = physical_to_host(FAKE_APIC);
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	set_msr(MSR_APIC_BASE, FAKE_APIC | APIC_BASE_ENABLED);
+	vcpu = enter_intel();
+	for (unsigned int i = 0; i < PAGE_BYTES / 4; i++)
+		apic[i] = i >= 0x100 / 4 && i < 0x180 / 4 ? 0 : 0x21;
+	exit_by(vcpu, REASON_INIT, 0, 0, 0);
+	CHECK(apic[0x80 / 4] == 0 && apic[0xd0 / 4] == 0 && apic[0xe0 / 4] == ~0u);
+	CHECK(apic[0xf0 / 4] == 0xff && apic[0x380 / 4] == 0 && apic[0x3e0 / 4] == 0);
+	for (unsigned int entry = 0x320; entry <= 0x370; entry += 0x10)
+		CHECK(apic[entry / 4] == 1u << 16);
+	/* Not the ID, and no interrupt is sent. */
+	CHECK(apic[0x20 / 4] == 0x21 && apic[0x300 / 4] == 0x21 && apic[0x310 / 4] == 0x21);
+	forget_vcpu();
+
+	/* x2APIC: MSRs, of which two do not exist. */
+	set_up_intel();
+	set_msr(MSR_APIC_BASE, FAKE_APIC | APIC_BASE_ENABLED | APIC_BASE_X2APIC);
+	for (u32 number = 0x02; number <= 0x3e; number++) {
+		if (number != 0x0e && number != 0x31)
+			set_msr(MSR_X2APIC(number), number >= 0x10 && number <= 0x17 ? 0 : 0x21);
+	}
+	vcpu = enter_intel();
+	exit_by(vcpu, REASON_INIT, 0, 0, 0);
+	CHECK(get_msr(MSR_X2APIC(0x08)) == 0 && get_msr(MSR_X2APIC(0x0f)) == 0xff);
+	CHECK(get_msr(MSR_X2APIC(0x32)) == 1u << 16 && get_msr(MSR_X2APIC(0x38)) == 0);
+	CHECK(get_msr(MSR_X2APIC(0x0d)) == 0x21 && get_msr(MSR_X2APIC(0x30)) == 0x21);
+	CHECK(get_msr(MSR_APIC_BASE) == (FAKE_APIC | APIC_BASE_ENABLED | APIC_BASE_X2APIC));
+	forget_vcpu();
+}
+
+/* What an OS may use and Veneer cannot take over. */
+void test_obstacles(void)
+{
+	struct refusal refusal = { 0 };
+
+	set_up_intel();
+	CHECK(!find_obstacle_of_os(&refusal));
+	fake_cr4 |= CR4_CET;
+	set_msr(MSR_S_CET, 4);
+	CHECK(!find_obstacle_of_os(&refusal));
+	set_msr(MSR_S_CET, 5);
+	CHECK(find_obstacle_of_os(&refusal) == -ENODEV && refusal.detail == 5);
+	refusal = (struct refusal){ 0 };
+	set_msr(MSR_S_CET, 0);
+	fake_cr4 |= CR4_FRED;
+	CHECK(find_obstacle_of_os(&refusal) == -ENODEV && refusal.detail == fake_cr4);
+}
