@@ -30,7 +30,7 @@ u64 fake_cr0, fake_cr2, fake_cr4;
 unsigned int fake_invepts, fake_machine_checks;
 static jmp_buf left;
 static struct msr msrs[MOST];
-static struct leaf leaves[MOST];
+static struct leaf known_leaves[MOST];
 static unsigned int msr_count, leaf_count;
 
 void forget_processor(void)
@@ -46,8 +46,8 @@ void forget_processor(void)
 static struct leaf *find_leaf(u32 leaf, u32 subleaf)
 {
 	for (unsigned int i = 0; i < leaf_count; i++) {
-		if (leaves[i].leaf == leaf && leaves[i].subleaf == subleaf)
-			return &leaves[i];
+		if (known_leaves[i].leaf == leaf && known_leaves[i].subleaf == subleaf)
+			return &known_leaves[i];
 	}
 	return NULL;
 }
@@ -58,7 +58,7 @@ void set_cpuid(u32 leaf, u32 subleaf, u32 a, u32 b, u32 c, u32 d)
 
 	if (!found) {
 		CHECK(leaf_count < MOST);
-		found = &leaves[leaf_count++];
+		found = &known_leaves[leaf_count++];
 	}
 	*found = (struct leaf){ leaf, subleaf, { a, b, c, d } };
 }
@@ -74,6 +74,9 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*b = found->outputs[1];
 	*c = found->outputs[2];
 	*d = found->outputs[3];
+	/* AESKLE follows CR4.KL (SDM 2A CPUID, leaf 19H). */
+	if (leaf == 0x19 && fake_cr4 & CR4_KL)
+		*b |= 1;
 }
 
 void cpuid_wide(u32 leaf, u32 subleaf, u64 *a, u64 *b, u64 *c, u64 *d)
@@ -350,10 +353,22 @@ void resume_context(struct vcpu *vcpu)
 	longjmp(left, 1);
 }
 
+bool leaves(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu))
+{
+	if (setjmp(left))
+		return true;
+	function(vcpu);
+	return false;
+}
+
+static void call_leave(struct vcpu *vcpu)
+{
+	vcpu->backend->leave(vcpu);
+}
+
 void leave(struct vcpu *vcpu)
 {
-	if (!setjmp(left))
-		vcpu->backend->leave(vcpu);
+	CHECK(leaves(vcpu, call_leave));
 }
 
 void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
@@ -526,6 +541,7 @@ int main(void)
 	test_machine_checks();
 	test_init();
 	test_obstacles();
+	test_features();
 	puts("all passed");
 	return 0;
 }

@@ -39,6 +39,8 @@ void set_up_amd(void);
 void forget_vcpu(void);
 /* Leave guest mode for good. */
 void leave(struct vcpu *vcpu);
+/* Whether a function ends in resume_context(). */
+bool leaves(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu));
 /* An exit of 64-bit code at CPL 0, caused by an instruction of `length` bytes. */
 void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, u32 length);
 
@@ -49,5 +51,6 @@ void test_pebs(void);
 void test_machine_checks(void);
 void test_init(void);
 void test_obstacles(void);
+void test_features(void);
 
 #endif
