@@ -1,7 +1,7 @@
-"""An NMI that Veneer takes outside of guest mode and replays keeps the next one out until its handler is done.
+"""An NMI that Veneer takes outside of guest mode and replays blocks the next until its handler is done.
 
-Each case is a copy of Veneer for the bare OS, which sends its own CPU an NMI at one place, and another one in front of
-the replay: an operating system whose stack for NMIs is one for all would lose the frame of the first.
+Each case is a copy of Veneer for the bare OS, which sends its own CPU an NMI at one place, and another one in
+front of the replay: an OS that has one stack for all NMIs would lose the frame of the first.
 """
 
 import re
@@ -21,7 +21,7 @@ HYPERVISOR = Path(__file__).parents[2] / "hypervisor"
 CPU_MODELS = {"intel": "corei7_skylake_x", "amd": "ryzen"}
 APIC_ID, ICR_LOW, ICR_HIGH, NMI = 0xFEE00020, 0xFEE00300, 0xFEE00310, 0x4400
 
-SEND = """
+SEND = f"""
 #include "../core/memory.h"
 void os_send_nmi(unsigned int cpu);
 unsigned long long os_nmi_count(unsigned int cpu);
@@ -29,17 +29,17 @@ __attribute__((noreturn)) void os_panic(const char *why);
 
 /* In host mode: the page tables of the OS are not there. */
 static inline void send_nmi_in_host_mode(void)
-{
+{{
 	static int sent;
 
 	if (sent++)
 		return;
-	*(volatile u32 *)physical_to_host(%d) = *(volatile u32 *)physical_to_host(%d);
-	*(volatile u32 *)physical_to_host(%d) = %d;
+	*(volatile u32 *)physical_to_host({ICR_HIGH}) = *(volatile u32 *)physical_to_host({APIC_ID});
+	*(volatile u32 *)physical_to_host({ICR_LOW}) = {NMI};
 	for (int i = 0; i < 1000; i++)
 		pause();
-}
-""" % (ICR_HIGH, APIC_ID, ICR_LOW, NMI)
+}}
+"""
 
 BEFORE_REPLAY = """
 		{
@@ -56,7 +56,7 @@ BEFORE_REPLAY = """
 
 @dataclass(frozen=True)
 class Case:
-    """Where the first NMI comes, and how many the OS must have counted behind loading, and behind unloading."""
+    """Where the first NMI comes, and how many the OS has counted behind loading, and behind unloading."""
 
     vendor: Literal["intel", "amd"]
     file: str
