@@ -82,6 +82,13 @@ static bool is_contributory(u32 vector)
 	return vector == VECTOR_DE || (vector >= VECTOR_TS && vector <= VECTOR_GP);
 }
 
+/* SDM 3A table 6-1, APM2 table 8-1; real mode: SDM 3B 21.1.4. */
+bool pushes_error_code(const struct vcpu *vcpu, enum vector vector)
+{
+	return (vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF)) &&
+	       vcpu->backend->read[GUEST_CR0](vcpu) & CR0_PE;
+}
+
 void inject_exception(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u32 event = vcpu->interrupted_event;

@@ -11,6 +11,9 @@
  */
 void complete_instruction(struct vcpu *vcpu);
 
+/* Whether an exception pushes an error code; there are none in real mode. */
+bool pushes_error_code(const struct vcpu *vcpu, enum vector vector);
+
 /*
  * Inject an exception, combined with the event whose delivery the exit interrupted (SDM 3A 6.15,
  * APM2 8.2.9).

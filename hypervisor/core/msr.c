@@ -6,6 +6,7 @@
 
 const struct msr_range guarded_msrs[] = {
 	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL },
+	{ MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL },
 	{ MSR_VMX_BASIC, MSR_VMX_LAST },
 	{ MSR_EFER, MSR_EFER },
 	{ MSR_TSC_RATIO, MSR_TSC_RATIO },
@@ -37,7 +38,7 @@ static bool is_hidden(const struct vcpu *vcpu, u32 msr)
 	if (vcpu->backend->is_svm)
 		return msr == MSR_VM_HSAVE_PA || msr == MSR_SVM_KEY || msr == MSR_TSC_RATIO ||
 		       msr == MSR_AVIC_DOORBELL;
-	return msr >= MSR_VMX_BASIC && msr <= MSR_VMX_LAST;
+	return msr == MSR_SMM_MONITOR_CTL || (msr >= MSR_VMX_BASIC && msr <= MSR_VMX_LAST);
 }
 
 /* Reads that are answered otherwise than by the processor. False: #GP. */

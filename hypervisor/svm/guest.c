@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* struct backend: the guest as the core sees it, through the VMCB. */
+#include "../core/completion.h"
 #include "../core/hypercall.h"
 #include "../core/safe_instructions.h"
 #include "../core/text.h"
@@ -84,9 +85,7 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u64 event = EVENT_VALID | EVENT_EXCEPTION | vector;
 
-	/* There are no error codes in real mode (APM2 8.2). */
-	if ((vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF)) &&
-	    vcpu->vmcb->cr0 & CR0_PE)
+	if (pushes_error_code(vcpu, vector))
 		event |= EVENT_ERROR_CODE | (u64)error_code << 32;
 	vcpu->vmcb->event_injection = event;
 }

@@ -93,7 +93,7 @@ static enum exit_reason translate_cr_access(struct vcpu *vcpu)
 
 static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 {
-	u32 event;
+	u32 event, basic = REASON_BASIC(code);
 
 	if (code & REASON_ENTRY_FAILURE) {
 		if (!vmx_of(vcpu)->launched)
@@ -101,7 +101,10 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 		return code == (REASON_ENTRY_FAILURE | REASON_MACHINE_CHECK) ? EXIT_MACHINE_CHECK
 									     : EXIT_INVALID_STATE;
 	}
-	switch (code) {
+	/* An exit in an SGX enclave has bit 27 set; interruptibility keeps that it was there. */
+	if (basic < COUNT_OF(reasons) && reasons[basic] != EXIT_TO_TRANSLATE)
+		return reasons[basic];
+	switch (basic) {
 	case REASON_EXCEPTION_OR_NMI:
 		/* The exception bitmap is 0, so it is an NMI; check it all the same. */
 		if ((vmcs_read(VMCS_EXIT_EVENT) & EVENT_TYPE) != EVENT_TYPE_NMI)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* struct backend: the guest as the core sees it, through the VMCS. */
+#include "../core/completion.h"
 #include "../core/hypercall.h"
 #include "../core/text.h"
 #include "vmx.h"
@@ -101,11 +102,8 @@ static void inject(struct vcpu *vcpu, enum vector vector, u32 error_code)
 {
 	u32 event = EVENT_VALID | vector;
 
-	(void)vcpu;
 	event |= vector == VECTOR_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXCEPTION;
-	/* There are no error codes in real mode. */
-	if ((vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF)) &&
-	    vmcs_read(VMCS_GUEST_CR0) & CR0_PE) {
+	if (pushes_error_code(vcpu, vector)) {
 		event |= EVENT_ERROR_CODE;
 		vmcs_write(VMCS_ENTRY_ERROR_CODE, error_code);
 	}

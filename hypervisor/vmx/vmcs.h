@@ -160,6 +160,7 @@
 
 /* Bit 31 of the exit reason: there was no exit, the entry failed (SDM 3C 25.9.1). */
 #define REASON_ENTRY_FAILURE (1u << 31)
+#define REASON_BASIC(reason) ((reason)&0xffff)
 
 /* Basic exit reasons (SDM 3D appendix C). */
 #define REASON_EXCEPTION_OR_NMI 0

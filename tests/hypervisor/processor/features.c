@@ -148,8 +148,24 @@ static void test_refused_vmrun(void)
 	}
 }
 
+/* There are no error codes in real mode (SDM 2A "Real-Address Mode Exceptions", APM2 8.2). */
+static void test_real_mode(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_amd();
+	vcpu = enter_amd();
+	vcpu->vmcb->cr0 = CR0_ET;
+	vcpu->vmcb->efer = EFER_SVME;
+	vcpu->vmcb->cs.attributes = 0x9b;
+	exit_svm(vcpu, VMEXIT_EXCEPTION_GP, 0, 0);
+	CHECK(vcpu->vmcb->event_injection == (EVENT_VALID | EVENT_EXCEPTION | VECTOR_GP));
+	forget_vcpu();
+}
+
 void test_features(void)
 {
+	test_real_mode();
 	test_invlpgb();
 	test_cpuid_faulting_on_svm();
 	test_cpuid_faulting_on_vmx();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* VM exits that no emulator has: what each does to the guest (SDM 3C 26, 28.2; 3D appendix C). */
-#include "core/crash_report.h"
+#include "core/memory.h"
 #include "fake_processor.h"
 #include "vmx/vmx.h"
 
@@ -104,8 +104,53 @@ static void test_unknown_exits(void)
 	forget_vcpu();
 }
 
+/* Above bit 15 the exit reason says more of the exit: bit 27, that it came in an SGX enclave (SDM 3C 25.9.1). */
+static void test_enclave_exits(void)
+{
+	const u32 in_enclave = 1u << 27;
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	fake_vmcs[VMCS_EXIT_EVENT] = EVENT_VALID | EVENT_TYPE_NMI | VECTOR_NMI;
+	exit_by(vcpu, REASON_EXCEPTION_OR_NMI | in_enclave, 0, 0, 0);
+	CHECK(vcpu->pending_nmis == 1 && !fake_vmcs[VMCS_ENTRY_EVENT]);
+	CHECK(fake_vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
+	exit_by(vcpu, REASON_NMI_WINDOW | in_enclave, 0, 0, 0);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_NMI | VECTOR_NMI));
+	CHECK(!vcpu->pending_nmis);
+	exit_by(vcpu, REASON_INVD | in_enclave, 0, 0, 2);
+	expect_completed(2);
+	CHECK(vcpu->counts[EXIT_INVD] == 1);
+	forget_vcpu();
+}
+
+/* A processor without VMX and SMX has no IA32_SMM_MONITOR_CTL (SDM 4 table 2-2). */
+static void test_hidden_msrs(void)
+{
+	static const u32 hidden[] = { 0x9b, 0x480, 0x48b, 0x491, 0x492, 0x493 };
+	struct vcpu *vcpu;
+	const u8 *bitmap;
+
+	set_up_intel();
+	set_msr(0x9b, 0);
+	vcpu = enter_intel();
+	bitmap = physical_to_host(fake_vmcs[VMCS_MSR_BITMAP]);
+	for (unsigned int i = 0; i < COUNT_OF(hidden); i++) {
+		CHECK(bitmap[hidden[i] / 8] & bitmap[0x800 + hidden[i] / 8] & 1 << hidden[i] % 8);
+		vcpu->regs = (struct regs){ .rcx = hidden[i] };
+		exit_by(vcpu, REASON_RDMSR, 0, 0, 2);
+		expect_injected(GP);
+		exit_by(vcpu, REASON_WRMSR, 0, 0, 2);
+		expect_injected(GP);
+	}
+	forget_vcpu();
+}
+
 void test_vmx_exits(void)
 {
+	test_enclave_exits();
+	test_hidden_msrs();
 	test_msr_lists();
 	test_immediate_msrs();
 	test_unknown_exits();
