@@ -14,4 +14,11 @@ struct refusal {
 	char evidence[160];
 };
 
+/* Fill in a refusal; returns its error. */
+static inline int refuse_with(struct refusal *refusal, int error, const char *reason, u64 detail)
+{
+	*refusal = (struct refusal){ .error = error, .reason = reason, .detail = detail };
+	return error;
+}
+
 #endif

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* #VMEXIT, translated for the core. */
+#include "exit.h"
+
 #include "../core/exit.h"
-#include "svm.h"
+#include "setup.h"
+#include "svm_cpu.h"
 
 /* Marks exit codes for which translate() finds the reason. */
 #define EXIT_TO_TRANSLATE EXIT_REASONS

@@ -4,7 +4,9 @@
 #include "../core/hypercall.h"
 #include "../core/safe_instructions.h"
 #include "../core/text.h"
-#include "svm.h"
+#include "exit.h"
+#include "setup.h"
+#include "svm_cpu.h"
 
 static u64 read_cr0_of_guest(const struct vcpu *vcpu)
 {

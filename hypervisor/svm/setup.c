@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Enabling SVM, filling the VMCB, and disabling SVM. */
+#include "setup.h"
+
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
 #include "../core/host.h"
@@ -8,7 +10,8 @@
 #include "../core/memory.h"
 #include "../core/msr.h"
 #include "../core/safe_instructions.h"
-#include "svm.h"
+#include "enter.h"
+#include "svm_cpu.h"
 
 /* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
 #define NESTED_BITS (ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER)
@@ -18,32 +21,26 @@
 /* Shared by all CPUs of a load; allocated with the first one. */
 static u64 nested_cr3, msrpm_physical;
 
-static int refuse(struct refusal *refusal, int error, const char *reason, u64 detail)
-{
-	*refusal = (struct refusal){ .error = error, .reason = reason, .detail = detail };
-	return error;
-}
-
 int svm_examine(struct refusal *refusal)
 {
 	u32 a, b, c, d;
 
 	cpuid(0x80000000, 0, &a, &b, &c, &d);
 	if (a < 0x8000000a)
-		return refuse(refusal, -ENODEV,
-			      "the processor has no SVM (CPUID 8000000A is missing)", a);
+		return refuse_with(refusal, -ENODEV,
+				   "the processor has no SVM (CPUID 8000000A is missing)", a);
 	cpuid(0x80000001, 0, &a, &b, &c, &d);
 	if (!(c & CPUID_80000001_ECX_SVM))
-		return refuse(refusal, -ENODEV, "the processor has no SVM (CPUID 80000001 ECX.SVM)",
-			      c);
+		return refuse_with(refusal, -ENODEV,
+				   "the processor has no SVM (CPUID 80000001 ECX.SVM)", c);
 	cpuid(0x8000000a, 0, &a, &b, &c, &d);
 	if (!(d & CPUID_8000000A_EDX_NP))
-		return refuse(refusal, -ENODEV,
-			      "the processor has no nested paging (CPUID 8000000A EDX.NP)", d);
+		return refuse_with(refusal, -ENODEV,
+				   "the processor has no nested paging (CPUID 8000000A EDX.NP)", d);
 	if (!has_gigabyte_pages() && physical_address_bits() > 40)
-		return refuse(refusal, -ENODEV,
-			      "more than 40 address bits, but no 1-GiB pages to map them with",
-			      physical_address_bits());
+		return refuse_with(refusal, -ENODEV,
+				   "more than 40 address bits, but no 1-GiB pages to map them with",
+				   physical_address_bits());
 	return 0;
 }
 
@@ -128,13 +125,13 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 	u64 vm_cr, efer = read_msr(MSR_EFER);
 
 	if (read_msr_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
-		return refuse(refusal, -EPERM, "firmware has switched SVM off (VM_CR.SVMDIS)",
-			      vm_cr);
+		return refuse_with(refusal, -EPERM, "firmware has switched SVM off (VM_CR.SVMDIS)",
+				   vm_cr);
 	if (efer & EFER_SVME)
-		return refuse(refusal, -EBUSY, "SVM is in use by another hypervisor (EFER.SVME)",
-			      efer);
+		return refuse_with(refusal, -EBUSY,
+				   "SVM is in use by another hypervisor (EFER.SVME)", efer);
 	if (!write_msr_safe(MSR_EFER, efer | EFER_SVME))
-		return refuse(refusal, -EPERM, "EFER.SVME cannot be set", efer);
+		return refuse_with(refusal, -EPERM, "EFER.SVME cannot be set", efer);
 	find_cpuid_faulting(vcpu);
 	svm->old_host_save_area = read_msr(MSR_VM_HSAVE_PA);
 	write_msr(MSR_VM_HSAVE_PA, host_physical(svm->host_save_area));
@@ -272,8 +269,8 @@ int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
 	svm->launched = false;
 	if (svm_launch(vcpu, vcpu->vmcb))
-		return refuse(refusal, -EIO, "VMRUN was refused; the value is the exit code",
-			      vcpu->vmcb->exit_code);
+		return refuse_with(refusal, -EIO, "VMRUN was refused; the value is the exit code",
+				   vcpu->vmcb->exit_code);
 	svm->launched = true;
 	return 0;
 }

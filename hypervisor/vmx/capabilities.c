@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* What this CPU's VMX can do, and the controls that follow from it (SDM 3D appendix A). */
+#include "capabilities.h"
+
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
 #include "mtrr.h"
-#include "vmx.h"
+#include "vmcs.h"
 
 /*
  * Reserved bits that processors report as fixed to 1 ("default1", SDM 3D A.2), without a meaning
@@ -77,10 +79,10 @@ static int fit(u32 msr, u32 required, u32 optional, u32 reserved, u32 *value,
 
 	*value = required | (optional & may) | must;
 	if (required & ~may)
-		return vmx_refuse(refusal, -ENODEV, missing, required & ~may);
+		return refuse_with(refusal, -ENODEV, missing, required & ~may);
 	if (must & ~(required | optional | reserved))
-		return vmx_refuse(refusal, -ENODEV, forced,
-				  must & ~(required | optional | reserved));
+		return refuse_with(refusal, -ENODEV, forced,
+				   must & ~(required | optional | reserved));
 	return 0;
 }
 
@@ -98,12 +100,12 @@ static int fit_processor_controls(struct vmx_controls *controls, bool has_true,
 		return error;
 	if (!(read_msr(has_true ? MSR_VMX_TRUE_PRIMARY : MSR_VMX_PRIMARY) >> 32 &
 	      PRIMARY_NMI_WINDOW))
-		return vmx_refuse(refusal, -ENODEV, "VMX has no NMI-window exiting",
-				  PRIMARY_NMI_WINDOW);
+		return refuse_with(refusal, -ENODEV, "VMX has no NMI-window exiting",
+				   PRIMARY_NMI_WINDOW);
 	if (!(read_msr(MSR_VMX_SECONDARY) >> 32 & SECONDARY_EPT))
-		return vmx_refuse(refusal, -ENODEV,
-				  "VMX has no extended page tables (secondary controls, EPT)",
-				  read_msr(MSR_VMX_SECONDARY));
+		return refuse_with(refusal, -ENODEV,
+				   "VMX has no extended page tables (secondary controls, EPT)",
+				   read_msr(MSR_VMX_SECONDARY));
 	/*
 	 * No tertiary controls: RDMSRLIST and WRMSRLIST, which they enable, are hidden in CPUID (core/cpuid.c).
 	 */
@@ -121,7 +123,7 @@ static int check_ept(struct vmx_controls *controls, struct refusal *refusal)
 	u64 found = read_msr(MSR_VMX_EPT_VPID_CAP);
 
 	if (needed & ~found)
-		return vmx_refuse(
+		return refuse_with(
 			refusal, -ENODEV,
 			"EPT lacks 4 levels, WB, 2-MiB pages or INVEPT of all contexts (IA32_VMX_EPT_VPID_CAP)",
 			needed & ~found);
@@ -173,28 +175,28 @@ int vmx_examine(struct refusal *refusal)
 	int error;
 
 	if (!has_feature(1, 0, ECX, CPUID_1_ECX_VMX))
-		return vmx_refuse(refusal, -ENODEV, "the processor has no VMX (CPUID 1 ECX.VMX)",
-				  0);
+		return refuse_with(refusal, -ENODEV, "the processor has no VMX (CPUID 1 ECX.VMX)",
+				   0);
 	/* The MSRs exist wherever VMX does (SDM 4 table 2-2). */
 	feature_control = read_msr(MSR_FEATURE_CONTROL);
 	if (feature_control & FEATURE_CONTROL_LOCKED && !(feature_control & FEATURE_CONTROL_VMX))
-		return vmx_refuse(
+		return refuse_with(
 			refusal, -EPERM,
 			"firmware has switched VMX off and locked the switch (IA32_FEATURE_CONTROL)",
 			feature_control);
 	if (read_cr4() & CR4_VMXE)
-		return vmx_refuse(refusal, -EBUSY, "VMX is in use by another hypervisor (CR4.VMXE)",
-				  read_cr4());
+		return refuse_with(refusal, -EBUSY,
+				   "VMX is in use by another hypervisor (CR4.VMXE)", read_cr4());
 	basic = read_msr(MSR_VMX_BASIC);
 	if (basic & VMX_BASIC_ADDRESSES_32_BIT || VMX_BASIC_MEMORY_TYPE(basic) != MEMORY_TYPE_WB)
-		return vmx_refuse(
+		return refuse_with(
 			refusal, -ENODEV,
 			"VMX wants its structures below 4 GiB or uncached (IA32_VMX_BASIC)", basic);
 	error = vmx_find_controls(&controls, refusal);
 	if (error)
 		return error;
 	if (physical_address_bits() > 40 && !(read_msr(MSR_VMX_EPT_VPID_CAP) & EPT_CAP_1_GIB_PAGES))
-		return vmx_refuse(
+		return refuse_with(
 			refusal, -ENODEV,
 			"more than 40 address bits, but no 1-GiB pages in EPT to map them with",
 			physical_address_bits());

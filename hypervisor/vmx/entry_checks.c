@@ -3,9 +3,11 @@
  * The processor does not say which rule a refused VM entry breaks. This applies the rules to the
  * current VMCS (SDM 3C 27.2, 27.3) and names the fields that break one, with their values.
  */
+#include "entry_checks.h"
+
 #include "../core/context.h"
 #include "../core/text.h"
-#include "vmx.h"
+#include "vmx_cpu.h"
 
 #define TYPE(rights) ((rights)&0xf)
 #define RIGHTS_CODE_OR_DATA (1u << 4)

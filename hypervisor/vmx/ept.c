@@ -4,12 +4,14 @@
  * MTRRs, which the processor ignores under EPT (SDM 3C 29.3.7). When the guest changes the MTRRs, the
  * types change with them.
  */
+#include "ept.h"
+
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "mtrr.h"
-#include "vmx.h"
+#include "vmcs.h"
 
 /* Read, write, execute (SDM 3C table 29-1). */
 #define EPT_ALL 7ull

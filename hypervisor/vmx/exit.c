@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* VM exits, translated for the core. */
+#include "exit.h"
+
 #include "../core/crash_report.h"
 #include "../core/exit.h"
-#include "vmx.h"
+#include "leave.h"
+#include "unblock_nmis.h"
+#include "vmx_cpu.h"
 
 /* Exit qualification of a control-register access (SDM 3C table 28-3). */
 #define CR_ACCESS_NUMBER 0xfu

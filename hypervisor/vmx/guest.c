@@ -3,7 +3,13 @@
 #include "../core/completion.h"
 #include "../core/hypercall.h"
 #include "../core/text.h"
-#include "vmx.h"
+#include "capabilities.h"
+#include "entry_checks.h"
+#include "ept.h"
+#include "leave.h"
+#include "reset.h"
+#include "setup.h"
+#include "vmx_cpu.h"
 
 /*
  * What the guest reads from CR0 or CR4: the bits of the mask from the read shadow, the others from

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* Leaving VMX operation, with the guest's state loaded. */
+#include "leave.h"
+
 #include "../core/leave.h"
-#include "vmx.h"
+#include "vmx_cpu.h"
 
 /*
  * The MSRs that a VM exit loads from the host-state area or a list, or sets to a fixed value (SDM 3C

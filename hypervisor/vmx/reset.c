@@ -3,8 +3,10 @@
  * INIT and SIPI in guest mode: set the guest state that they leave (SDM 3A 9.1.4 table 9-1,
  * 9.4.4).
  */
+#include "reset.h"
+
 #include "../core/crash_report.h"
-#include "vmx.h"
+#include "vmx_cpu.h"
 
 static void reset_segment(unsigned int index, u16 selector, u64 base, u32 rights)
 {

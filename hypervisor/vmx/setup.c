@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT
 /* Enabling VMX, filling the VMCS, entering, and disabling VMX without having entered. */
+#include "setup.h"
+
 #include "../core/cpuid_bits.h"
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "../core/msr.h"
 #include "../core/safe_instructions.h"
-#include "vmx.h"
+#include "enter.h"
+#include "entry_checks.h"
+#include "ept.h"
+#include "state.h"
+#include "vmx_cpu.h"
 
 #define GUEST_VPID 1
 
@@ -94,7 +100,7 @@ static int unlock_vmx(struct refusal *refusal)
 		return 0;
 	if (!write_msr_safe(MSR_FEATURE_CONTROL,
 			    value | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCKED))
-		return vmx_refuse(refusal, -EPERM, "IA32_FEATURE_CONTROL cannot be set", value);
+		return refuse_with(refusal, -EPERM, "IA32_FEATURE_CONTROL cannot be set", value);
 	return 0;
 }
 
@@ -107,11 +113,11 @@ static int fix_control_registers(struct vmx_cpu *vmx, struct refusal *refusal)
 	vmx->old_cr0 = read_cr0();
 	vmx->old_cr4 = read_cr4();
 	if (cr0 & ~read_msr(MSR_VMX_CR0_FIXED1))
-		return vmx_refuse(refusal, -ENODEV, "VMX does not allow a bit that is set in CR0",
-				  cr0 & ~read_msr(MSR_VMX_CR0_FIXED1));
+		return refuse_with(refusal, -ENODEV, "VMX does not allow a bit that is set in CR0",
+				   cr0 & ~read_msr(MSR_VMX_CR0_FIXED1));
 	if (cr4 & ~read_msr(MSR_VMX_CR4_FIXED1))
-		return vmx_refuse(refusal, -ENODEV, "VMX does not allow a bit that is set in CR4",
-				  cr4 & ~read_msr(MSR_VMX_CR4_FIXED1));
+		return refuse_with(refusal, -ENODEV, "VMX does not allow a bit that is set in CR4",
+				   cr4 & ~read_msr(MSR_VMX_CR4_FIXED1));
 	write_cr0(cr0);
 	write_cr4(cr4);
 	return 0;
@@ -164,7 +170,7 @@ int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
 	find_cpuid_faulting(vcpu);
 	error = unlock_vmx(refusal);
 	if (!error && !vmxon_safe(&physical))
-		error = vmx_refuse(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
+		error = refuse_with(refusal, -EIO, "VMXON failed", read_msr(MSR_FEATURE_CONTROL));
 	if (error)
 		restore_control_registers(vmx);
 	return error;
@@ -235,10 +241,10 @@ static int explain_failure(struct vcpu *vcpu, struct refusal *refusal, int resul
 	u64 detail = result == VMX_FAILED ? vmcs_read(VMCS_INSTRUCTION_ERROR)
 					  : vmcs_read(VMCS_EXIT_REASON);
 
-	vmx_refuse(refusal, -EIO,
-		   result == VMX_FAILED ? "VMLAUNCH failed; the value is the VM-instruction error"
-					: "VM entry failed; the value is the exit reason",
-		   detail);
+	refuse_with(refusal, -EIO,
+		    result == VMX_FAILED ? "VMLAUNCH failed; the value is the VM-instruction error"
+					 : "VM entry failed; the value is the exit reason",
+		    detail);
 	vmx_find_broken_rules(vcpu, refusal->evidence, sizeof(refusal->evidence));
 	return refusal->error;
 }
@@ -253,7 +259,7 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal)
 	if (error)
 		return error;
 	if (!vmclear(physical) || !vmptrld(physical))
-		return vmx_refuse(refusal, -EIO, "VMCLEAR or VMPTRLD failed", physical);
+		return refuse_with(refusal, -EIO, "VMCLEAR or VMPTRLD failed", physical);
 	vmx->vmcs_is_current = true;
 	vmx->refused_entry_rip = (u64)vmx_entry_refused;
 	vmx->refused_field = 0;
@@ -263,9 +269,9 @@ int vmx_enter(struct vcpu *vcpu, struct refusal *refusal)
 	vmx_fill_host_state(vcpu);
 	vmx_fill_guest_state(vcpu);
 	if (vmx->refused_field)
-		return vmx_refuse(refusal, -EIO,
-				  "VMWRITE failed; the value is the encoding of the field",
-				  vmx->refused_field);
+		return refuse_with(refusal, -EIO,
+				   "VMWRITE failed; the value is the encoding of the field",
+				   vmx->refused_field);
 	/* Flush translations with the same tags that an earlier load may have left. */
 	invept_all();
 	if (vmx->controls.secondary & SECONDARY_VPID)

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* Filling the VMCS: guest state from this CPU, and Veneer's host state (SDM 3C 25.4, 25.5). */
+#include "state.h"
+
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
-#include "vmx.h"
+#include "enter.h"
+#include "vmx_cpu.h"
 
 /*
  * Bits 8-11 of a VMCB's attributes are bits 12-15 here; code and data segments must have the

@@ -13,7 +13,9 @@
  * write fail with its errno, and the answer is "error -ERRNO REASON". Who opens the
  * device has an answer of their own, which stays until the next request.
  */
-#include "linux.h"
+#include "log.h"
+#include "control.h"
+#include "state.h"
 
 #include <linux/capability.h>
 #include <linux/fs.h>

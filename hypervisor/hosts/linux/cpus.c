@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "linux.h"
+#include "cpus.h"
 
 #include <linux/cpumask.h>
 #include <linux/percpu.h>

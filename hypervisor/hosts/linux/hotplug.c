@@ -3,7 +3,10 @@
  * CPU hotplug while Veneer is loaded. state.c loads and unloads only with hotplug disabled, so
  * that veneer_backend() cannot change during these callbacks.
  */
-#include "linux.h"
+#include "log.h"
+#include "hotplug.h"
+#include "cpus.h"
+#include "kvm.h"
 
 #include <linux/cpuhotplug.h>
 #include <linux/percpu.h>

@@ -10,7 +10,7 @@
  * changed to what CPUID reports now, so that KVM refuses to load before it accesses an MSR;
  * /proc/cpuinfo shows the same.
  */
-#include "linux.h"
+#include "kvm.h"
 
 #include <linux/bitops.h>
 #include <linux/cpumask.h>

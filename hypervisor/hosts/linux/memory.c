@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "linux.h"
+#include "memory.h"
 
 #include <linux/atomic.h>
 #include <linux/gfp.h>

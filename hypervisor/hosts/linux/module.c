@@ -3,7 +3,10 @@
  * veneer.ko. Inserting it only creates /dev/veneer. Removing it unloads Veneer first; it cannot be
  * removed while the device is open.
  */
-#include "linux.h"
+#include "control.h"
+#include "hotplug.h"
+#include "power.h"
+#include "state.h"
 
 #include <linux/module.h>
 #include <linux/slab.h>

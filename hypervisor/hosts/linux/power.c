@@ -5,7 +5,8 @@
  * kernel that starts on a CPU in guest mode would find that INIT does not work, and its memory in
  * use by Veneer.
  */
-#include "linux.h"
+#include "power.h"
+#include "state.h"
 
 #include <linux/notifier.h>
 #include <linux/reboot.h>

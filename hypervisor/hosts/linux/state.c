@@ -2,7 +2,11 @@
 /*
  * Loading and unloading under one lock, together with what Linux must be told or kept from doing.
  */
-#include "linux.h"
+#include "log.h"
+#include "state.h"
+#include "cpus.h"
+#include "kvm.h"
+#include "memory.h"
 
 #include <linux/cc_platform.h>
 #include <linux/cpu.h>

@@ -11,8 +11,9 @@
 #include "core/leave.h"
 #include "core/memory.h"
 #include "core/safe_instructions.h"
-#include "svm/svm.h"
-#include "vmx/vmx.h"
+#include "svm/enter.h"
+#include "vmx/enter.h"
+#include "vmx/unblock_nmis.h"
 
 #define MOST 256
 

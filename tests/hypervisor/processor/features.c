@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Features that CPUID announces, and what the guest gets of them; and a VMRUN that is refused. */
 #include "fake_processor.h"
-#include "svm/svm.h"
-#include "vmx/vmx.h"
+#include "svm/enter.h"
+#include "svm/exit.h"
+#include "svm/svm_cpu.h"
+#include "vmx/vmx_cpu.h"
 
 #define RIP 0x1000
 

@@ -3,7 +3,7 @@
 #include "core/memory.h"
 #include "fake_processor.h"
 #include "vmx/mtrr.h"
-#include "vmx/vmx.h"
+#include "vmx/vmcs.h"
 
 #define RANGES 8
 #define WRITE_BITMAP 0x800

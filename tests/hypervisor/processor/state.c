@@ -6,8 +6,8 @@
 #include "core/nmi.h"
 #include "core/obstacles.h"
 #include "fake_processor.h"
-#include "svm/svm.h"
-#include "vmx/vmx.h"
+#include "svm/svm_cpu.h"
+#include "vmx/vmx_cpu.h"
 
 /* SVM: S_CET and the table of interrupts' shadow stacks, from the OS to the guest and back (APM2 table B-2). */
 void test_shadow_stacks(void)

@@ -2,7 +2,8 @@
 /* VM exits that no emulator has: what each does to the guest (SDM 3C 26, 28.2; 3D appendix C). */
 #include "core/memory.h"
 #include "fake_processor.h"
-#include "vmx/vmx.h"
+#include "vmx/exit.h"
+#include "vmx/vmx_cpu.h"
 
 #define RIP 0x1000
 #define INJECTED(vector) (EVENT_VALID | EVENT_TYPE_EXCEPTION | (vector))
