@@ -232,6 +232,10 @@ void raise_nmi(void)
 	CHECK(!"no NMI comes to a user-space process");
 }
 
+void fake_pause(void)
+{
+}
+
 void raise_machine_check(void)
 {
 	fake_machine_checks++;

@@ -24,6 +24,7 @@
 #define write_dr6 real_write_dr6
 #define read_dr7 real_read_dr7
 #define raise_nmi real_raise_nmi
+#define pause real_pause
 #define raise_machine_check real_raise_machine_check
 #define read_fs real_read_fs
 #define read_gs real_read_gs
@@ -60,6 +61,7 @@
 #undef write_dr6
 #undef read_dr7
 #undef raise_nmi
+#undef pause
 #undef raise_machine_check
 #undef read_fs
 #undef read_gs
@@ -94,6 +96,8 @@ u64 read_dr6(void);
 void write_dr6(u64 value);
 u64 read_dr7(void);
 void raise_nmi(void);
+#define pause fake_pause
+void fake_pause(void);
 void raise_machine_check(void);
 u16 read_fs(void);
 u16 read_gs(void);
