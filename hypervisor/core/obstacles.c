@@ -7,7 +7,7 @@ int find_obstacle_of_os(struct refusal *refusal)
 {
 	u64 cr4 = read_cr4();
 
-	/* With FRED events do not use the IDT (SDM 3A 8.3), with which Veneer catches faults while it is being loaded. */
+	/* FRED does not use the IDT, with which Veneer catches faults while it is being loaded (FRED Specification). */
 	if (cr4 & CR4_FRED)
 		*refusal = (struct refusal){
 			.error = -ENODEV,

@@ -169,7 +169,7 @@ static bool has_guest_spec_ctrl(void)
 }
 
 /*
- * S_CET, SSP and the table of shadow stacks of interrupts are switched by VMRUN and #VMEXIT (APM2 15.5.1, 18.14).
+ * S_CET, SSP and the table of shadow stacks of interrupts are switched by VMRUN and #VMEXIT (APM2 15.5.1, table B-2).
  * SSP stays 0: Veneer is not loaded while supervisor shadow stacks are in use (core/obstacles.c), and without them
  * only CPL 3 has an SSP, which a return to it loads.
  */
