@@ -19,10 +19,17 @@ from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 VENDORS = ("amd", "intel")
-MAX_CPUS = 64
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+CPUS = (1, 64)
+MEMORY_MIB = (1, 2**20)
+FACTORS = (0.01, 1000.0)
+"""Bounds of ``timeout-factor``."""
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor", "deviates-like")
-_TABLES = ("known-deviations", "unsupported")
+WAIVERS: Mapping[str, tuple[str, ...]] = {
+    "known-deviations": ("check", "reason", "until", "link", "emulator"),
+    "unsupported": ("check", "reason", "link", "emulator"),
+}
+"""Tables of checks that do not hold on a target, and their keys."""
 
 
 def _any_of(waivers: Iterable[Waiver]) -> re.Pattern[str]:
@@ -118,10 +125,10 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
     key_path: KeyPath = ("targets", name)
     table = file.table(value, key_path)
     errors = len(file.errors)
-    if not _NAME.fullmatch(name) or name == "all":
+    if not NAME.fullmatch(name) or name == "all":
         file.error(key_path, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
     for key in table:
-        near = difflib.get_close_matches(key, (*_KEYS, *_TABLES), n=1, cutoff=0.8)
+        near = difflib.get_close_matches(key, (*_KEYS, *WAIVERS), n=1, cutoff=0.8)
         if near and near[0] not in table:
             file.error((*key_path, key), f"unknown key {key!r}; did you mean {near[0]}?")
     vendor = file.text(table, "vendor", key_path)
@@ -132,22 +139,18 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         name=name,
         driver=file.text(table, "driver", key_path),
         vendor=cast(Literal["amd", "intel"], vendor),
-        cpus=file.whole(table, "cpus", key_path, 4, 1, MAX_CPUS),
-        memory_mib=file.whole(table, "memory-mib", key_path, 64, 1, 2**20),
+        cpus=file.whole(table, "cpus", key_path, 4, *CPUS),
+        memory_mib=file.whole(table, "memory-mib", key_path, 64, *MEMORY_MIB),
         cpu_model=file.text(table, "cpu-model", key_path, "") if "cpu-model" in table else "",
         timeout_factor=_factor(file, table, key_path),
-        options={key: value for key, value in table.items() if key not in (*_KEYS, *_TABLES)},
+        options={key: value for key, value in table.items() if key not in (*_KEYS, *WAIVERS)},
     )
     target = Target(
         settings=settings,
         title=file.text(table, "title", key_path, name),
         where=file.where(key_path),
-        known_deviations=read_waivers(
-            file, table, key_path, "known-deviations", ("check", "reason", "until", "link", "emulator")
-        ),
-        unsupported=read_waivers(
-            file, table, key_path, "unsupported", ("check", "reason", "link", "emulator")
-        ),
+        known_deviations=read_waivers(file, table, key_path, "known-deviations", WAIVERS["known-deviations"]),
+        unsupported=read_waivers(file, table, key_path, "unsupported", WAIVERS["unsupported"]),
     )
     if validate is not None and len(file.errors) == errors:
         try:
@@ -180,8 +183,9 @@ def _with_inherited_waivers(
 
 def _factor(file: TomlFile, table: Mapping[str, Any], key_path: KeyPath) -> float:
     value = table.get("timeout-factor", 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 1000:
-        text = f"timeout-factor must be from 0.01 to 1000, not {describe(value)}"
+    low, high = FACTORS
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        text = f"timeout-factor must be from {low:g} to {high:g}, not {describe(value)}"
         file.error((*key_path, "timeout-factor"), text)
         return 1.0
     return float(value)

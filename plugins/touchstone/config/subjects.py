@@ -32,6 +32,8 @@ from touchstone.suite.claims import CLAIMS, problem_with
 
 Claim = str | int | bool
 
+KEYS = ("name", "title", "claims", "deploy", "known-deviations")
+WAIVER_KEYS = ("check", "reason", "owner", "link", "until", "when", "emulator")
 MAX_UNSIGNED = 2**64 - 1
 LINUX_NEEDS = ("sources", "build", "files", "present", "insert", "remove", "load", "unload", "query")
 LINUX_MAY_HAVE = ("exits", "trace")
@@ -97,7 +99,7 @@ def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hy
 def read_subject(path: Path, shown: str | None = None) -> Subject:
     """Read a subject's file. TomlError with everything that is wrong in it."""
     file = TomlFile.read(path, shown)
-    file.known(file.data, (), ("name", "title", "claims", "deploy", "known-deviations"))
+    file.known(file.data, (), KEYS)
     name = file.text(file.data, "name", ())
     if name == NONE:
         file.error(("name",), "the name 'none' means the bare machine; give the hypervisor another one")
@@ -105,8 +107,7 @@ def read_subject(path: Path, shown: str | None = None) -> Subject:
     claims: dict[str, Claim] = {}
     _flatten(file, file.table(file.data.get("claims", {}), ("claims",)), ("claims",), claims)
     bare, options = _deploy(file)
-    keys = ("check", "reason", "owner", "link", "until", "when", "emulator")
-    known = read_waivers(file, file.data, (), "known-deviations", keys)
+    known = read_waivers(file, file.data, (), "known-deviations", WAIVER_KEYS)
     file.check()
     return Subject(name, title, path, claims, bare, options, known)
 

@@ -13,7 +13,7 @@ from typing import Any
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe
 from touchstone.suite import requires
 
-_VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})")
+VERSION = re.compile(r"(<|<=|>|>=|==) *([0-9]{1,9}(?:\.[0-9]{1,9}){0,9})")
 _COMPARE: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -50,7 +50,7 @@ class Waiver:
         """Whether it applies to an emulator of this version; None: the version is not known."""
         if self.emulator is None:
             return True
-        match = _VERSION.fullmatch(self.emulator)
+        match = VERSION.fullmatch(self.emulator)
         if version is None or match is None:
             return False
         wanted = tuple(map(int, match[2].split(".")))
@@ -95,7 +95,7 @@ def read_waivers(
             file.error((*entry, "until"), f"until must be a date such as 2027-01-01, not {describe(until)}")
             until = None
         emulator = file.text(one, "emulator", entry) if "emulator" in one else None
-        if emulator is not None and not _VERSION.fullmatch(emulator):
+        if emulator is not None and not VERSION.fullmatch(emulator):
             text = f"emulator must be versions such as '>= 10' or '< 8.2', not {describe(emulator)}"
             file.error((*entry, "emulator"), text)
             emulator = None
