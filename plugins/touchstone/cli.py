@@ -138,9 +138,9 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _claims(asked: argparse.Namespace) -> int:
-    from touchstone.suite.claims import as_table  # noqa: PLC0415 - not imported for `touchstone --help`
+    from touchstone.suite.claims import as_table, counters_as_table  # noqa: PLC0415
 
-    print("\n".join(as_table()))
+    print("\n".join([*as_table(), "", *counters_as_table()]))
     return 0
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.checkout import ROOT
 from tests.support.docs_blocks import tables
-from touchstone.suite.claims import as_table
+from touchstone.suite.claims import as_table, counters_as_table
 
 SUBJECTS = ROOT / "docs" / "adding-a-subject.md"
 COVERAGE = ROOT / "tests" / "coverage" / "core_coverage.py"
@@ -44,7 +44,9 @@ def compiler() -> str:
 
 def test_every_claim_is_documented() -> None:
     """`touchstone claims` prints the table."""
-    assert "\n".join(as_table()) in SUBJECTS.read_text(encoding="utf-8")
+    text = SUBJECTS.read_text(encoding="utf-8")
+    assert "\n".join(as_table()) in text
+    assert "\n".join(counters_as_table()) in text
 
 
 def test_core_coverage_has_the_blocks_of_the_core() -> None:

@@ -81,3 +81,17 @@ def test_a_claim_of_ones_own(modest: Project) -> None:
     modest.suite(check("mine", "nop", "{rax: 0}", requires="subject.own.fast") + PASSING)
     assert verdicts(modest.run("-v", "--hypervisor=modest")) == {"mine": "PASSED", "passing": "PASSED"}
     assert verdicts(modest.run("-v")) == {"mine": "SKIPPED", "passing": "PASSED"}
+
+
+def test_a_counter_that_the_subject_does_not_have(project: Project) -> None:
+    project.suite(check("invd", "nop", "{rax: 0, exits: {invd: 0}}") + COUNTED)
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == {"invd": "SKIPPED", "counted": "PASSED"}
+    result.stdout.fnmatch_lines(["*veneer counts no exits as invd"])
+
+
+def test_a_counter_that_nothing_has_is_an_error(project: Project) -> None:
+    project.suite(check("wrong", "nop", "{exits: {cpiud: 1}}"))
+    project.run().stdout.fnmatch_lines(
+        ["suite.yaml:*: there is no exit counter 'cpiud' (did you mean 'cpuid'[?])"]
+    )

@@ -158,7 +158,7 @@ class FakeDriver(Driver):
         if self.others:  # programs of an OS, between two readings
             self.others -= 1
             self.counters["cpuid"] += 36
-        return dict(self.counters)
+        return {"cpuid": 0, **self.counters}
 
     def trace(self, cpu: int, count: int) -> list[str]:
         return ["cpuid rip=0x100002 info=0x0"]

@@ -56,6 +56,7 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
         raise Unsupported(f"none of its cases applies to this target{_why_none(session, check)}")
     _judge_cases(session, record, found)
     _demand_machine_as_before(session)
+    _demand_counters(record)
     wrong = [case for case in record.runs if case.differences]
     if wrong:
         cpus = dict.fromkeys(cpu for case in wrong for cpu in case.request.cpus)
@@ -111,6 +112,19 @@ def _demand_machine_as_before(session: TargetSession) -> None:
     if changes is not None:
         session.lose()
         raise Infrastructure(f"it does not leave the bare machine as it was: {changes}")
+
+
+def _demand_counters(record: CheckRecord) -> None:
+    """Unsupported if the subject has not all the exit counters that the check is about."""
+    missing = {
+        name
+        for run in record.runs
+        if run.case is not None and run.exits
+        for name in run.case.expect.exits
+        if not all(name in counts for counts in run.exits.values())
+    }
+    if missing:
+        raise Unsupported(f"{record.subject.name} counts no exits as {', '.join(sorted(missing))}")
 
 
 def _demand_somebody_accused(record: CheckRecord, lacking: str) -> None:

@@ -70,6 +70,45 @@ CLAIMS: Mapping[str, Claim] = {
 }
 
 
+COUNTERS: Mapping[str, str] = {
+    "cpuid": "CPUID",
+    "rdmsr": "RDMSR",
+    "wrmsr": "WRMSR",
+    "xsetbv": "XSETBV",
+    "invd": "INVD",
+    "getsec": "GETSEC",
+    "hypercall": "VMCALL, VMMCALL",
+    "nested": "the instructions of VMX or SVM themselves",
+    "gp-fault": "a #GP that is intercepted",
+    "cr-access": "a MOV to or from a control register, CLTS, LMSW",
+    "nmi": "an NMI",
+    "nmi-window": "NMIs can be delivered again",
+    "nested-paging": "EPT violation or misconfiguration, nested page fault",
+    "task-switch": "a task switch",
+    "init": "an INIT",
+    "sipi": "a start-up IPI",
+    "shutdown": "a triple fault",
+    "invalid-state": "the guest could not be entered",
+    "other": "any other exit",
+}
+"""Exit counters: what suites may expect as ``exits``, and which exits count. A subject has those it likes."""
+
+
+def unknown_counter(name: str) -> str | None:
+    """What is wrong with the name of an exit counter; None: it is one of ours, or anybody's own."""
+    if name in COUNTERS or (name.startswith(OWN) and len(name) > len(OWN)):
+        return None
+    near = did_you_mean(name, COUNTERS)
+    return f"there is no exit counter '{name}'{near or '; known are ' + ', '.join(COUNTERS)}"
+
+
+def counters_as_table() -> Iterator[str]:
+    """The exit counters as the lines of a Markdown table."""
+    yield "| counter | counts |"
+    yield "|---|---|"
+    yield from (f"| `{name}` | {what} |" for name, what in COUNTERS.items())
+
+
 def as_table() -> Iterator[str]:
     """The claims as the lines of a Markdown table."""
     yield "| claim | value | means |"

@@ -8,6 +8,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import GPRS
 from touchstone.suite import exceptions, memory
+from touchstone.suite.claims import unknown_counter
 from touchstone.suite.counts import count
 from touchstone.suite.events import expected_events
 from touchstone.suite.fields import field_expectations, msr_expectations
@@ -127,6 +128,9 @@ def _exits(doc: Document, node: Node) -> dict[str, tuple[int, int | None]]:
     for name, key, value in doc.entries(node, "exits"):
         if not _COUNTER.fullmatch(name):
             doc.wrong(key, f"'{name}' is no name of an exit counter; they are lower case: cpuid, rdmsr")
+            continue
+        if (problem := unknown_counter(name)) is not None:
+            doc.wrong(key, problem)
             continue
         found = count(doc, value, f"exits.{name}")
         if found is not None:
