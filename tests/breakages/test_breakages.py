@@ -1,74 +1,73 @@
-"""A check that claims to see something has to have seen it: Veneer is broken by hand, and must be caught."""
+"""A check that claims to see something has to have seen it: Veneer is broken, and must be caught.
 
-import fnmatch
-import re
-import shutil
-import subprocess
-import sys
-import tomllib
-import xml.etree.ElementTree as ET
+Without an option, a sample of the catalogue; docs/seeding-faults.md says more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-TIMEOUT = 3600
-"""Seconds for a run. A broken Veneer may hang the machine, which is found out with the target's patience."""
-BREAKAGES: dict[str, dict[str, Any]] = tomllib.loads((HERE / "breakages.toml").read_text())
+from tests.breakages.batches import Batch, choose_sample, make_batches
+from tests.breakages.checks import find_checks
+from tests.breakages.faults import Fault, find_outdated, matching, read_catalogue
+from tests.breakages.judging import BAD, judge, judge_whole
+from tests.breakages.runs import Outcome, run_checks
+from tests.breakages.subjects import break_veneer, remove_old
+from tests.support.checkout import ROOT
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+COPIES = ROOT / "build" / "breakages"
+SAMPLE = 30
 
 
-def break_it(copy: Path, name: str, breakage: dict[str, Any]) -> None:
-    """Change the copy of hypervisor/ as the entry says, and give the subject a name of its own."""
-    path = copy / breakage["file"]
-    for change in (breakage, breakage.get("also")):
-        if change is None:
-            continue
-        text = path.read_text()
-        count = text.count(change["find"])
-        assert count == 1, (
-            f"breakages.toml, [{name}]: {change['find']!r} occurs {count} times in {breakage['file']}"
-        )
-        path.write_text(text.replace(change["find"], change["replace"]))
-    makefile = copy / "subject.mk"
-    makefile.write_text(
-        re.sub(r"(?m)^SUBJECT_NAME := .*$", f"SUBJECT_NAME := veneer-{name}", makefile.read_text())
-    )
+def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
+    """What the command line asks for."""
+    if patterns := config.getoption("--fault", None):
+        return [
+            Batch(fault.id, fault.target, (fault,), not fault.check) for fault in matching(faults, patterns)
+        ]
+    if config.getoption("--all", False):
+        return make_batches(faults.values(), rounds=2)
+    return make_batches(choose_sample(faults.values(), SAMPLE), rounds=1, most=SAMPLE)
 
 
-def selection(breakage: dict[str, Any]) -> list[str]:
-    """Options of pytest that leave out the checks that need not fail, where those that must are no globs."""
-    if "::" in breakage["run"] or any("*" in pattern for pattern in breakage["failing"]):
-        return []
-    return ["-k", " or ".join(breakage["failing"])]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "batch" in metafunc.fixturenames:
+        faults = read_catalogue(CATALOGUE)
+        outdated = find_outdated(faults.values(), ROOT / "hypervisor", find_checks(ROOT))
+        usable = {name: fault for name, fault in faults.items() if name not in outdated}
+        batches = batches_of(metafunc.config, usable)
+        metafunc.parametrize("batch", batches, ids=[batch.name for batch in batches])
 
 
-def run_suites(breakage: dict[str, Any], subject: Path, results: Path) -> tuple[set[str], str]:
-    """Run suites against a subject; the ids of the checks that turned red, and what pytest printed."""
-    command = [sys.executable, "-m", "pytest", breakage["run"], *selection(breakage)]
-    command += [f"--target={breakage['target']}", f"--hypervisor={subject}"]
-    command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-q", "--tb=no"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
-    assert run.returncode == 1, run.stdout + run.stderr
-    red = {
-        entry.get("value", "")
-        for case in ET.parse(results).iter("testcase")
-        if case.find("failure") is not None
-        for entry in case.iter("property")
-        if entry.get("name") == "touchstone.check"
-    }
-    return red, run.stdout
+def run(target: str, faults: tuple[Fault, ...], what: list[str], most: int) -> Outcome:
+    return run_checks(ROOT, target, break_veneer(ROOT, COPIES, faults), what, most)
 
 
-@pytest.mark.parametrize("name", BREAKAGES)
-def test_a_broken_veneer_is_caught(name: str, tmp_path: Path) -> None:
-    breakage = BREAKAGES[name]
-    copy = tmp_path / "hypervisor"
-    shutil.copytree(ROOT / "hypervisor", copy)
-    break_it(copy, name, breakage)
-    red, output = run_suites(breakage, copy / "veneer.toml", tmp_path / "results.xml")
-    for pattern in breakage["failing"]:
-        assert fnmatch.filter(red, pattern), (
-            f"{breakage['title']}: no {pattern} among {sorted(red)}\n{output}"
-        )
+def test_no_fault_is_outdated() -> None:
+    """Veneer and the suites go on: an edit must still apply, and its check be there."""
+    outdated = find_outdated(read_catalogue(CATALOGUE).values(), ROOT / "hypervisor", find_checks(ROOT))
+    assert not outdated, "\n".join(line for mistakes in outdated.values() for line in mistakes)
+
+
+def test_every_fault_is_caught(
+    batch: Batch, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
+    nodes = find_checks(ROOT)
+    if request.config.getoption("--whole", False):
+        results = [judge_whole(batch.target, fault, run) for fault in batch.faults]
+    else:
+        asked = request.config.getoption("--all", False) or request.config.getoption("--fault", None)
+        whole = bool(asked) and not request.config.getoption("--named", False)
+        results = judge(batch, nodes, run, whole)
+    if folder := request.config.getoption("--table", None):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{batch.name}.jsonl").write_text("".join(f"{one.dump()}\n" for one in results))
+    for result in results:
+        record_property("breakage", result.dump())
+    remove_old(COPIES)
+    bad = [f"{one.fate}: {one.id}: {one.why} {one.seen_by[:5]}" for one in results if one.fate in BAD]
+    assert not bad, "\n".join(bad)

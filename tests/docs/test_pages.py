@@ -39,7 +39,8 @@ def known_options() -> set[str]:
             check=True,
         )
         texts.append(done.stdout)
-    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "coverage").glob("*.py")]
+    for folder in ("coverage", "breakages"):
+        texts += [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / folder).glob("*.py")]
     return set(re.findall(r"--[\w-]+", " ".join(texts)))
 
 

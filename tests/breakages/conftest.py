@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.breakages.checks import find_titles
+from tests.breakages.faults import read_catalogue
+from tests.breakages.judging import Result
+from tests.breakages.table import as_text, merge, write
+from tests.support.checkout import ROOT
+
+PROPERTY = "breakage"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Known where tests/breakages is named on the command line."""
+    group = parser.getgroup("seeded faults of Veneer")
+    group.addoption("--all", action="store_true", help="all faults of the catalogue, in two rounds (hours)")
+    group.addoption(
+        "--fault", action="append", metavar="GLOB", help="these faults, each on a machine of its own"
+    )
+    group.addoption(
+        "--named", action="store_true", help="run named checks only: do not look for others that see more"
+    )
+    group.addoption(
+        "--table", metavar="DIR", help="folder for table.md and table.json (default: build/breakages)"
+    )
+    group.addoption(
+        "--whole", action="store_true", help="with --fault: run all suites, to see what else catches it"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of the faults that were run."""
+    results = [
+        Result.load(str(value))
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if not results:
+        return
+    faults = read_catalogue(Path(__file__).parent / "catalogue")
+    merged = merge(results)
+    folder = Path(terminalreporter.config.getoption("--table") or ROOT / "build" / "breakages")
+    write(folder, faults, merged, find_titles(ROOT))
+    terminalreporter.section("seeded faults")
+    terminalreporter.write_line(as_text(faults, merged))
+    terminalreporter.write_line(f"each fault: {folder / 'table.md'}, {folder / 'table.json'}")

@@ -1,0 +1,87 @@
+"""What came of the faults, as a table for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.breakages.faults import KINDS, VENDORS, Fault
+from tests.breakages.judging import BAD, FATES, Result
+
+
+def merge(results: Iterable[Result]) -> dict[str, Result]:
+    """One result for each fault: the worst of its rounds."""
+    found: dict[str, Result] = {}
+    for result in results:
+        old = found.get(result.id)
+        if old is None or (result.fate in BAD and old.fate not in BAD):
+            found[result.id] = result
+    return found
+
+
+def as_rows(faults: dict[str, Fault], results: dict[str, Result]) -> list[list[str]]:
+    """Vendor, kind and how many had each fate; the last row is the sum."""
+    counts = {
+        (vendor, kind): Counter(
+            result.fate
+            for result in results.values()
+            if (faults[result.id].vendor, faults[result.id].kind) == (vendor, kind)
+        )
+        for vendor in VENDORS
+        for kind in KINDS
+    }
+    rows = [["vendor", "kind", *FATES]]
+    for (vendor, kind), counter in counts.items():
+        if counter:
+            rows.append([vendor, kind, *(str(counter[fate] or "") for fate in FATES)])
+    total = sum(counts.values(), Counter())
+    return [*rows, ["all", "", *(str(total[fate]) for fate in FATES)]]
+
+
+def as_text(faults: dict[str, Fault], results: dict[str, Result]) -> str:
+    """For the terminal: the table, and the faults that are not as they must be."""
+    rows = as_rows(faults, results)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    for result in results.values():
+        if result.fate in BAD:
+            seen = f"; seen by {', '.join(result.seen_by[:4])}" if result.seen_by else ""
+            lines.append(f"{result.fate}: {result.id} ({faults[result.id].title}): {result.why}{seen}")
+    return "\n".join(lines)
+
+
+def as_markdown(faults: dict[str, Fault], results: dict[str, Result], titles: dict[str, str]) -> str:
+    """A page: the table, and a line for each fault with the check that saw it, by its title."""
+    head, *rows = as_rows(faults, results)
+    lines = ["# Seeded faults", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    for fate in FATES:
+        mine = [result for result in results.values() if result.fate == fate]
+        if mine:
+            lines += ["", f"## {fate.capitalize()} ({len(mine)})", ""]
+            lines += ["| fault | what Veneer does | seen by | seconds |", "|---|---|---|---|"]
+        for result in mine:
+            fault = faults[result.id]
+            seen = "; ".join(f"`{check}`: {titles.get(check, '')}" for check in result.seen_by[:3])
+            beside = f" (with {result.with_others} others)" if result.with_others else ""
+            lines.append(
+                f"| `{fault.id}` | {fault.title} | {seen or result.why} | {result.seconds:.0f}{beside} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def write(folder: Path, faults: dict[str, Fault], results: dict[str, Result], titles: dict[str, str]) -> None:
+    """``table.md`` and ``table.json`` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(as_markdown(faults, results, titles), encoding="utf-8")
+    entries = [
+        {**asdict(result), "title": faults[name].title, "kind": faults[name].kind,
+         "vendor": faults[name].vendor, "target": faults[name].target, "check": faults[name].check}
+        for name, result in results.items()
+    ]  # fmt: skip
+    (folder / "table.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
