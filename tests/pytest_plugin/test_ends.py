@@ -43,7 +43,7 @@ def test_verdicts_go_on_when_the_disk_is_full(project: Project, workers: list[st
     assert result.ret == 12
     assert len(list(results.glob("*-result.json"))) == 2
     assert not list(results.glob("*.tmp")), "no half of a result"
-    project.suite(check("wrong", "nop", "{rax: 1}"))
+    project.suite(check("wrong", "nop", "{rax: 1}", claims="true"))
     result = project.run("--alluredir=results", *workers, process=True)
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
