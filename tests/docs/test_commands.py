@@ -12,9 +12,11 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.support.copied_checkout import SAMPLE, Copy
 from tests.support.docs_blocks import PAGES, Block, blocks, inline_code
+from tests.support.report_tools import needs_allure
 
 NOT_RUN = tomllib.loads((ROOT / "tests" / "docs" / "not_run.toml").read_text(encoding="utf-8"))["command"]
 COMMENT = re.compile(r"(?:^|\s+)# .*$")
+MAKES_REPORT = re.compile(r"^npm |^docs/nightly/run\b|\btouchstone report\b(?! --help)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,14 @@ def pattern(prints: str) -> re.Pattern[str]:
     return re.compile("^" + "".join(lines), re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", with_commands(), ids=str)
+def parameters() -> Iterator[object]:
+    """The blocks; those that make a report are skipped where nothing can make one."""
+    for block in with_commands():
+        makes_report = any(MAKES_REPORT.search(command.text) for command in commands(block))
+        yield pytest.param(block, id=str(block), marks=[needs_allure] if makes_report else [])
+
+
+@pytest.mark.parametrize("block", list(parameters()))
 def test_commands_do_what_the_page_says(block: Block, copy: Copy) -> None:
     for earlier in blocks(block.page):
         if earlier.line < block.line and earlier.path is not None:

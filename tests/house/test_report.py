@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,13 +12,10 @@ from allure_commons.logger import AllureFileLogger
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails
 from allure_commons.utils import md5, uuid4
 
+from tests.support.report_tools import needs_allure
 from touchstone import cli
 from touchstone.reporting import html
 
-INSTALLED = (cli.report_tools() / "node_modules" / "allure").is_dir() and shutil.which("node") is not None
-needs_allure = pytest.mark.skipif(
-    not INSTALLED, reason="Allure is not installed: npm ci --ignore-scripts --prefix report"
-)
 STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
 
 
