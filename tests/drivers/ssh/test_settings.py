@@ -147,3 +147,18 @@ def test_deviates_like_another_target(tmp_path: Path) -> None:
     file.write_text(entry.format("abc", 'deviates-like = "abd"') + entry.format("abe", ""))
     with pytest.raises(TomlError, match=r":4: there is no target 'abd'; did you mean ab"):
         read_inventory(file)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"emulator": "boches"}, "'boches' is none of qemu, bochs"),
+        ({"emulator": "bochs", "accel": "tcg"}, "has no such option; it has .*ignore_bad_msrs"),
+        ({"ips": 50_000_000}, "has no such option; it has .*accel"),
+        ({"emulator": "bochs", "ips": 1}, "1 is not between"),
+    ],
+)
+def test_what_a_virtual_box_may_be_depends_on_its_emulator(options: dict[str, object], said: str) -> None:
+    settings = TargetSettings("box", "ssh", "intel", options={"image": "debian-12", **options})
+    with pytest.raises(SettingsError, match=said):
+        registry.validate(settings)
