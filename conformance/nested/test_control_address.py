@@ -2,12 +2,12 @@
 
 import pytest
 
-from touchstone.machine.probe import Operand, Page, Place, ProbeRequest
+from touchstone.machine.probe import Operand, Page, Place
 
 UD = 6
 NUMBERS = (0x56656E01, 0x56656E03, 0x56656E04)
 """Veneer's hypercalls that change nothing: prove, counters, trace."""
-CALLS = {"amd": bytes.fromhex("0f01d9"), "intel": bytes.fromhex("0f01c1")}
+CALLS = {"amd": "vmmcall", "intel": "vmcall"}
 USER = 1 << 2
 
 
@@ -19,12 +19,8 @@ def control_address(target):
     return int(said, 16)
 
 
-def refused(target, number, request):
-    (result,) = target.run(request, label=f"hypercall {number:#x}")
-    assert result.vector == UD, (
-        f"hypercall {number:#x} at RIP {result.rip:#x} ended with vector {result.vector}"
-    )
-    return result
+def demand_ud(result, number):
+    assert result.vector == UD, f"{number:#x} at RIP {result.rip:#x} ended with vector {result.vector}"
 
 
 @pytest.mark.touchstone(
@@ -42,19 +38,11 @@ def refused(target, number, request):
     },
 )
 @pytest.mark.parametrize("upper", [1 << 32, 1 << 46, 0xFFFF_8000 << 32])
-def test_equal_low_half(target, upper):
+def test_equal_low_half(target, probe, upper):
     linear = upper | control_address(target)
     for number in NUMBERS:
-        result = refused(
-            target,
-            number,
-            ProbeRequest(
-                code=CALLS[target.vendor],
-                at=linear & 0xFFF,
-                place=Place(linear=linear),
-                registers={"rax": Operand(offset=number)},
-            ),
-        )
+        (result,) = probe(CALLS[target.vendor], place=Place(linear=linear), rax=number)
+        demand_ud(result, number)
         assert result.rip == linear
 
 
@@ -72,17 +60,10 @@ def test_equal_low_half(target, upper):
         "else gets #UD",
     },
 )
-def test_expected_address_at_cpl_3(target):
+def test_expected_address_at_cpl_3(target, probe):
     address = control_address(target)
+    readable = Place(pages=(Page(Operand(offset=address), set=USER),))
     for number in NUMBERS:
-        result = refused(
-            target,
-            number,
-            ProbeRequest(
-                code=bytes.fromhex("ffe7"),  # jmp rdi
-                cpl=3,
-                place=Place(pages=(Page(Operand(offset=address), set=USER),)),
-                registers={"rax": Operand(offset=number), "rdi": Operand(offset=address)},
-            ),
-        )
+        (result,) = probe("jmp rdi", cpl=3, place=readable, rax=number, rdi=address)
+        demand_ud(result, number)
         assert result.rip == address

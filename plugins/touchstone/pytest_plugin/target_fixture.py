@@ -16,8 +16,9 @@ from touchstone.engine.session import Asking, TargetSession
 from touchstone.engine.work import Work
 from touchstone.machine.agent import REPLY_TIMEOUT
 from touchstone.machine.driver import AgentRefused, TargetInfo
-from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
+from touchstone.machine.probe import CodeBits, Operand, Place, ProbeRequest, ProbeResult
 from touchstone.suite.model import Body, Source
+from touchstone.suite.request import PAGE
 from touchstone.words import Phase
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class Prober:
         memory: tuple[tuple[int, bytes], ...] = (),
         read: tuple[int, int] | None = None,
         keep: tuple[int, ...] = (),
+        code_bits: CodeBits = 64,
+        place: Place | None = None,
         timeout: float = 5.0,
         **registers: int | Operand,
     ) -> list[ProbeResult]:
@@ -220,6 +223,8 @@ class Prober:
             memory: (offset in the scratch area, bytes) to put there.
             read: (offset, length) of the scratch area to get back.
             keep: MSRs to restore after it.
+            code_bits: Kind of code: 64, 32 or 16.
+            place: Mode, linear address and pages; the code starts at its offset in a page.
             timeout: Seconds after which it counts as hung.
             registers: Start values: numbers, or Operand addresses.
         """
@@ -229,7 +234,9 @@ class Prober:
         assert here.f_back is not None
         lines = tuple(line for line in text.splitlines() if line.strip())
         source = Source(Path(here.f_back.f_code.co_filename), here.f_back.f_lineno, 1)
-        code = self._run.plan.assemble(Body(lines, (source,) * len(lines)))
+        code = self._run.plan.assemble(Body(lines, (source,) * len(lines), code_bits))
+        if place is not None and place.linear is not None:
+            at = place.linear % PAGE
         request = ProbeRequest(
             code=code.data,
             cpl=cpl,
@@ -246,6 +253,8 @@ class Prober:
             memory=memory,
             read=read,
             keep=keep,
+            code_bits=code_bits,
+            place=place or Place(),
             timeout=timeout,
         )
         return self._target.run(request, label="; ".join(line.strip() for line in lines))
