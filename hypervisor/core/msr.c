@@ -42,7 +42,7 @@ static bool is_hidden(const struct vcpu *vcpu, u32 msr)
 }
 
 /* Reads that are answered otherwise than by the processor. False: #GP. */
-static bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
+static always_inlined bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
 {
 	bool exists;
 
@@ -64,7 +64,7 @@ static bool read_guarded(const struct vcpu *vcpu, u32 msr, u64 *value)
 	return exists;
 }
 
-static inline bool read_for_guest(const struct vcpu *vcpu, u32 msr, u64 *value)
+static always_inlined bool read_for_guest(const struct vcpu *vcpu, u32 msr, u64 *value)
 {
 	if (msr != MSR_EFER)
 		return read_guarded(vcpu, msr, value);
@@ -88,7 +88,7 @@ void handle_rdmsr(struct vcpu *vcpu)
 }
 
 /* Immediate forms exit as the others do (SDM 2B RDMSR, 2D WRMSRNS). */
-void handle_rdmsr_immediate(struct vcpu *vcpu)
+rarely_called void handle_rdmsr_immediate(struct vcpu *vcpu)
 {
 	u64 value;
 
@@ -105,7 +105,7 @@ void handle_rdmsr_immediate(struct vcpu *vcpu)
  * together with the bits that host mode needs, and read back which it has accepted (APM2 3.1.7,
  * SDM 3A 2.2.1). The upper half is reserved.
  */
-static void write_efer(struct vcpu *vcpu, u64 value)
+static always_inlined void write_efer(struct vcpu *vcpu, u64 value)
 {
 	const u64 needed = EFER_LME | EFER_LMA | EFER_SVME;
 	u64 guest = vcpu->backend->read[GUEST_EFER](vcpu);
@@ -150,7 +150,7 @@ static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr, u64 value)
 		inject_exception(vcpu, VECTOR_GP, 0);
 }
 
-static inline void write_for_guest(struct vcpu *vcpu, u32 msr, u64 value)
+static always_inlined void write_for_guest(struct vcpu *vcpu, u32 msr, u64 value)
 {
 	if (msr == MSR_EFER)
 		write_efer(vcpu, value);

@@ -38,6 +38,8 @@ typedef unsigned long long u64;
  */
 #define out_of_line __attribute__((noinline))
 #define rarely_called __attribute__((noinline, cold))
+/* For what each of a few handlers has a copy of, so that an exit takes no other call. */
+#define always_inlined inline __attribute__((always_inline))
 #define unlikely_(x) __builtin_expect(!!(x), 0)
 
 #endif
