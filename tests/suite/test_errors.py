@@ -473,3 +473,9 @@ def test_too_many_cases() -> None:
 
 def test_an_alias_that_contains_itself_ends() -> None:
     assert wrong("each: {x: [1]}\nrun: mov eax, {x}\ngiven: &a {rax: *a}\nexpect: native")
+
+
+def test_an_error_is_one_line() -> None:
+    """Also where it quotes text with a line's end in it, such as U+2028."""
+    found = problems(f'{HEAD}  - {{id: exits.a, title: A, run: nop, expect: "na\u2028ti\\nve"}}\n')
+    assert found == ["5:47: expect is `native` or a mapping ({exception: \"#UD\"}), not 'na ti ve'"]

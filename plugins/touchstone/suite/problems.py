@@ -54,6 +54,7 @@ class Problems:
 
     def add(self, source: Source, text: str) -> None:
         """Remember one problem."""
+        text = " ".join(text.splitlines())  # it quotes what was written, whatever that calls a line's end
         if len(text) > _LONGEST:
             text = f"{text[:700]} ... {text[-200:]}"
         self._found[Problem(source, text)] = None
