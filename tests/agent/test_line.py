@@ -158,7 +158,7 @@ def test_verbs(talk: Talk, request_: str, answers: list[str]) -> None:
         ("code=9G", "code: an even number"),
         ("code=90 code=90", "code: given twice"),
         ("code=90 cpl=1", "cpl: 0 or 3"),
-        ("code=90 bits=16", "bits: 32 or 64"),
+        ("code=90 bits=8", "bits: 16, 32 or 64"),
         ("code=90 bits=32 bits=64", "bits: given twice"),
         ("code=90 on=0", "on: not a hexadecimal mask"),
         ("code=90 on=20", "on: a CPU that this machine does not have"),
