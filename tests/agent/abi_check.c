@@ -79,8 +79,8 @@ int main(void)
 	refused("outcomes in the kernel", EFAULT);
 	request.cpl = 1;
 	refused("ring 1", EINVAL);
-	request.code_bits = 16;
-	refused("16-bit code", EINVAL);
+	request.code_bits = 8;
+	refused("8-bit code", EINVAL);
 	request.rflags |= 0x200;
 	refused("IF", EINVAL);
 	request.rflags |= 1 << 17;
