@@ -72,8 +72,15 @@ def test_c_files_say_their_licence() -> None:
 
 
 def test_what_tests_share_is_in_support() -> None:
-    imported = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)", re.MULTILINE)
-    assert [str(path) for path in tracked("tests/**.py") if imported.search(path.read_text())] == []
+    """Beside what belongs to one folder and lies in it."""
+    imported = re.compile(r"^\s*(?:from|import) tests\.(?!support\b)([\w.]+)", re.MULTILINE)
+    wrong = [
+        f"{path.relative_to(ROOT)}: tests.{name}"
+        for path in tracked("tests/**.py")
+        for name in imported.findall(path.read_text())
+        if ".".join(path.relative_to(ROOT / "tests").parts[:-1]) != name.rpartition(".")[0]
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_folder_has_workers_and_the_longest_begins(pytester: pytest.Pytester, 
     # With workers in workers, this would not end.
     result.stdout.re_match_lines_random([r"created: 1/1 worker"])
     order = [line.rpartition("::")[2].split(" ")[0] for line in result.outlines if line.startswith("[gw0]")]
-    assert order == ["test_suites[linux-amd]", "test_suites[linux-intel]", "test_short"]
+    assert order == ["test_suites[linux-intel]", "test_suites[linux-amd]", "test_short"]
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,25 @@ CITE = {"doc": "x", "title": "t", "says": "s"}
 
 @pytest.mark.touchstone(id="exits.signalled", title="T", area="exits", cite=CITE)
 def test_signalled(target):
+    while not os.path.exists(SEEN):  # the controller has the verdict of the check before
+        time.sleep(0.01)
     os.kill(CONTROLLER, signal.SIGNAL)
     time.sleep(600)
+"""
+
+
+NOTING = """
+import pathlib
+
+pytest_plugins = ["touchstone.pytest_plugin.fixtures"]
+workers = []
+
+def pytest_configure(config):
+    workers.append(hasattr(config, "workerinput"))
+
+def pytest_runtest_logreport(report):
+    if not workers[0] and "first" in report.nodeid and report.when == "teardown":
+        pathlib.Path(SEEN).touch()
 """
 
 
@@ -67,7 +84,10 @@ def test_signal_ends_with_a_summary(project: Project, name: str, status: int, wo
     project.options()
     project.suite(check("first", "nop", "{rax: 0}"))
     controller = "os.getppid()" if workers else "os.getpid()"
-    project.file("test_signal.py", SIGNALLED.replace("CONTROLLER", controller).replace("SIGNAL)", f"{name})"))
+    seen = repr(str(project.path / "seen"))
+    project.file("conftest.py", NOTING.replace("SEEN", seen))
+    text = SIGNALLED.replace("CONTROLLER", controller).replace("SIGNAL)", f"{name})").replace("SEEN", seen)
+    project.file("test_signal.py", text)
     result = project.run(*workers, "suite.yaml", "test_signal.py", process=True)
     assert result.ret == status
     result.stdout.fnmatch_lines_random(

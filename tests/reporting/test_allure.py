@@ -59,6 +59,7 @@ def test_each_target_has_its_own_result(project: Project) -> None:
 
 
 def test_result_of_a_check(project: Project) -> None:
+    project.file("conformance/requirements.yaml", "- id: need\n")
     project.suite(
         check("good", "nop", "{rax: 0}", level="should", tags="[mine]", proves="[need]", each="{cpl: [0, 3]}")
         + check("wrong", "mov eax, 1", "{rax: 2}", each="{on: [every-cpu]}", claims="true")
