@@ -224,25 +224,18 @@ int veneer_load(struct refusal *refusal)
 	int error;
 
 	*refusal = (struct refusal){ 0 };
-	if (loaded_backend) {
-		*refusal =
-			(struct refusal){ .error = -EBUSY, .reason = "Veneer is loaded already" };
-		return -EBUSY;
-	}
-	if (!backend) {
-		*refusal = (struct refusal){ .error = -ENODEV,
-					     .reason = "no backend for this processor's vendor" };
-		return -ENODEV;
-	}
+	if (loaded_backend)
+		return refuse_with(refusal, -EBUSY, "Veneer is loaded already", 0);
+	if (!backend)
+		return refuse_with(refusal, -ENODEV, "no backend for this processor's vendor", 0);
 	error = backend->examine(refusal);
 	if (error)
 		return error;
 
 	error = allocate_all(backend);
 	if (error) {
-		*refusal = (struct refusal){ .error = error, .reason = "not enough memory" };
 		free_all();
-		return error;
+		return refuse_with(refusal, error, "not enough memory", 0);
 	}
 
 	/* Steps 2 and 3. */
@@ -255,9 +248,7 @@ int veneer_load(struct refusal *refusal)
 	loaded_backend = backend;
 	if (broadcast.proven != broadcast.cpus) {
 		veneer_unload(refusal);
-		*refusal = (struct refusal){ .error = -EIO,
-					     .reason = "a CPU did not prove to be in guest mode" };
-		return -EIO;
+		return refuse_with(refusal, -EIO, "a CPU did not prove to be in guest mode", 0);
 	}
 	return 0;
 }
@@ -265,10 +256,8 @@ int veneer_load(struct refusal *refusal)
 int veneer_unload(struct refusal *refusal)
 {
 	*refusal = (struct refusal){ 0 };
-	if (!loaded_backend) {
-		*refusal = (struct refusal){ .error = -EINVAL, .reason = "Veneer is not loaded" };
-		return -EINVAL;
-	}
+	if (!loaded_backend)
+		return refuse_with(refusal, -EINVAL, "Veneer is not loaded", 0);
 	host_on_each_cpu(unload_on_this_cpu, NULL);
 	loaded_backend = NULL;
 	free_all();

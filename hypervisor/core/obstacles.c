@@ -9,19 +9,15 @@ int find_obstacle_of_os(struct refusal *refusal)
 
 	/* FRED does not use the IDT, with which Veneer catches faults while it is being loaded (FRED Specification). */
 	if (cr4 & CR4_FRED)
-		*refusal = (struct refusal){
-			.error = -ENODEV,
-			.reason =
-				"the OS takes events with FRED (CR4.FRED), which Veneer does not support; fred=off",
-			.detail = cr4,
-		};
+		return refuse_with(
+			refusal, -ENODEV,
+			"the OS takes events with FRED (CR4.FRED), which Veneer does not support; fred=off",
+			cr4);
 	/* What runs while Veneer is being loaded and unloaded returns to where it was not called. */
-	else if (cr4 & CR4_CET && read_msr(MSR_S_CET) & S_CET_SHADOW_STACK)
-		*refusal = (struct refusal){
-			.error = -ENODEV,
-			.reason =
-				"the OS' kernel uses shadow stacks (IA32_S_CET), which Veneer does not support",
-			.detail = read_msr(MSR_S_CET),
-		};
-	return refusal->error;
+	if (cr4 & CR4_CET && read_msr(MSR_S_CET) & S_CET_SHADOW_STACK)
+		return refuse_with(
+			refusal, -ENODEV,
+			"the OS' kernel uses shadow stacks (IA32_S_CET), which Veneer does not support",
+			read_msr(MSR_S_CET));
+	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
+#include "../core/features.h"
 #include "../core/host.h"
 #include "../core/host_state.h"
 #include "../core/leave.h"
@@ -107,13 +108,7 @@ int svm_allocate(struct vcpu *vcpu)
 /* CPUID faulting (APM2 3.2.10, HWCR.CpuidUserDis; APM3 E.4.17). */
 static void find_cpuid_faulting(struct vcpu *vcpu)
 {
-	u32 a, b, c, d;
-
-	cpuid(0x80000000, 0, &a, &b, &c, &d);
-	if (a < 0x80000021)
-		return;
-	cpuid(0x80000021, 0, &a, &b, &c, &d);
-	if (!(a & CPUID_80000021_EAX_USER_DIS))
+	if (!has_feature(0x80000021, 0, CPUID_EAX, CPUID_80000021_EAX_USER_DIS))
 		return;
 	vcpu->cpuid_fault_msr = MSR_HWCR;
 	vcpu->cpuid_fault_bit = HWCR_CPUID_USER_DIS;
@@ -162,10 +157,7 @@ static struct vmcb_segment vmcb_segment(const struct context *context, u16 selec
  */
 static bool has_guest_spec_ctrl(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(0x8000000a, 0, &a, &b, &c, &d);
-	return d & CPUID_8000000A_EDX_SPEC_CTRL;
+	return has_feature(0x8000000a, 0, CPUID_EDX, CPUID_8000000A_EDX_SPEC_CTRL);
 }
 
 /*
@@ -175,13 +167,7 @@ static bool has_guest_spec_ctrl(void)
  */
 static bool has_shadow_stacks(void)
 {
-	u32 a, b, c, d;
-
-	cpuid(0, 0, &a, &b, &c, &d);
-	if (a < 7)
-		return false;
-	cpuid(7, 0, &a, &b, &c, &d);
-	return c & CPUID_7_ECX_CET_SS;
+	return has_feature(7, 0, CPUID_ECX, CPUID_7_ECX_CET_SS);
 }
 
 static void fill_guest_state(const struct vcpu *vcpu, struct vmcb *vmcb)

@@ -4,6 +4,7 @@
 
 #include "../core/context.h"
 #include "../core/cpuid_bits.h"
+#include "../core/features.h"
 #include "mtrr.h"
 #include "vmcs.h"
 
@@ -16,43 +17,19 @@
 #define EXIT_RESERVED 0x00036dfbu
 #define ENTRY_RESERVED 0x000011fbu
 
-enum {
-	EAX,
-	EBX,
-	ECX,
-	EDX
-};
-
 /* Instructions that raise #UD in a guest unless a control enables them (SDM 3C 25.6.2, 26.3). */
 static const struct {
 	u32 leaf, subleaf;
 	u8 output;
 	u32 bit, control;
 } gated_instructions[] = {
-	{ 0x80000001, 0, EDX, CPUID_80000001_EDX_RDTSCP, SECONDARY_RDTSCP },
-	{ 7, 0, ECX, CPUID_7_ECX_RDPID, SECONDARY_RDTSCP },
-	{ 7, 0, EBX, CPUID_7_EBX_INVPCID, SECONDARY_INVPCID },
-	{ 0xd, 1, EAX, CPUID_D_1_EAX_XSAVES, SECONDARY_XSAVES },
-	{ 7, 0, ECX, CPUID_7_ECX_WAITPKG, SECONDARY_USER_WAIT },
-	{ 7, 0, EDX, CPUID_7_EDX_PCONFIG, SECONDARY_PCONFIG },
+	{ 0x80000001, 0, CPUID_EDX, CPUID_80000001_EDX_RDTSCP, SECONDARY_RDTSCP },
+	{ 7, 0, CPUID_ECX, CPUID_7_ECX_RDPID, SECONDARY_RDTSCP },
+	{ 7, 0, CPUID_EBX, CPUID_7_EBX_INVPCID, SECONDARY_INVPCID },
+	{ 0xd, 1, CPUID_EAX, CPUID_D_1_EAX_XSAVES, SECONDARY_XSAVES },
+	{ 7, 0, CPUID_ECX, CPUID_7_ECX_WAITPKG, SECONDARY_USER_WAIT },
+	{ 7, 0, CPUID_EDX, CPUID_7_EDX_PCONFIG, SECONDARY_PCONFIG },
 };
-
-static bool has_feature(u32 leaf, u32 subleaf, unsigned int output, u32 bit)
-{
-	u32 outputs[4], a, b, c, d;
-
-	cpuid(leaf & 0x80000000, 0, &a, &b, &c, &d);
-	if (a < leaf)
-		return false;
-	/* Subleaf 0 of leaf 7 says in EAX which one is the last. */
-	if (leaf == 7 && subleaf) {
-		cpuid(7, 0, &a, &b, &c, &d);
-		if (a < subleaf)
-			return false;
-	}
-	cpuid(leaf, subleaf, &outputs[EAX], &outputs[EBX], &outputs[ECX], &outputs[EDX]);
-	return outputs[output] & bit;
-}
 
 static u32 find_gating_controls(void)
 {
@@ -174,7 +151,7 @@ int vmx_examine(struct refusal *refusal)
 	u64 basic, feature_control;
 	int error;
 
-	if (!has_feature(1, 0, ECX, CPUID_1_ECX_VMX))
+	if (!has_feature(1, 0, CPUID_ECX, CPUID_1_ECX_VMX))
 		return refuse_with(refusal, -ENODEV, "the processor has no VMX (CPUID 1 ECX.VMX)",
 				   0);
 	/* The MSRs exist wherever VMX does (SDM 4 table 2-2). */

@@ -3,6 +3,7 @@
 #include "setup.h"
 
 #include "../core/cpuid_bits.h"
+#include "../core/features.h"
 #include "../core/host.h"
 #include "../core/memory.h"
 #include "../core/msr.h"
@@ -144,11 +145,10 @@ static void find_cpuid_faulting(struct vcpu *vcpu)
 /* CPUID 1 EDX.DS[21] (SDM 3B 18.4.9): without a debug store there is no PEBS. */
 static bool find_pebs(void)
 {
-	u32 a, b, c, d;
 	u64 value;
 
-	cpuid(1, 0, &a, &b, &c, &d);
-	return d & CPUID_1_EDX_DS && read_msr_safe(MSR_PEBS_ENABLE, &value);
+	return has_feature(1, 0, CPUID_EDX, CPUID_1_EDX_DS) &&
+	       read_msr_safe(MSR_PEBS_ENABLE, &value);
 }
 
 int vmx_enable(struct vcpu *vcpu, struct refusal *refusal)
