@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "probe.h"
 
+#include "debug_registers.h"
 #include "descriptors.h"
-#include "digits.h"
 #include "limits.h"
+#include "refuse.h"
+#include "saved_state.h"
 #include "traps.h"
 #include "x86.h"
 
@@ -26,38 +28,6 @@ _Static_assert(__builtin_offsetof(struct probe_context, dr7) == CONTEXT_DR7, "pr
 _Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_DR7,
 	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
-
-static int (*const try_dr[8])(uint64_t) = {
-	[0] = probe_try_dr0, [1] = probe_try_dr1, [2] = probe_try_dr2,
-	[3] = probe_try_dr3, [6] = probe_try_dr6, [7] = probe_try_dr7,
-};
-
-static uint64_t read_dr(unsigned int number)
-{
-	uint64_t value = 0;
-
-	switch (number) {
-	case 0:
-		asm volatile("mov %%dr0, %0" : "=r"(value));
-		break;
-	case 1:
-		asm volatile("mov %%dr1, %0" : "=r"(value));
-		break;
-	case 2:
-		asm volatile("mov %%dr2, %0" : "=r"(value));
-		break;
-	case 3:
-		asm volatile("mov %%dr3, %0" : "=r"(value));
-		break;
-	case 6:
-		asm volatile("mov %%dr6, %0" : "=r"(value));
-		break;
-	case 7:
-		asm volatile("mov %%dr7, %0" : "=r"(value));
-		break;
-	}
-	return value;
-}
 
 /* Addresses outside of 64-bit code have 32 bits (SDM 3A 3.3.1). */
 static uint64_t truncate(const struct probe_request *request, uint64_t address)
@@ -171,80 +141,6 @@ static void fill_registers(struct probe_context *context, const struct probe_req
 		context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
 }
 
-/* Whether the code holds the opcode of WRMSR, the way to change EFER. */
-static bool writes_msr(const struct probe_request *request)
-{
-	for (uint32_t i = 0; i + 1 < request->code_size; i++)
-		if (request->code[i] == 0x0f && request->code[i + 1] == 0x30)
-			return true;
-	return false;
-}
-
-static char *append(struct probe_outcome *outcome, char *to, const char *text)
-{
-	while (*text && to < outcome->why + sizeof(outcome->why) - 1)
-		*to++ = *text++;
-	*to = '\0';
-	return to;
-}
-
-static bool refuse(struct probe_outcome *outcome, const char *reason)
-{
-	append(outcome, outcome->why, reason);
-	outcome->refused = true;
-	return false;
-}
-
-/* `what` is the key up to its '='. */
-static bool refuse_value(struct probe_outcome *outcome, const char *what, uint64_t value,
-			 const char *reason)
-{
-	char digits[DIGITS_MAX + 1], *to;
-
-	digits[digits_write(digits, value, 16, 1)] = '\0';
-	to = append(outcome, outcome->why, what);
-	to = append(outcome, to, digits);
-	append(outcome, to, reason);
-	outcome->refused = true;
-	return false;
-}
-
-static bool save_machine(const struct probe_request *request, struct probe_machine *machine,
-			 struct probe_outcome *outcome)
-{
-	machine->gdtr = x86_sgdt();
-	machine->idtr = x86_sidt();
-	asm volatile("sldt %0" : "=r"(machine->ldtr));
-	machine->cr0 = x86_read_cr0();
-	machine->cr2 = x86_read_cr2();
-	machine->cr3 = x86_read_cr3();
-	machine->cr4 = x86_read_cr4();
-	machine->cr8 = x86_read_cr8();
-	for (unsigned int i = 0; i < 8; i++)
-		machine->dr[i] = read_dr(i);
-	asm volatile("mov %%fs, %0" : "=r"(machine->fs));
-	asm volatile("mov %%gs, %0" : "=r"(machine->gs));
-	if (machine->cr4 & CR4_OSXSAVE)
-		machine->xcr0 = x86_read_xcr0();
-	/*
-	 * Accesses to EFER may exit, and would be counted by a check that counts exits. So EFER is accessed
-	 * only if the request or the probe may change it.
-	 */
-	machine->watch_efer = request->efer.set || request->efer.clear || request->leave ||
-			      (!request->cpl && writes_msr(request));
-	if (machine->watch_efer)
-		probe_try_rdmsr(MSR_EFER, &machine->efer);
-	for (uint32_t i = 0; i < request->msr_count; i++) {
-		const struct probe_msr *msr = &request->msr[i];
-
-		if (probe_try_rdmsr(msr->number, &machine->msr[i]))
-			return refuse_value(outcome,
-					    msr->start == PROBE_MSR_KEEP ? "keep=" : "msr=",
-					    msr->number, ": RDMSR faults");
-	}
-	return true;
-}
-
 static bool change(const struct probe_bits *bits, uint64_t *value)
 {
 	uint64_t old = *value;
@@ -284,7 +180,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 
 		uint64_t value = probe_linear(context, request, &request->dr[i]);
 
-		if (try_dr[i](value))
+		if (try_dr(i, value))
 			return refuse_value(outcome, i == 6 ? "dr6=" : "dr0-dr3=", value,
 					    " faults");
 	}
@@ -326,149 +222,12 @@ static bool set_msrs(const struct probe_context *context, const struct probe_req
 	return true;
 }
 
-static void put_back_idtr(const struct probe_machine *machine)
-{
-	struct x86_table idtr = x86_sidt();
-
-	if (idtr.base != machine->idtr.base || idtr.limit != machine->idtr.limit)
-		x86_lidt(machine->idtr);
-}
-
 /* If DR7.GD is set, this access raises #DB, and traps.c has it executed again. */
 static void read_dr7_of_probe(const struct probe_context *context, struct probe_outcome *outcome)
 {
 	outcome->dr7 = read_dr(7);
 	if (context->general_detect)
 		outcome->dr7 |= DR7_GD;
-}
-
-static void read_msrs_of_probe(const struct probe_request *request, struct probe_outcome *outcome)
-{
-	for (uint32_t i = 0; i < request->msr_count; i++) {
-		if (probe_try_rdmsr(request->msr[i].number, &outcome->msr[i]))
-			outcome->left |= LEFT_MSR;
-		else
-			outcome->msr_read |= 1u << i;
-	}
-}
-
-static void put_back_msrs(const struct probe_request *request, const struct probe_machine *machine,
-			  struct probe_outcome *outcome)
-{
-	read_msrs_of_probe(request, outcome);
-	for (uint32_t i = 0; i < request->msr_count; i++)
-		if (outcome->msr_read >> i & 1 && outcome->msr[i] != machine->msr[i] &&
-		    probe_try_wrmsr(request->msr[i].number, machine->msr[i]))
-			outcome->left |= LEFT_MSR;
-}
-
-static void put_back(const struct probe_machine *machine, struct probe_outcome *outcome)
-{
-	uint64_t efer;
-	uint16_t selector;
-
-	if (read_dr(7) != DR7_RESET)
-		probe_try_dr7(DR7_RESET);
-	for (unsigned int i = 0; i < 8; i++)
-		if (try_dr[i] && read_dr(i) != machine->dr[i])
-			try_dr[i](machine->dr[i]);
-
-	asm volatile("mov %%fs, %0" : "=r"(selector));
-	if (selector != machine->fs)
-		asm volatile("mov %0, %%fs" : : "r"(machine->fs));
-	asm volatile("mov %%gs, %0" : "=r"(selector));
-	if (selector != machine->gs)
-		asm volatile("mov %0, %%gs" : : "r"(machine->gs));
-
-	/* XSETBV needs CR4.OSXSAVE (SDM 2D, XSETBV), which the probe may have cleared. */
-	if (machine->cr4 & CR4_OSXSAVE) {
-		if (!(x86_read_cr4() & CR4_OSXSAVE))
-			probe_try_cr4(machine->cr4);
-		if (x86_read_cr4() & CR4_OSXSAVE && x86_read_xcr0() != machine->xcr0 &&
-		    probe_try_xsetbv(machine->xcr0))
-			outcome->left |= LEFT_XCR0;
-	}
-	/* Before CR4, because CR4.PCIDE can be set only while CR3[11:0] is 0 (SDM 3A 4.10.1). */
-	if (x86_read_cr3() != machine->cr3 && probe_try_cr3(machine->cr3))
-		outcome->left |= LEFT_CR3;
-	/* Twice, because CR4.CET can be set only while CR0.WP is, and CR0.WP cleared only while CR4.CET is not. */
-	for (int i = 0; i < 2; i++) {
-		if (x86_read_cr4() != machine->cr4)
-			probe_try_cr4(machine->cr4);
-		if (x86_read_cr0() != machine->cr0)
-			probe_try_cr0(machine->cr0);
-	}
-	if (x86_read_cr4() != machine->cr4)
-		outcome->left |= LEFT_CR4;
-	if (x86_read_cr0() != machine->cr0)
-		outcome->left |= LEFT_CR0;
-	if (x86_read_cr8() != machine->cr8)
-		probe_try_cr8(machine->cr8);
-	if (machine->watch_efer &&
-	    (probe_try_rdmsr(MSR_EFER, &efer) ||
-	     (efer != machine->efer && probe_try_wrmsr(MSR_EFER, machine->efer))))
-		outcome->left |= LEFT_EFER;
-	if (x86_read_cr2() != machine->cr2)
-		asm volatile("mov %0, %%cr2" : : "r"(machine->cr2));
-}
-
-static uint64_t *find_left(struct probe_left *left, uint32_t number)
-{
-	for (uint32_t i = 0; i < left->msr_count; i++)
-		if (left->msr[i].number == number)
-			return &left->msr[i].value;
-	return NULL;
-}
-
-/* The probe leaves its state: remember what the CPU was before, unless an earlier probe has left something. */
-static bool remember(struct probe_context *context, const struct probe_request *request,
-		     const struct probe_machine *machine, struct probe_outcome *outcome)
-{
-	struct probe_left *left = &context->left;
-
-	if (!left->valid) {
-		left->machine = *machine;
-		left->msr_count = 0;
-		left->valid = true;
-	}
-	for (uint32_t i = 0; i < request->msr_count; i++) {
-		uint32_t number = request->msr[i].number;
-
-		if (find_left(left, number))
-			continue;
-		if (left->msr_count == PROBE_LEFT_MSR_MAX)
-			return refuse(outcome, "leave=: more than 32 MSRs since the last undo");
-		left->msr[left->msr_count].number = number;
-		left->msr[left->msr_count++].value = machine->msr[i];
-	}
-	return true;
-}
-
-static void undo(struct probe_context *context, struct probe_outcome *outcome)
-{
-	struct probe_left *left = &context->left;
-	const struct probe_machine *machine = &left->machine;
-	struct x86_table gdtr = x86_sgdt();
-	uint16_t ldtr;
-
-	if (!left->valid)
-		return;
-	put_back_idtr(machine);
-	if (gdtr.base != machine->gdtr.base || gdtr.limit != machine->gdtr.limit)
-		x86_lgdt(machine->gdtr);
-	asm volatile("sldt %0" : "=r"(ldtr));
-	if (ldtr != machine->ldtr)
-		asm volatile("lldt %0" : : "r"(machine->ldtr));
-	put_back(machine, outcome);
-	for (uint32_t i = 0; i < left->msr_count; i++) {
-		uint64_t value;
-
-		if (probe_try_rdmsr(left->msr[i].number, &value) ||
-		    (value != left->msr[i].value &&
-		     probe_try_wrmsr(left->msr[i].number, left->msr[i].value)))
-			outcome->left |= LEFT_MSR;
-	}
-	left->valid = false;
 }
 
 static void report(const struct probe_context *context, const struct probe_request *request,
@@ -536,15 +295,15 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	context->cr2 = 0;
 	context->dr6 = 0;
 	if (request->undo)
-		undo(context, outcome);
-	saved = placed && save_machine(request, &machine, outcome);
+		saved_state_undo(context, outcome);
+	saved = placed && saved_state_take(request, &machine, outcome);
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
 		meet(arg);
 	if (ready)
 		traps_begin(context, request);
 	if (ready && request->leave)
-		ready = remember(context, request, &machine, outcome);
+		ready = saved_state_keep(context, request, &machine, outcome);
 	ready = ready && set_msrs(context, request, &machine, outcome);
 	if (ready && request->place.mode != PROBE_LONG) {
 		context->places->enter(context);
@@ -554,15 +313,15 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	}
 	/* First of all, because the agent may raise exceptions while it restores the rest. */
 	if (saved && (!request->leave || request->handler_count))
-		put_back_idtr(&machine);
+		saved_state_restore_idtr(&machine);
 	if (saved)
 		traps_end(context);
 	read_dr7_of_probe(context, outcome);
 	if (ready && request->leave && !context->entry_fault) {
-		read_msrs_of_probe(request, outcome);
+		saved_state_read_msrs(request, outcome);
 	} else if (saved) {
-		put_back(&machine, outcome);
-		put_back_msrs(request, &machine, outcome);
+		saved_state_restore(&machine, outcome);
+		saved_state_restore_msrs(request, &machine, outcome);
 	}
 	if (ready && context->entry_fault)
 		refuse_value(outcome, "entering the probe raises vector ",

@@ -2,6 +2,7 @@
 /* What exceptions and interrupts mean while a probe runs, and while its state is set up and restored. */
 #include "traps.h"
 
+#include "debug_registers.h"
 #include "descriptors.h"
 #include "x86.h"
 
@@ -16,14 +17,6 @@
 /* No bit of a cause is set (SDM 3A 9.1.1). */
 #define DR6_RESET 0xffff0ff0ull
 #define RFLAGS_RF (1ull << 16)
-
-static uint64_t read_dr6(void)
-{
-	uint64_t value;
-
-	asm volatile("mov %%dr6, %0" : "=r"(value));
-	return value;
-}
 
 static uint32_t expectations(const struct probe_request *request)
 {
@@ -124,11 +117,11 @@ void traps_report(const struct probe_context *context, struct probe_outcome *out
 /* For #DB: DR6, which is set back; and RF, without which an instruction breakpoint would hit again at once. */
 static uint64_t take_debug_exception(struct probe_frame *frame)
 {
-	uint64_t dr6 = read_dr6();
+	uint64_t dr6 = read_dr(6);
 
 	if (dr6 & DR6_BREAKPOINTS && !(dr6 & DR6_BS))
 		frame->rflags |= RFLAGS_RF;
-	probe_try_dr6(DR6_RESET);
+	try_dr(6, DR6_RESET);
 	return dr6;
 }
 
@@ -157,7 +150,7 @@ void probe_ended(struct probe_context *context)
 	context->active = 0;
 	context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
 	/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
-	context->dr6 = vector == PROBE_VECTOR_DB ? read_dr6() : 0;
+	context->dr6 = vector == PROBE_VECTOR_DB ? read_dr(6) : 0;
 }
 
 static bool inside(uint64_t address, const char *start, const char *end)
@@ -202,9 +195,9 @@ static enum probe_trap classify(struct probe_context *context, struct probe_fram
 	 * probe.c accessed a debug register while DR7.GD was still set by the probe. This #DB has
 	 * cleared GD (SDM 3B 17.2.3), so that the access can be executed again.
 	 */
-	if (vector == PROBE_VECTOR_DB && read_dr6() & DR6_BD) {
+	if (vector == PROBE_VECTOR_DB && read_dr(6) & DR6_BD) {
 		context->general_detect = true;
-		probe_try_dr6(read_dr6() & ~DR6_BD);
+		try_dr(6, read_dr(6) & ~DR6_BD);
 		return PROBE_TRAP_RESUME;
 	}
 	for (const struct probe_fixup *fixup = probe_fixups; fixup < probe_fixups_end; fixup++) {
