@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from touchstone.machine.driver import AgentRefused, Driver
 from touchstone.machine.probe import Operand, ProbeRequest
 
+PROBE_TIMEOUT = 5.0
+"""Seconds for a probe that only reads a CPU."""
 Leaf = tuple[int, int]
 """CPUID leaf and subleaf."""
 Registers = tuple[int, int, int, int]

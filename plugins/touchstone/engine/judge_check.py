@@ -104,7 +104,7 @@ def _demand_machine_as_before(session: TargetSession) -> None:
     if session.phase != "native":
         return
     try:
-        changes = session.changes()
+        changes = session.bare.changes()
     except Autopsied as error:
         raise Infrastructure(f"the bare machine does not survive it: {error.autopsy.reason}") from error
     except InfrastructureError as error:

@@ -36,7 +36,7 @@ def attempt(session: TargetSession, check: Check) -> Attempt:
     """The cases of a check; their probes were sent, unless its exits are to be counted."""
     found = _cases_that_apply(session, check)
     if session.phase == "native":
-        session.measure(one for one in found.planned if one.needed and not one.measured)
+        session.bare.measure(one for one in found.planned if one.needed and not one.measured)
     _send(session, found)
     return found
 

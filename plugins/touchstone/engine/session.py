@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
-from touchstone.engine.cpu import MeasuredCpu, measure_cpu
-from touchstone.engine.cpu_state import StateReader
+from touchstone.engine.bare_machine import BareMachine
+from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu, measure_cpu
 from touchstone.engine.facts import bits_for, cpu_facts, leaves_for, msrs_for
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
@@ -24,7 +23,7 @@ from touchstone.engine.outcomes import (
 from touchstone.engine.phases import Party, Setbacks, Step
 from touchstone.engine.plan import TargetPlan
 from touchstone.engine.progress import StageProgress
-from touchstone.engine.questions import Question, questions, undo
+from touchstone.engine.questions import undo
 from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import (
     AgentRefused,
@@ -45,10 +44,8 @@ from touchstone.words import Phase
 if TYPE_CHECKING:
     from touchstone.engine.locks import TargetLock
 
-PROBE_TIMEOUT = 5.0
-MAX_LINKS_LOST = 3
-"""So many probes may each end the connection to the bare machine; more, and it is the lab."""
 LEFT_BY_A_CHECK = ""
+"""What probes of a sequence may have left; no key of a prepared state."""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
@@ -115,9 +112,9 @@ class TargetSession:
         """What probes have left on the CPUs: key of a prepared state, or LEFT_BY_A_CHECK; None: nothing."""
         self._loaded_with: str | None = None
         """What was left on the CPUs when the subject was loaded."""
-        self._state: StateReader | None = None
-        """Knows the state of this boot's CPUs; None until they were asked."""
         self._plan = plan
+        self.bare = BareMachine(self, plan.prepared)
+        """Used while the subject is not loaded."""
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
@@ -309,7 +306,7 @@ class TargetSession:
                     yield Step(f"waiting for {name}", Party.LAB, self._lock_target)
                 yield Step(f"starting {name}", Party.LAB, self._start)
             else:
-                yield Step(f"resetting {name}", Party.LAB, self._reset)
+                yield Step(f"resetting {name}", Party.LAB, self.reset_machine)
         if self.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
         if phase == "native" and not oracles:
@@ -419,13 +416,14 @@ class TargetSession:
     def _start(self) -> None:
         self.info = self._started().start(self.progress)
         self._phase, self._left = "native", None
-        self._state = None
+        self.bare.began_anew()
 
-    def _reset(self) -> None:
+    def reset_machine(self) -> None:
+        """Reset the machine: a step of ``reach``."""
         self.ahead.forget()
         self.info = self._started().reset(self.progress)
         self._phase, self._left = "native", None
-        self._state = None
+        self.bare.began_anew()
 
     def _load(self) -> None:
         self.progress(f"loading {self.subject.title}")
@@ -450,7 +448,7 @@ class TargetSession:
         That is what checks compare with, and what tells whose fault it is if the others do not hold.
         """
         bare = {**self.known, "subject": NONE}
-        self.measure(
+        self.bare.measure(
             one
             for one in self._plan
             if not one.measured
@@ -460,95 +458,6 @@ class TargetSession:
                 or (one.comparable and not self.subject.absent and _may_apply(one, bare))
             )
         )
-
-    def measure(self, cases: Iterable[Planned]) -> None:
-        """Measure oracles, on the bare machine. InfrastructureError when the target does not come back.
-
-        Every CPU is as it was afterwards. Where it is not, or where the machine does not survive, any probe
-        before may be the cause: all are asked again then, with a look at every CPU after each.
-        """
-        asked = list(cases)
-        self.be_as_before()
-        if not asked:
-            return
-        found = questions(asked, self._plan.prepared, self.cpus)
-        outcomes = self.run_many([request for question in found for request in question.requests])
-        try:
-            for number, question in enumerate(found):
-                if number % 50 == 0:
-                    self.progress(f"measuring the bare machine's answers: {number} of {len(asked)}")
-                question.was_answered(outcomes)
-            if self.changes() is None:
-                return
-        except (Autopsied, InfrastructureError):
-            pass  # whose doing it is, is found out one by one
-        self._reset()
-        self._measure_one_by_one(found)
-
-    def _measure_one_by_one(self, asked: Sequence[Question]) -> None:
-        """Measure oracles, with a look at every CPU after each probe, which tells whose doing a change is."""
-        left = deque(asked)
-        links_lost = 0
-        while left:
-            self.be_as_before()
-            assert self._state is not None
-            look = self._state.request()
-            outcomes = self.run_many([each for one in left for each in (*one.requests, look)])
-            try:
-                while left:
-                    self.progress(f"looking for the probe that changes the machine: {len(left)} to go")
-                    left[0].was_answered(outcomes)
-                    changes = self._compare(next(outcomes))
-                    one = left.popleft().one
-                    if changes is not None:
-                        one.is_to_blame(f"{one.name} does not leave the bare machine as it was: {changes}")
-                        self._reset()
-                        break
-            except Autopsied as error:
-                one = left.popleft().one
-                why = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
-                one.is_to_blame(why, died=True)
-                self._reset()
-            except InfrastructureError as error:
-                links_lost += 1
-                if links_lost > MAX_LINKS_LOST:
-                    raise
-                one = left.popleft().one
-                one.is_to_blame(f"its probe ends the connection to the bare machine: {error}")
-                self._reset()
-
-    def be_as_before(self) -> None:
-        """Have a bare machine whose CPUs are as they were when it was reached: reset it if they are not."""
-        if self._state is not None:
-            try:
-                changes = self.changes()
-            except Autopsied as error:
-                changes = error.autopsy.reason
-            if changes is None:
-                return
-            self.progress(f"resetting, because a check has left {changes}")
-            self._reset()
-        assert self.info is not None
-        state = StateReader(self.info, PROBE_TIMEOUT)
-        try:
-            with self.asking() as driver:
-                state.learn(driver)
-        except (Autopsied, AgentRefused) as error:
-            raise InfrastructureError(f"the state of the CPUs cannot be read: {error}") from error
-        self._state = state
-
-    def changes(self) -> str | None:
-        """What is not as it was on the CPUs of the bare machine; None: nothing."""
-        if self._state is None:
-            return None
-        (outcome,) = self.run_many([self._state.request()])
-        return self._compare(outcome)
-
-    def _compare(self, outcome: list[ProbeResult] | AgentRefused) -> str | None:
-        assert self._state is not None
-        if isinstance(outcome, AgentRefused):
-            raise InfrastructureError(f"the state of the CPUs cannot be read: {outcome}")
-        return self._state.changes(outcome)
 
     # --- evidence
 
