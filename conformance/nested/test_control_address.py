@@ -9,6 +9,12 @@ NUMBERS = (0x56656E01, 0x56656E03, 0x56656E04)
 """Veneer's hypercalls that change nothing: prove, counters, trace."""
 CALLS = {"amd": "vmmcall", "intel": "vmcall"}
 USER = 1 << 2
+CITE = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "Control is a hypercall that only CPL 0 may use, from where it is expected; "
+    "anybody else gets #UD",
+}
 
 
 def control_address(target):
@@ -30,12 +36,7 @@ def demand_ud(result, number):
     level="must",
     requires="os == bare and subject.control-closed",
     proves=["control-closed"],
-    cite={
-        "doc": "touchstone-design",
-        "title": "Veneer",
-        "says": "Control is a hypercall that only CPL 0 may use, from where it is expected; anybody "
-        "else gets #UD",
-    },
+    cite=CITE,
 )
 @pytest.mark.parametrize("upper", [1 << 32, 1 << 46, 0xFFFF_8000 << 32])
 def test_equal_low_half(target, probe, upper):
@@ -53,12 +54,7 @@ def test_equal_low_half(target, probe, upper):
     level="must",
     requires="os == bare and subject.control-closed",
     proves=["control-closed"],
-    cite={
-        "doc": "touchstone-design",
-        "title": "Veneer",
-        "says": "Control is a hypercall that only CPL 0 may use, from where it is expected; anybody "
-        "else gets #UD",
-    },
+    cite=CITE,
 )
 def test_expected_address_at_cpl_3(target, probe):
     address = control_address(target)
