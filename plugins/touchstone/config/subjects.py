@@ -117,17 +117,15 @@ def _flatten(
 ) -> None:
     for key, value in table.items():
         here = (*key_path, key)
+        name = ".".join(here[1:])
         if isinstance(value, dict):
             _flatten(file, value, here, claims)
-        elif isinstance(value, str | bool) or (isinstance(value, int) and 0 <= value <= MAX_UNSIGNED):
-            claims[".".join(here[1:])] = value
-        else:
+            continue
+        if not isinstance(value, str | bool) and not (isinstance(value, int) and 0 <= value <= MAX_UNSIGNED):
             wanted = "a text, true or false, or a number from 0 to 2**64-1"
             file.error(here, f"a claim is {wanted}, not {describe(value)}")
             continue
-        if isinstance(value, dict):
-            continue
-        name = ".".join(here[1:])
+        claims[name] = value
         if (problem := problem_with(name)) is not None:
             file.error(here, problem)
         elif name in CLAIMS and (wrong := CLAIMS[name].wrong(value)) is not None:
