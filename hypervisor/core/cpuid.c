@@ -104,9 +104,13 @@ static void answer_leaf_80000001(struct vcpu *vcpu)
 	complete_instruction(vcpu);
 }
 
-/* Reserved where SVM does not exist (APM3 E.4.9). */
+/* Reserved where SVM does not exist (APM3 E.4.9); on Intel a leaf behind the last one, with an answer of its own. */
 static void answer_leaf_8000000a(struct vcpu *vcpu)
 {
+	if (!vcpu->backend->is_svm) {
+		answer_as_processor(vcpu);
+		return;
+	}
 	set(vcpu, 0, 0, 0, 0);
 	complete_instruction(vcpu);
 }

@@ -152,7 +152,7 @@ static bool take_read(const char *text, struct probe_request *probe, struct agen
 	if (!take_pair(text, ':', &offset, &size))
 		return wrong(error, "read", "OFFSET:LEN, as in 10:8");
 	if (!size || size > PROBE_READ_MAX)
-		return wrong(error, "read", "1 to 200 bytes (hex)");
+		return wrong(error, "read", "1 to 800 bytes (hex)");
 	if (offset > SLOT_SCRATCH_SIZE || size > SLOT_SCRATCH_SIZE - offset)
 		return wrong(error, "read", "bytes outside of the scratch area (0x2000 bytes)");
 	probe->read_offset = (uint32_t)offset;

@@ -13,6 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from touchstone.machine.probe import Operand
 from touchstone.suite import body as bodies
 from touchstone.suite import each, place
+from touchstone.suite import sweep as sweeps
 from touchstone.suite.expect import expect
 from touchstone.suite.given import IF, KEEP, given
 from touchstone.suite.handle import handlers, handles_interrupts
@@ -83,6 +84,11 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
             doc.wrong(keys[name][0], f"{name} is given in each as well; keep one of the two")
     if _are_of_each_other(doc, axes):
         return ()
+    wanted = sweeps.sweep(doc, keys["sweep"][1]) if "sweep" in keys else None
+    if "sweep" in keys:
+        sweeps.problems(doc, keys)
+        if wanted is None:
+            return ()
     then = steps(doc, keys["then"][1], phase) if "then" in keys else []
     needed = ("run",) if "then" in keys else ("run", "expect")
     for name in needed:
@@ -99,7 +105,7 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
         return ()
     used: set[str] = set()
     read: dict[tuple[int, ...], list[tuple[str | None, list[_Read]]]] = {}
-    found = []
+    found: list[Case] = []
     for combination in itertools.product(*(axis.choices for axis in axes)):
         nodes = {name: node for choice in combination for name, node in choice.items()}
         chosen = {name: plain(node.value) for name, node in nodes.items()}
@@ -136,10 +142,13 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
             bodies_left = iter(made)
             first = next(bodies_left)
             after = tuple(step if isinstance(step, str) else next(bodies_left) for step in then)
-            found.append(replace(first, then=after))
+            whole = replace(first, then=after)
+            found += sweeps.cases_of(wanted, whole) if wanted else [whole]
     if len(doc.problems) == before:
         _unused(doc, axes, used)
-    if len(found) == 1:
+    if wanted and len(found) > MOST:
+        doc.wrong(keys["sweep"][1], f"this sweep needs {len(found)} probes; a check has at most {MOST}")
+    if len(found) == 1 and wanted is None:
         return (_unlabelled(found[0], parts),)
     return tuple(found)
 

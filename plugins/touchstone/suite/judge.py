@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from touchstone.machine.probe import GPRS, ProbeResult
-from touchstone.suite import events, exceptions, measured, show
+from touchstone.suite import events, exceptions, measured, show, sweep
 from touchstone.suite.assemble import Code
 from touchstone.suite.judge_field import FieldJudge, address, register_at_start, scratch_at_start
 from touchstone.suite.judgement import Cells, Demand, Difference, Judgement, Row, Table
@@ -89,6 +89,9 @@ class _Judge:
     def rows(self) -> Iterator[Row]:
         yield self._end()
         yield self._rip()
+        if self.case.sweep:
+            yield from sweep.rows(self.case.sweep, self.result, self.native, self.expect.source)
+            return
         yield from self._fields("rip")
         for name in _REGISTERS:
             if name not in ("cr2", "dr6", "dr7") or self._shown(name):

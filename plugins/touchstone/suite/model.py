@@ -209,6 +209,64 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class SweepDifference:
+    """Items of a sweep that may differ from the bare machine."""
+
+    where: Mapping[str, tuple[range, ...]]
+    """Input to its values; an input that is not named may have any."""
+    masks: Mapping[str, int] | None
+    """Result to the bits that may differ; None: everything may, the exception too."""
+
+
+@dataclass(frozen=True)
+class SweptItems:
+    """The items of a sweep that one probe runs."""
+
+    inputs: tuple[str, ...]
+    """Registers, of which the last one changes fastest."""
+    rows: tuple[tuple[tuple[int, ...], range], ...]
+    """Values of all inputs but the last, and a range of the last one's."""
+    results: tuple[str, ...]
+    """Registers that are compared."""
+    differs: tuple[SweepDifference, ...]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(len(span) for _, span in self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        """The values of the inputs, item by item."""
+        for outer, span in self.rows:
+            for value in span:
+                yield (*outer, value)
+
+    @property
+    def title(self) -> str:
+        """``ecx=0x0 to 0x1ff``; of several inputs ``eax=0x0, ecx=0x0 to eax=0x1f, ecx=0x3``."""
+        first, last = (self.rows[0][0], self.rows[0][1][0]), (self.rows[-1][0], self.rows[-1][1][-1])
+        start, end = (
+            ", ".join(f"{name}={value:#x}" for name, value in zip(self.inputs, (*outer, value), strict=True))
+            for outer, value in (first, last)
+        )
+        if start == end:
+            return start
+        return f"{start} to {end if len(self.inputs) > 1 else f'{last[1]:#x}'}"
+
+    def may_differ(self, values: tuple[int, ...]) -> Mapping[str, int] | None:
+        """Result to its bits that may differ for an item; None: all of it may."""
+        masks: dict[str, int] = {}
+        of = dict(zip(self.inputs, values, strict=True))
+        for one in self.differs:
+            if all(any(of[name] in span for span in spans) for name, spans in one.where.items()):
+                if one.masks is None:
+                    return None
+                for name, mask in one.masks.items():
+                    masks[name] = masks.get(name, 0) | mask
+        return masks
+
+
+@dataclass(frozen=True)
 class Case:
     """One run of a check's probe: one combination of what ``each`` lists."""
 
@@ -222,6 +280,8 @@ class Case:
     requires: tuple[Requirement, ...] = ()
     """Of this case alone (a body for one vendor only requires that vendor)."""
     mode: Mode = "long"
+    sweep: SweptItems | None = None
+    """The body runs for each of these items; ``expect`` says nothing but native."""
     then: tuple[Transition | Case, ...] = ()
     """What comes after the body. Nothing that the bodies change is restored before the last one has ended."""
 

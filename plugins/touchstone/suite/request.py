@@ -10,6 +10,7 @@ from touchstone.suite.measured import MSR
 from touchstone.suite.memory import READ
 from touchstone.suite.model import Case, Check, Expectation, Value
 from touchstone.suite.problems import Problem, SuiteErrors
+from touchstone.suite.sweep import results_range
 
 PAGE = 0x1000
 COMPARED_BYTES = 64
@@ -64,6 +65,8 @@ def _place(case: Case, code: Code) -> Place:
 
 def memory_range(case: Case) -> tuple[int, int] | None:
     """(offset, length) of the part of the scratch area that the expectation looks at, or None."""
+    if case.sweep:
+        return results_range(case.sweep)
     spans = [(item.low, item.low + item.width) for item in case.expect.fields if item.register == "memory"]
     if case.expect.native:
         given = case.given

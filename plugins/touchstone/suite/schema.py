@@ -18,6 +18,7 @@ from touchstone.suite.model import CODE_BITS
 from touchstone.suite.place import MODES, PAGE_WORDS
 from touchstone.suite.registers import TABLES
 from touchstone.suite.steps import AT, STEP_KEYS, TRANSITIONS
+from touchstone.suite.sweep import INPUTS, RESULTS
 from touchstone.words import AREAS, LEVELS, PHASES
 
 WIDTH = 140
@@ -58,6 +59,18 @@ def _each() -> Schema:
         "properties": {**listed, ROWS: _listed(row)},
         "additionalProperties": _listed(_SCALAR),
     }
+
+
+def _sweep() -> Schema:
+    bits: Schema = {
+        "type": "object",
+        "propertyNames": {"enum": list(RESULTS)},
+        "additionalProperties": _listed(_NUMBER),
+    }
+    inputs = {name: _listed(_NUMBER) for name in INPUTS}
+    allowed = _object({**inputs, "bits": bits, "why": _TEXT}, ("why",))
+    results = _listed({"enum": list(RESULTS)})
+    return _object({**inputs, "results": results, "differs": _listed(allowed)}, ("results",))
 
 
 def _defined(name: str) -> Schema:
@@ -133,6 +146,7 @@ def schema() -> Schema:
         "mode": {"enum": list(MODES)},
         "bits": {"enum": list(CODE_BITS)},
         **body,
+        "sweep": _sweep(),
         **{name: _defined("prepared") for name in AT},
         "then": _listed({"anyOf": [{"enum": list(TRANSITIONS)}, _object(body, ("run",))]}),
         "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
