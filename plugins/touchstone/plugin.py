@@ -133,11 +133,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    """Let xdist's workers show progress."""
+    """Let xdist's workers show progress, and write the journal."""
     if is_project(node.config):
+        from touchstone.pytest_plugin.journal_place import place_for  # noqa: PLC0415
         from touchstone.pytest_plugin.progress import relay_for  # noqa: PLC0415
 
         relay_for(node)
+        place_for(node)
 
 
 @pytest.hookimpl(optionalhook=True)

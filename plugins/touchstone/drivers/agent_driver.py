@@ -35,6 +35,10 @@ class AgentDriver:
         self._client: AgentClient | None = None
         self._lost: TargetError | None = None
 
+    def facts(self) -> Mapping[str, str]:
+        """See Driver."""
+        return {}
+
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """See Driver."""
         return self._ask(lambda client: client.run(probe))

@@ -51,6 +51,7 @@ _SVM_BITS = {
 }
 _VMX_BITS = {1: "EPT", 5: "VPID", 7: "unrestricted guest", 14: "VMCS shadowing", 17: "PML"}
 _VMX_BASIC, _VMX_PROCBASED, _VMX_PROCBASED2 = 0x480, 0x482, 0x48B
+_MICROCODE = 0x8B  # IA32_BIOS_SIGN_ID (SDM 3A 10.11.7), PATCH_LEVEL (APM2 appendix A)
 
 
 @dataclass
@@ -75,6 +76,24 @@ class MeasuredCpu:
         eax_ebx_ecx_edx = self.leaves[0, 0]
         vendor = struct.pack("<3I", eax_ebx_ecx_edx[1], eax_ebx_ecx_edx[3], eax_ebx_ecx_edx[2])
         return brand or vendor.decode("ascii", "replace")
+
+    @property
+    def stepping(self) -> str:
+        """``family 0x17, model 0x31, stepping 0`` (SDM 2A, CPUID leaf 1; APM3 E.3.2)."""
+        eax = self.read((1, 0))[0]
+        family, model = eax >> 8 & 0xF, eax >> 4 & 0xF
+        if family in (6, 0xF):
+            model |= eax >> 12 & 0xF0
+        if family == 0xF:
+            family += eax >> 20 & 0xFF
+        return f"family {family:#x}, model {model:#x}, stepping {eax & 0xF}"
+
+    @property
+    def microcode(self) -> str:
+        """The revision that the firmware or the OS has loaded; empty if there is none, as in an emulator."""
+        value = self.msrs.get(_MICROCODE, 0)
+        revision = value >> 32 if self.vendor == "intel" else value & 0xFFFFFFFF
+        return f"{revision:#x}" if revision else ""
 
     @property
     def virtualization(self) -> str:
@@ -128,7 +147,7 @@ def measure_cpu(
             _read_msr(driver, cpu, msr, timeout)
         if cpu.msrs.get(_VMX_PROCBASED, 0) >> 63:  # secondary controls may be activated (SDM 3C A.3.2)
             _read_msr(driver, cpu, _VMX_PROCBASED2, timeout)
-    for msr in msrs_wanted:
+    for msr in (_MICROCODE, *msrs_wanted):
         if msr not in cpu.msrs:
             _read_msr(driver, cpu, msr, timeout)
     return cpu

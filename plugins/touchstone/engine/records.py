@@ -160,6 +160,13 @@ class CheckOnTarget:
     target: Target
     record: CheckRecord | None = None
     """None until it begins; stays None for one that is skipped at collection."""
+    part: str = ""
+    """Which parameters, of a Python check that runs once for each of several."""
+
+    @property
+    def name(self) -> str:
+        """The check's id, with its part."""
+        return f"{self.check.id}[{self.part}]" if self.part else self.check.id
 
     def begin(self, subject: Subject) -> CheckRecord:
         """Start a new record; a check that is run again gets another one."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
+from touchstone.engine.about import facts_about, line_about
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu, measure_cpu
@@ -467,19 +468,14 @@ class TargetSession:
             return f"{self.target.title}: not reached"
         if self._line and self._line[0] is self.status:
             return self._line[1]
-        self._line = (self.status, self._describe(self.info, self.cpu))
+        self._line = (self.status, line_about(self.subject, self.info, self.cpu, self.status))
         return self._line[1]
 
-    def _describe(self, info: TargetInfo, cpu: MeasuredCpu) -> str:
-        cpus = f"{info.cpus} CPU{'s' if info.cpus != 1 else ''}"
-        line = f"{cpu.model} ({info.vendor}), {cpus}, {cpu.virtualization}, os {info.os}"
-        if self.subject.absent:
-            return f"{line}; no hypervisor"
-        if not self.status:
-            return f"{line}; {self.subject.title} was not loaded"
-        version = self.status.get("version", "of unknown version")
-        taken = f"{self.status.get('cpus', '?')} of {info.cpus} CPUs"
-        return f"{line}; {self.subject.title} {version} on {taken}"
+    def facts(self) -> dict[str, str]:
+        """What verdicts may depend on: emulator, firmware, kernel, microcode, ...; as far as it is known."""
+        if self.info is None or self.cpu is None or self._driver is None:
+            return {}
+        return facts_about(self.target.settings, self.info, self.cpu, self.status, self._driver.facts())
 
     def gather_evidence(self, record: CheckRecord, cpus: Sequence[int], position: int) -> None:
         """The serial log from a position on and the subject's last exits, while the target still answers."""

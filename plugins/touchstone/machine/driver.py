@@ -163,6 +163,13 @@ class Driver(Protocol):
         take ``timeout`` more. AgentRefused, with the code ``verb`` or ``EOPNOTSUPP`` if this agent cannot.
         """
 
+    def facts(self) -> Mapping[str, str]:
+        """What it knows of a target that it has reached, and what no probe can measure.
+
+        ``emulator`` with its version, ``accelerator``, ``firmware``, ``kernel``; what is not known is absent.
+        """
+        return {}
+
     @abstractmethod
     def autopsy(self) -> Autopsy:
         """Evidence from a target that died or hangs; must not raise for a target in any state."""

@@ -12,6 +12,8 @@ import pytest
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin import gates
+from touchstone.pytest_plugin.journal import RunJournal
+from touchstone.pytest_plugin.journal_place import has_collected, is_down
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
@@ -46,6 +48,9 @@ class RunHooks:
         self._missing: list[str] = []
         """What the run requires and did not have."""
         self._allure = _start_allure(run.config)
+        self.journal = RunJournal(run)
+        if not is_worker(run.config):
+            self.summary.judged, self.summary.about = self.journal.before_as_results()
         self._lost: list[str] = []
         """Why results could not be written, here and in workers."""
         self._termination = Termination()
@@ -69,6 +74,7 @@ class RunHooks:
 
         if not any(CHECK in item.stash for item in items):
             return
+        items[:] = self.journal.still_to_judge(items)
         self._entries = self.run.entries_without_check()
         items[:] = ordered(items, check_of, [target.name for target in self.run.targets])
         broken, errors = self.run.plan.make(one.stash[CHECK] for one in items if CHECK in one.stash)
@@ -79,6 +85,16 @@ class RunHooks:
         for nodeid, text in errors.items():
             report = pytest.CollectReport(nodeid, "failed", text, [])
             session.ihook.pytest_collectreport(report=report)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Begin the journal with what is planned."""
+        self.journal.begin(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """A worker has collected, and may have begun the journal."""
+        if has_collected(node):
+            self.journal.planner_has_collected()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -93,6 +109,8 @@ class RunHooks:
     ) -> Generator[None, object, object]:
         """Note which check follows, so that its probes can be sent ahead."""
         self.run.ahead.expect(check_that_follows(item, nextitem))
+        if (check_on_target := item.stash.get(CHECK, None)) is not None:
+            self.journal.started(check_on_target)
         return (yield)
 
     def pytest_runtest_logstart(self) -> None:
@@ -137,7 +155,8 @@ class RunHooks:
     ) -> None:
         error = None if call.excinfo is None else call.excinfo.value
         check, target, record = check_on_target.check, check_on_target.target, check_on_target.record
-        verdict, reason = verdict_of(error), ""
+        outcome, reason = verdict_of(error), ""
+        verdict = outcome
         if record is not None and error is not None:
             verdict = with_waiver(record, verdict)
         if verdict is Verdict.KNOWN_DEVIATION:
@@ -179,13 +198,15 @@ class RunHooks:
         )
         item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)
+        text = reason or (str(error) if error is not None else "")
         if self._allure is not None:
-            text = reason or (str(error) if error is not None else "")
             self._allure.remember(item, check_on_target, verdict, text)
         about = self.run.about(target)
         if about is not None and self._told.get(target.name) != about:
             self._told[target.name] = about
+            self.journal.target_is(target.name, target.title, about, self.run.facts(target))
             report.user_properties.append(about_property(target.name, about))
+        self.journal.judged(item, check_on_target, judged, outcome, error, text)
 
     # --- reports
 
@@ -218,7 +239,7 @@ class RunHooks:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Give a check whose worker died its verdict."""
-        judged = crashed_worker(crashitem, report, self.run)
+        judged = crashed_worker(crashitem, report, self.run, self.journal)
         if judged is not None and self._allure is not None:
             self._allure.crashed_worker(judged, crashitem, report)
 
@@ -227,7 +248,8 @@ class RunHooks:
         if not self.summary.judged and not self._missing:
             return
         order = [target.name for target in self.run.targets]
-        self.summary.write(terminalreporter, order, self.run.lines_about_results())
+        lines = (*self.run.lines_about_results(), *self.journal.account())
+        self.summary.write(terminalreporter, order, lines)
         for line in (*self._entries, *self._missing):
             terminalreporter.write_line(line, red=True, bold=True)
         for one in dict.fromkeys(self._lost):
@@ -255,6 +277,8 @@ class RunHooks:
                 self._allure.write_run(self.summary)
             if self._allure.lost:
                 self._lost.append(self._allure.lost)
+        if self.journal.lost:
+            self._lost.append(self.journal.lost)
         if is_worker(self.run.config):
             output = self.run.config.workeroutput  # type: ignore[attr-defined]
             output[LOST], output["touchstone_entries"] = "; ".join(self._lost), self._entries
@@ -264,10 +288,13 @@ class RunHooks:
             status = self._status(exitstatus)
             lost = self._lost and status == pytest.ExitCode.OK
             session.exitstatus = int(gates.Status.REPORTS_LOST) if lost else status
+        if not is_worker(self.run.config):
+            self.journal.ended(int(session.exitstatus), self._termination.signal or 0)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take from a worker of xdist what only workers know, since the controller collects nothing."""
+        is_down(node)
         output = getattr(node, "workeroutput", None) or {}  # none of a worker that died
         found = output.get("touchstone_entries", ())
         self._entries += [line for line in found if line not in self._entries]
@@ -277,6 +304,11 @@ class RunHooks:
     def _status(self, status: int | pytest.ExitCode) -> int | pytest.ExitCode:
         """The exit status of the run: pytest's, or one of ours where nothing worse has happened."""
         config, judged = self.run.config, self.summary.judged.values()
+        if self.journal.before is not None:  # the status of the whole run, from its beginning
+            if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+                status = pytest.ExitCode.OK
+            if status == pytest.ExitCode.OK and any(one.verdict in FAILURES for one in judged):
+                status = pytest.ExitCode.TESTS_FAILED
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or config.option.collectonly:
             return status
         every_area = bool(config.getoption("touchstone_require_targets"))
@@ -284,6 +316,8 @@ class RunHooks:
         targets = [target.name for target in self.run.targets]
         self._missing = list(gates.missing(judged, targets, every_area, conformant))
         ours = gates.status(judged, self.summary.others_failed, self._missing)
+        if ours is None and status == pytest.ExitCode.OK and not self._lost and self.journal.missing():
+            ours = gates.Status.NOT_JUDGED
         return status if ours is None else int(ours)
 
     def pytest_unconfigure(self) -> None:
@@ -291,6 +325,7 @@ class RunHooks:
         self.run.stop_all()
         if self._allure is not None:
             self._allure.close()
+        self.journal.close()
         self._termination.close()
 
 

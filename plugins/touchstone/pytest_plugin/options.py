@@ -102,6 +102,22 @@ def add_options(parser: pytest.Parser) -> None:
         help="the inventory of targets (default: targets/inventory.toml under the rootdir, or "
         "Touchstone's own)",
     )
+    group.addoption(
+        "--journal",
+        dest="touchstone_journal",
+        metavar="FILE",
+        help="write down what is planned, started and judged in this file, as it happens (default: a new one "
+        "in build/journals)",
+    )
+    group.addoption(
+        "--resume",
+        dest="touchstone_resume",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="go on with the run that wrote this journal and was broken off: judge what has no verdict, or "
+        "could not be judged (default: the newest in build/journals)",
+    )
     parser.addini(
         SHIPPED_SUITES,
         type="bool",

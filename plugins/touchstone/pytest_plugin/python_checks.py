@@ -83,12 +83,24 @@ def _of_parameters(definition: pytest.Item) -> list[pytest.Mark]:
 def _of_item(item: pytest.Function) -> pytest.Mark | None:
     """The mark of an item: its function's (or class's, or module's), with what its parameter says."""
     marks = list(item.iter_markers("touchstone"))
-    of_function = getattr(item.obj, "pytestmark", ())
-    of_parameter = [one for one in marks if one in item.own_markers and one not in of_function]
+    of_parameter = _of_parameter(item)
     of_scope = [one for one in marks if one not in of_parameter]
     if of_scope and of_parameter:
         return of_scope[0].combined_with(of_parameter[-1])
     return marks[0] if marks else None
+
+
+def _of_parameter(item: pytest.Function) -> list[pytest.Mark]:
+    of_function = getattr(item.obj, "pytestmark", ())
+    marks = item.iter_markers("touchstone")
+    return [one for one in marks if one in item.own_markers and one not in of_function]
+
+
+def _part(item: pytest.Function, parameters: str, target: str) -> str:
+    """The parameters, without the target, if it takes them to tell the checks of a function apart."""
+    if any("id" in mark.kwargs for mark in _of_parameter(item)):
+        return ""
+    return f"-{parameters}-".replace(f"-{target}-", "-", 1).strip("-")
 
 
 def adopt(run: Run, item: pytest.Item) -> None:
@@ -103,7 +115,7 @@ def adopt(run: Run, item: pytest.Item) -> None:
     if target is None:
         return
     check = check_of(item, mark)
-    item.stash[CHECK] = CheckOnTarget(check, target)
+    item.stash[CHECK] = CheckOnTarget(check, target, part=_part(item, callspec.id, target.name))
     mark_item(item, check, reason_to_skip(check, target, static_facts(target, run.subject)))
 
 

@@ -142,6 +142,11 @@ class Run:
         session = self._sessions.get(target.name)
         return None if session is None or session.cpu is None else session.describe()
 
+    def facts(self, target: Target) -> dict[str, str]:
+        """What is known of a target that was reached."""
+        session = self._sessions.get(target.name)
+        return {} if session is None else session.facts()
+
     def lines_about_results(self) -> list[str]:
         """Lines that say where results are."""
         directory = self.config.getoption("allure_report_dir", None)

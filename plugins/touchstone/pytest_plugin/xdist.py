@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
 
+    from touchstone.pytest_plugin.journal import RunJournal
     from touchstone.pytest_plugin.run import Run
 
 
@@ -60,7 +61,9 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     return TargetScheduling(len(parse_tx_spec_config(config)), lambda nodeid: unit_of(nodeid, names), say)
 
 
-def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> JudgedCheck | None:
+def crashed_worker(
+    nodeid: str, report: pytest.TestReport, run: Run, journal: RunJournal
+) -> JudgedCheck | None:
     """Give a check its verdict whose worker died: an infrastructure problem, so an error and no failure."""
     target = target_of(nodeid, [target.name for target in run.targets])
     if target is None:
@@ -69,6 +72,7 @@ def crashed_worker(nodeid: str, report: pytest.TestReport, run: Run) -> JudgedCh
     area = name.split(".", 1)[0]  # a check's id begins with its area, the name of a Python function does not
     area = area if area in AREAS else "?"
     judged = JudgedCheck(Verdict.INFRASTRUCTURE, name, target, area, "must", "?", run.subject.name)
+    judged = journal.worker_died(judged, str(report.longrepr))
     report.when = "setup"
     report.user_properties = [*report.user_properties, *properties_of(judged)]
     return judged

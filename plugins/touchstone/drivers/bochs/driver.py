@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from touchstone.drivers.bochs.config import INSTALL, check_firmware, read_settings
@@ -24,6 +25,10 @@ class BochsDriver(EmulatorDriver[Bochs]):
         super().__init__(settings, provide_image, log_directory)
         self._bochs = read_settings(settings)
         self.program = self._bochs.binary
+
+    def facts(self) -> Mapping[str, str]:
+        """See Driver."""
+        return {**super().facts(), "firmware": Path(self._bochs.bios).name}
 
     def _check_host(self) -> None:
         check_firmware(self._bochs)

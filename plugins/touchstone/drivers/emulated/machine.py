@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from touchstone.drivers.emulated.emulator import END_TIMEOUT, Emulator
@@ -40,6 +40,11 @@ class EmulatedMachine(ABC, Generic[E]):
     def pid(self) -> int | None:
         """Process id of the emulator while there is one."""
         return self._emulator.process.pid if self._emulator else None
+
+    def facts(self) -> Mapping[str, str]:
+        """See Driver: the emulator and its version."""
+        version = "" if self.emulator_version is None else ".".join(map(str, self.emulator_version))
+        return {"emulator": f"{self.emulator} {version}".rstrip()}
 
     def stop(self) -> None:
         """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""

@@ -114,6 +114,10 @@ class QemuDriver(EmulatorDriver[BareQemu]):
                 progress(f"{self.name}: QEMU's software CPU, for {problem}")
         return super().start(progress)
 
+    def facts(self) -> Mapping[str, str]:
+        """See Driver."""
+        return {**super().facts(), "accelerator": self._accel, "firmware": self._qemu.firmware or "SeaBIOS"}
+
     def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
         try:
             return super()._boot(image, progress)

@@ -18,7 +18,12 @@ release=$(uname -r)
 read -r version </proc/version
 read -r boot </proc/sys/kernel/random/boot_id
 read -r uptime </proc/uptime
+firmware=
+for part in vendor version date; do
+    { read -r word </sys/class/dmi/id/bios_$part; } 2>/dev/null && firmware="$firmware$word "
+done
 printf '%s\n' "uid=$uid" "release=$release" "version=$version" "boot=$boot" "uptime=$uptime"
+printf '%s\n' "firmware=$firmware"
 """
 
 
@@ -36,6 +41,8 @@ class BoxInfo:
     """Seconds since its boot."""
     root: bool
     """We are root there without sudo."""
+    firmware: str = ""
+    """Vendor, version and date, as SMBIOS has them; empty: it has none."""
 
 
 def ask_info(shell: Link | LastingShell, timeout: float = 15.0) -> BoxInfo:
@@ -52,6 +59,7 @@ def ask_info(shell: Link | LastingShell, timeout: float = 15.0) -> BoxInfo:
             said["boot"],
             float(said["uptime"].split()[0]),
             said["uid"] == "0",
+            said.get("firmware", "").strip(),
         )
     except (KeyError, ValueError, IndexError):
         raise InfrastructureError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,9 @@ class Box(Protocol):
 
     def version(self) -> tuple[int, ...] | None:
         """Of the emulator, if it is an emulated one."""
+
+    def facts(self) -> Mapping[str, str]:
+        """See Driver: what is known of it from outside."""
 
     def stop(self) -> None:
         """Stop it, if it is ours to stop. Safe to repeat."""
@@ -70,6 +74,10 @@ class RackBox:
     def version(self) -> tuple[int, ...] | None:
         """See Box."""
         return None
+
+    def facts(self) -> Mapping[str, str]:
+        """See Box."""
+        return {}
 
     def stop(self) -> None:
         """See Box."""

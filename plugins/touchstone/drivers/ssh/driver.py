@@ -125,6 +125,16 @@ class SshDriver(AgentDriver):
                 self._sources.popitem()[1].close()
             self._box.stop()
 
+    def facts(self) -> Mapping[str, str]:
+        """See Driver."""
+        found = dict(self._box.facts())
+        if self._visit is not None:
+            info = self._visit.info
+            found["kernel"] = f"{info.release} {info.version[info.version.rfind('#') :]}"
+            if info.firmware:
+                found["firmware"] = info.firmware
+        return found
+
     # --- the subject
 
     def load(self, option: str | None = None) -> None:

@@ -70,6 +70,10 @@ class VirtualBox:
         """See Box."""
         return self._machine.emulator_version
 
+    def facts(self) -> Mapping[str, str]:
+        """See Box."""
+        return self._machine.facts()
+
     def stop(self) -> None:
         """See Box."""
         self._machine.stop()
