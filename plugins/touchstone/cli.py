@@ -1,4 +1,4 @@
-"""The command ``touchstone``: makes projects and reports, lists claims. The runs themselves are pytest's."""
+"""The command ``touchstone``: makes projects and reports, compares runs. The runs themselves are pytest's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
+from touchstone.commands import diff
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
@@ -17,6 +18,7 @@ EPILOG = """\
 The checks themselves are run by pytest (in a checkout of Touchstone: ./bootstrap pytest):
   pytest --target=qemu-amd --alluredir=allure-results
   pytest --list-targets
+  touchstone diff yesterday.jsonl today.jsonl
 """
 
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_new(commands)
     _add_report(commands)
+    diff.add_parser(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
     )

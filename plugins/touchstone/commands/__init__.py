@@ -1,0 +1,1 @@
+"""What the command ``touchstone`` does with journals and with what people write down."""
