@@ -9,12 +9,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from machines import ROOT, settings_of
 
 from touchstone.drivers.build import build_bare
 from touchstone.drivers.registry import make_driver
+from touchstone.journal.lines import CostLine
+from touchstone.journal.read import read_journal
+from touchstone.journal.writer import JournalWriter
 from touchstone.machine.driver import Driver
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import TargetSettings
@@ -83,7 +88,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", default=["qemu-amd", "bochs-amd", "bochs-intel"])
+    parser.add_argument("--journal", type=Path, help="add the figures to the journal of a run of Veneer")
     arguments = parser.parse_args()
+    if arguments.journal is not None:
+        read_journal(arguments.journal)
     image = build_bare(ROOT / "hypervisor", print)
     table: dict[str, list[str]] = {name: [] for name in (*EXITS, HYPERCALL)}
     for target in arguments.targets:
@@ -113,6 +121,26 @@ def main() -> None:
     print("|---" * (len(arguments.targets) + 1) + "|")
     for name, row in table.items():
         print(f"| {name} | " + " | ".join(row) + " |")
+    if arguments.journal is not None:
+        add_to(arguments.journal, arguments.targets, table)
+
+
+def add_to(journal: Path, targets: Sequence[str], table: Mapping[str, Sequence[str]]) -> None:
+    """Add the figures to a journal, for touchstone diff; what faulted has none."""
+    writer = JournalWriter(journal)
+    for name, row in table.items():
+        for target, shown in zip(targets, row, strict=True):
+            if (value := shown.split(" ")[0]).isdecimal():
+                line = CostLine(
+                    at=time.time(),
+                    target=target,
+                    subject="veneer",
+                    what=f"exit: {name}",
+                    value=int(value),
+                    unit="instructions",
+                )
+                writer.write(line)
+    writer.close()
 
 
 if __name__ == "__main__":
