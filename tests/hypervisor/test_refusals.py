@@ -10,21 +10,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from touchstone.drivers.build import BareImage, build_bare
-from touchstone.drivers.registry import make_driver
+from tests.support.failing_machines import ASKED, FailingMachines, Vendor
+from touchstone.drivers.build import build_bare
 from touchstone.machine.driver import AgentRefused, Driver
-from touchstone.machine.probe import Operand, ProbeRequest
-from touchstone.machine.settings import TargetSettings
-from touchstone.machine.symbols import Symbols
+from touchstone.machine.probe import ProbeRequest
 
 HYPERVISOR = Path(__file__).parents[2] / "hypervisor"
 CPUS = (0, 1, 2)
-ASKED = "asked_failure"
-"""The variable: the number of a case, counted from 1."""
 ONCE_ON_CPU_1 = f"static int met_@; if ({ASKED} == @ && host_this_cpu() == 1 && !met_@++)"
 """In front of a statement; @ stands for the number of the case."""
 # mov rax, cr0; mov rbx, cr3; mov rcx, cr4; sgdt [rsp]; mov rdx, [rsp]; sidt [rsp]; mov rsi, [rsp];
@@ -43,7 +38,7 @@ class Case:
     replace: str
     code: str
     says: str
-    vendor: Literal["intel", "amd"] = "intel"
+    vendor: Vendor = "intel"
 
 
 def before_launch(statement: str, says: str) -> Case:
@@ -132,44 +127,13 @@ def broken_copy(directory: Path) -> Path:
     return subject
 
 
-class Machines:
-    """A machine of each vendor, started when it is first asked for, and again after a case that failed."""
-
-    def __init__(self, image: BareImage, directory: Path) -> None:
-        self._image = image
-        self._directory = directory
-        self._drivers: dict[str, Driver] = {}
-
-    def get(self, vendor: Literal["intel", "amd"]) -> Driver:
-        if vendor not in self._drivers:
-            settings = TargetSettings(
-                "refusal", "bochs", vendor, len(CPUS), 64, CPU_MODELS[vendor], timeout_factor=10.0
-            )
-            self._drivers[vendor] = driver = make_driver(settings, self._image, self._directory)
-            driver.start(lambda _: None)
-        return self._drivers[vendor]
-
-    def stop(self) -> None:
-        while self._drivers:
-            self._drivers.popitem()[1].stop()
-
-    def ask_for(self, driver: Driver, number: int) -> None:
-        """Have a load fail in the way of this number."""
-        variable = Symbols(self._image.symbols).find(ASKED)
-        assert variable is not None
-        registers = {"rax": Operand(offset=number), "rdi": Operand(offset=variable.address)}
-        code = bytes.fromhex("8907")  # mov [rdi], eax
-        (result,) = driver.run(ProbeRequest(code=code, registers=registers))
-        assert result.vector is None
-
-
 @pytest.fixture(scope="module")
-def all_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def all_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingMachines]:
     if shutil.which("bochs") is None:
         pytest.skip("apt-get install bochs bochs-term bochsbios vgabios")
     directory = tmp_path_factory.mktemp("refusals")
     image = build_bare(broken_copy(directory), directory=directory / "build")
-    machines = Machines(image, directory)
+    machines = FailingMachines(image, len(CPUS), directory)
     try:
         yield machines
     finally:
@@ -177,7 +141,7 @@ def all_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]
 
 
 @pytest.fixture
-def machines(request: pytest.FixtureRequest, all_machines: Machines) -> Iterator[Machines]:
+def machines(request: pytest.FixtureRequest, all_machines: FailingMachines) -> Iterator[FailingMachines]:
     failed = request.session.testsfailed
     yield all_machines
     if request.session.testsfailed > failed:
@@ -202,11 +166,10 @@ MSRS = {
     "intel": (SYSENTER_EIP, PAT, EFER, FEATURE_CONTROL),
     "amd": (SYSENTER_EIP, PAT, EFER, VM_HSAVE_PA),
 }
-CPU_MODELS = {"intel": "corei7_skylake_x", "amd": "ryzen"}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused_and_rolled_back(name: str, machines: Machines) -> None:
+def test_refused_and_rolled_back(name: str, machines: FailingMachines) -> None:
     case = CASES[name]
     driver = machines.get(case.vendor)
     before, msrs_before = state(driver), msrs(driver, case.vendor)
