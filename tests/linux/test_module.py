@@ -69,10 +69,11 @@ def test_five_level_paging(tmp_path: Path) -> None:
     linux_machine.expect_all(output)
 
 
+@pytest.mark.nightly
 def test_emulator_keeps_up_when_linux_patches_itself(tmp_path: Path) -> None:
     """Without Veneer: what would fail here would be blamed on it elsewhere. See ``accelerator``."""
     kernel = linux_machine.newest_kernel()
-    output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, "poke=8 oops=panic")
+    output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, "poke=40 oops=panic")
     assert re.search(r"^ok poke\r?$", output, re.MULTILINE), output
 
 
