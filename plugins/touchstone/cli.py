@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-from touchstone.commands import diff
+from touchstone.commands import diff, night
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
@@ -35,11 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_new(commands)
     _add_report(commands)
     diff.add_parser(commands)
+    night.add_parser(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
     )
     claims.set_defaults(run=_claims)
-    asked = parser.parse_args(arguments)
+    asked, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(asked, "takes_rest", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    asked.rest = rest
     try:
         return int(asked.run(asked))
     except KeyboardInterrupt:

@@ -67,7 +67,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Serve ``--list-targets``."""
+    """Serve ``--list-targets``; a plan is made without workers."""
+    if config.getoption("touchstone_plan") is not None:
+        config.option.numprocesses, config.option.dist, config.option.tx = None, "no", []
     if not config.getoption("touchstone_list_targets"):
         return None
     from touchstone.pytest_plugin.run import list_targets  # noqa: PLC0415
@@ -123,12 +125,12 @@ def pytest_touchstone_make_driver(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """``-n auto``: one worker per target."""
+    """``-n auto``: one worker per target, but not more emulated ones than this host has CPUs."""
     if not asked_for(config):
         return None
     from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
-    return len(run_of(config).targets)
+    return run_of(config).workers
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -158,5 +160,6 @@ def is_project(config: pytest.Config) -> bool:
 
 
 def asked_for(config: pytest.Config) -> bool:
-    """Whether the command line names a target or an inventory."""
-    return bool(config.getoption("touchstone_targets") or config.getoption("touchstone_inventory"))
+    """Whether the command line names a target, a matrix or an inventory."""
+    names = ("touchstone_targets", "touchstone_inventory", "touchstone_matrix")
+    return any(config.getoption(name) for name in names)

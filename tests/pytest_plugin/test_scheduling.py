@@ -115,3 +115,19 @@ def test_workers_that_collected_different_tests_get_none() -> None:
     scheduling.schedule()
     assert [worker.queue for worker in workers] == [[], []]
     assert said == ["the workers collected different tests: nothing is run"]
+
+
+def test_longest_unit_is_given_out_first() -> None:
+    costs = {"target short": 1.0, "target long": 9.0}
+    scheduling = TargetScheduling(
+        1, lambda nodeid: unit_of(nodeid, ["short", "long"]), cost_of=lambda unit: costs.get(unit, 0.0)
+    )
+    worker = Worker("gw0")
+    scheduling.add_node(worker)
+    nodeids = ["test_x.py::test_x", "s.yaml::a[short]", "s.yaml::a[long]", "s.yaml::b[long]"]
+    scheduling.add_node_collection(worker, nodeids)
+    scheduling.schedule()
+    assert worker.queue == [2, 3]
+    scheduling.mark_test_complete(worker, 2)
+    scheduling.mark_test_complete(worker, 3)
+    assert worker.queue == [2, 3, 1, 0]

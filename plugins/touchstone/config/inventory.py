@@ -47,6 +47,8 @@ class Target:
     """``file:line``."""
     known_deviations: tuple[Waiver, ...] = ()
     unsupported: tuple[Waiver, ...] = ()
+    base: str = ""
+    """Of a cell of a matrix: the entry that it is made of."""
 
     def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
         """The known deviation of a check, on an emulator of this version; None if it should hold."""
@@ -78,6 +80,11 @@ class Target:
         """Its name, as ``--target`` takes it."""
         return self.settings.name
 
+    @property
+    def inventory_name(self) -> str:
+        """The name of its entry, which requirements know it by."""
+        return self.base or self.name
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -92,14 +99,18 @@ class Inventory:
         Raises:
             LookupError: A pattern means none; the text says what was meant.
         """
-        wanted: set[str] = set()
-        for pattern in patterns:
-            found = [name for name in self.targets if pattern == "all" or fnmatchcase(name, pattern)]
-            if not found:
-                hint = did_you_mean(pattern, self.targets)
-                raise LookupError(f"no target {pattern!r} in {self.shown}{hint}")
-            wanted.update(found)
-        return [target for name, target in self.targets.items() if name in wanted]
+        return select(self.targets, patterns, self.shown)
+
+
+def select(targets: Mapping[str, Target], patterns: Iterable[str], shown: str) -> list[Target]:
+    """The targets that names, globs and ``all`` mean, in their order. LookupError; ``shown``: their file."""
+    wanted: set[str] = set()
+    for pattern in patterns:
+        found = [name for name in targets if pattern == "all" or fnmatchcase(name, pattern)]
+        if not found:
+            raise LookupError(f"no target {pattern!r} in {shown}{did_you_mean(pattern, targets)}")
+        wanted.update(found)
+    return [target for name, target in targets.items() if name in wanted]
 
 
 Validate = Callable[[TargetSettings], None]

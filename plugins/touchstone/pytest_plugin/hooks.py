@@ -13,10 +13,12 @@ from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin import gates
 from touchstone.pytest_plugin.journal import RunJournal
-from touchstone.pytest_plugin.journal_place import has_collected, is_down
+from touchstone.pytest_plugin.journal_place import has_collected, is_down, plan_by
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
+from touchstone.pytest_plugin.options import show_path
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
+from touchstone.pytest_plugin.outlook import lines_of, outlook
 from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
@@ -54,6 +56,8 @@ class RunHooks:
         self._lost: list[str] = []
         """Why results could not be written, here and in workers."""
         self._termination = Termination()
+        self._elsewhere = 0
+        """Checks that are in other parts of a run that is shared out."""
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Make checks of marked Python functions, before anything is selected."""
@@ -74,6 +78,7 @@ class RunHooks:
 
         if not any(CHECK in item.stash for item in items):
             return
+        items[:] = self._of_this_shard(items)
         items[:] = self.journal.still_to_judge(items)
         self._entries = self.run.entries_without_check()
         items[:] = ordered(items, check_of, [target.name for target in self.run.targets])
@@ -86,6 +91,21 @@ class RunHooks:
             report = pytest.CollectReport(nodeid, "failed", text, [])
             session.ihook.pytest_collectreport(report=report)
 
+    def _of_this_shard(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        shard = self.run.options.shard
+        if shard is None:
+            return items
+        ours: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        for item in items:
+            one = item.stash.get(CHECK, None)
+            identity = item.nodeid if one is None else "\0".join(self.journal.key(one))
+            (ours if shard.has(identity) else others).append(item)
+        self._elsewhere = sum(CHECK in item.stash for item in others)
+        if others:
+            self.run.config.hook.pytest_deselected(items=others)
+        return ours
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Begin the journal with what is planned."""
         self.journal.begin(session.items)
@@ -97,9 +117,23 @@ class RunHooks:
             self.journal.planner_has_collected()
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Take what was collected out of garbage collection, since it lives until the end of the run."""
+        if self.run.config.getoption("touchstone_plan") is not None and not session.testsfailed:
+            self._show_plan(session)
+            return True
         gc.freeze()
+        return None
+
+    def _show_plan(self, session: pytest.Session) -> None:
+        """Show what would be judged, instead of judging it."""
+        before = plan_by(self.run.config, self.run.subject.name)
+        found = outlook(self.run, session.items, before)
+        shown = "" if before is None else show_path(self.run.config, before.path)
+        terminal = self.run.config.pluginmanager.get_plugin("terminalreporter")
+        for line in lines_of(self.run, found, self._elsewhere, before, shown):
+            if terminal is not None:
+                terminal.write_line(line)
 
     # --- one check
 
@@ -309,7 +343,8 @@ class RunHooks:
                 status = pytest.ExitCode.OK
             if status == pytest.ExitCode.OK and any(one.verdict in FAILURES for one in judged):
                 status = pytest.ExitCode.TESTS_FAILED
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or config.option.collectonly:
+        judges = not config.option.collectonly and config.getoption("touchstone_plan") is None
+        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) or not judges:
             return status
         every_area = bool(config.getoption("touchstone_require_targets"))
         conformant = int(config.getoption("touchstone_require_conformant"))

@@ -123,7 +123,8 @@ class RunJournal:
 
     def begin(self, items: Iterable[pytest.Item]) -> None:
         """Write down what is tested and what is planned, in the one process of a run that does so."""
-        if not self._place.plans or self._config.option.collectonly:
+        only_asks = self._config.option.collectonly or self._config.getoption("touchstone_plan") is not None
+        if not self._place.plans or only_asks:
             return
         planned = [one for item in items if (one := item.stash.get(CHECK, None)) is not None]
         if (not planned and self.before is None) or not self._open(claim=not self._is_worker):

@@ -62,14 +62,14 @@ def earlier_run(config: pytest.Config) -> Journal | None:
     return _read(config, place.path, place.size) if place.size else None
 
 
-def _read(config: pytest.Config, path: Path, size: int | None = None) -> Journal:
+def _read(config: pytest.Config, path: Path, size: int | None = None, option: str = "--resume") -> Journal:
     try:
         return read_journal(path, size)
     except OSError as error:
-        text = f"--resume: {show_path(config, path)}: {error.strerror or error}"
-        raise pytest.UsageError(f"{text}; the file is named as --resume=FILE") from None
+        text = f"{option}: {show_path(config, path)}: {error.strerror or error}"
+        raise pytest.UsageError(f"{text}; the file is named as {option}=FILE") from None
     except JournalError as error:
-        raise pytest.UsageError(f"--resume: {error}; the file is named as --resume=FILE") from None
+        raise pytest.UsageError(f"{option}: {error}; the file is named as {option}=FILE") from None
 
 
 def _choose(config: pytest.Config) -> JournalPlace:
@@ -91,6 +91,23 @@ def _choose(config: pytest.Config) -> JournalPlace:
             f"--journal: {shown} exists: --resume={shown} goes on with it; or name another file, or remove it"
         )
     return JournalPlace(path, 0, True)
+
+
+def plan_by(config: pytest.Config, subject: str) -> Journal | None:
+    """The journal that tells how long checks take: the one of ``--plan``, else the newest about a subject."""
+    named = config.getoption("touchstone_plan") or None
+    if named is not None:
+        return _read(config, _absolute(config, named), option="--plan")
+    build = home(config) / "build"
+    found_there = [*build.glob("journals/*.jsonl"), *build.glob("nights/*/*.jsonl")]
+    for path in sorted(found_there, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            found = read_journal(path)
+        except (OSError, JournalError):
+            continue
+        if found.runs[0].subject.name == subject:
+            return found
+    return None
 
 
 def _absolute(config: pytest.Config, name: str) -> Path:

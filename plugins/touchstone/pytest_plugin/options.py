@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.pytest_plugin.shards import Shard, parse_shard
 from touchstone.shipped import source_root
 
 DEFAULT_TARGET = "qemu-amd"
@@ -35,6 +36,9 @@ class Options:
     inventory: Path
     shown_inventory: str
     timeout_factor: float
+    matrix: str | None
+    """Name of the matrix whose cells are the targets."""
+    shard: Shard | None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -101,6 +105,28 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="the inventory of targets (default: targets/inventory.toml under the rootdir, or "
         "Touchstone's own)",
+    )
+    group.addoption(
+        "--matrix",
+        dest="touchstone_matrix",
+        metavar="NAME",
+        help="run on the cells of this matrix of targets/matrix.toml; --target picks some of them",
+    )
+    group.addoption(
+        "--shard",
+        dest="touchstone_shard",
+        metavar="I/N",
+        type=parse_shard,
+        help="judge one of N parts of the checks: the parts together are the whole, and no check is in two",
+    )
+    group.addoption(
+        "--plan",
+        dest="touchstone_plan",
+        metavar="JOURNAL",
+        nargs="?",
+        const="",
+        help="print what would be judged where, what not and why, and how long it took in this journal "
+        "(default: the newest in build/journals), and judge nothing",
     )
     group.addoption(
         "--journal",
@@ -195,13 +221,16 @@ def read_options(config: pytest.Config) -> Options:
         path = path if path.is_absolute() else config.invocation_params.dir / path
     else:
         path = find_in_home(config, "targets", "inventory.toml")
+    matrix = config.getoption("touchstone_matrix")
     return Options(
-        targets=names or (DEFAULT_TARGET,),
+        targets=names or (("all",) if matrix else (DEFAULT_TARGET,)),
         explicit=bool(names),
         hypervisor=str(config.getoption("touchstone_hypervisor")),
         inventory=path,
         shown_inventory=show_path(config, path),
         timeout_factor=float(config.getoption("touchstone_timeout_factor")),
+        matrix=matrix,
+        shard=config.getoption("touchstone_shard"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from touchstone.config.inventory import Inventory, Target, read_inventory
+from touchstone.config.inventory import Inventory, Target, read_inventory, select
 from touchstone.config.logs import log_directory
+from touchstone.config.matrix import Matrix, read_matrix
 from touchstone.config.references import without_check
 from touchstone.config.subjects import Subject, find_subject
 from touchstone.config.tomlfile import TomlError
@@ -60,9 +62,42 @@ class Run:
     def targets(self) -> Sequence[Target]:
         """The targets that were asked for, in the order of the inventory. UsageError if there is none."""
         try:
-            return self.inventory.select(self.options.targets)
+            if self.matrix is None:
+                return self.inventory.select(self.options.targets)
+            return self._cells(self.matrix)
         except LookupError as error:
             raise pytest.UsageError(error.args[0]) from None
+
+    @cached_property
+    def matrix(self) -> Matrix | None:
+        """The matrix that was asked for. UsageError with everything that is wrong in its file."""
+        if self.options.matrix is None:
+            return None
+        beside = self.options.inventory.with_name("matrix.toml")
+        path = beside if beside.is_file() else find_in_home(self.config, "targets", "matrix.toml")
+        shown = show_path(self.config, path)
+        try:
+            return read_matrix(path, self.options.matrix, self.inventory, shown, self._validate)
+        except TomlError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def _cells(self, matrix: Matrix) -> Sequence[Target]:
+        found = {target.name: target for target in matrix.targets(self.options.hypervisor)}
+        if not found:
+            raise pytest.UsageError(
+                f"the matrix {matrix.name} judges {', '.join(matrix.subjects)}, and not "
+                f"{self.options.hypervisor}: name one of them with --hypervisor"
+            )
+        return select(found, self.options.targets, f"the matrix {matrix.name}")
+
+    @property
+    def workers(self) -> int:
+        """How many workers are of use: one per target, and of emulators not more than there are CPUs."""
+        drivers = ("qemu", "bochs")
+        ours = sum(
+            target.settings.driver in drivers or "image" in target.settings.options for target in self.targets
+        )
+        return len(self.targets) - ours + min(ours, os.cpu_count() or 1)
 
     @cached_property
     def requirements(self) -> Collection[str]:
@@ -194,9 +229,10 @@ def existing_run(config: pytest.Config) -> Run | None:
 
 def list_targets(config: pytest.Config) -> int:
     """Print the inventory: ``--list-targets``."""
-    inventory = Run(config).inventory
-    width = max(len(name) for name in inventory.targets)
-    for name, target in inventory.targets.items():
+    run = Run(config)
+    targets = run.inventory.targets if run.matrix is None else {one.name: one for one in run.targets}
+    width = max(len(name) for name in targets)
+    for name, target in targets.items():
         settings = target.settings
         about = f"{settings.driver:<5}  {settings.vendor:<5}  {settings.cpus:>2} CPUs  {target.title}"
         print(f"{name:<{width}}  {about}")

@@ -25,14 +25,21 @@ class TargetScheduling:
         workers: How many workers will report their collection.
         unit_of: Node id to the name of its unit.
         log: Takes a line if workers do not agree on what they collected.
+        cost_of: Name of a unit to how long it takes: those that take longest are given out first, so that
+            no worker is left alone with one of them at the end.
     """
 
     def __init__(
-        self, workers: int, unit_of: Callable[[str], str], log: Callable[[str], None] = lambda text: None
+        self,
+        workers: int,
+        unit_of: Callable[[str], str],
+        log: Callable[[str], None] = lambda text: None,
+        cost_of: Callable[[str], float] = lambda unit: 0.0,
     ) -> None:
         self._workers = workers
         self._unit_of = unit_of
         self._log = log
+        self._cost_of = cost_of
         self._collections: dict[WorkerController, list[str]] = {}
         self._collection: list[str] | None = None
         self._units: deque[list[int]] = deque()
@@ -117,7 +124,8 @@ class TargetScheduling:
             units: dict[str, list[int]] = {}
             for index, nodeid in enumerate(self._collection):
                 units.setdefault(self._unit_of(nodeid), []).append(index)
-            self._units.extend(units.values())
+            names = sorted(units, key=self._cost_of, reverse=True)
+            self._units.extend(units[name] for name in names)
         for node in self.nodes:
             self._feed(node)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from touchstone.pytest_plugin.journal_place import plan_by
 from touchstone.pytest_plugin.run import run_of
 from touchstone.reporting.properties import JudgedCheck, properties_of
 from touchstone.words import AREAS, Verdict
@@ -58,7 +60,19 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
         if reporter is not None:
             reporter.write_line(f"touchstone: {text}")
 
-    return TargetScheduling(len(parse_tx_spec_config(config)), lambda nodeid: unit_of(nodeid, names), say)
+    workers = len(parse_tx_spec_config(config))
+    return TargetScheduling(
+        workers, lambda nodeid: unit_of(nodeid, names), say, _cost_by_journal(config, names)
+    )
+
+
+def _cost_by_journal(config: pytest.Config, names: list[str]) -> Callable[[str], float]:
+    """How long a unit takes, by the newest journal; a target that it does not know may take any time."""
+    before = plan_by(config, run_of(config).subject.name)
+    if before is None:
+        return lambda unit: 0.0
+    seconds = {f"target {name}": before.seconds.get(name, float("inf")) for name in names}
+    return lambda unit: seconds.get(unit, 0.0)
 
 
 def crashed_worker(

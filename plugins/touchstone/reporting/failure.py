@@ -263,6 +263,8 @@ def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     file, colons, rest = item.nodeid.partition("::")
     node = item.nodeid if (config.rootpath / file).exists() else f"{item.path}{colons}{rest}"
     words = ["pytest", node, f"--target={record.target.name}"]
+    if record.target.base:
+        words.append(f"--matrix={config.getoption('touchstone_matrix')}")
     words.append(f"--hypervisor={config.getoption('touchstone_hypervisor')}")
     inventory = config.getoption("touchstone_inventory")
     if inventory:

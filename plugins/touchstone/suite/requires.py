@@ -36,6 +36,8 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "subject": None,
 }
 """The fixed facts: the words they can have, int, or None for any word."""
+CALLED = "called"
+"""No fact that a requirement can name: what messages call a target that has another name in the inventory."""
 
 MOST_DEEP = 50
 """Parentheses inside of each other."""
@@ -192,15 +194,21 @@ def _show(fact: Fact) -> str:
     return str(fact).lower() if isinstance(fact, bool) else str(fact)
 
 
+def _machine(facts: Facts) -> Fact | None:
+    """What the target is called in this run: ``CALLED`` if it is a cell of a matrix."""
+    return facts.get(CALLED, facts.get("target"))
+
+
 def _owner(name: str, facts: Facts) -> str:
     if name == "subject":
         return "this run"
-    owner, unnamed = ("subject", "the subject") if name.startswith("subject.") else ("target", "the target")
-    return str(facts.get(owner, unnamed))
+    if name.startswith("subject."):
+        return str(facts.get("subject", "the subject"))
+    return str(_machine(facts) or "the target")
 
 
 def _of(name: str, facts: Facts) -> str:
-    owner = facts.get("subject" if name.startswith("subject.") else "target")
+    owner = facts.get("subject") if name.startswith("subject.") else _machine(facts)
     return f" of {owner}" if owner is not None else ""
 
 

@@ -45,7 +45,7 @@ class Qemu(Emulator):
         self.monitor = Monitor(self.directory / "qmp", self._on_event, self.name)
         self._resources.callback(self.monitor.close)
         command = [
-            *(self._binary, "-name", self.name),
+            *(self._binary, "-name", f"guest={self.name}"),
             # A machine that resets or shuts down stops instead, and keeps its state for the autopsy.
             *("-action", "reboot=shutdown", "-action", "shutdown=pause", "-action", "panic=pause"),
             *("-chardev", f"socket,id=qmp,path={self.directory}/qmp", "-mon", "chardev=qmp,mode=control"),
