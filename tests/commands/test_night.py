@@ -58,7 +58,7 @@ def test_what_is_asked_wrongly(
 def test_worst_status_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for statuses, worst in (([0, 0], 0), ([10, 1], 1), ([11, 10], 11), ([0, 12], 12)):
         left = list(statuses)
-        monkeypatch.setattr(night, "_pytest", lambda words, left=left: (left.pop(0), False))
+        monkeypatch.setattr(night, "_run_pytest", lambda words, left=left: (left.pop(0), False))
         assert main(["night", "all", "-d", f"night-{statuses[0]}-{statuses[1]}"]) == worst
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from tests.support.project import INVENTORY, Project, check
@@ -68,3 +70,17 @@ def test_a_run_of_some_suites_says_nothing_of_the_others(project: Project) -> No
     project.inventory(INVENTORY + ENTRIES)
     project.suite(PASSING)
     project.run("suite.yaml").stdout.no_fnmatch_line("*there is no check*")
+
+
+def test_end_of_a_known_deviation_is_announced(project: Project) -> None:
+    day = datetime.date.today() + datetime.timedelta(3)
+    path = project.path / "hypervisor" / "veneer.toml"
+    path.write_text(
+        f'{path.read_text()}[[known-deviations]]\ncheck = "exits.wrong"\nreason = "r"\nuntil = {day}\n'
+    )
+    project.suite(check("wrong", "nop", "{rax: 1}", claims="true"))
+    result = project.run()
+    result.assert_outcomes(xfailed=1)
+    result.stdout.fnmatch_lines(
+        [f"hypervisor/veneer.toml:9: the known deviation exits.wrong ends on {day}, in 3 days*"]
+    )

@@ -62,7 +62,7 @@ def run(asked: argparse.Namespace) -> int:
         option = f"--resume={journal}" if goes_on else f"--journal={journal}"
         words = [f"--matrix={asked.matrix}", f"--hypervisor={subject}", "-n", "auto", option, *asked.rest]
         print(f"touchstone night: pytest {' '.join(words)}", file=sys.stderr)
-        status, stopped = _pytest(words)
+        status, stopped = _run_pytest(words)
         statuses.append(status)
         if stopped:
             break
@@ -92,7 +92,7 @@ def _directory(named: Path | None, resume: bool) -> Path:
     return directory
 
 
-def _pytest(words: Sequence[str]) -> tuple[int, bool]:
+def _run_pytest(words: Sequence[str]) -> tuple[int, bool]:
     """Run pytest. Its status, and whether a signal came to us, which it gets as well."""
     got: list[int] = []
     child = subprocess.Popen([sys.executable, "-m", "pytest", *words], start_new_session=True)

@@ -149,6 +149,11 @@ class TomlFile:
             raise TomlError([f"{shown}: {error.strerror or error}"]) from error
         except UnicodeDecodeError as error:
             raise TomlError([f"{shown}: not UTF-8: {error.reason} at byte {error.start}"]) from error
+        return cls.parsed(text, path, shown)
+
+    @classmethod
+    def parsed(cls, text: str, path: Path, shown: str) -> TomlFile:
+        """Parse the text of a file. TomlError when it is not TOML."""
         # tomllib takes memory by the square of a key's names.
         if found := _DOTTED.search(text):
             raise TomlError([f"{shown}:{_line_at(text, found.end())}: a key has {MAX_DEPTH} names at most"])

@@ -118,7 +118,7 @@ class JudgedLine(_Line, frozen=True, kw_only=True, tag="judged"):
     cause: str = ""
     """What it shares with other checks that are not conformant: first difference, what blocks it."""
     deviation: str = ""
-    """``file:line`` of the known deviation that covers it."""
+    """``file:line`` of the known deviation that covers it, or that says wrongly that it does not hold."""
     listed: bool | None = None
     """Of the verdict machine: whether the inventory expects it."""
     exits: dict[str, int] = {}

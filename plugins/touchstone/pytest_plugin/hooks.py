@@ -284,6 +284,8 @@ class RunHooks:
         order = [target.name for target in self.run.targets]
         lines = (*self.run.lines_about_results(), *self.journal.account())
         self.summary.write(terminalreporter, order, lines)
+        for line in self.run.entries_ending_soon():
+            terminalreporter.write_line(line, yellow=True)
         for line in (*self._entries, *self._missing):
             terminalreporter.write_line(line, red=True, bold=True)
         for one in dict.fromkeys(self._lost):

@@ -7,11 +7,14 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.pytest_plugin.shards import Shard, parse_shard
 from touchstone.shipped import source_root
+
+if TYPE_CHECKING:
+    from touchstone.pytest_plugin.shards import Shard
 
 DEFAULT_TARGET = "qemu-amd"
 DEFAULT_HYPERVISOR = "veneer"
@@ -116,7 +119,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--shard",
         dest="touchstone_shard",
         metavar="I/N",
-        type=parse_shard,
+        type=_shard,
         help="judge one of N parts of the checks: the parts together are the whole, and no check is in two",
     )
     group.addoption(
@@ -158,6 +161,12 @@ def _owner_of_target() -> str | None:
     if os.environ.get(NO_TARGET_OPTION):
         return f"nobody, because {NO_TARGET_OPTION} is set,"
     return next((name for name in RIVALS if importlib.util.find_spec(name) is not None), None)
+
+
+def _shard(text: str) -> Shard:
+    from touchstone.pytest_plugin.shards import parse_shard  # noqa: PLC0415 - not of every pytest run
+
+    return parse_shard(text)
 
 
 def _count(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from touchstone.config.expectations import ending_soon
 from touchstone.config.inventory import Inventory, Target, read_inventory, select
 from touchstone.config.logs import log_directory
 from touchstone.config.matrix import Matrix, read_matrix
@@ -171,6 +173,11 @@ class Run:
         if self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS or not self._defined_at:
             return []
         return list(without_check(self.targets, self.subject, self._defined_at))
+
+    def entries_ending_soon(self) -> list[str]:
+        """Known deviations of this run's targets and subject that end within two weeks."""
+        of_targets = [one for target in self.targets for one in target.known_deviations]
+        return list(ending_soon((*self.subject.known_deviations, *of_targets), datetime.date.today()))
 
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from touchstone.config.waivers import Waiver
 from touchstone.engine.records import CheckRecord
 from touchstone.engine.verdicts import excused_by
 from touchstone.journal import lines
@@ -42,7 +43,7 @@ def judged_line(
     key: Key, judged: JudgedCheck, outcome: Verdict, reason: str, seconds: float, record: CheckRecord | None
 ) -> JudgedLine:
     """The verdict of a check. ``outcome``: before known deviations were taken into account."""
-    waiver = excused_by(record) if record is not None and judged.verdict is Verdict.KNOWN_DEVIATION else None
+    waiver = None if record is None else _deviation(record, judged.verdict)
     return JudgedLine(
         at=round(time.time(), 3),
         check=key.check,
@@ -57,6 +58,15 @@ def judged_line(
         listed={"yes": True, "no": False}.get(judged.listed),
         exits={} if record is None else _exits(record),
     )
+
+
+def _deviation(record: CheckRecord, verdict: Verdict) -> Waiver | None:
+    """The known deviation that excuses a check, or that says wrongly that it does not hold."""
+    if verdict is Verdict.KNOWN_DEVIATION:
+        return excused_by(record)
+    if verdict is Verdict.IMPROVED:
+        return record.own_waiver or record.waiver
+    return None
 
 
 def judged_check(line: JudgedLine, check: CheckLine | None) -> JudgedCheck:
