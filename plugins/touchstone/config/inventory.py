@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from touchstone.config.includes import KEY as INCLUDE
+from touchstone.config.includes import check_all, read_with_includes
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import SettingsError, TargetSettings
@@ -88,7 +90,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All targets, in the order of the file."""
+    """All targets: those of the file in its order, then those of the files that it includes."""
 
     shown: str
     targets: Mapping[str, Target]
@@ -119,17 +121,28 @@ Validate = Callable[[TargetSettings], None]
 
 def read_inventory(path: Path, shown: str | None = None, validate: Validate | None = None) -> Inventory:
     """Read an inventory. TomlError with everything that is wrong in it, each with ``file:line``."""
-    file = TomlFile.read(path, shown)
-    file.known(file.data, (), ("targets",))
-    tables = file.table(file.data.get("targets", {}), ("targets",))
-    if not tables and not file.errors:
-        file.error((), "there are no targets: an entry begins with [targets.NAME]")
-    targets = {name: _read_target(file, name, table, validate) for name, table in tables.items()}
+    files = read_with_includes(path, shown)
+    read: dict[str, tuple[TomlFile, object, Target]] = {}
+    for file in files:
+        file.known(file.data, (), (INCLUDE, "targets"))
+        tables = file.table(file.data.get("targets", {}), ("targets",))
+        for name, table in tables.items():
+            target = _read_target(file, name, table, validate)
+            if name not in read:
+                read[name] = file, table, target
+                continue
+            before, _, other = read[name]  # the file that includes gives way, or nobody could repair it
+            text = f"there is a target {name!r} already ({target.where}): give this one another name"
+            before.error(("targets", other.name), text)
+    if not read and not any(file.errors for file in files):
+        files[0].error((), "there are no targets: an entry begins with [targets.NAME]")
+    targets = {name: target for name, (_, _, target) in read.items()}
     targets = {
-        name: _with_inherited_waivers(file, target, tables[name], targets) for name, target in targets.items()
+        name: _with_inherited_waivers(file, target, table, targets)
+        for name, (file, table, target) in read.items()
     }
-    file.check()
-    return Inventory(file.shown, targets)
+    check_all(files)
+    return Inventory(files[0].shown, targets)
 
 
 def _read_target(file: TomlFile, name: str, value: object, validate: Validate | None) -> Target:

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from touchstone.config import inventory, subjects
+from touchstone.config import includes, inventory, subjects
 from touchstone.config.waivers import VERSION
 from touchstone.drivers import registry
 from touchstone.drivers.bochs import config as bochs
@@ -51,14 +51,15 @@ def inventory_schema() -> Schema:
         "title": "Touchstone inventory",
         **_table(
             {
+                includes.KEY: {"type": "array", "items": _TEXT},
                 "targets": {
                     "type": "object",
                     "minProperties": 1,
                     "propertyNames": {"pattern": f"^(?!all$){name}$"},
                     "additionalProperties": {"anyOf": [*map(_of_ours, _drivers()), _of_others()]},
-                }
+                },
             },
-            ("targets",),
+            anyOf=[{"required": ["targets"]}, {"required": [includes.KEY]}],
         ),
     }
 
