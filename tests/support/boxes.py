@@ -38,7 +38,14 @@ def say(sentence: str) -> None:
 
 def a_machine(logs: Path, name: str = "linux-test") -> QemuLinuxMachine:
     settings = TargetSettings(
-        name, "ssh", "amd", cpus=4, memory_mib=512, cpu_model="EPYC,+svm,+npt", timeout_factor=4.0
+        name,
+        "ssh",
+        "amd",
+        cpus=4,
+        memory_mib=512,
+        cpu_model="EPYC,+svm,+npt",
+        timeout_factor=4.0,
+        options={"machine": "q35", "kernel-arguments": "touchstone.words", "memmap": ["16M$400M"]},
     )
     return QemuLinuxMachine(settings, lambda progress: build_image(IMAGE, progress), logs)
 

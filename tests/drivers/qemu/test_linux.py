@@ -37,6 +37,13 @@ def test_a_login_finds_a_stock_debian(box: paramiko.SSHClient, machine: QemuLinu
     assert "svm" in boxes.run(box, "cat /proc/cpuinfo")
 
 
+def test_its_keys_for_machine_kernel_and_memory(box: paramiko.SSHClient) -> None:
+    """What tests.support.boxes asks for, as the inventory would."""
+    assert "Q35" in boxes.run(box, "cat /sys/class/dmi/id/product_name")
+    assert "touchstone.words" in boxes.run(box, "cat /proc/cmdline").split()
+    assert "19000000-19ffffff : Reserved" in boxes.run(box, "cat /proc/iomem")
+
+
 def test_another_host_key_is_not_ours(machine: QemuLinuxMachine) -> None:
     address = machine.address()
     client = paramiko.SSHClient()

@@ -13,6 +13,7 @@ from touchstone.drivers.bochs.config import INSTALL, check_firmware, read_linux_
 from touchstone.drivers.bochs.disk import write_disk
 from touchstone.drivers.bochs.emulator import Bochs
 from touchstone.drivers.bochs.ports import free_port
+from touchstone.drivers.emulated.kernel_words import kernel_words
 from touchstone.drivers.emulated.linux_machine import COMMAND_LINE, CONSOLE, LinuxMachine
 from touchstone.drivers.linux_image.image import LinuxImage
 from touchstone.machine.driver import Say
@@ -73,7 +74,7 @@ class BochsLinuxMachine(LinuxMachine[Bochs]):
         port = free_port()
 
         def furnish(directory: Path, serial: str) -> str:
-            words = command_line(self._bochs.ips)
+            words = f"{command_line(self._bochs.ips)} {kernel_words(self.settings)}".rstrip()
             write_disk(image.kernel, image.initrd, words, self._bochs.memory_mib, directory / "disk.img")
             (directory / "slirp").write_text(NETWORK.format(port=port), encoding="ascii")
             return DEVICES.format(directory=directory, console=CONSOLE, signal=serial)

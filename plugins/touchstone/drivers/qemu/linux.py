@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from touchstone.drivers.emulated.kernel_words import kernel_words
 from touchstone.drivers.emulated.linux_machine import BOOT_TIMEOUT, COMMAND_LINE, CONSOLE, LinuxMachine
 from touchstone.drivers.emulated.process import EmulatorProcess
 from touchstone.drivers.linux_image.image import LinuxImage
@@ -70,7 +71,7 @@ class LinuxQemu(Qemu):
             *("-smp", str(settings.cpus), "-m", str(settings.memory_mib)),
             *(("-bios", qemu.firmware) if qemu.firmware else ()),
             *("-kernel", str(elf_kernel(self._image.kernel)), "-initrd", str(self._image.initrd)),
-            *("-append", f"{COMMAND_LINE} {PATIENT_KERNEL} snapshot=1"),
+            *("-append", f"{COMMAND_LINE} {PATIENT_KERNEL} snapshot=1 {kernel_words(settings)}".rstrip()),
             *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "pvpanic-pci"),
             *qemu.arguments,
         ]

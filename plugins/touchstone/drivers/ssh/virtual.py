@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from touchstone.drivers.bochs import config as bochs_config
+from touchstone.drivers.emulated import kernel_words
 from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_image.recipe import names
 from touchstone.drivers.qemu import config as qemu_config
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # every run validates the whole inventory: import late what o
 
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
 """With the options of their drivers."""
-OPTIONS: Mapping[str, type] = {"image": str, "emulator": str}
+OPTIONS: Mapping[str, type] = {"image": str, "emulator": str, **kernel_words.OPTIONS}
 """``image``: a recipe in targets/images; ``emulator``: one of EMULATORS (default: ``qemu``)."""
 
 
@@ -38,6 +39,7 @@ def read_settings(settings: TargetSettings) -> tuple[str, str]:
     image = options["image"]
     if not isinstance(image, str) or image not in names():
         raise SettingsError("image", f"{image!r} is none of {', '.join(names())} in targets/images")
+    kernel_words.kernel_words(settings)
     if emulator == "bochs":
         bochs_config.read_linux_settings(settings)
     else:
