@@ -30,6 +30,7 @@ class AgentDriver:
         self.name = settings.name
         self.emulator_version: tuple[int, ...] | None = None
         self.lock_key: str | None = None
+        self.loads_another_machine = False
         self.settings = settings
         self._log = SerialLog(log_directory / f"{settings.name}.serial.log")
         self._client: AgentClient | None = None

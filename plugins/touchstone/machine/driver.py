@@ -94,6 +94,9 @@ class Driver(Protocol):
     every run has a machine of its own, or the driver itself keeps other runs out.
     """
 
+    loads_another_machine: bool = False
+    """To load the subject is to start another machine as its guest, whose CPUs may have fewer features."""
+
     @abstractmethod
     def start(self, progress: Say) -> TargetInfo:
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from touchstone.drivers.build_cache import BuildCache, Recipe
@@ -83,6 +83,13 @@ def headers_here(release: str) -> Path | None:
 def build_here(what: Deployable, release: str, headers: Path, into: Path, progress: Say) -> None:
     """Build on this machine. InfrastructureError with the compiler's words."""
     progress(f"building {what.title} for Linux {release}")
+    build_in_copy(
+        what, {"headers": str(headers), "release": release}, f"{what.title} for Linux {release}", into
+    )
+
+
+def build_in_copy(what: Deployable, values: Mapping[str, str], title: str, into: Path) -> None:
+    """Build on this machine, in a copy of the sources. ``title``: what is built, for the error's text."""
     # In a directory of its own: the kernel's build writes next to sources, and takes no spaces in paths.
     with tempfile.TemporaryDirectory(prefix="touchstone-build-", dir="/tmp") as name:
         work = Path(name)
@@ -91,10 +98,9 @@ def build_here(what: Deployable, release: str, headers: Path, into: Path, progre
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
         (work / "build").mkdir()
-        values = {"headers": str(headers), "build": str(work / "build"), "release": release}
-        _run(substitute(what.build, values), work / "src", f"{what.title} for Linux {release}")
+        _run(substitute(what.build, {**values, "build": str(work / "build")}), work / "src", title)
         for pattern in what.files:
-            made = work / "build" / substitute(pattern, {"release": release})
+            made = work / "build" / substitute(pattern, values)
             if made.is_file():
                 shutil.copy2(made, into / made.name)
 

@@ -73,14 +73,42 @@ class SshDriver(AgentDriver):
 
     def start(self, progress: Say) -> TargetInfo:
         """See Driver."""
-        if self._visit is not None:
-            return self.reset(progress)
+        return self._enter(progress, self._start_agent)
+
+    def reset(self, progress: Say) -> TargetInfo:
+        """See Driver. A box that lives keeps its boot; one that died or hangs is reset."""
+        return self._enter(progress, self._start_agent)
+
+    def _enter(self, progress: Say, then: Callable[[Visit, Say], T]) -> T:
+        """Be on a box as it was found, whatever state it is in, and do what is to be done there.
+
+        InfrastructureError for whatever goes wrong. What is behind it starts with another attempt.
+        """
+        visit = self._visit
+        if visit is None:
+            return self._enter_first(progress, then)
+        try:
+            self._drop_agent(visit)
+            if self._box_is_lost():
+                self._broken = True
+                visit = self._bring_back(visit, progress)
+            else:
+                visit = visit.again(progress)
+            done = then(visit, progress)
+            self._broken = False
+            return done
+        except TargetError as error:
+            self._broken |= self._box.disposable or isinstance(error, TargetDied | TargetHung)
+            self._lost = error
+            raise InfrastructureError(self._failure(error)) from error
+
+    def _enter_first(self, progress: Say, then: Callable[[Visit, Say], T]) -> T:
         try:
             self._box.start(progress)
             self.emulator_version = self._box.version()
             if (console := self._box.console()) is not None:
                 self._sources[CONSOLE] = console
-            return self._start_agent(self._begin_visit(progress), progress)
+            return then(self._begin_visit(progress), progress)
         except TargetError as error:
             text = self._failure(error)
             self.stop()
@@ -89,25 +117,9 @@ class SshDriver(AgentDriver):
             self.stop()
             raise
 
-    def reset(self, progress: Say) -> TargetInfo:
-        """See Driver. A box that lives keeps its boot; one that died or hangs is reset."""
-        visit = self._visit
-        if visit is None:
-            return self.start(progress)
-        try:
-            self._drop_agent(visit)
-            if self._broken or isinstance(self._lost, TargetDied | TargetHung):
-                self._broken = True
-                visit = self._bring_back(visit, progress)
-            else:
-                visit = visit.again(progress)
-            info = self._start_agent(visit, progress)
-            self._broken = False
-            return info
-        except TargetError as error:
-            self._broken |= self._box.disposable or isinstance(error, TargetDied | TargetHung)
-            self._lost = error
-            raise InfrastructureError(self._failure(error)) from error
+    def _box_is_lost(self) -> bool:
+        """Whether the box died or hangs, and has not been brought back since."""
+        return self._broken or isinstance(self._lost, TargetDied | TargetHung)
 
     def stop(self) -> None:
         """See Driver. What cannot be taken back now is taken back by the next run."""
@@ -265,14 +277,22 @@ class SshDriver(AgentDriver):
 
     def _start_agent(self, visit: Visit, progress: Say) -> TargetInfo:
         """From a box that we have got into to an agent that answers."""
+        self._furnish(visit, progress)
+        return self._speak(visit, progress)
+
+    def _furnish(self, visit: Visit, progress: Say) -> None:
+        """Put everything on the box, and follow its kernel log."""
         self._visit = visit
         self._lost = None
         files = [file for part in self._parts for file in self._provide(part, visit, progress)]
         visit.installation.put(files)
         # Also with a console: that shows urgent messages only. And without: it is all that gets out.
         self._sources[KERNEL_LOG] = KernelLog(visit.root, visit.info.uptime)
+
+    def _speak(self, visit: Visit, progress: Say) -> TargetInfo:
+        """Start the agent that was put there, and greet it."""
         visit.installation.insert(self._agent)
-        progress(f"starting the agent on {visit.link.address.host}")
+        progress(f"starting {self._agent.title} on {visit.link.address.host}")
         channel = visit.start_agent(self._agent)
         if (fd := self._box.death_fd()) is not None:
             channel.watch(fd, self._on_death)

@@ -47,6 +47,14 @@ def read_settings(settings: TargetSettings) -> tuple[str, str]:
     return image, emulator
 
 
+def without_linux(settings: TargetSettings, memory_mib: int) -> TargetSettings:
+    """The same machine for the bare OS: the same emulator and CPUs, with less memory."""
+    _, emulator = read_settings(settings)
+    known = EMULATORS[emulator]
+    options = {key: value for key, value in settings.options.items() if key.replace("-", "_") in known}
+    return replace(settings, driver=emulator, memory_mib=memory_mib, options=options)
+
+
 class VirtualBox:
     """An emulated machine that we start, and throw away afterwards. See ``Box``."""
 
