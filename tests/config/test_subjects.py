@@ -82,3 +82,27 @@ def test_known_deviations_are_read_with_all_their_errors(tmp_path: Path) -> None
         "8: unknown key 'owna'; did you mean owner?",
         "9: emulator must be versions such as '>= 10' or '< 8.2', not 'new' (a text)",
     ]
+
+
+def test_a_hosted_subject_says_how_its_guest_starts(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[deploy.hosted]\nrun = "exec qemu -kernel {image}"\n')
+    assert read_subject(path).hosted
+    assert not read_subject(ROOT / "hypervisor" / "veneer.toml").hosted
+    path.write_text(
+        'name = "mine"\n[deploy.hosted]\nrun = "qemu"\nend = "("\nsources = "nowhere"\nupp = "true"\n'
+        '[deploy.linux]\nsources = "."\nbuild = "x"\nfiles = "x"\npresent = "x"\ninsert = "x"\nremove = "x"\n'
+        'load = "x"\nunload = "x"\nquery = "x"\n'
+    )
+    with pytest.raises(TomlError) as raised:
+        read_subject(path, "mine.toml")
+    assert list(raised.value.errors) == [
+        "mine.toml:2: build is missing: a program that is built needs sources, build, files",
+        "mine.toml:2: files is missing: a program that is built needs sources, build, files",
+        "mine.toml:2: [deploy.linux] is there too: on a box with Linux, a subject has one of the two ways in",
+        "mine.toml:3: run must begin with `exec`: whoever ends its process must end the guest",
+        "mine.toml:3: run must have {image}, which is what the guest boots",
+        "mine.toml:4: end is no regular expression: missing ), unterminated subpattern at position 0",
+        f"mine.toml:5: there is no directory {tmp_path / 'nowhere'}",
+        "mine.toml:6: unknown key 'upp'; did you mean up?",
+    ]

@@ -123,11 +123,13 @@ def _of_others() -> Schema:
 def subject_schema() -> Schema:
     """Of a subject's file."""
     linux = dict.fromkeys((*subjects.LINUX_NEEDS, *subjects.LINUX_MAY_HAVE), _TEXT)
+    hosted = dict.fromkeys((*subjects.HOSTED_NEEDS, *subjects.HOSTED_MAY_HAVE), _TEXT)
     deploy = {
         "type": "object",
         "properties": {
             "bare": _table({"directory": _TEXT}, ("directory",)),
             "linux": _table(linux, subjects.LINUX_NEEDS),
+            "hosted": _table(hosted, subjects.HOSTED_NEEDS),
         },
         "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
     }

@@ -16,10 +16,14 @@
     build = "make KDIR={headers} BUILD={build}"
     files = "veneer.ko"
     load = "..."              # and other shell commands
+
+    [deploy.hosted]           # or: a program on Linux that has machines as guests: docs/hosted.md
+    run = "exec qemu-system-x86_64 ... -kernel {image} -smp {cpus} -serial stdio"
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +41,10 @@ WAIVER_KEYS = ("check", "reason", "owner", "link", "until", "when", "emulator")
 MAX_UNSIGNED = 2**64 - 1
 LINUX_NEEDS = ("sources", "build", "files", "present", "insert", "remove", "load", "unload", "query")
 LINUX_MAY_HAVE = ("exits", "trace")
+HOSTED_NEEDS = ("run",)
+HOSTED_MAY_HAVE = ("sources", "build", "files", "needs", "prepare", "restore", "up", "version", "end")
+PROGRAM = ("sources", "build", "files")
+"""Keys of ``[deploy.hosted]`` for a program that has to be built: all of them, or none."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Subject:
     bare: Path | None = None
     """Directory with ``subject.mk``, to link the subject into the bare OS's image."""
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Other ``[deploy.KIND]`` tables, for drivers of our own and of others."""
+    """The ``[deploy.KIND]`` tables as they are, for drivers of our own and of others."""
     known_deviations: tuple[Waiver, ...] = ()
     """What it is known to do wrong itself."""
 
@@ -61,6 +69,11 @@ class Subject:
     ) -> Waiver | None:
         """What its file says of a check on a target with these facts, on an emulator of this version."""
         return next((one for one in self.known_deviations if one.applies(check_id, version, facts)), None)
+
+    @property
+    def hosted(self) -> bool:
+        """On a box with Linux, the machine that is judged is its guest."""
+        return "hosted" in self.options
 
     @property
     def absent(self) -> bool:
@@ -141,6 +154,8 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
         options[kind] = {key: file.text(table, key, key_path) for key in table}
         if kind == "linux":
             _check_linux(file, table, key_path)
+        if kind == "hosted":
+            _check_hosted(file, table, key_path)
         if kind != "bare":
             continue
         file.known(table, key_path, ("directory",))
@@ -149,6 +164,9 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
         if directory and not (bare / "subject.mk").is_file():
             text = f"there is no subject.mk in {bare}, so it cannot be linked into the bare OS"
             file.error((*key_path, "directory"), text)
+    if "linux" in options and "hosted" in options:
+        text = "[deploy.linux] is there too: on a box with Linux, a subject has one of the two ways in"
+        file.error(("deploy", "hosted"), text)
     return bare, options
 
 
@@ -160,3 +178,27 @@ def _check_linux(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, 
     sources = table.get("sources")
     if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
         file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
+
+
+def _check_hosted(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, ...]) -> None:
+    file.known(table, key_path, HOSTED_NEEDS + HOSTED_MAY_HAVE)
+    for key in HOSTED_NEEDS:
+        if key not in table:
+            file.text(table, key, key_path)
+    given = [key for key in PROGRAM if key in table]
+    for key in PROGRAM if given else ():
+        if key not in table:
+            file.error(key_path, f"{key} is missing: a program that is built needs {', '.join(PROGRAM)}")
+    sources = table.get("sources")
+    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+        file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
+    run = table.get("run")
+    if isinstance(run, str) and run and not run.lstrip().startswith("exec "):
+        text = "run must begin with `exec`: whoever ends its process must end the guest"
+        file.error((*key_path, "run"), text)
+    if isinstance(run, str) and "{image}" not in run:
+        file.error((*key_path, "run"), "run must have {image}, which is what the guest boots")
+    try:
+        re.compile(str(table.get("end", "")))
+    except re.error as error:
+        file.error((*key_path, "end"), f"end is no regular expression: {error}")

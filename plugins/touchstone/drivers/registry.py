@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from touchstone.drivers.build import BareImage, build_bare
-from touchstone.machine.driver import Driver, Say
+from touchstone.machine.driver import Driver, InfrastructureError, Say
 from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.shipped import build_directory
 
 if TYPE_CHECKING:
     from touchstone.drivers.emulated.driver import ImageProvider
+    from touchstone.drivers.hosted.deploy import GuestProgram
+    from touchstone.drivers.ssh.boxes import Box
     from touchstone.drivers.ssh.deployable import Deployable
+    from touchstone.drivers.ssh.visit import VisitSettings
 
 DRIVERS = ("bochs", "qemu", "ssh")
 """Names of the drivers, as the inventory writes them."""
@@ -66,26 +69,54 @@ def make_box_driver(
     settings: TargetSettings, subject: Deployable | None, log_directory: Path, root: Path | None = None
 ) -> Driver:
     """A driver for a box with Linux, not started. ``subject``: None for the bare machine."""
-    from touchstone.drivers.ssh.boxes import Box, RackBox  # noqa: PLC0415
     from touchstone.drivers.ssh.build import ModuleCache  # noqa: PLC0415
     from touchstone.drivers.ssh.deployable import the_agent  # noqa: PLC0415
     from touchstone.drivers.ssh.driver import SshDriver  # noqa: PLC0415
+
+    validate(settings)
+    box, visit = _box(settings, log_directory)
+    cache = ModuleCache(build_directory(root) / "linux")
+    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
+
+
+def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_directory: Path) -> Driver:
+    """A driver for a machine that is a subject's guest on a box with Linux, not started.
+
+    The native machine is the same emulator with the same CPUs, and boots the same image by itself.
+    InfrastructureError for a box that nobody can compare with: one that is no virtual machine of ours.
+    """
+    from touchstone.drivers.hosted.deploy import MEMORY_MIB  # noqa: PLC0415
+    from touchstone.drivers.hosted.driver import HostedDriver  # noqa: PLC0415
+    from touchstone.drivers.hosted.guest import GuestOnBox  # noqa: PLC0415
+    from touchstone.drivers.ssh.build import ModuleCache  # noqa: PLC0415
+    from touchstone.drivers.ssh.virtual import without_linux  # noqa: PLC0415
+
+    validate(settings)
+    if not is_virtual(settings):
+        raise InfrastructureError(
+            f"{settings.name} is no virtual box (image = ...): what {program.title}'s guest answers cannot be"
+            " compared with what the box's processor answers to the same image"
+        )
+    box, visit = _box(settings, log_directory)
+    cache = ModuleCache(build_directory() / "linux")
+    guest = GuestOnBox(settings, box, program, _provider(None), cache, log_directory, visit)
+    native = make_driver(without_linux(settings, MEMORY_MIB), None, log_directory / "native")
+    return HostedDriver(settings.name, native, guest, program.name)
+
+
+def _box(settings: TargetSettings, log_directory: Path) -> tuple[Box, VisitSettings]:
+    """The box of a target, and how it is visited."""
+    from touchstone.drivers.ssh.boxes import RackBox  # noqa: PLC0415
     from touchstone.drivers.ssh.settings import read_settings  # noqa: PLC0415
     from touchstone.drivers.ssh.visit import VisitSettings  # noqa: PLC0415
 
-    validate(settings)
-    box: Box
-    visit = VisitSettings()
     if is_virtual(settings):
         from touchstone.drivers.ssh.virtual import VirtualBox  # noqa: PLC0415
 
-        box = VirtualBox(settings, log_directory)
-    else:
-        said = read_settings(settings)
-        box = RackBox(said.address, said.power, said.console, said.headers)
-        visit = VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
-    cache = ModuleCache(build_directory(root) / "linux")
-    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
+        return VirtualBox(settings, log_directory), VisitSettings()
+    said = read_settings(settings)
+    box = RackBox(said.address, said.power, said.console, said.headers)
+    return box, VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
 
 
 def is_virtual(settings: TargetSettings) -> bool:

@@ -253,6 +253,12 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
     reason = registry.unavailable(settings)
     if reason:
         raise Unavailable(f"this host cannot run {settings.name}: {reason}")
+    if settings.driver == "ssh" and subject.hosted and subject.path is not None:
+        from touchstone.drivers.hosted.deploy import a_guest  # noqa: PLC0415
+
+        table = subject.options["hosted"]
+        program = a_guest(subject.name, subject.title, subject.path, table, settings.cpus)
+        return registry.make_hosted_driver(settings, program, log_directory(home(config)))
     if settings.driver == "ssh":
         part = _for_linux(subject, settings)
         return registry.make_box_driver(settings, part, log_directory(home(config)))
@@ -271,6 +277,7 @@ def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
         return None
     if subject.path is None or "linux" not in subject.options:
         raise InfrastructureError(
-            f"{subject.path} has no [deploy.linux], so {subject.title} cannot be put on {settings.name}"
+            f"{subject.path} has no [deploy.linux] and no [deploy.hosted],"
+            f" so {subject.title} cannot be put on {settings.name}"
         )
     return a_subject(subject.name, subject.title, subject.path, subject.options["linux"])

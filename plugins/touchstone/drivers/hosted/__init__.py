@@ -1,0 +1,1 @@
+"""Machines that are the subject's guests, on a Linux box."""
