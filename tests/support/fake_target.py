@@ -40,7 +40,7 @@ SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
-    "version", "refuses-msr",
+    "version", "refuses-msr", "guest",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
@@ -75,6 +75,7 @@ class FakeDriver(Driver):
         key = settings.options.get("shared")
         self.lock_key = None if key is None else str(key)
         self.emulator_version: tuple[int, ...] | None = None
+        self.loads_another_machine = "guest" in settings.options
 
     # --- the machine ---
 
@@ -337,7 +338,8 @@ class FakeDriver(Driver):
             )
             return (0xD, *words)
         if leaf == 1:
-            return (0x800F12, 0, 1 << 26 | self.loaded << 31, 0)
+            xsave = not (self.loaded and self.loads_another_machine)
+            return (0x800F12, 0, xsave << 26 | self.loaded << 31, 0)
         if leaf == 0x40000000 and self.loaded:
             return (0x40000000, *SIGNATURE)
         if leaf == 0x80000000:

@@ -19,9 +19,12 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
     """
     settings = target.settings
     os = {"qemu": "bare", "bochs": "bare", "ssh": "linux"}.get(settings.driver)
+    way = os
+    if subject.hosted and os == "linux":
+        os, way = "bare", "hosted"
     return {
         "vendor": settings.vendor,
-        **({"os": os} if os else {}),
+        **({"os": os, "way": way} if os and way else {}),
         "cpus": settings.cpus,
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),

@@ -41,8 +41,11 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     )
     if reason := ruled_out(session, check):
         raise Unsupported(reason)
+    known_before = session.guest_measured
     # A Python check may load by itself, or leave a machine behind that is not as it was.
     session.reach(check.phase, record, oracles=not check.cases, prepared=check.prepared)
+    if session.guest_measured != known_before and (reason := ruled_out(session, check)):
+        raise Unsupported(reason)
     record.target_is(session.describe())
     return record
 

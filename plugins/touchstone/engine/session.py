@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
+VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
+"""What requirements call it."""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
@@ -121,6 +123,8 @@ class TargetSession:
         self._lock: TargetLock | None = None
         self._line: tuple[Mapping[str, str], str] | None = None
         self._setbacks = Setbacks()
+        self.guest_measured = False
+        """Whether ``known`` is about a guest, and no longer only about the bare machine."""
         self._unavailable: str | None = None
 
     # --- what checks use
@@ -270,6 +274,8 @@ class TargetSession:
         with self.asking() as driver:
             driver.load(option)
             self._phase, self._loaded_with = "loaded", self._left
+            if driver.loads_another_machine:
+                self._measure_guest(driver)
         if not self.status:
             with self.asking() as driver:
                 self.status = dict(driver.query())
@@ -442,6 +448,24 @@ class TargetSession:
             self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT)
         self.known |= cpu_facts(self.cpu, bits)
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
+        self.known.setdefault("way", self.info.os)
+
+    def _measure_guest(self, driver: Driver) -> None:
+        """What the guest's CPUs do not have is not required of it: how many features it has is configured.
+
+        Virtualization is no such feature where the subject claims to hide it: that is judged.
+        """
+        if self.guest_measured:
+            return
+        assert self.info is not None
+        bits = bits_for(self._plan.checks)
+        leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
+        found = cpu_facts(measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT), bits)
+        hidden = VIRTUALIZATION if self.subject.claims.get("nested") == "hidden" else ()
+        for name, value in found.items():
+            if name not in hidden:
+                self.known[name] = min(int(value), int(self.known[name]))
+        self.guest_measured = True
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.

@@ -130,8 +130,16 @@ def problem_with(name: str) -> str | None:
     )
 
 
-def implied(cases: Iterable[Case], unloads: bool, source: Source) -> Iterator[Requirement]:
-    """What cases require because of what they expect: claims, exit counters, being unloadable."""
+def implied(
+    cases: Iterable[Case], unloads: bool, source: Source, *, before_loading: bool = False
+) -> Iterator[Requirement]:
+    """What cases require because of what they expect: claims, exit counters, being unloadable.
+
+    ``before_loading``: they change the machine before the subject is loaded, so that it has to be the same
+    machine afterwards.
+    """
+    if before_loading:
+        yield Requirement("way != hosted", source)
     names = dict.fromkeys(
         field.claim for case in cases for field in case.expect.fields if field.kind == "claim" and field.claim
     )

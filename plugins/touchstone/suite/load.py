@@ -221,13 +221,16 @@ class _Reader:
                 for case in found
             )
         unloads = phase == "unloaded" or any(name in keys for name in (*steps.AT, "then"))
-        needs = (*self.needs, *_requires(doc, keys), *implied(found, unloads, doc.at(entry)))
+        state = prepared(doc, keys)
+        early = state is not None and state.before == "load"
+        more = implied(found, unloads, doc.at(entry), before_loading=early)
+        needs = (*self.needs, *_requires(doc, keys), *more)
         start, end = entry.start_mark.line, self._end(entry)
         return Check(
             identity or "", title or "", self.area or "", level, cite, phase, needs, found,
             self._timeout(keys), claims,
             tuple(word for word, _ in self._words(keys, "tags")), self._proves(keys),
-            "\n".join(doc.lines[start:end]), doc.at(entry), end, prepared(doc, keys),
+            "\n".join(doc.lines[start:end]), doc.at(entry), end, state,
         )  # fmt: skip
 
     def _id(self, keys: Keys) -> str | None:

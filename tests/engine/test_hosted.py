@@ -1,0 +1,48 @@
+"""A machine that is the subject's guest: what is not demanded of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.project import Project, check, verdicts
+from touchstone.config.inventory import Target
+from touchstone.config.subjects import Subject
+from touchstone.engine.facts import static_facts
+from touchstone.machine.settings import TargetSettings
+from touchstone.suite import requires
+
+
+def facts(driver: str, **options: dict[str, str]) -> requires.Facts:
+    target = Target(TargetSettings("t", driver, "amd"), "t", "here:1")
+    return static_facts(target, Subject("s", "S", Path("s.toml"), options=options))
+
+
+def test_the_way_in_is_known_before_anything_is_contacted() -> None:
+    hosted = facts("ssh", hosted={"run": "exec x"})
+    assert (hosted["os"], hosted["way"]) == ("bare", "hosted")
+    assert (facts("ssh", linux={})["os"], facts("ssh")["way"]) == ("linux", "linux")
+    assert facts("qemu", hosted={})["way"] == "bare"
+    assert "way" not in facts("rack")
+
+
+def test_a_state_at_loading_needs_the_same_machine(project: Project) -> None:
+    early = check("early", "nop", "{rax: 0}", **{"at-load": '{run: "nop"}'})
+    late = check("late", "nop", "{rax: 0}", **{"at-unload": '{run: "nop"}'})
+    project.suite(early + late + check("never", "nop", "{rax: 0}", requires="way == hosted"))
+    result = project.run("-v", "-rs")  # of a driver that is not ours, the way is known once it is reached
+    assert verdicts(result) == {"early": "PASSED", "late": "PASSED", "never": "SKIPPED"}
+    result.stdout.fnmatch_lines(["*needs way == hosted, fake-amd has bare"])
+
+
+def test_what_a_guest_does_not_have_is_not_required_of_it(project: Project) -> None:
+    project.options(guest="less")
+    project.suite(
+        check("xsave", "nop", "{rax: 1}", requires="cpuid.xsave")
+        + check("svm", "nop", "{rax: 0}", requires="cpuid.svm")
+        + check("natively", "nop", "{rax: 0}", requires="cpuid.xsave", phase="native")
+    )
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == {"natively": "PASSED", "xsave": "SKIPPED", "svm": "PASSED"}
+    result.stdout.fnmatch_lines(["*needs cpuid.xsave, fake-amd has 0"])
+    project.options()
+    assert verdicts(project.run("-v"))["xsave"] == "MACHINE"  # it is judged
