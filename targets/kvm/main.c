@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+/*
+ * touchstone-kvm IMAGE CPUS MEMORY_MIB: runs a Multiboot image as a guest of this Linux' KVM.
+ *
+ * Its COM1 is standard input and output; the end of the input ends the guest. Status 3 means that the guest ended by
+ * itself, and the last line on standard error says how; 1, that it could not be started.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "guest.h"
+#include "serial.h"
+
+#define MEMORY_MOST_MIB 3072
+
+static struct guest guest;
+
+static unsigned long number(const char *text, const char *what, unsigned long most)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*end || value < 1 || value > most) {
+		fprintf(stderr, "cannot use %s as %s: it is a number from 1 to %lu\n", text, what,
+			most);
+		exit(1);
+	}
+	return value;
+}
+
+static void *run(void *cpu)
+{
+	guest_run(cpu);
+}
+
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: touchstone-kvm IMAGE CPUS MEMORY_MIB\n");
+		return 1;
+	}
+	guest_create(&guest, (unsigned int)number(argv[2], "CPUS", GUEST_MAX_CPUS),
+		     number(argv[3], "MEMORY_MIB", MEMORY_MOST_MIB) << 20);
+	guest_load(&guest, argv[1]);
+	for (unsigned int i = 0; i < guest.cpus; i++)
+		if (pthread_create(&thread, NULL, run, &guest.cpu[i]))
+			cannot("start a thread for a CPU");
+	serial_serve(guest.machine);
+}
