@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "acpi.h"
+#include "console.h"
 #include "cpuid.h"
 #include "serial.h"
+#include "virtio.h"
 
 /* Multiboot Specification 0.6.96, 3.2 and 3.3. */
 #define MULTIBOOT_MAGIC 0x2badb002
@@ -79,6 +81,8 @@ void guest_create(struct guest *guest, unsigned int cpus, uint64_t memory_size)
 
 	if (ioctl(guest->machine, KVM_SET_USER_MEMORY_REGION, &region))
 		cannot("give the guest its memory");
+	serial_connect(guest->machine);
+	virtio_connect(guest->machine, guest->memory, memory_size);
 	acpi_write(guest->memory, cpus);
 	guest->cpus = cpus;
 	for (unsigned int i = 0; i < cpus; i++)
@@ -183,12 +187,27 @@ static void access_ports(struct kvm_run *run)
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool write = run->io.direction == KVM_EXIT_IO_OUT;
 
+	console_lock();
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.size == 1 && serial_has(run->io.port))
 			serial_access(run->io.port, data, write);
+		else if (virtio_has_port(run->io.port))
+			virtio_access_port(run->io.port, data, run->io.size, write);
 		else
 			access_nothing(data, run->io.size, write);
 	}
+	console_unlock();
+}
+
+static void access_memory(struct kvm_run *run)
+{
+	console_lock();
+	if (virtio_has_memory(run->mmio.phys_addr))
+		virtio_access_memory(run->mmio.phys_addr, run->mmio.data, run->mmio.len,
+				     run->mmio.is_write);
+	else
+		access_nothing(run->mmio.data, run->mmio.len, run->mmio.is_write);
+	console_unlock();
 }
 
 static void print_registers(int cpu)
@@ -215,7 +234,7 @@ static void print_registers(int cpu)
 /* The guest has ended: say how in a line that begins with "guest:", after the registers. */
 __attribute__((noreturn)) static void ended(struct guest_cpu *cpu, const char *how)
 {
-	serial_flush();
+	console_flush();
 	print_registers(cpu->file);
 	fprintf(stderr, "guest: %s on CPU %u\n", how, cpu->index);
 	exit(GUEST_ENDED);
@@ -245,7 +264,7 @@ static void handle(struct guest_cpu *cpu)
 		access_ports(run);
 		return;
 	case KVM_EXIT_MMIO:
-		access_nothing(run->mmio.data, run->mmio.len, run->mmio.is_write);
+		access_memory(run);
 		return;
 	case KVM_EXIT_INTR:
 		return;

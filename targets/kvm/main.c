@@ -2,15 +2,15 @@
 /*
  * touchstone-kvm IMAGE CPUS MEMORY_MIB: runs a Multiboot image as a guest of this Linux' KVM.
  *
- * Its COM1 is standard input and output; the end of the input ends the guest. Status 3 means that the guest ended by
+ * Its console (COM1, and a virtio console once that is set up) is standard input and output; the end of the input ends the guest. Status 3 means that the guest ended by
  * itself, and the last line on standard error says how; 1, that it could not be started.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "console.h"
 #include "guest.h"
-#include "serial.h"
 
 #define MEMORY_MOST_MIB 3072
 
@@ -48,5 +48,5 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < guest.cpus; i++)
 		if (pthread_create(&thread, NULL, run, &guest.cpu[i]))
 			cannot("start a thread for a CPU");
-	serial_serve(guest.machine);
+	console_serve();
 }

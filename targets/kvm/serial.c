@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "serial.h"
 
-#include <errno.h>
 #include <linux/kvm.h>
-#include <pthread.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
+
+#include "console.h"
 
 #define COM1 0x3f8
 #define REGISTERS 8
@@ -32,30 +29,20 @@ enum {
 #define STATUS_EMPTY 0x60
 #define MODEM_READY 0xb0 /* DCD, DSR, CTS */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t room = PTHREAD_COND_INITIALIZER;
 static uint8_t registers[REGISTERS];
-static uint8_t input[4096], output[4096];
+static uint8_t input[4096];
 static size_t taken, given; /* of the input, since the start */
-static size_t written;
-static int machine = -1;
+static int machine;
 static bool raised;
+
+void serial_connect(int to)
+{
+	machine = to;
+}
 
 bool serial_has(uint16_t port)
 {
 	return port >= COM1 && port < COM1 + REGISTERS;
-}
-
-static void write_out(void)
-{
-	for (size_t done = 0; done < written;) {
-		ssize_t count = write(STDOUT_FILENO, output + done, written - done);
-
-		if (count < 0 && errno != EINTR)
-			_exit(1); /* nobody listens any more */
-		done += count > 0 ? (size_t)count : 0;
-	}
-	written = 0;
 }
 
 static void update_interrupt(void)
@@ -63,7 +50,7 @@ static void update_interrupt(void)
 	bool wanted = (registers[INTERRUPT_ENABLE] & ENABLE_RECEIVED) && taken != given;
 	struct kvm_irq_level level = { .irq = IRQ, .level = wanted };
 
-	if (wanted == raised || machine < 0)
+	if (wanted == raised)
 		return;
 	raised = wanted;
 	ioctl(machine, KVM_IRQ_LINE, &level);
@@ -71,12 +58,7 @@ static void update_interrupt(void)
 
 static uint8_t read_data(void)
 {
-	uint8_t byte = 0;
-
-	if (taken != given)
-		byte = input[taken++ % sizeof(input)];
-	pthread_cond_signal(&room);
-	return byte;
+	return taken != given ? input[taken++ % sizeof(input)] : 0;
 }
 
 static uint8_t read_register(unsigned int index)
@@ -109,47 +91,24 @@ static void write_register(unsigned int index, uint8_t value)
 		registers[index] = value;
 		return;
 	}
-	output[written++] = value;
-	if (value == '\n' || written == sizeof(output))
-		write_out();
+	console_write_by_lines(value);
 }
 
 void serial_access(uint16_t port, uint8_t *value, bool write)
 {
-	pthread_mutex_lock(&lock);
 	if (write)
 		write_register(port - COM1, *value);
 	else
 		*value = read_register(port - COM1);
 	update_interrupt();
-	pthread_mutex_unlock(&lock);
 }
 
-void serial_flush(void)
+size_t serial_give(const uint8_t *bytes, size_t count)
 {
-	pthread_mutex_lock(&lock);
-	write_out();
-	pthread_mutex_unlock(&lock);
-}
+	size_t done = 0;
 
-void serial_serve(int of_machine)
-{
-	uint8_t bytes[512];
-	ssize_t count;
-
-	pthread_mutex_lock(&lock);
-	machine = of_machine;
-	pthread_mutex_unlock(&lock);
-	while ((count = read(STDIN_FILENO, bytes, sizeof(bytes))) > 0 ||
-	       (count < 0 && errno == EINTR)) {
-		pthread_mutex_lock(&lock);
-		for (ssize_t i = 0; i < count; i++) {
-			while (given - taken == sizeof(input))
-				pthread_cond_wait(&room, &lock);
-			input[given++ % sizeof(input)] = bytes[i];
-		}
-		update_interrupt();
-		pthread_mutex_unlock(&lock);
-	}
-	exit(0);
+	while (done < count && given - taken < sizeof(input))
+		input[given++ % sizeof(input)] = bytes[done++];
+	update_interrupt();
+	return done;
 }
