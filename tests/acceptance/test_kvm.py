@@ -1,4 +1,4 @@
-"""KVM of Debian's kernel, judged as a stranger: what it does otherwise is known, and nothing else is found."""
+"""KVM of Debian's kernel, judged as a stranger: what it does otherwise is known, and nothing else is new."""
 
 from pathlib import Path
 
