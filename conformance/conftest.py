@@ -55,6 +55,12 @@ _NAMES = {
 _OF_LAST_PROCESS = {"dr7": 1 << 9, "cr4": 1 << 8}
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave random probes out unless they are asked for: they take as long as one likes."""
+    asked = config.getoption("--fuzz-seconds", None)
+    return True if collection_path.name == "test_random.py" and asked is None else None
+
+
 @pytest.fixture
 def state(target, probe):
     """Read what a CPU is: ``state()`` gives a mapping of register to value for every CPU."""

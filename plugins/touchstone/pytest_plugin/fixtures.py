@@ -7,10 +7,13 @@ elsewhere they would hide another plugin's fixture ``target``. A conftest.py can
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from touchstone.config.subjects import Subject
 from touchstone.engine.judge_check import begin
+from touchstone.engine.random_campaign import Campaign
 from touchstone.pytest_plugin.marks import CHECK
 from touchstone.pytest_plugin.outcomes import translated
 from touchstone.pytest_plugin.run import run_of
@@ -42,3 +45,10 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 def probe(request: pytest.FixtureRequest, target: TargetHandle) -> Prober:
     """Runs lines of assembly on the target: ``probe("cpuid", rax=0x40000000)``."""
     return Prober(run_of(request.config), target)
+
+
+@pytest.fixture
+def random_campaign(request: pytest.FixtureRequest, target: TargetHandle) -> Callable[[], Campaign]:
+    """Runs random probes for ``--fuzz-seconds``, from ``--fuzz-seed`` on."""
+    config = request.config
+    return lambda: target.run_campaign(config.getoption("--fuzz-seed"), config.getoption("--fuzz-seconds"))

@@ -110,6 +110,21 @@ def add_options(parser: pytest.Parser) -> None:
         "Touchstone's own)",
     )
     group.addoption(
+        "--fuzz-seconds",
+        type=_seconds,
+        default=None,
+        metavar="N",
+        help="also run random probes for so long on each target, native against loaded; what differs is made "
+        "as small as it goes, and printed as a check (docs/random-probes.md)",
+    )
+    group.addoption(
+        "--fuzz-seed",
+        type=_seed,
+        default=1,
+        metavar="SEED",
+        help="seed of the first thousand of these probes; the next thousand have the next seed (default: 1)",
+    )
+    group.addoption(
         "--matrix",
         dest="touchstone_matrix",
         metavar="NAME",
@@ -172,6 +187,18 @@ def _shard(text: str) -> Shard:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text[:9]) <= 10**6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of checks, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 1 or more")
+    return float(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text[:12]) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed, a number below 2**32")
     return int(text)
 
 

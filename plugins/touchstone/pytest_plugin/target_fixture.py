@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from touchstone.engine.outcomes import Finding, Unsupported
+from touchstone.engine.random_campaign import Campaign, run_campaign
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.engine.session import Asking, TargetSession
 from touchstone.engine.work import Work
@@ -170,6 +171,13 @@ class TargetHandle:
         """
         __tracebackhide__ = True
         return self.request("kvm", {}, timeout=KVM_TIMEOUT)
+
+    def run_campaign(self, seed: int, seconds: float) -> Campaign:
+        """Run random probes natively and loaded. The target is ``loaded`` afterwards."""
+        __tracebackhide__ = True
+        session = self._session
+        with session.progress.stage(self.name):
+            return run_campaign(session, self._record.check, seed, seconds, session.progress)
 
     def serial(self) -> str:
         """The serial log since the check began."""

@@ -31,6 +31,7 @@ from touchstone.suite.model import (
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
+from touchstone.suite.random_probes import random_probes
 from touchstone.suite.request import expected_msrs
 from touchstone.suite.steps import AT, Keys, RunStep, steps
 from touchstone.words import Phase
@@ -76,6 +77,24 @@ _VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[Case, ...]:
     """All cases of a check; what is said of its state, its body and its end is read here."""
     before = len(doc.problems)
+    if "random" in keys:
+        for name in (
+            "run",
+            "each",
+            "sweep",
+            "given",
+            "handle",
+            "then",
+            "expect",
+            "bits",
+            "mode",
+            "at-load",
+            "at-unload",
+        ):
+            if name in keys:
+                doc.wrong(keys[name][0], f"a check with random makes its probes by itself, without {name}")
+        asked = random_probes(doc, keys["random"][1])
+        return asked.cases() if asked else ()
     axes = each.axes(doc, keys["each"][1]) if "each" in keys else []
     every = {"bits": each.bits, "mode": place.mode}
     of_all = {name: read(doc, keys[name][1]) for name, read in every.items() if name in keys}

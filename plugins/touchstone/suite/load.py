@@ -21,7 +21,7 @@ from touchstone.words import AREAS, LEVELS, PHASES, Level, Phase
 SUITE_KEYS = ("suite", "area", "requires", "phase", "cite", "checks")
 CHECK_KEYS = (
     "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "mode", "bits", "given",
-    "handle", "sweep", "run", "expect", "at-load", "at-unload", "then", "timeout", "tags",
+    "handle", "sweep", "random", "run", "expect", "at-load", "at-unload", "then", "timeout", "tags",
 )  # fmt: skip
 CITE_KEYS = ("doc", "title", "says", "section")
 TIMEOUT = 5.0

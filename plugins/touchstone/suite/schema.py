@@ -147,13 +147,18 @@ def schema() -> Schema:
         "bits": {"enum": list(CODE_BITS)},
         **body,
         "sweep": _sweep(),
+        "random": _object({"seed": _NUMBER, "probes": _NUMBER}, ("seed", "probes")),
         **{name: _defined("prepared") for name in AT},
         "then": _listed({"anyOf": [{"enum": list(TRANSITIONS)}, _object(body, ("run",))]}),
         "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600},
         "tags": _listed(_TEXT),
     }
     assert set(check) == set(CHECK_KEYS)
-    checks = {"type": "array", "minItems": 1, "items": _object(check, ("id", "title", "run"))}
+    checks = {
+        "type": "array",
+        "minItems": 1,
+        "items": _object(check, ("id", "title"), anyOf=[{"required": ["run"]}, {"required": ["random"]}]),
+    }
     suite: dict[str, Schema] = {**common, "suite": _TEXT, "area": {"enum": list(AREAS)}, "checks": checks}
     assert set(suite) == set(SUITE_KEYS)
     return {

@@ -1,0 +1,80 @@
+"""Random probes: equal seeds make equal probes, which are written as checks that mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from textwrap import indent
+
+import pytest
+
+from tests.support.suite_texts import HEAD, PATH, check, code_of, loaded, wrong
+from touchstone.suite.model import Body, Case, Expectation, Source
+from touchstone.suite.random_probes import Dice, RandomProbe, as_case, as_yaml, random_probe, smaller
+
+SOURCE = Source(PATH, 1, 1)
+SEVERAL = [(seed, number) for seed in (1, 2) for number in range(60)]
+
+
+def without_positions(one: Case) -> tuple[object, ...]:
+    body = Body(one.body.lines, (), one.body.code_bits)
+    fields = tuple(replace(item, source=None) for item in one.expect.fields)
+    events = replace(one.expect.events, source=None) if one.expect.events else None
+    end: Expectation = replace(one.expect, fields=fields, events=events, source=None)
+    return one.cpl, one.on, body, one.given, end, one.mode
+
+
+def test_dice_are_the_same_everywhere() -> None:
+    dice = Dice(1)
+    assert [dice.below(100) for _ in range(8)] == [37, 10, 91, 92, 12, 45, 48, 69]
+
+
+def test_equal_seeds_make_equal_probes() -> None:
+    assert [random_probe(*one) for one in SEVERAL] == [random_probe(*one) for one in SEVERAL]
+    assert len({random_probe(*one) for one in SEVERAL}) == len(SEVERAL)
+
+
+@pytest.mark.parametrize(("seed", "number"), SEVERAL)
+def test_a_probe_as_text_is_the_same_case(seed: int, number: int) -> None:
+    probe = random_probe(seed, number)
+    text = as_yaml(probe, "exits.random-probe", "Made from a random probe")
+    (again,) = loaded(HEAD + indent(text, "  ")).checks[0].cases
+    assert without_positions(again) == without_positions(as_case(probe, "", SOURCE))
+    assert code_of(again).data == code_of(as_case(probe, "", SOURCE)).data
+
+
+def size(probe: RandomProbe) -> int:
+    flags = probe.rflags.bit_count() + (probe.bits == 32) + bool(probe.cpl) + probe.at_page_end
+    return len(probe.units) + len(probe.registers) + len(probe.cr) + len(probe.debug) + flags
+
+
+@pytest.mark.parametrize(("seed", "number"), SEVERAL[:20])
+def test_what_is_left_out_makes_it_smaller(seed: int, number: int) -> None:
+    probe = random_probe(seed, number)
+    found = list(smaller(probe))
+    assert found
+    for one in found:
+        assert size(one) < size(probe)
+        assert code_of(as_case(one, "", SOURCE)).data
+
+
+def test_the_key() -> None:
+    found = check("random: {seed: 7, probes: 3}")
+    assert [one.label for one in found.cases] == ["probe=0", "probe=1", "probe=2"]
+    assert found.cases[2].body.lines == random_probe(7, 2).lines
+    assert all(one.expect.native for one in found.cases)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("random: {seed: 1}", "random has a seed and a number of probes: {seed: 1, probes: 200}"),
+        ("random: {seed: 1, probes: 0}", "probes must be from 0x1 to 0x100, not 0"),
+        ("random: {seed: x, probes: 1}", "seed must be a number (12, 0xc0000080, 0b101), not 'x'"),
+        (
+            "random: {seed: 1, probes: 1}\nexpect: native",
+            "a check with random makes its probes by itself, without expect",
+        ),
+    ],
+)
+def test_errors(entry: str, text: str) -> None:
+    assert wrong(entry) == [text]
