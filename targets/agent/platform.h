@@ -59,7 +59,9 @@ int platform_kvm(char *buffer, size_t size);
 const char *platform_subject_name(void);
 /*
  * 0 and " key=value" pairs in buffer, or a negative errno and the reason in it; -ENODEV without a
- * subject. option may be NULL; cpu and count are for EXITS and TRACE.
+ * subject. option may be NULL; cpu and count are for EXITS and TRACE. Where a context owns its CPU, LOAD and UNLOAD
+ * call the subject's functions with the registers in `left.returned` of that CPU's context, if that is valid, and
+ * note there with which of them they return.
  */
 int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
 		     unsigned int count, char *buffer, size_t size);

@@ -15,6 +15,7 @@
 #define VECTOR_BP 3
 #define INT3 0xcc
 #define DR7_GD (1ull << 13)
+#define RFLAGS_DF (1ull << 10)
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, cs) == CONTEXT_CS, "probe_entry.S");
@@ -249,6 +250,7 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->dr6 = context->dr6;
 	outcome->dr7_changed = outcome->dr7 != (context->set_dr7 ? context->dr7 : DR7_RESET);
 	outcome->nmis = context->nmis;
+	outcome->tables_end = context->tables;
 	traps_report(context, outcome);
 	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
 	if (outcome->vector == VECTOR_BP && placed && end->rip == truncate(request, stop + 1)) {
@@ -260,6 +262,21 @@ static void report(const struct probe_context *context, const struct probe_reque
 	outcome->slot = context->slot[request->cpl == 3];
 	__builtin_memcpy(outcome->read, context->scratch + request->read_offset,
 			 request->read_size);
+}
+
+const uint8_t probe_call_gpr[CALL_GPRS] = { 3, 5, 12, 13, 14, 15 };
+
+/* The registers with which functions of a subject will be called, until the state is undone. */
+static void keep_registers(struct probe_context *context)
+{
+	const struct probe_frame *end = &context->end;
+	struct probe_call *call = &context->left.ended;
+
+	/* DF must be clear in a call, and interrupts off (platform.h). */
+	call->rflags = (end->rflags & CALL_RFLAGS & ~(RFLAGS_DF | PROBE_RFLAGS_IF)) | 2;
+	for (unsigned int i = 0; i < CALL_GPRS; i++)
+		call->gpr[i] = end->gpr[probe_call_gpr[i]];
+	context->left.returned = *call;
 }
 
 /* Where the probe runs; false if this machine cannot run it there. */
@@ -296,6 +313,10 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	context->dr6 = 0;
 	if (request->undo)
 		saved_state_undo(context, outcome);
+	outcome->called = context->left.valid;
+	outcome->call_ended = context->left.ended;
+	outcome->call_returned = context->left.returned;
+	context->report_tables = request->tables;
 	saved = placed && saved_state_take(request, &machine, outcome);
 	ready = saved && set_up(context, request, &machine, outcome);
 	if (meet)
@@ -309,6 +330,8 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 		context->places->enter(context);
 	} else if (ready) {
 		traps_load_handlers(context, request);
+		if (request->tables)
+			outcome->tables_start = probe_read_tables();
 		probe_enter(context);
 	}
 	/* First of all, because the agent may raise exceptions while it restores the rest. */
@@ -318,6 +341,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 		traps_end(context);
 	read_dr7_of_probe(context, outcome);
 	if (ready && request->leave && !context->entry_fault) {
+		keep_registers(context);
 		saved_state_read_msrs(request, outcome);
 	} else if (saved) {
 		saved_state_restore(&machine, outcome);

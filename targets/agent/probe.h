@@ -18,6 +18,10 @@
 #define CONTEXT_SET_DR7 0xb8
 #define CONTEXT_ACTIVE 0xbc
 
+/* Offsets into struct probe_call for assembly. */
+#define CALL_RFLAGS_AT 0
+#define CALL_GPR_AT 8
+
 #define PROBE_STUB_SIZE 32
 #define PROBE_STUB_HAS_ERROR 0x100
 
@@ -119,8 +123,9 @@ struct probe_request {
 	struct probe_place place;
 	bool once;
 	bool seeded;
-	bool leave; /* the CPU keeps the state in which the probe ends */
-	bool undo;  /* before the probe, undo what earlier probes have left */
+	bool leave;  /* the CPU keeps the state in which the probe ends */
+	bool undo;   /* before the probe, undo what earlier probes have left */
+	bool tables; /* report the descriptor-table registers */
 	uint64_t seed;
 	uint64_t rflags;
 	uint16_t gpr_given; /* bit per register, numbered as in the encoding */
@@ -152,9 +157,36 @@ struct probe_machine {
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request */
 };
 
+/* GDTR, IDTR, LDTR and TR. */
+struct probe_tables {
+	struct x86_table idtr, gdtr;
+	uint16_t ldtr, tr;
+};
+
+/*
+ * What a function must keep for its caller and can be seen there: RFLAGS without the bits below, which every function
+ * may change, RBX, RBP, R12 to R15. (TF would raise #DB in the function, VIF and VIP are what POPF does not set.)
+ */
+#define CALL_GPRS 6
+#define CALL_RFLAGS 0x247600ull /* IF DF IOPL NT AC ID */
+struct probe_call {
+	uint64_t rflags, gpr[CALL_GPRS];
+};
+
+_Static_assert(__builtin_offsetof(struct probe_call, rflags) == CALL_RFLAGS_AT, "assembly");
+_Static_assert(__builtin_offsetof(struct probe_call, gpr) == CALL_GPR_AT, "assembly");
+
+/* The numbers of these registers in the encoding. */
+extern const uint8_t probe_call_gpr[CALL_GPRS];
+
 /* What a CPU was before the first of the probes that have left their state on it. */
 struct probe_left {
 	bool valid;
+	/*
+	 * The registers with which the last of these probes has ended, and what became of them in the functions of a
+	 * subject that were called with them since (platform.h: platform_subject()).
+	 */
+	struct probe_call ended, returned;
 	struct probe_machine machine;
 	uint32_t msr_count;
 	struct {
@@ -188,6 +220,9 @@ struct probe_outcome {
 	bool placed;
 	uint64_t start, slot;
 	bool dr7_changed; /* it is not what the probe started with */
+	bool called; /* there is something in `call`: the state that was left before this probe */
+	struct probe_call call_ended, call_returned;
+	struct probe_tables tables_start, tables_end; /* if the request asks for them */
 	uint64_t nmis;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request, at the end of the probe */
 	uint32_t msr_read;	     /* bit per MSR that could be read */
@@ -234,6 +269,8 @@ struct probe_context {
 	uint32_t event_count;
 	struct probe_event event[PROBE_EVENT_MAX];
 	uint64_t cr2, dr6;
+	bool report_tables;
+	struct probe_tables tables; /* at the end, if they are reported */
 	struct probe_frame end;
 	/* This CPU's slot: the addresses at which the agent writes it, and its addresses in ring 0 and ring 3. */
 	uint8_t *code, *scratch, *stack;
@@ -283,6 +320,8 @@ void platform_unexpected(struct probe_frame *frame);
 /* The linear address that a value means to a probe; a number stays as it is. */
 uint64_t probe_linear(const struct probe_context *context, const struct probe_request *request,
 		      const struct probe_value *value);
+/* The descriptor-table registers of this CPU. */
+struct probe_tables probe_read_tables(void);
 /* The exception in context->end ended the probe: note what its handler would see. */
 void probe_ended(struct probe_context *context);
 

@@ -28,19 +28,20 @@ enum {
 	KEY_HANDLE,
 	KEY_LEAVE,
 	KEY_UNDO,
+	KEY_TABLES,
 	KEY_MODE,
 	KEY_LINEAR,
 	KEY_BASE
 };
 
 static const char *const single_keys[] = {
-	[KEY_CODE] = "code", [KEY_CPL] = "cpl",	      [KEY_BITS] = "bits",
-	[KEY_ON] = "on",     [KEY_ONCE] = "once",     [KEY_AT] = "at",
-	[KEY_SEED] = "seed", [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
-	[KEY_CR0] = "cr0",   [KEY_CR4] = "cr4",	      [KEY_EFER] = "efer",
-	[KEY_KEEP] = "keep", [KEY_HANDLE] = "handle", [KEY_LEAVE] = "leave",
-	[KEY_UNDO] = "undo", [KEY_MODE] = "mode",     [KEY_LINEAR] = "linear",
-	[KEY_BASE] = "base",
+	[KEY_CODE] = "code",	 [KEY_CPL] = "cpl",	  [KEY_BITS] = "bits",
+	[KEY_ON] = "on",	 [KEY_ONCE] = "once",	  [KEY_AT] = "at",
+	[KEY_SEED] = "seed",	 [KEY_RFLAGS] = "rflags", [KEY_READ] = "read",
+	[KEY_CR0] = "cr0",	 [KEY_CR4] = "cr4",	  [KEY_EFER] = "efer",
+	[KEY_KEEP] = "keep",	 [KEY_HANDLE] = "handle", [KEY_LEAVE] = "leave",
+	[KEY_UNDO] = "undo",	 [KEY_TABLES] = "tables", [KEY_MODE] = "mode",
+	[KEY_LINEAR] = "linear", [KEY_BASE] = "base",
 };
 
 static const char *const gpr_names[16] = {
@@ -332,6 +333,8 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 		return take_flag("leave", value, &probe->leave, error);
 	case KEY_UNDO:
 		return take_flag("undo", value, &probe->undo, error);
+	case KEY_TABLES:
+		return take_flag("tables", value, &probe->tables, error);
 	case KEY_AT:
 		if (!line_hex(value, &number) || number >= SLOT_CODE_SIZE)
 			return wrong(error, "at", "not an offset in the code area (0 to 1fff)");
@@ -499,6 +502,24 @@ static void add_events(struct line_writer *answer, const struct probe_outcome *o
 		line_add_decimal(answer, "noted", outcome->event_count);
 }
 
+static void add_tables(struct line_writer *answer, const char *key,
+		       const struct probe_tables *tables)
+{
+	add_number(answer, key, tables->idtr.base);
+	add_number(answer, ":", tables->idtr.limit);
+	add_number(answer, ":", tables->gdtr.base);
+	add_number(answer, ":", tables->gdtr.limit);
+	add_number(answer, ":", tables->ldtr);
+	add_number(answer, ":", tables->tr);
+}
+
+static void add_call(struct line_writer *answer, const char *key, const struct probe_call *call)
+{
+	add_number(answer, key, call->rflags);
+	for (unsigned int i = 0; i < CALL_GPRS; i++)
+		add_number(answer, ":", call->gpr[i]);
+}
+
 void run_add_outcome(struct line_writer *answer, const struct probe_request *probe,
 		     const struct probe_outcome *outcome)
 {
@@ -531,5 +552,13 @@ void run_add_outcome(struct line_writer *answer, const struct probe_request *pro
 	if (outcome->nmis)
 		line_add_decimal(answer, "nmi", outcome->nmis);
 	add_events(answer, outcome);
+	if (probe->tables) {
+		add_tables(answer, " tables-start=", &outcome->tables_start);
+		add_tables(answer, " tables=", &outcome->tables_end);
+	}
+	if (outcome->called) {
+		add_call(answer, " called=", &outcome->call_ended);
+		add_call(answer, " returned=", &outcome->call_returned);
+	}
 	add_left(answer, outcome->left);
 }

@@ -143,6 +143,15 @@ static bool note(struct probe_context *context, struct probe_frame *frame)
 	return true;
 }
 
+struct probe_tables probe_read_tables(void)
+{
+	struct probe_tables tables = { .idtr = x86_sidt(), .gdtr = x86_sgdt() };
+
+	asm volatile("sldt %0" : "=r"(tables.ldtr));
+	asm volatile("str %0" : "=r"(tables.tr));
+	return tables;
+}
+
 void probe_ended(struct probe_context *context)
 {
 	unsigned int vector = context->end.vector & 0xff;
@@ -151,6 +160,8 @@ void probe_ended(struct probe_context *context)
 	context->cr2 = vector == VECTOR_PF ? x86_read_cr2() : 0;
 	/* Only for #DB, which clears DR7.GD: with GD set, reading DR6 would raise #DB. */
 	context->dr6 = vector == PROBE_VECTOR_DB ? read_dr(6) : 0;
+	if (context->report_tables)
+		context->tables = probe_read_tables();
 }
 
 static bool inside(uint64_t address, const char *start, const char *end)

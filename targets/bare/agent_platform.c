@@ -111,17 +111,25 @@ const char *platform_subject_name(void)
 int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
 		     unsigned int count, char *buffer, size_t size)
 {
+	int error;
+
 	if (!subject) {
 		os_snprintf(buffer, size, "there is no subject in this image");
 		return -ENODEV;
 	}
 	switch (verb) {
 	case SUBJECT_LOAD:
-		return subject->load(option, buffer, size);
+		broadcast_with_registers(true);
+		error = subject->load(option, buffer, size);
+		broadcast_with_registers(false);
+		return error;
 	case SUBJECT_UNLOAD:
-		if (subject->unload)
-			return subject->unload(buffer, size);
-		break;
+		if (!subject->unload)
+			break;
+		broadcast_with_registers(true);
+		error = subject->unload(buffer, size);
+		broadcast_with_registers(false);
+		return error;
 	case SUBJECT_QUERY:
 		return subject->query(buffer, size);
 	case SUBJECT_EXITS:

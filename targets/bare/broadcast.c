@@ -15,6 +15,7 @@
 
 static unsigned int running; /* CPUs that have not called broadcast_finish() */
 static bool boot_cpu_sleeps;
+static bool apply_registers;
 
 static void wake(const struct cpu *cpu)
 {
@@ -60,6 +61,26 @@ static void wait_for_all(void)
 		;
 }
 
+void broadcast_with_registers(bool apply)
+{
+	__atomic_store_n(&apply_registers, apply, __ATOMIC_SEQ_CST);
+}
+
+/* call.S */
+void call_with_registers(void (*function)(void *), void *argument, struct probe_call *registers);
+
+static void call(struct cpu *cpu, void (*fn)(void *), void *arg)
+{
+	struct probe_left *left = &cpu->probe.left;
+
+	if (!left->valid || !__atomic_load_n(&apply_registers, __ATOMIC_SEQ_CST)) {
+		fn(arg);
+		return;
+	}
+	call_with_registers(fn, arg, &left->returned);
+	left->returned.rflags = (left->returned.rflags & CALL_RFLAGS) | 2;
+}
+
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
 {
 	if (os_cpus() < 64)
@@ -73,7 +94,7 @@ void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
 		wake(cpu_blocks[i]);
 	}
 	if (mask & 1)
-		fn(arg);
+		call(cpu_blocks[0], fn, arg);
 	wait_for_all();
 }
 
@@ -106,7 +127,7 @@ void broadcast_serve(struct cpu *cpu)
 			cpu_sleep();
 			continue;
 		}
-		fn(cpu->arg);
+		call(cpu, fn, cpu->arg);
 		__atomic_store_n(&cpu->fn, NULL, __ATOMIC_SEQ_CST);
 		broadcast_finish();
 	}

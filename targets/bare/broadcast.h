@@ -18,6 +18,12 @@ void broadcast_finish(void);
 __attribute__((noreturn)) void broadcast_serve(struct cpu *cpu);
 
 /*
+ * On the boot CPU: whether os_on_cpus() is called by a subject that is being loaded or unloaded. Then functions are called
+ * with the registers that a probe has left on the CPU, if it has (struct probe_left).
+ */
+void broadcast_with_registers(bool apply);
+
+/*
  * In a function that os_on_cpus() runs on the CPUs of `mask`: wait until `expected` of them have called
  * this. A CPU that waits for long sleeps.
  */
