@@ -181,6 +181,31 @@ def test_an_exception_with_all_that_comes_with_it():
     assert two.scratch == USLOT + 2 * STRIDE + 0x3000
 
 
+def test_registers_that_only_some_answers_have():
+    def reply(request):
+        tables = "tables-start=1000:fff:2000:67:0:40 tables=3000:ffff:2000:67:8:40"
+        call = "called=40002:1:2:3:4:5:6 returned=2:1:2:3:4:5:0"
+        return done(request, extra=f"{tables} {call}")
+
+    with reached(reply) as (client, _):
+        (result,) = client.run(CPUID)
+    assert result.more == {
+        "idtr.base": (0x1000, 0x3000),
+        "idtr.limit": (0xFFF, 0xFFFF),
+        "gdtr.base": (0x2000, 0x2000),
+        "gdtr.limit": (0x67, 0x67),
+        "ldtr": (0, 8),
+        "tr": (0x40, 0x40),
+        "returned.rflags": (0x40002, 2),
+        "returned.rbx": (1, 1),
+        "returned.rbp": (2, 2),
+        "returned.r12": (3, 3),
+        "returned.r13": (4, 4),
+        "returned.r14": (5, 5),
+        "returned.r15": (6, 0),
+    }
+
+
 def test_a_request_says_everything_that_was_asked_for():
     probe = ProbeRequest(
         code=b"\x0f\x01",
@@ -194,6 +219,7 @@ def test_a_request_says_everything_that_was_asked_for():
         memory=((0, b"\x01\x02"), (0x1F, b"\x03")),
         read=(8, 16),
         keep=(0xC0000082, 0x10),
+        tables=True,
     )
     assert encode_probe(probe) == [
         ("code", "0f01"),
@@ -210,6 +236,7 @@ def test_a_request_says_everything_that_was_asked_for():
         ("mem", "1f:03"),
         ("read", "8:10"),
         ("keep", "c0000082,10"),
+        ("tables", "1"),
     ]
 
 
@@ -285,6 +312,9 @@ def test_the_same_answer_twice_counts_once():
         ("cpu=0 of=1 end=maybe rip=1 rflags=2", "end=maybe"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 mem=0", "mem=0"),
         ("of=1 end=done rip=1 rflags=2", "cpu is missing"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 tables=1:2:3:4:5:6", "tables-start=None"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 tables-start=1:2:3:4:5:6 tables=1:2:3:4:5", "tables=1:2:3:4:5$"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 called=2:1:1:1:1:1:1 returned=2:1:1:1:1:1:x", "returned=2"),
     ],
 )
 def test_an_answer_that_breaks_the_protocol_is_an_infrastructure_error(text, message):

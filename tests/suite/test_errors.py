@@ -166,6 +166,23 @@ def test_msrs_that_cannot_be_given() -> None:
     ) == ["17 MSRs to keep, to set or to read; a probe can have 16"]
 
 
+def test_descriptor_tables_that_cannot_be_expected() -> None:
+    found = wrong(
+        "run: nop\nexpect: {idtr: {bas: 1}, gdtr: {limit: 0x10000}, ldtr: {base: 1}, tr: task, gdtr.size: 1, idtrs: 1}"
+    )
+    assert "the body has no label 'task' (did you mean 'stack'?)" in found
+    assert [one for one in found if "task" not in one] == [
+        "idtr has no 'bas' (did you mean 'base'?)",
+        "0x10000 does not fit into gdtr.limit, which has 16 bits",
+        "ldtr is a number, an address, unchanged or native; it has no parts",
+        "gdtr has no 'size'; it has base, limit",
+        "'idtrs' is no register (did you mean 'idtr'?)",
+    ]
+    assert wrong("mode: pae-paging\nrun: nop\nexpect: {idtr: native}")[0] == (
+        "idtr.base is measured in mode: long only, not in mode: pae-paging"
+    )
+
+
 def test_msrs_that_cannot_be_expected() -> None:
     assert wrong(
         "run: nop\nexpect: {msrs: {ia32-lstr: 1, 0x1d9: {btff: 1}, 0x10: {a: 1}, 0x140: unchanged, 5: {in: [1], not: 2}}}"

@@ -392,6 +392,50 @@ def test_dr7_and_msrs_at_the_end() -> None:
     ]
 
 
+def test_descriptor_tables() -> None:
+    entry = expecting(
+        "{exception: native, idtr: {base: unchanged, limit: 0xfff}, gdtr: native, ldtr: 0, tr: native}"
+    )
+    tables = {"idtr.base": (0x5000, 0x5000), "idtr.limit": (0xFFF, 0xFFF), "gdtr.base": (1, 1)}
+    tables |= {"gdtr.limit": (0x67, 0x67), "ldtr": (0, 0), "tr": (0x40, 0x40)}
+    native: dict[str, object] = {"vector": 6, "rip": 1, "more": tables}
+    assert differences(entry, native, vector=6, rip=1, more=tables) == []
+    wrong = tables | {
+        "idtr.base": (0x5000, 0x6000),
+        "idtr.limit": (0xFFF, 0xFFFF),
+        "gdtr.limit": (0x67, 0xFFFF),
+    }
+    assert differences(entry, native, vector=6, rip=1, more=wrong) == [
+        ("idtr.base", "unchanged", "0x6000"),
+        ("idtr.limit", "0xfff", "0xffff"),
+        ("gdtr.limit", "0x67, native", "0xffff"),
+    ]
+    assert ("tr", "0x40, native", "not measured") in differences(entry, native, vector=6, rip=1)
+
+
+def test_what_a_call_has_returned_with() -> None:
+    entry = "at-load: {dr0: 1}\n" + expecting("{returned: {rflags: {ac: 1, if: 0}, rbx: 5, gprs: unchanged}}")
+    names = ("rbp", "r12", "r13", "r14", "r15")
+    call = {"returned.rflags": (0x40002, 0x40002), "returned.rbx": (5, 5)}
+    call |= {f"returned.{name}": (7, 7) for name in names}
+    assert differences(entry, more=call) == []
+    wrong = call | {"returned.rflags": (0x40002, 0x202), "returned.rbx": (5, 6), "returned.r14": (7, 0)}
+    assert differences(entry, more=wrong) == [
+        ("returned.rflags.ac", "0x1", "0x0"),
+        ("returned.rflags.if", "0x0", "0x1"),
+        ("returned.rbx", "0x5", "0x6"),
+        ("returned.r14", "unchanged", "0x0"),
+    ]
+    everything = "at-load: {dr0: 1}\n" + expecting("{returned: unchanged}")
+    assert differences(everything, more=call) == []
+    assert [name for name, *_ in differences(everything, more=wrong)] == [
+        "returned.rflags",
+        "returned.rbx",
+        "returned.r14",
+    ]
+    assert len(differences(everything)) == 7  # an agent that does not report them
+
+
 def test_native_compares_dr7_if_it_was_given() -> None:
     native: dict[str, object] = {"vector": 1, "rip": 1, "dr6": 0, "dr7": 0x400}
     given = "given: {dr7: 0x2400}\n" + expecting("native")

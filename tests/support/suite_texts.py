@@ -78,6 +78,7 @@ def result(
     memory: bytes = b"",
     events: tuple[ProbeEvent, ...] = (),
     noted: int = 0,
+    more: Mapping[str, tuple[int, int]] | None = None,
     **registers: int,
 ) -> ProbeResult:
     """What the agent would bring back; ``rip`` is relative to the start, other registers are as given."""
@@ -100,4 +101,5 @@ def result(
         memory=memory,
         events=events,
         noted=noted,
+        more=more or {},
     )

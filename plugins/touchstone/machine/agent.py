@@ -23,6 +23,7 @@ from touchstone.machine.driver import (
     TargetInfo,
 )
 from touchstone.machine.probe import (
+    CALL_GPRS,
     GPRS,
     LEGACY_GPRS,
     STACK_END,
@@ -141,7 +142,8 @@ def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
     if probe.handlers:
         handlers = (f"{vector:x}:{_encode_handler(to)}" for vector, to in probe.handlers.items())
         pairs.append(("handle", ",".join(handlers)))
-    pairs += [(name, "1") for name, wanted in (("leave", probe.leave), ("undo", probe.undo)) if wanted]
+    flags = {"leave": probe.leave, "undo": probe.undo, "tables": probe.tables}
+    pairs += [(name, "1") for name, wanted in flags.items() if wanted]
     for msr, start in probe.msrs.items():
         text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
         pairs.append(("msr", f"{msr:x}:{text}"))
@@ -162,6 +164,25 @@ def _read_events(text: str) -> tuple[ProbeEvent, ...]:
         vector, rip, *dr6 = (int(number, 16) for number in entry.split(":"))
         events.append(ProbeEvent(vector, rip, *dr6[:1]))
     return tuple(events)
+
+
+_TABLES = ("idtr.base", "idtr.limit", "gdtr.base", "gdtr.limit", "ldtr", "tr")
+_CALL = tuple(f"returned.{name}" for name in ("rflags", *CALL_GPRS))
+
+
+def _read_more(fields: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """The registers that an answer has at their start and at their end. ValueError if it cannot be read."""
+    found: dict[str, tuple[int, int]] = {}
+    for names, start, end in ((_TABLES, "tables-start", "tables"), (_CALL, "called", "returned")):
+        if start not in fields and end not in fields:
+            continue
+        values = [fields.get(key, "").split(":") for key in (start, end)]
+        whole = all(len(part) == len(names) for part in values)
+        if not whole or not all(_HEX(one) for part in values for one in part):
+            raise ValueError(f"{start}={fields.get(start)} {end}={fields.get(end)}")
+        pairs = zip(*([int(one, 16) for one in part] for part in values), strict=True)
+        found |= dict(zip(names, pairs, strict=True))
+    return found
 
 
 def given_registers(probe: ProbeRequest, slot: int, start: int) -> dict[str, int]:
@@ -378,6 +399,10 @@ class AgentClient:
             events = _read_events(fields.get("events", ""))
         except ValueError:
             self._violated("run", f"events={fields['events']}")
+        try:
+            more = _read_more(fields)
+        except ValueError as error:
+            self._violated("run", str(error))
         return ProbeResult(
             cpu=cpu,
             vector=required("vec") if end == "exc" else None,
@@ -396,6 +421,7 @@ class AgentClient:
             nmis=number("nmi", 10) or 0,
             events=events,
             noted=number("noted", 10) or len(events),
+            more=more,
             code_bits=probe.code_bits,
         )
 

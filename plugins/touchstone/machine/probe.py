@@ -12,6 +12,11 @@ GPRS = (
 )  # fmt: skip
 """The general-purpose registers in the order of their numbers in the instruction encoding."""
 
+CALL_GPRS = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+"""The registers that a C function keeps for its caller, RSP apart."""
+CALL_RFLAGS = 0x247600
+"""The bits of RFLAGS that it keeps, and that the agent can see: IF, DF, IOPL, NT, AC, ID."""
+
 LEGACY_GPRS = GPRS[:8]
 """The registers that exist outside of long mode."""
 
@@ -111,6 +116,8 @@ class ProbeRequest:
     restored like those of ``keep``."""
     handlers: Mapping[int, int | HandlerKind] = field(default_factory=dict)
     """Vector to the offset of its handler in the code, which is 64-bit code at CPL 0, or to another kind."""
+    tables: bool = False
+    """Report IDTR, GDTR, LDTR and TR."""
     leave: bool = False
     """The CPUs keep the state in which the probe ends, until ``undo``."""
     undo: bool = False
@@ -162,6 +169,13 @@ class ProbeResult:
     """Those of the vectors that are handled with ``return``, in the order of their arrival."""
     noted: int = 0
     """How many there were: more than ``events`` has, if there was no room for all."""
+    more: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Other registers to their values at the start and at the end.
+
+    With ``tables``: ``idtr.base``, ``idtr.limit``, ``gdtr.base``, ``gdtr.limit``, ``ldtr``, ``tr``. Where a
+    probe has left its state: ``returned.rflags`` and ``returned.`` with CALL_GPRS, with which a subject's
+    code was called and came back.
+    """
     code_bits: CodeBits = 64
     """Those of the request: outside of 64-bit code, addresses wrap at 4 GiB."""
 

@@ -6,13 +6,14 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from touchstone.machine.probe import Operand
+from touchstone.machine.probe import CALL_RFLAGS, Operand
 from touchstone.suite import body as bodies
-from touchstone.suite import each, place
+from touchstone.suite import each, more_registers, place
 from touchstone.suite import sweep as sweeps
 from touchstone.suite.expect import expect
 from touchstone.suite.given import IF, KEEP, given
@@ -27,11 +28,13 @@ from touchstone.suite.model import (
     Prepared,
     Requirement,
     Source,
+    Transition,
 )
 from touchstone.suite.numeral import number
 from touchstone.suite.positions import Document, plain
 from touchstone.suite.problems import did_you_mean
 from touchstone.suite.random_probes import random_probes
+from touchstone.suite.registers import TABLES
 from touchstone.suite.request import expected_msrs
 from touchstone.suite.steps import AT, Keys, RunStep, steps
 from touchstone.words import Phase
@@ -41,6 +44,8 @@ MOST = 256
 """Cases that one check may have. More are a mistake, or should be several checks."""
 
 DR7_GD = 1 << 13
+NOT_IN_CALLS = IF | 1 << 10
+"""IF and DF are clear when a function of a hypervisor is called."""
 PREPARED_ON = ("every-cpu", "first", "last")
 """CPUs on which ``at-load`` and ``at-unload`` can prepare a state."""
 _ENDS = Expectation(rip_at_end=True)
@@ -158,6 +163,7 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
                 place.check(doc, made[-1], doc.at(_place_of(part.keys, entry)))
                 if on in ("first", "last"):
                     _one_cpu(doc, one.end)
+            _returns(doc, keys, then, made)
             bodies_left = iter(made)
             first = next(bodies_left)
             after = tuple(step if isinstance(step, str) else next(bodies_left) for step in then)
@@ -170,6 +176,21 @@ def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[
     if len(found) == 1 and wanted is None:
         return (_unlabelled(found[0], parts),)
     return tuple(found)
+
+
+def _returns(doc: Document, keys: Keys, then: Sequence[Transition | RunStep], made: Sequence[Case]) -> None:
+    """``returned`` is for a body behind a loading or unloading."""
+    behind = [any(name in keys for name in AT)]
+    for before, step in pairwise(["", *then]):
+        if isinstance(step, RunStep):
+            behind.append(isinstance(before, str) and before != "")
+    for case, changed in zip(made, behind, strict=True):
+        one = more_registers.of_call(case.expect.fields)
+        if one is not None and not changed and one.source:
+            doc.problems.add(
+                one.source,
+                "returned is for the body behind at-load or at-unload, or behind load or unload in `then`",
+            )
 
 
 def _are_of_each_other(doc: Document, axes: Sequence[each.Axis]) -> bool:
@@ -241,6 +262,13 @@ def prepared(doc: Document, keys: Keys) -> Prepared | None:
     start = given(doc, rest, name)
     run = own.get("run") or ScalarNode("", "nop", node.start_mark, node.end_mark)
     _few_msrs(doc, node, start, _ENDS)
+    if other := start.rflags & ~(CALL_RFLAGS & ~NOT_IN_CALLS) & ~2:
+        names = [bit for bit, (low, width) in TABLES["rflags"].items() if other >> low & (2**width - 1)]
+        doc.wrong(
+            _value_of(node, "rflags"),
+            f"rflags.{names[0] if names else other}: the hypervisor's code is called with iopl, nt, ac and id"
+            " as they are given here, and with the other flags clear",
+        )
     dr7 = start.debug.get("dr7")
     if isinstance(dr7, Operand) and dr7.base == "number" and dr7.offset & DR7_GD:
         doc.wrong(node, "DR7.GD does not stay, because the framework itself accesses the debug registers")

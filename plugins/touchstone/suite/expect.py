@@ -7,7 +7,7 @@ import re
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import GPRS
-from touchstone.suite import exceptions, memory
+from touchstone.suite import exceptions, memory, more_registers
 from touchstone.suite.claims import unknown_counter
 from touchstone.suite.counts import count
 from touchstone.suite.events import expected_events
@@ -67,6 +67,8 @@ def expect(doc: Document, node: Node) -> Expectation:
             events = expected_events(doc, value)
         elif name == "exits":
             exits = _exits(doc, value)
+        elif more_registers.is_one(name):
+            found += more_registers.expectations(doc, key, value)
         else:
             found += field_expectations(doc, key, value)
     _overlaps(doc, node, found)

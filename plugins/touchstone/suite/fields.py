@@ -115,7 +115,7 @@ def _unknown(text: str, register: str) -> str:
             f"{register} is not measured at the end of a probe; read it into a register in `run`, and expect"
             f" 'rax as {register}' (or a plain rax)"
         )
-    known = [*_MEASURED, "gprs", "memory", "exits", "exception"]
+    known = [*_MEASURED, "gprs", "memory", "exits", "exception", "idtr", "gdtr", "ldtr", "returned"]
     near = did_you_mean(register, known) or "; examples: rax, eax, rax[63:32], rflags.cf, dr6.bs"
     return f"'{text}' is no register{near}"
 
@@ -138,11 +138,12 @@ def named_bit(doc: Document, key: Node, whole: MeasuredField, name: str, what: s
 def field_expectations(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpectation]:
     """The expectations that one entry states: several, if it names bits."""
     whole = measured_field(doc, key)
-    return [] if whole is None else _parts(doc, whole, value)
+    return [] if whole is None else parts(doc, whole, value)
 
 
-def _parts(doc: Document, whole: MeasuredField, value: Node) -> list[FieldExpectation]:
-    if isinstance(value, MappingNode) and whole.bits is not None and not _is_set(value):
+def parts(doc: Document, whole: MeasuredField, value: Node) -> list[FieldExpectation]:
+    """The expectations of one measured field: one, or one for each bit that ``value`` names."""
+    if isinstance(value, MappingNode) and whole.bits is not None and not is_set(value):
         found = []
         for name, bit_key, bit_value in doc.entries(value, f"'{whole.what}'"):
             part = named_bit(doc, bit_key, whole, name, f"{whole.what}.{name}")
@@ -164,14 +165,15 @@ def msr_expectations(doc: Document, node: Node) -> list[FieldExpectation]:
             continue
         holder = MSR_TABLES.get(msr, "")
         whole = MeasuredField(f"msrs.{name}", f"{MSR}{msr:#x}", 0, 64, TABLES.get(holder), holder)
-        if isinstance(value, MappingNode) and not _is_set(value) and whole.bits is None:
+        if isinstance(value, MappingNode) and not is_set(value) and whole.bits is None:
             doc.wrong(value, f"the bits of {name} have no names here; write the value as a number")
         else:
-            found += _parts(doc, whole, value)
+            found += parts(doc, whole, value)
     return found
 
 
-def _is_set(node: MappingNode) -> bool:
+def is_set(node: MappingNode) -> bool:
+    """Whether a mapping is ``{in: [...]}`` or ``{not: ...}``."""
     return any(isinstance(key, ScalarNode) and key.value in ("in", "not") for key, _ in node.value)
 
 
@@ -189,7 +191,7 @@ def expectation(
             where.what, where.register, where.low, where.width, kind, value, values, claim, source
         )
 
-    if isinstance(node, MappingNode) and _is_set(node):
+    if isinstance(node, MappingNode) and is_set(node):
         for name, _, value in doc.entries(node, f"'{where.what}'"):
             if name not in ("in", "not"):
                 break

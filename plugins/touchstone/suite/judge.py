@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from touchstone.machine.probe import GPRS, ProbeResult
-from touchstone.suite import events, exceptions, measured, show, sweep
+from touchstone.suite import events, exceptions, measured, more_registers, show, sweep
 from touchstone.suite.assemble import Code
 from touchstone.suite.judge_field import FieldJudge, address, register_at_start, scratch_at_start
 from touchstone.suite.judgement import Cells, Demand, Difference, Judgement, Row, Table
@@ -99,7 +99,7 @@ class _Judge:
             if name in self.fields:
                 yield from self._fields(name)
         for name in self.fields:
-            if name.startswith(measured.MSR):
+            if name.startswith(measured.MSR) or more_registers.is_one(name):
                 yield from self._fields(name)
         if "return" in self.case.given.handlers.values():
             yield from events.rows(self.expect, self.code, self.result, self.native, self.judge_of)

@@ -42,6 +42,8 @@ def scratch_at_start(case: Case, low: int, width: int) -> bytes:
 
 def register_at_start(case: Case, result: ProbeResult, name: str) -> int | None:
     """Value of a register when the probe starts; None for those that are not given."""
+    if name in result.more:
+        return result.more[name][0]
     return case.given.rflags | 2 if name == "rflags" else result.given.get(name)
 
 

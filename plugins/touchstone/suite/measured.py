@@ -28,6 +28,8 @@ def register(result: ProbeResult, name: str) -> int | None:
         return result.dr7
     if name.startswith(MSR):
         return result.msrs.get(int(name.removeprefix(MSR), 0))
+    if name in result.more:
+        return result.more[name][1]
     return result.dr6 if name == "dr6" else None
 
 

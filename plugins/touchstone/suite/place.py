@@ -8,6 +8,7 @@ from typing import get_args
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import CODE_SIZE, GPRS, LEGACY_GPRS, CodeBits, Mode, Operand
+from touchstone.suite import more_registers
 from touchstone.suite.handle import FIRST_INTERRUPT, NMI
 from touchstone.suite.model import Case, Given, GivenPage, LabelAddress, Requirement, Source, Value
 from touchstone.suite.operands import operand
@@ -174,6 +175,8 @@ def check(doc: Document, case: Case, source: Source) -> None:
         elif isinstance(value, Operand) and value.base == "number" and value.offset >> 32:
             wrong(f"{name}: {value.offset:#x} does not fit into the 32 bits of a register in mode: {mode}")
     for item in case.expect.fields:
+        if more_registers.of_tables([item]) and item.source:
+            doc.problems.add(item.source, f"{item.what} is measured in mode: long only, not in mode: {mode}")
         if item.register in GPRS and item.register not in LEGACY_GPRS and item.source:
             doc.problems.add(item.source, f"{item.what}: mode: {mode} has no registers but EAX to EDI")
     stack = given.registers.get("rsp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from touchstone.machine.probe import CODE_SIZE, Operand, Page, Place, ProbeRequest, address_mask
+from touchstone.suite import more_registers
 from touchstone.suite.assemble import Code
 from touchstone.suite.measured import MSR
 from touchstone.suite.memory import READ
@@ -128,5 +129,6 @@ def probe_request(check: Check, case: Case, code: Code, cpus: int) -> ProbeReque
             msr: start if isinstance(start, tuple) else resolve_labels(start, code)
             for msr, start in given.msrs.items()
         },
+        tables=more_registers.of_tables(case.expect.fields),
         timeout=check.timeout,
     )

@@ -9,7 +9,8 @@ import json
 import re
 import sys
 
-from touchstone.machine.probe import GPRS
+from touchstone.machine.probe import CALL_GPRS, GPRS
+from touchstone.suite import more_registers
 from touchstone.suite.cases import PREPARED_ON, VENDORS
 from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
@@ -27,6 +28,8 @@ _INNERMOST = re.compile(r"[\[{][^\[\]{}]*[\]}]")
 Schema = dict[str, object]
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": ["integer", "string"]}
+_VALUE: Schema = {"type": ["integer", "string", "object"]}
+"""Of what is expected: a number, a word, ``{in: [...]}``."""
 _SCALAR: Schema = {"type": ["integer", "string", "number", "boolean"]}
 
 
@@ -99,6 +102,21 @@ def _given(**more: Schema) -> Schema:
     return _object(properties | more, patternProperties={f"^({'|'.join(GPRS)})$": _NUMBER})
 
 
+def _table(*parts: str) -> Schema:
+    return (
+        {"anyOf": [_NUMBER, _object({name: _VALUE for name in parts}, minProperties=1)]} if parts else _VALUE
+    )
+
+
+def _returned() -> Schema:
+    named: dict[str, Schema] = {
+        "rflags": {"anyOf": [_VALUE, _bits("rflags")]},
+        "gprs": {"enum": ["unchanged"]},
+        **{name: _VALUE for name in CALL_GPRS},
+    }
+    return {"anyOf": [_NUMBER, _object(named, minProperties=1)]}
+
+
 def _expect() -> Schema:
     named: dict[str, Schema] = {
         "native": {"type": "boolean"},
@@ -107,10 +125,12 @@ def _expect() -> Schema:
         "gprs": {"enum": ["unchanged"]},
         "memory": {"type": "object"},
         "exits": {"type": "object", "additionalProperties": _NUMBER},
+        **{name: _table(*parts) for name, parts in more_registers.TABLES.items()},
+        more_registers.RETURNED: _returned(),
         "events": {"anyOf": [{"const": "native"}, {"type": "array"}, {"type": "object"}]},
         "msrs": {"type": "object", "additionalProperties": {"type": ["integer", "string", "object"]}},
     }
-    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr[67])"
+    registers = r"^(r|e|[a-d][xlh]$|[sd]i|[sb]p|cr2$|dr[67]|[ig]dtr\.|returned\.)"
     return {
         "anyOf": [{"const": "native"}, _object(named, patternProperties={registers: {}}, minProperties=1)]
     }

@@ -47,8 +47,9 @@ def _relative(base: str, distance: int) -> str:
 def register(name_: str, value: int, result: ProbeResult, width: int = 64, code: Code | None = None) -> str:
     """A register, or a field of ``width`` bits of one."""
     text = f"{value:#x}"
-    if width == 64 and name_ in _NAMED:
-        table = TABLES[name_]
+    kind = name_.rpartition(".")[2]
+    if width == 64 and kind in _NAMED:
+        table = TABLES[kind]
         set_ = [bit for bit, (low, size) in table.items() if size == 1 and value >> low & 1]
         return f"{text} ({' '.join(set_)})" if set_ else text
     if width == 64:
