@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-from touchstone.commands import diff, expect, night
+from touchstone.commands import diff, expect, night, sick
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     diff.add_parser(commands)
     expect.add_parser(commands)
     night.add_parser(commands)
+    sick.add_parser(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
     )

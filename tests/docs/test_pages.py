@@ -29,6 +29,10 @@ def known_options() -> set[str]:
         ("touchstone.cli",),
         ("touchstone.cli", "new"),
         ("touchstone.cli", "report"),
+        ("touchstone.cli", "diff"),
+        ("touchstone.cli", "expect"),
+        ("touchstone.cli", "night"),
+        ("touchstone.cli", "sick"),
     ):
         run = f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
         done = subprocess.run(

@@ -28,6 +28,7 @@ from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
     Driver,
+    HostError,
     InfrastructureError,
     TargetDied,
     TargetHung,
@@ -40,7 +41,7 @@ SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
-    "version", "refuses-msr", "guest",
+    "version", "refuses-msr", "guest", "link",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
@@ -72,6 +73,8 @@ class FakeDriver(Driver):
         self.os = str(settings.options.get("os", "bare"))
         self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
+        self.distrusted = False
+        self.outlives_runs = "shared" in settings.options
         key = settings.options.get("shared")
         self.lock_key = None if key is None else str(key)
         self.emulator_version: tuple[int, ...] | None = None
@@ -82,19 +85,25 @@ class FakeDriver(Driver):
     def start(self, progress: Callable[[str], None]) -> TargetInfo:
         self.note("start")
         progress("starting the fake machine")
-        if self.settings.options.get("start") == "fail":
+        if self.settings.options.get("start") in ("fail", "fail-once"):
             raise InfrastructureError("the fake machine has no power")
         if self.settings.options.get("start") == "compile":
-            raise InfrastructureError("make failed:\ntoy.c:7: error: no such thing")
+            raise HostError("make failed:\ntoy.c:7: error: no such thing")
         return self.boot()
 
     def reset(self, progress: Callable[[str], None]) -> TargetInfo:
         self.note("reset")
         progress("resetting the fake machine")
         self.resets += 1
+        if self.settings.options.get("start") == "fail":
+            raise InfrastructureError("the fake machine has no power")
         if self.settings.options.get("reset") == "fail":
             raise InfrastructureError("the fake machine does not come back")
         return self.boot()
+
+    def distrust(self) -> None:
+        self.note("distrust")
+        self.distrusted = True
 
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
@@ -319,6 +328,9 @@ class FakeDriver(Driver):
 
     def lose(self) -> None:
         self.alive = False
+        if self.settings.options.get("link") == "heals" and self.distrusted:
+            self.alive = True
+            return
         raise InfrastructureError("the link to the fake machine broke")
 
     def cpuid(self, cpu: Cpu) -> None:

@@ -31,6 +31,7 @@ class AgentDriver:
         self.emulator_version: tuple[int, ...] | None = None
         self.lock_key: str | None = None
         self.loads_another_machine = False
+        self.outlives_runs = False
         self.settings = settings
         self._log = SerialLog(log_directory / f"{settings.name}.serial.log")
         self._client: AgentClient | None = None
@@ -39,6 +40,9 @@ class AgentDriver:
     def facts(self) -> Mapping[str, str]:
         """See Driver."""
         return {}
+
+    def distrust(self) -> None:
+        """See Driver. An emulated machine is another process after each reset anyway."""
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """See Driver."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.tool import run_tool, tail_of
-from touchstone.machine.driver import InfrastructureError, Say
+from touchstone.machine.driver import HostError, InfrastructureError, Say
 from touchstone.shipped import build_directory, source_root
 
 KEPT = 6
@@ -60,10 +60,10 @@ def subject_name(subject: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InfrastructureError(f"{path}: {error.strerror}: a subject says there what to build") from None
+        raise HostError(f"{path}: {error.strerror}: a subject says there what to build") from None
     if match := re.search(r"^SUBJECT_NAME\s*[:?]?=\s*(\S+)\s*$", text, re.MULTILINE):
         return match[1]
-    raise InfrastructureError(f"{path}: it does not set SUBJECT_NAME")
+    raise HostError(f"{path}: it does not set SUBJECT_NAME")
 
 
 def build_bare(
@@ -82,7 +82,7 @@ def build_bare(
     name = "none" if subject is None else subject_name(subject)
     sources = BareSources((root or source_root()) / "targets" / "bare", subject, name)
     if shutil.which("make") is None:
-        raise InfrastructureError("make is missing (apt-get install make gcc)")
+        raise HostError("make is missing (apt-get install make gcc)")
 
     def make(into: Path) -> None:
         progress(f"building the bare image of {name}")
@@ -113,9 +113,7 @@ class BareSources:
                 with open(path, "rb") as file:
                     content = file.read()
             except OSError as error:
-                raise InfrastructureError(
-                    f"{path}: {error.strerror}: {self._name} is built from it"
-                ) from None
+                raise HostError(f"{path}: {error.strerror}: {self._name} is built from it") from None
             digest.update(os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
         return digest.hexdigest()[:16]
 
@@ -127,7 +125,7 @@ class BareSources:
         used = {os.path.normpath(name) for path in into.rglob("*.d") for name in _dependencies(path)}
         missed = sorted(used - inputs)
         if missed:
-            raise InfrastructureError(
+            raise HostError(
                 f"the bare image of {self._name} includes {', '.join(missed)}, which is not in "
                 f"{self._subject}: name it in SUBJECT_INPUTS of the subject.mk there, relative to that "
                 "directory, or a change of it would go unnoticed"
@@ -156,7 +154,7 @@ class BareSources:
             command.append(f"SUBJECT={self._subject}")
         status, output = run_tool(command)
         if status:
-            raise InfrastructureError(f"{' '.join(command)} failed:\n{tail_of(output)}")
+            raise HostError(f"{' '.join(command)} failed:\n{tail_of(output)}")
         return output
 
 

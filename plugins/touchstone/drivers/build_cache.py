@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from touchstone.machine.driver import InfrastructureError, Say
+from touchstone.machine.driver import HostError, Say
 
 LOCK_TIMEOUT = 600.0
 """Seconds to wait for another run that builds."""
@@ -70,7 +70,7 @@ class BuildCache:
                     self._collect(recipe.name)
                     return folder
             progress(f"the sources of {recipe.title} changed while it was built")
-        raise InfrastructureError(
+        raise HostError(
             f"the sources of {recipe.title} changed {ATTEMPTS} times while it was built: "
             "let whatever writes them finish, then run this again"
         )
@@ -82,7 +82,7 @@ class BuildCache:
             recipe.make(new)
             for name in recipe.files:
                 if not (new / name).is_file():
-                    raise InfrastructureError(f"building {recipe.title} succeeded, but made no {name}")
+                    raise HostError(f"building {recipe.title} succeeded, but made no {name}")
             if recipe.key() != key:
                 return False
             (new / _IN_USE).touch()
@@ -129,7 +129,7 @@ class BuildCache:
             try:
                 lock.acquire(timeout=LOCK_TIMEOUT)
             except Timeout:
-                raise InfrastructureError(
+                raise HostError(
                     f"another run has been building in {self._directory} for {LOCK_TIMEOUT:g} s"
                 ) from None
         try:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from touchstone.engine.ahead import Attempt, Outcomes
 from touchstone.engine.blame import accused, holds_natively, natively
 from touchstone.engine.oracle import Planned
-from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure, MachineDeviates, Unsupported
+from touchstone.engine.outcomes import (
+    Autopsied,
+    Deviation,
+    Infrastructure,
+    MachineDeviates,
+    Unsupported,
+    infrastructure,
+)
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
 from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead, unmet
 from touchstone.engine.sequence import judge_sequence
@@ -111,7 +118,7 @@ def _demand_machine_as_before(session: TargetSession) -> None:
     except Autopsied as error:
         raise Infrastructure(f"the bare machine does not survive it: {error.autopsy.reason}") from error
     except InfrastructureError as error:
-        raise Infrastructure(str(error)) from error
+        raise infrastructure(error) from error
     if changes is not None:
         session.lose()
         raise Infrastructure(f"it does not leave the bare machine as it was: {changes}")
@@ -197,7 +204,7 @@ def _judge_case(
             raise MachineDeviates(f"{error.autopsy.reason}{where}: {text}") from error
         raise error.finding(f"{error.autopsy.reason}{where}") from error
     except InfrastructureError as error:
-        raise Infrastructure(str(error)) from error
+        raise infrastructure(error) from error
     finally:
         case.is_over()
     counted = None if outcomes is not None else case.exits

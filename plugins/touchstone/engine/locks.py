@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import HostError
 
 PATIENCE = 3600.0
 """Seconds to wait for another run."""
@@ -36,7 +36,7 @@ class TargetLock:
         self.key = key
 
     def acquire(self, progress: Callable[[str], None], patience: float = PATIENCE) -> None:
-        """Wait for the lock, and say who holds it. InfrastructureError after ``patience`` seconds."""
+        """Wait for the lock, and say who holds it. HostError after ``patience`` seconds."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -44,7 +44,7 @@ class TargetLock:
             try:
                 self._lock.acquire(timeout=patience, poll_interval=0.2)
             except Timeout:
-                raise InfrastructureError(f"{self.key} is held by {self.owner()}") from None
+                raise HostError(f"{self.key} is held by {self.owner()}") from None
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
         new = self._owner.with_suffix(f".{os.getpid()}.new")
         new.write_text(text, encoding="utf-8")

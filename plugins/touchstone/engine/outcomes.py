@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from touchstone.machine.driver import Autopsy, TargetDied, TargetHung
+from touchstone.machine.driver import Autopsy, HostError, TargetDied, TargetError, TargetHung
 from touchstone.words import Verdict
 
 
@@ -52,6 +52,10 @@ class Infrastructure(NotJudged):
     """The framework, the emulator, the link or the check itself is broken."""
 
 
+class LabFailed(Infrastructure):
+    """Emulator, link, power or machine failed: it may work once it was switched off and on."""
+
+
 class Blocked(NotJudged):
     """Something earlier makes it impossible to judge this check."""
 
@@ -79,3 +83,8 @@ class Autopsied(Exception):
     def finding(self) -> type[Crash] | type[Hang]:
         """What it means when it was the subject's doing."""
         return Crash if isinstance(self.error, TargetDied) else Hang
+
+
+def infrastructure(error: TargetError, text: str = "") -> Infrastructure:
+    """What an error means for a check if it says nothing about the subject."""
+    return (Infrastructure if isinstance(error, HostError) else LabFailed)(text or str(error))

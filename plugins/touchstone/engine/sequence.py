@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from touchstone.engine.oracle import Planned
-from touchstone.engine.outcomes import Autopsied, Deviation, Infrastructure
+from touchstone.engine.outcomes import Autopsied, Deviation, infrastructure
 from touchstone.engine.records import CheckRecord
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetError
@@ -37,7 +37,7 @@ def judge_sequence(
         raise error.finding(f"{error.autopsy.reason} (when what the check left was undone)") from error
     except TargetError as error:
         session.lose()
-        raise Infrastructure(f"what the check left was not undone: {error}") from error
+        raise infrastructure(error, f"what the check left was not undone: {error}") from error
 
 
 def _change(session: TargetSession, record: CheckRecord, transition: Transition) -> None:
@@ -53,7 +53,7 @@ def _change(session: TargetSession, record: CheckRecord, transition: Transition)
             f"{name} did not survive {transition}ing {session.subject.title}: {reason}"
         ) from error
     except InfrastructureError as error:
-        raise Infrastructure(str(error)) from error
+        raise infrastructure(error) from error
 
 
 def _undo_if_alive(session: TargetSession) -> None:

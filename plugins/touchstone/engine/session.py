@@ -20,6 +20,7 @@ from touchstone.engine.outcomes import (
     Infrastructure,
     Unavailable,
     Unsupported,
+    infrastructure,
 )
 from touchstone.engine.phases import Party, Setbacks, Step
 from touchstone.engine.plan import TargetPlan
@@ -29,6 +30,7 @@ from touchstone.engine.records import CheckRecord
 from touchstone.machine.driver import (
     AgentRefused,
     Driver,
+    HostError,
     InfrastructureError,
     TargetDied,
     TargetError,
@@ -83,7 +85,7 @@ class Asking:
             self._record.target_failed(found.autopsy)
             raise found.finding(found.autopsy.reason) from None
         else:
-            raise Infrastructure(str(found)) from None
+            raise infrastructure(found) from None
 
 
 class TargetSession:
@@ -208,7 +210,7 @@ class TargetSession:
         self._setbacks.demand(phase, goal)
         if self._is_at(phase, prepared) and not (oracles and phase == "native"):
             return
-        started = self._driver is not None
+        started = self.info is not None
         with self.progress.stage(self.target.name):
             for step in self._steps(phase, oracles, prepared):
                 self._take(step, goal, record, started)
@@ -286,6 +288,33 @@ class TargetSession:
             driver.unload()
             self._phase = "unloaded"
 
+    # --- trouble in the lab
+
+    def try_again(self) -> None:
+        """The lab failed: forget that it did, and switch the target off and on before anything else."""
+        self._setbacks.forgive()
+        self.lose()
+        if self._driver is not None:
+            self._driver.distrust()
+
+    def failed_twice(self, why: str) -> None:
+        """The lab failed a check again after ``try_again``; after STRIKES of them in a row, give it up."""
+        self._setbacks.strike(why)
+
+    def worked(self) -> None:
+        """A check was judged."""
+        self._setbacks.no_strike()
+
+    def skip(self, why: str) -> None:
+        """Do not even try to reach it."""
+        self._setbacks.give_up("native", why)
+
+    @property
+    def sickness(self) -> str:
+        """Why a machine that outlives this run is of no use; empty: it is of use, or is no such machine."""
+        outlives = self._driver is not None and self._driver.outlives_runs
+        return self._setbacks.sickness if outlives else ""
+
     def stop(self) -> None:
         """Leave nothing behind."""
         self.lose()
@@ -313,7 +342,8 @@ class TargetSession:
                     yield Step(f"waiting for {name}", Party.LAB, self._lock_target)
                 yield Step(f"starting {name}", Party.LAB, self._start)
             else:
-                yield Step(f"resetting {name}", Party.LAB, self.reset_machine)
+                what = "starting" if self.info is None else "resetting"
+                yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
         if self.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
         if phase == "native" and not oracles:
@@ -387,26 +417,27 @@ class TargetSession:
             self._setbacks.give_up(goal, f"{step} was refused: {error}")
             raise Blocked(f"{step} was refused: {error}") from None
         except InfrastructureError as error:
-            self._not_reached(goal, f"{step}: {error}", started)
-            raise Infrastructure(f"{step}: {error}") from error
+            self._not_reached(goal, f"{step}: {error}", started, not isinstance(error, HostError))
+            raise infrastructure(error, f"{step}: {error}") from error
         except Autopsied as error:
             reason = error.autopsy.reason
-            self._not_reached(goal, f"{self.target.name} did not survive {step}: {reason}")
+            by_lab = step.party is Party.LAB
+            self._not_reached(goal, f"{self.target.name} did not survive {step}: {reason}", by_lab=by_lab)
             if record is not None:
                 record.target_failed(error.autopsy)
             if step.party is Party.LAB:
-                raise Infrastructure(f"{step}: {error.error}") from error
+                raise infrastructure(error.error, f"{step}: {error.error}") from error
             raise error.finding(f"the target did not survive {step}: {reason}") from error
         except Exception as error:  # a mistake in a driver: shown with its traceback, but not for every check
             self._not_reached(goal, f"{step}: {type(error).__name__}: {error}", started)
             raise
 
-    def _not_reached(self, goal: str, why: str, started: bool = True) -> None:
+    def _not_reached(self, goal: str, why: str, started: bool = True, by_lab: bool = False) -> None:
         self.lose()
         if started:
-            self._setbacks.add(goal, why)
-        else:  # it did not even start the first time
-            self._setbacks.give_up(goal, why)
+            self._setbacks.add(goal, why, by_lab)
+        else:  # it has not even started so far
+            self._setbacks.give_up(goal, why, by_lab)
 
     def _find_driver(self) -> None:
         self._driver = self._make_driver()

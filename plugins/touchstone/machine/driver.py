@@ -21,6 +21,10 @@ class InfrastructureError(TargetError):
     """The framework, the emulator, the link or the lab failed, never the hypervisor."""
 
 
+class HostError(InfrastructureError):
+    """What no reset of a target cures: a program that is missing, a build that fails, another run's lock."""
+
+
 class TargetDied(TargetError):
     """The target stopped, shut down or reset while in our hands (triple fault, panic, process gone)."""
 
@@ -93,6 +97,8 @@ class Driver(Protocol):
     """Name of a machine that exists only once, the same in every run: a second run waits for the first. None:
     every run has a machine of its own, or the driver itself keeps other runs out.
     """
+    outlives_runs: bool = False
+    """The machine is there when no run is: what ails it now will ail the next run."""
 
     loads_another_machine: bool = False
     """To load the subject is to start another machine as its guest, whose CPUs may have fewer features."""
@@ -104,6 +110,10 @@ class Driver(Protocol):
     @abstractmethod
     def reset(self, progress: Say) -> TargetInfo:
         """Bring a target in any state (dead, hung, alive) back to a reached agent, no subject loaded."""
+
+    def distrust(self) -> None:
+        """The next ``reset`` switches the machine off and on, where that can be done."""
+        return
 
     @abstractmethod
     def stop(self) -> None:

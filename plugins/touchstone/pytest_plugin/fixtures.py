@@ -17,6 +17,7 @@ from touchstone.engine.random_campaign import Campaign
 from touchstone.pytest_plugin.marks import CHECK
 from touchstone.pytest_plugin.outcomes import translated
 from touchstone.pytest_plugin.run import run_of
+from touchstone.pytest_plugin.second_chance import with_second_chance
 from touchstone.pytest_plugin.target_fixture import Prober, TargetHandle
 
 
@@ -30,8 +31,9 @@ def target(request: pytest.FixtureRequest) -> TargetHandle:
             pytrace=False,
         )
     session = run_of(request.config).session(check_on_target.target)
+    run = run_of(request.config)
     with translated():
-        record = begin(session, check_on_target)
+        record = with_second_chance(run, check_on_target, lambda: begin(session, check_on_target))
     return TargetHandle(session, record)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from touchstone.engine.judge_check import begin
+from touchstone.engine.outcomes import LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin import gates
@@ -19,6 +21,7 @@ from touchstone.pytest_plugin.options import show_path
 from touchstone.pytest_plugin.ordering import ordered
 from touchstone.pytest_plugin.outcomes import translated, verdict_of
 from touchstone.pytest_plugin.outlook import lines_of, outlook
+from touchstone.pytest_plugin.second_chance import again
 from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
@@ -53,6 +56,7 @@ class RunHooks:
         self.journal = RunJournal(run)
         if not is_worker(run.config):
             self.summary.judged, self.summary.about = self.journal.before_as_results()
+        run.note_retry = self.journal.retried
         self._lost: list[str] = []
         """Why results could not be written, here and in workers."""
         self._termination = Termination()
@@ -160,7 +164,10 @@ class RunHooks:
             return (yield)
         try:
             with translated():
-                yield
+                try:
+                    yield
+                except LabFailed as error:
+                    again(self.run, check_on_target, error, lambda: self._judge_again(item, check_on_target))
         except AssertionError:
             handle = getattr(item, "funcargs", {}).get("target")
             if isinstance(handle, TargetHandle):
@@ -168,6 +175,12 @@ class RunHooks:
             raise
         if check_on_target.record is not None:
             demand_no_waiver(check_on_target.record)
+
+    def _judge_again(self, item: pytest.Item, check_on_target: CheckOnTarget) -> None:
+        handle = getattr(item, "funcargs", {}).get("target")
+        if isinstance(handle, TargetHandle):
+            handle.begin_again(begin(self.run.session(check_on_target.target), check_on_target))
+        item.runtest()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(
@@ -241,6 +254,7 @@ class RunHooks:
             self.journal.target_is(target.name, target.title, about, self.run.facts(target))
             report.user_properties.append(about_property(target.name, about))
         self.journal.judged(item, check_on_target, judged, outcome, error, text)
+        self.run.after_check(target, judged=verdict not in ERRORS)
 
     # --- reports
 

@@ -24,6 +24,7 @@ from touchstone.journal.lines import (
     Key,
     Line,
     PlannedLine,
+    RetriedLine,
     RunLine,
     StartedLine,
     TargetLine,
@@ -193,6 +194,13 @@ class RunJournal:
         text = "" if same_as else "\n".join(failure_lines(item, record, error))
         self._write(evidence_line(key, record, text, reproduce(item, record), same_as))
 
+    def retried(self, one: CheckOnTarget, reason: str) -> None:
+        """The lab failed: the check is judged once more."""
+        key = self.key(one)
+        self._write(
+            RetriedLine(at=_now(), check=key.check, target=key.target, subject=key.subject, reason=reason)
+        )
+
     def worker_died(self, judged: JudgedCheck, reason: str) -> JudgedCheck:
         """The worker that judged a check died. The verdict, with what the journal knows of the check."""
         found = self.read()
@@ -232,6 +240,8 @@ class RunJournal:
             return
         found = self.read()
         missing = 0 if found is None else len(found.missing)
+        if found is not None:
+            yield from _tried_again(found)
         if found is not None and self.before is not None:
             before = sum(key in found.planned for key in self.already_judged())
             yield (
@@ -270,6 +280,18 @@ class RunJournal:
         if self._writer is not None or self._open():
             assert self._writer is not None
             self._writer.write(line)
+
+
+def _tried_again(found: Journal) -> Iterator[str]:
+    """What the lab failed, and was tried once more: a line per target."""
+    targets: dict[str, list[Key]] = {}
+    for key in found.retried:
+        targets.setdefault(key.target, []).append(key)
+    for target, keys in targets.items():
+        held = sum(found.judged[key].verdict not in ERRORS for key in keys if key in found.judged)
+        why = found.retried[keys[0]][0].reason.splitlines()[0]
+        what = "a check was" if len(keys) == 1 else f"{len(keys)} checks were"
+        yield f"{target}: {what} judged again, {held} of {len(keys)} well, {keys[0].check} after: {why}"
 
 
 def _now() -> float:

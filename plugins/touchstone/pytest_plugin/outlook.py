@@ -25,7 +25,7 @@ class TargetOutlook:
 
     target: Target
     unavailable: str = ""
-    """Why this host cannot run it."""
+    """Why it is not judged at all: this host cannot run it, or the lab has to see to it first."""
     judged: list[Key] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     """Reason to number of checks."""
@@ -36,6 +36,9 @@ class TargetOutlook:
 def outlook(run: Run, items: Iterable[pytest.Item], before: Journal | None) -> list[TargetOutlook]:
     """What is in store for each target, in their order."""
     found = {target.name: TargetOutlook(target, _unavailable(target)) for target in run.targets}
+    for about in found.values():
+        if (sick := run.sick.get(about.target.inventory_name)) is not None:
+            about.unavailable = str(sick)
     for item in items:
         one = item.stash.get(CHECK, None)
         if one is None:
@@ -43,7 +46,7 @@ def outlook(run: Run, items: Iterable[pytest.Item], before: Journal | None) -> l
         about = found[one.target.name]
         mark = item.get_closest_marker("skip")
         if about.unavailable:
-            about.skipped[f"this host cannot run it: {about.unavailable}"] += 1
+            about.skipped[about.unavailable] += 1
         elif mark is not None:
             about.skipped[str(mark.kwargs.get("reason", "skipped"))] += 1
         else:
@@ -66,7 +69,8 @@ def expected_seconds(keys: Sequence[Key], before: Journal | None) -> float | Non
 def _unavailable(target: Target) -> str:
     if target.settings.driver not in registry.DRIVERS:
         return ""
-    return registry.unavailable(target.settings)
+    reason = registry.unavailable(target.settings)
+    return f"this host cannot run it: {reason}" if reason else ""
 
 
 def lines_of(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from touchstone.config.inventory import Inventory, Target, read_inventory, selec
 from touchstone.config.logs import log_directory
 from touchstone.config.matrix import Matrix, read_matrix
 from touchstone.config.references import without_check
+from touchstone.config.sick import Sick, mark, sick_boxes
 from touchstone.config.subjects import Subject, find_subject
 from touchstone.config.tomlfile import TomlError
 from touchstone.engine.ahead import Ahead
@@ -25,8 +27,9 @@ from touchstone.engine.facts import static_facts
 from touchstone.engine.outcomes import Unavailable
 from touchstone.engine.plan import Plan
 from touchstone.engine.progress import StageProgress
+from touchstone.engine.records import CheckOnTarget
 from touchstone.engine.session import TargetSession
-from touchstone.machine.driver import Driver, InfrastructureError
+from touchstone.machine.driver import Driver, HostError
 from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.pytest_plugin.progress import progress_writer
@@ -51,6 +54,8 @@ class Run:
         self.causes: dict[tuple[str, str], str] = {}
         """Target and cause of a failure to the check that has it first."""
         self._sessions: dict[str, TargetSession] = {}
+        self.note_retry: Callable[[CheckOnTarget, str], None] = lambda one, reason: None
+        """Takes a check that is judged once more, and why."""
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -153,7 +158,25 @@ class Run:
                 StageProgress(progress_writer(self.config)),
                 self.ahead,
             )
+            if (sick := self.sick.get(target.inventory_name)) is not None:
+                found.skip(f"{sick}; touchstone sick --clear {sick.name} takes it back into use")
         return found
+
+    @cached_property
+    def sick(self) -> Mapping[str, Sick]:
+        """Boxes that an earlier run could not use, by the name of their entry."""
+        return sick_boxes(home(self.config))
+
+    def after_check(self, target: Target, *, judged: bool) -> None:
+        """A check of a target is over; a box that the lab cannot provide is marked, for runs to come."""
+        session = self._sessions.get(target.name)
+        if session is None:
+            return
+        if judged:
+            session.worked()
+        elif session.sickness:
+            with contextlib.suppress(OSError):
+                mark(home(self.config), target.inventory_name, session.sickness)
 
     def stop_all(self) -> None:
         """Stop every target. Safe to repeat."""
@@ -263,7 +286,7 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
         part = _for_linux(subject, settings)
         return registry.make_box_driver(settings, part, log_directory(home(config)))
     if not subject.absent and subject.bare is None:
-        raise InfrastructureError(
+        raise HostError(
             f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
         )
     return registry.make_driver(settings, subject.bare, log_directory(home(config)))
@@ -276,7 +299,7 @@ def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
     if subject.absent:
         return None
     if subject.path is None or "linux" not in subject.options:
-        raise InfrastructureError(
+        raise HostError(
             f"{subject.path} has no [deploy.linux] and no [deploy.hosted],"
             f" so {subject.title} cannot be put on {settings.name}"
         )

@@ -42,6 +42,11 @@ class TargetHandle:
         self._record = record
         self._began_at = session.serial_position()
 
+    def begin_again(self, record: CheckRecord) -> None:
+        """The check is judged once more: what it does from now on goes to another record."""
+        self._record = record
+        self._began_at = self._session.serial_position()
+
     @property
     def name(self) -> str:
         """Its name in the inventory."""

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,6 +215,25 @@ def test_panic_on_the_console(lab: Lab, tmp_path: Path) -> None:
     assert "of before" not in driver.autopsy().serial
 
 
+@contextmanager
+def booting_when(lab: Lab, asked: Path) -> Iterator[None]:
+    """The box boots anew when its power control was asked to reset it."""
+
+    def reboot() -> None:
+        lab.box.stop()
+        (lab.box.modules / "touchstone_agent").unlink(missing_ok=True)
+        lab.box.set_boot_id("00000000-0000-4000-8000-000000000003")
+        lab.box.start()
+        done.wait()  # the box dies with the thread that started it (PR_SET_PDEATHSIG)
+
+    done = threading.Event()
+    with meanwhile(asked.exists, reboot):
+        try:
+            yield
+        finally:
+            done.set()
+
+
 def test_hang_and_power_control(lab: Lab, tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     driver = lab.driver(power=CommandPower(f"echo reset >>{asked}", f"echo nmi >>{asked}"))
@@ -222,20 +242,9 @@ def test_hang_and_power_control(lab: Lab, tmp_path: Path) -> None:
         driver.run(probe(HANG, timeout=0.03))
     assert "no answer to run" in driver.autopsy().reason
 
-    def reboot() -> None:
-        lab.box.stop()
-        (lab.box.modules / "touchstone_agent").unlink()
-        lab.box.set_boot_id("00000000-0000-4000-8000-000000000003")
-        lab.box.start()
-        done.wait()  # the box dies with the thread that started it (PR_SET_PDEATHSIG)
-
-    done = threading.Event()
-    with meanwhile(asked.exists, reboot):
-        try:
-            works(driver, lab)
-            driver.inject_nmi()
-        finally:
-            done.set()
+    with booting_when(lab, asked):
+        works(driver, lab)
+        driver.inject_nmi()
     assert any("waiting for box to boot" in said for said in lab.said)
     assert asked.read_text() == "reset\nnmi\n"
 
@@ -419,3 +428,18 @@ def test_killed_run_is_cleaned_up_by_the_next(lab: Lab, stop_at: str) -> None:
     driver.load()
     driver.stop()
     assert lab.leftovers() == []
+
+
+def test_box_that_is_not_trusted_is_reset_with_its_lock_in_hand(lab: Lab, tmp_path: Path) -> None:
+    """However well it seems; and never before this run holds its lock: another one may be using it."""
+    asked = tmp_path / "asked"
+    driver = lab.driver(power=CommandPower(f"echo reset >>{asked}", ""))
+    driver.distrust()
+    driver.start(lab.progress)
+    assert not asked.exists()
+    driver.distrust()
+    with booting_when(lab, asked):
+        works(driver, lab)
+        assert asked.read_text() == "reset\n"
+        works(driver, lab)
+    assert asked.read_text() == "reset\n", "once"

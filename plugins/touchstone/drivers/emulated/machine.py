@@ -10,7 +10,14 @@ from typing import Generic, TypeVar
 from touchstone.drivers.emulated.emulator import END_TIMEOUT, Emulator
 from touchstone.drivers.emulated.evidence import Evidence
 from touchstone.drivers.emulated.process import check_memory
-from touchstone.machine.driver import Autopsy, ConnectionEnded, InfrastructureError, TargetDied, TargetError
+from touchstone.machine.driver import (
+    Autopsy,
+    ConnectionEnded,
+    HostError,
+    InfrastructureError,
+    TargetDied,
+    TargetError,
+)
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
@@ -110,7 +117,7 @@ class EmulatedMachine(ABC, Generic[E]):
     def _switch_on(self, boot: Callable[[], T]) -> T:
         """Start the machine with ``boot``. If that fails, the error says all that may help."""
         if shutil.which(self.program) is None:
-            raise InfrastructureError(f"{self.program} is missing ({self.install})")
+            raise HostError(f"{self.program} is missing ({self.install})")
         self._check_host()
         check_memory(self.settings.memory_mib)
         try:

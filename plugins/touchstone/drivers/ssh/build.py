@@ -18,7 +18,7 @@ from touchstone.drivers.build_cache import BuildCache, Recipe
 from touchstone.drivers.ssh.deployable import Deployable, source_files, substitute
 from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, reason
 from touchstone.drivers.tool import run_tool, tail_of
-from touchstone.machine.driver import InfrastructureError, Say
+from touchstone.machine.driver import HostError, InfrastructureError, Say
 
 BUILD_TIMEOUT = 600.0
 """Seconds that a build on a box may take, stretched."""
@@ -53,7 +53,7 @@ class ModuleCache:
             make(into)
             for name in names:
                 if not (into / name).is_file():
-                    raise InfrastructureError(f"{what.title}: {what.build!r} made no {name}")
+                    raise HostError(f"{what.title}: {what.build!r} made no {name}")
                 _strip(into / name)
 
         recipe = Recipe(what.name, what.title, names, lambda: _key(what, version), build)
@@ -70,7 +70,7 @@ def _key(what: Deployable, version: str) -> str:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
         count += 1
     if not count:
-        raise InfrastructureError(f"{what.sources}: there are no sources of {what.title}")
+        raise HostError(f"{what.sources}: there are no sources of {what.title}")
     return digest.hexdigest()[:16]
 
 
@@ -115,13 +115,13 @@ def build_there(
         "for tool in make gcc tar; do command -v $tool >/dev/null || exit 4; done"
     )
     if probe.status == 3:
-        raise InfrastructureError(
+        raise HostError(
             f"modules for Linux {release} of {link.address.shown} can be built neither here nor there:"
             f" no headers in {headers}. On Debian: apt-get install linux-headers-{release} (here or there),"
             " or name a directory of this machine with kernel-headers in the inventory"
         )
     if probe.status == 4:
-        raise InfrastructureError(
+        raise HostError(
             f"{link.address.shown} has the headers of Linux {release}, but nothing to build with: on Debian,"
             " apt-get install make gcc libc6-dev tar there; or the headers on this machine"
         )
@@ -140,9 +140,7 @@ def build_there(
         f"cd {there}/src && {{ {substitute(what.build, values)}; }} 2>&1 </dev/null", timeout=BUILD_TIMEOUT
     )
     if built.status:
-        raise InfrastructureError(
-            f"building {what.title} on {link.address.shown} failed:\n{tail_of(built.out)}"
-        )
+        raise HostError(f"building {what.title} on {link.address.shown} failed:\n{tail_of(built.out)}")
     sftp = link.sftp()
     try:
         for pattern in what.files:
@@ -174,7 +172,7 @@ def _run(command: str, directory: Path, what: str) -> None:
     # A kernel's headers name the compiler that it was built with: another Debian's default.
     absent = _NO_COMPILER.search(output)
     why = f": {absent[1].decode()} is missing here (apt-get install {absent[1].decode()})" if absent else ""
-    raise InfrastructureError(f"building {what} failed{why}\n{command}\n{tail_of(output)}")
+    raise HostError(f"building {what} failed{why}\n{command}\n{tail_of(output)}")
 
 
 def _strip(path: Path) -> None:

@@ -22,6 +22,7 @@ from touchstone.machine.agent import AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
+    HostError,
     InfrastructureError,
     Say,
     TargetDied,
@@ -68,6 +69,9 @@ class SshDriver(AgentDriver):
         """Where the log was when the box last answered: a panic is said behind it."""
         self._broken = False
         """It died or hangs, and has not been brought back since."""
+        self._distrusted = False
+        """It is to be brought back although it lives."""
+        self.outlives_runs = not box.disposable
 
     # --- the life of a box in our hands
 
@@ -94,13 +98,16 @@ class SshDriver(AgentDriver):
                 visit = self._bring_back(visit, progress)
             else:
                 visit = visit.again(progress)
+                if self._distrusted:
+                    visit = self._bring_back(visit, progress)
+            self._distrusted = False
             done = then(visit, progress)
             self._broken = False
             return done
         except TargetError as error:
             self._broken |= self._box.disposable or isinstance(error, TargetDied | TargetHung)
             self._lost = error
-            raise InfrastructureError(self._failure(error)) from error
+            raise _kind(error)(self._failure(error)) from error
 
     def _enter_first(self, progress: Say, then: Callable[[Visit, Say], T]) -> T:
         try:
@@ -112,7 +119,7 @@ class SshDriver(AgentDriver):
         except TargetError as error:
             text = self._failure(error)
             self.stop()
-            raise InfrastructureError(text) from error
+            raise _kind(error)(text) from error
         except BaseException:
             self.stop()
             raise
@@ -120,6 +127,10 @@ class SshDriver(AgentDriver):
     def _box_is_lost(self) -> bool:
         """Whether the box died or hangs, and has not been brought back since."""
         return self._broken or isinstance(self._lost, TargetDied | TargetHung)
+
+    def distrust(self) -> None:
+        """See Driver. A box is reset by force only while we hold its lock, which is on the box."""
+        self._distrusted = True
 
     def stop(self) -> None:
         """See Driver. What cannot be taken back now is taken back by the next run."""
@@ -339,3 +350,8 @@ class SshDriver(AgentDriver):
         if isinstance(error, TargetDied | TargetHung) and (tail := self._log.tail(2000)):
             parts.append(f"end of the log:\n{tail}")
         return "\n".join(parts)
+
+
+def _kind(error: TargetError) -> type[InfrastructureError]:
+    """A reset may cure what went wrong, or cannot."""
+    return HostError if isinstance(error, HostError) else InfrastructureError

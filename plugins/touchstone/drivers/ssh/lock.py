@@ -18,7 +18,7 @@ import paramiko
 
 from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, hang_up
 from touchstone.drivers.ssh.root import Root
-from touchstone.machine.driver import InfrastructureError, TargetHung
+from touchstone.machine.driver import HostError, InfrastructureError, TargetHung
 from touchstone.machine.polling import poll_for
 
 LOCK = "/run/touchstone/lock"
@@ -114,7 +114,7 @@ class BoxLock:
         return self._channel is not None and bool(self._channel.eof_received)
 
     def acquire(self, root: Root, progress: Callable[[str], None]) -> None:
-        """Get the lock; tell ``progress`` who has it. InfrastructureError when it takes too long."""
+        """Get the lock; tell ``progress`` who has it. HostError when it takes too long."""
         self.release()
         who = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
         script = _SCRIPT
@@ -186,9 +186,7 @@ class BoxLock:
         channel.status_event.wait(GRANTED)
         status = channel.exit_status
         if status == 75:
-            raise InfrastructureError(
-                f"{shown} is held by {holder}, and did not become free in {self._patience:g} s"
-            )
+            raise HostError(f"{shown} is held by {holder}, and did not become free in {self._patience:g} s")
         if status < 0:
             raise LinkLost(f"the connection to {shown} ended while its lock was asked for")
         said = channel.recv_stderr(4096).decode("utf-8", "backslashreplace").strip()
