@@ -4,6 +4,8 @@
 #include "memory.h"
 
 #define LONGEST_INSTRUCTION 15
+#define REX_W 8
+#define REX_R 4
 
 /* Paging with 8-byte entries: 4-level, 5-level and PAE (SDM 3A 4.4, 4.5; APM2 5.2, 5.3). */
 static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
@@ -117,21 +119,131 @@ static bool fetch(struct code_reader *reader, u8 *byte)
 	return true;
 }
 
-bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
+static struct code_reader read_code(struct vcpu *vcpu, bool long_mode)
 {
-	bool long_mode = vcpu->backend->read[GUEST_CODE_BITS](vcpu) == 64;
-	struct code_reader reader = {
+	return (struct code_reader){
 		.vcpu = vcpu,
 		.linear = vcpu->rip + (long_mode ? 0 : vcpu->backend->read[GUEST_CS_BASE](vcpu)),
 		.mask = long_mode ? ~0ull : 0xffffffff,
 	};
+}
+
+/* What an instruction has in front of its opcode that matters to a store. */
+struct prefixes {
+	bool operand_size, address_size;
+	/* 0: none. It is one only directly before the opcode (SDM 2A 2.2.1). */
+	u8 rex;
+};
+
+/* False: the code cannot be read. */
+static bool fetch_prefixes(struct code_reader *reader, bool long_mode, struct prefixes *found,
+			   u8 *opcode)
+{
+	*found = (struct prefixes){ 0 };
+	for (;;) {
+		if (!fetch(reader, opcode))
+			return false;
+		if (!is_prefix(*opcode, long_mode))
+			return true;
+		found->rex = long_mode && *opcode >= 0x40 && *opcode <= 0x4f ? *opcode : 0;
+		found->operand_size |= *opcode == 0x66;
+		found->address_size |= *opcode == 0x67;
+	}
+}
+
+/* `count` bytes, as a number. */
+static bool fetch_number(struct code_reader *reader, unsigned int count, u32 *number)
+{
 	u8 byte;
 
+	*number = 0;
+	for (unsigned int i = 0; i < count; i++) {
+		if (!fetch(reader, &byte))
+			return false;
+		if (i < sizeof(*number))
+			*number |= (u32)byte << 8 * i;
+	}
+	return true;
+}
+
+/* The rest of an operand in memory, behind its ModRM byte (SDM 2A 2.1.5, tables 2-1 to 2-3). */
+static bool skip_operand(struct code_reader *reader, u8 modrm, unsigned int address_bits)
+{
+	unsigned int mode = modrm >> 6, base = modrm & 7;
+	unsigned int displacement = mode == 1 ? 1 : mode == 2 ? (address_bits == 16 ? 2 : 4) : 0;
+	u32 skipped;
+	u8 sib;
+
+	if (address_bits == 16) {
+		if (!mode && base == 6)
+			displacement = 2;
+	} else if (base == 4) {
+		if (!fetch(reader, &sib))
+			return false;
+		if (!mode && (sib & 7) == 5)
+			displacement = 4;
+	} else if (!mode && base == 5) {
+		displacement = 4;
+	}
+	return fetch_number(reader, displacement, &skipped);
+}
+
+static unsigned int address_bits_of(unsigned int code_bits, bool prefix)
+{
+	if (code_bits == 64)
+		return prefix ? 32 : 64;
+	return (code_bits == 32) != prefix ? 32 : 16;
+}
+
+bool decode_store(struct vcpu *vcpu, struct store *store)
+{
+	unsigned int bits = vcpu->backend->read[GUEST_CODE_BITS](vcpu), address_bits, number;
+	struct code_reader reader = read_code(vcpu, bits == 64);
+	struct prefixes prefixes;
+	u32 skipped;
+	u8 opcode, modrm;
+
+	if (!fetch_prefixes(&reader, bits == 64, &prefixes, &opcode) ||
+	    prefixes.operand_size != (bits == 16) || prefixes.rex & REX_W)
+		return false;
+	address_bits = address_bits_of(bits, prefixes.address_size);
+	/* MOV moffs32, EAX */
+	if (opcode == 0xa3) {
+		store->value = (u32)vcpu->regs.rax;
+		if (!fetch_number(&reader, address_bits / 8, &skipped))
+			return false;
+		store->length = reader.length;
+		return true;
+	}
+	/* MOV r/m32, r32, and MOV r/m32, imm32 */
+	if ((opcode != 0x89 && opcode != 0xc7) || !fetch(&reader, &modrm) || modrm >> 6 == 3 ||
+	    !skip_operand(&reader, modrm, address_bits))
+		return false;
+	number = (modrm >> 3 & 7) | (prefixes.rex & REX_R ? 8 : 0);
+	if (opcode == 0x89) {
+		/* RSP is not among the saved registers. */
+		if (number == 4)
+			return false;
+		store->value = (u32)(&vcpu->regs.rax)[number];
+	} else if (number & 7 || !fetch_number(&reader, 4, &store->value)) {
+		return false;
+	}
+	store->length = reader.length;
+	return true;
+}
+
+bool decode_instruction(struct vcpu *vcpu, struct instruction *instruction)
+{
+	bool long_mode = vcpu->backend->read[GUEST_CODE_BITS](vcpu) == 64;
+	struct code_reader reader = read_code(vcpu, long_mode);
+	u8 byte;
+
+	/* Not fetch_prefixes(): on a processor without NRIPS this is part of every exit. */
 	do {
 		if (!fetch(&reader, &byte))
 			return false;
 	} while (is_prefix(byte, long_mode));
-	/* Veneer decodes only opcodes 0f xx, and 0f 01 with a ModRM byte. */
+	/* Only opcodes 0f xx, and 0f 01 with a ModRM byte. */
 	if (byte != 0x0f || !fetch(&reader, &byte))
 		return false;
 	instruction->is_svm = false;

@@ -9,6 +9,7 @@
 #include "machine_check.h"
 #include "msr.h"
 #include "nmi.h"
+#include "start_cpus.h"
 #include "system.h"
 
 const char *const exit_names[EXIT_REASONS] = {
@@ -35,6 +36,7 @@ const char *const exit_names[EXIT_REASONS] = {
 	[EXIT_RDMSR_IMMEDIATE] = "rdmsr-immediate",
 	[EXIT_WRMSRNS_IMMEDIATE] = "wrmsrns-immediate",
 	[EXIT_UNKNOWN_INSTRUCTION] = "unknown-instruction",
+	[EXIT_APIC_WRITE] = "apic-write",
 };
 
 static void handle_other(struct vcpu *vcpu)
@@ -85,4 +87,5 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *vcpu) = {
 	[EXIT_RDMSR_IMMEDIATE] = handle_rdmsr_immediate,
 	[EXIT_WRMSRNS_IMMEDIATE] = handle_wrmsrns_immediate,
 	[EXIT_UNKNOWN_INSTRUCTION] = handle_hidden_instruction,
+	[EXIT_APIC_WRITE] = handle_apic_write,
 };

@@ -40,6 +40,12 @@ void host_on_each_cpu(void (*function)(void *), void *argument);
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
 
 /*
+ * A page below 1 MiB, mapped at its own address in host mode, in which CPUs begin that the OS starts anew while Veneer is
+ * loaded; NULL: the OS does not start any.
+ */
+void *host_start_page(void);
+
+/*
  * Print the report and stop or reset the machine. Called in host mode, with Veneer's page tables,
  * in an unknown state of the machine.
  */

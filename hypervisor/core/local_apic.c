@@ -72,3 +72,17 @@ void reset_local_apic(void)
 	}
 	write_register(base, SPURIOUS_INTERRUPT, SPURIOUS_INTERRUPT_RESET);
 }
+
+u32 this_apic_id(void)
+{
+	u32 a, b, c, d;
+
+	cpuid(0, 0, &a, &b, &c, &d);
+	if (a >= 0xb) {
+		cpuid(0xb, 0, &a, &b, &c, &d);
+		if (b)
+			return d;
+	}
+	cpuid(1, 0, &a, &b, &c, &d);
+	return b >> 24;
+}

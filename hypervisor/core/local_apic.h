@@ -2,7 +2,11 @@
 #ifndef VENEER_LOCAL_APIC_H
 #define VENEER_LOCAL_APIC_H
 
+#include "types.h"
+
 /* In host mode: the local APIC of this CPU as INIT leaves it. */
 void reset_local_apic(void);
+/* Number of this CPU's local APIC (CPUID leaf 0bh, or leaf 1). */
+u32 this_apic_id(void);
 
 #endif

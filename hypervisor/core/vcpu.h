@@ -59,6 +59,8 @@ enum exit_reason {
 	EXIT_WRMSRNS_IMMEDIATE,
 	/* Of a feature that is hidden, or newer than Veneer. */
 	EXIT_UNKNOWN_INSTRUCTION,
+	/* A write to the local APIC, where start-up IPIs must be seen by the CPU that sends them. */
+	EXIT_APIC_WRITE,
 	EXIT_REASONS
 };
 
@@ -140,6 +142,11 @@ struct vcpu {
 	u16 host_tr;
 	u64 host_tss_base;
 	struct descriptor_tables *tables;
+
+	/* Offset into the local APIC's page of an exiting write. */
+	u32 apic_offset;
+	/* The page in which the OS has last told this CPU to start (start_cpus.c). */
+	u8 start_vector;
 };
 
 /*

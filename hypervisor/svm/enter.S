@@ -69,6 +69,8 @@ svm_exited:
 	mov rax, [rsi + VMCB_RAX]
 	mov [rsp + 8 * 0], rax
 	call svm_handle_exit
+	.globl svm_resume
+svm_resume:
 	mov rdi, [rsp + VCPU_VMCB]
 	mov rax, [rsp + 8 * 0]
 	mov [rdi + VMCB_RAX], rax

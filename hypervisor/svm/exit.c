@@ -3,6 +3,8 @@
 #include "exit.h"
 
 #include "../core/exit.h"
+#include "../core/host.h"
+#include "../core/start_cpus.h"
 #include "setup.h"
 #include "svm_cpu.h"
 
@@ -30,14 +32,16 @@ static enum exit_reason translate(struct vcpu *vcpu, const struct vmcb *vmcb, u6
 {
 	u32 event = vmcb->exit_int_info;
 
-	if (code == VMEXIT_MSR)
-		return vmcb->exit_info1 ? EXIT_WRMSR : EXIT_RDMSR;
 	switch (code) {
 	case VMEXIT_EXCEPTION_GP:
 		vcpu->fault_error = vmcb->exit_info1;
 		vcpu->interrupted_event = event & EVENT_VALID ? event : 0;
 		return EXIT_GP_FAULT;
 	case VMEXIT_NPF:
+		if (host_start_page() && vmcb->exit_info2 >> 12 == LOCAL_APIC_ADDRESS >> 12) {
+			vcpu->apic_offset = vmcb->exit_info2 & (PAGE_BYTES - 1);
+			return EXIT_APIC_WRITE;
+		}
 		return EXIT_NESTED_PAGING;
 	default:
 		break;
@@ -48,6 +52,11 @@ static enum exit_reason translate(struct vcpu *vcpu, const struct vmcb *vmcb, u6
 	if (!svm_of(vcpu)->launched)
 		svm_return_from_refused_entry(vcpu);
 	return EXIT_INVALID_STATE;
+}
+
+static rarely_called void handle_rare_exit(struct vcpu *vcpu, const struct vmcb *vmcb, u64 code)
+{
+	handle_exit(vcpu, translate(vcpu, vmcb, code), code, vcpu->rip);
 }
 
 /* Called by enter.S, which has saved all GPRs but RSP in struct vcpu, and loads them from there. */
@@ -63,7 +72,12 @@ void svm_handle_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 	vmcb->event_injection = 0;
 	if (likely_(code < COUNT_OF(reasons)))
 		reason = reasons[code];
-	if (unlikely_(reason == EXIT_TO_TRANSLATE))
-		reason = translate(vcpu, vmcb, code);
+	if (unlikely_(reason == EXIT_TO_TRANSLATE)) {
+		if (code != VMEXIT_MSR) {
+			handle_rare_exit(vcpu, vmcb, code);
+			return;
+		}
+		reason = vmcb->exit_info1 ? EXIT_WRMSR : EXIT_RDMSR;
+	}
 	handle_exit(vcpu, reason, code, rip);
 }

@@ -11,7 +11,9 @@
 #include "../core/memory.h"
 #include "../core/msr.h"
 #include "../core/safe_instructions.h"
+#include "../core/start_cpus.h"
 #include "enter.h"
+#include "start.h"
 #include "svm_cpu.h"
 
 /* Present, writable, user: nested page tables are walked as user accesses (APM2 15.25.5). */
@@ -58,6 +60,38 @@ static void guard_msr(u8 *msrpm, u32 msr)
 	}
 }
 
+static int map(struct page_table *nested, u64 start, u64 end, u64 leaf)
+{
+	return page_table_map(nested, start, start, end - start, leaf, NESTED_BITS);
+}
+
+/*
+ * The whole physical address space, devices included; memory types stay those of the guest's PAT and the MTRRs. Where
+ * the OS starts CPUs, writes to the local APIC exit (core/start_cpus.c).
+ */
+static int map_all(struct page_table *nested, u64 end)
+{
+	const u64 apic = LOCAL_APIC_ADDRESS, in_2_mib = apic & ~(MIB2 - 1);
+	const u64 in_1_gib = apic & ~(GIB1 - 1), leaf = has_gigabyte_pages() ? GIB1 : MIB2;
+	int error;
+
+	if (!host_start_page())
+		return map(nested, 0, end, leaf);
+	error = map(nested, 0, in_1_gib, leaf);
+	if (!error)
+		error = map(nested, in_1_gib, in_2_mib, MIB2);
+	if (!error)
+		error = map(nested, in_2_mib, in_2_mib + MIB2, KIB4);
+	if (!error)
+		error = page_table_map(nested, apic, apic, KIB4, KIB4,
+				       NESTED_BITS & ~ENTRY_WRITABLE);
+	if (!error && in_2_mib + MIB2 < in_1_gib + GIB1)
+		error = map(nested, in_2_mib + MIB2, in_1_gib + GIB1, MIB2);
+	if (!error && in_1_gib + GIB1 < end)
+		error = map(nested, in_1_gib + GIB1, end, leaf);
+	return error;
+}
+
 static int allocate_shared(void)
 {
 	struct page_table nested;
@@ -77,10 +111,8 @@ static int allocate_shared(void)
 	/* Nested tables are walked with the paging mode of host mode (APM2 15.25.3). */
 	if (has_five_level_paging())
 		nested.levels = 5;
-	/* The whole physical address space, devices included; memory types stay those of the guest's PAT and the MTRRs. */
 	if (!error)
-		error = page_table_map(&nested, 0, 0, 1ull << (bits > 48 ? 48 : bits),
-				       has_gigabyte_pages() ? GIB1 : MIB2, NESTED_BITS);
+		error = map_all(&nested, 1ull << (bits > 48 ? 48 : bits));
 	nested_cr3 = error ? 0 : host_physical(nested.root);
 	return error;
 }
@@ -102,7 +134,10 @@ int svm_allocate(struct vcpu *vcpu)
 	svm->msrpm = msrpm_physical;
 	vcpu->vmcb = memory_alloc(1);
 	svm->host_save_area = memory_alloc(1);
-	return vcpu->vmcb && svm->host_save_area ? 0 : -ENOMEM;
+	if (!vcpu->vmcb || !svm->host_save_area)
+		return -ENOMEM;
+	svm->host_save_area_physical = host_physical(svm->host_save_area);
+	return 0;
 }
 
 /* CPUID faulting (APM2 3.2.10, HWCR.CpuidUserDis; APM3 E.4.17). */
@@ -129,7 +164,7 @@ int svm_enable(struct vcpu *vcpu, struct refusal *refusal)
 		return refuse_with(refusal, -EPERM, "EFER.SVME cannot be set", efer);
 	find_cpuid_faulting(vcpu);
 	svm->old_host_save_area = read_msr(MSR_VM_HSAVE_PA);
-	write_msr(MSR_VM_HSAVE_PA, host_physical(svm->host_save_area));
+	write_msr(MSR_VM_HSAVE_PA, svm->host_save_area_physical);
 	return 0;
 }
 
@@ -253,6 +288,8 @@ int svm_enter(struct vcpu *vcpu, struct refusal *refusal)
 	fill_controls(svm, vcpu->vmcb);
 	use_idt_without_stack_switch(vcpu);
 	vcpu->vmcb_physical = host_physical(vcpu->vmcb);
+	if (host_start_page())
+		svm_prepare_start(vcpu);
 	svm->launched = false;
 	if (svm_launch(vcpu, vcpu->vmcb))
 		return refuse_with(refusal, -EIO, "VMRUN was refused; the value is the exit code",

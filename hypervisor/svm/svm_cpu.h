@@ -8,6 +8,7 @@
 
 struct svm_cpu {
 	void *host_save_area;
+	u64 host_save_area_physical;
 	/* VM_HSAVE_PA before Veneer was loaded. */
 	u64 old_host_save_area;
 	/* Built once, used by every CPU. */

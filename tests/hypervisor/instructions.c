@@ -229,8 +229,72 @@ static void test_completion(void)
 	expect_completed(0, 2, 0);
 }
 
+static bool decode_bytes(const char *bytes, unsigned int size, struct store *store)
+{
+	memcpy(fake_physical(0x10000), bytes, size);
+	vcpu.rip = fake.fields[GUEST_CODE_BITS] == 64 ? 0x7f1234567000 : 0x10000;
+	return decode_store(&vcpu, store);
+}
+
+static void expect_store(const char *bytes, unsigned int size, u32 value)
+{
+	struct store store;
+
+	CHECK(decode_bytes(bytes, size, &store));
+	CHECK(store.length == size && store.value == value);
+}
+
+/* Stores of 32 bits, with every form of an operand in memory (SDM 2A 2.1.5). */
+static void test_stores(void)
+{
+	struct store store;
+
+	set_long_mode();
+	map_two_pages();
+	vcpu.regs = (struct regs){
+		.rax = 0x1122334455667788, .rbx = 0xb, .rdi = 0xd, .r8 = 0x8, .r12 = 0xc
+	};
+	expect_store("\x89\x03", 2, 0x55667788);
+	expect_store("\x89\x1f", 2, 0xb);
+	expect_store("\x89\x3c\x24", 3, 0xd);
+	expect_store("\x44\x89\x03", 3, 0x8);
+	expect_store("\x44\x89\x63\x10", 4, 0xc);
+	expect_store("\x41\x89\x83\x00\x03\x00\x00", 7, 0x55667788);
+	expect_store("\x89\x05\x01\x02\x03\x04", 6, 0x55667788);
+	expect_store("\x89\x04\x25\x00\x03\xe0\xfe", 7, 0x55667788);
+	expect_store("\x89\x44\x8b\x10", 4, 0x55667788);
+	expect_store("\xc7\x03\x45\x46\x0c\x00", 6, 0xc4645);
+	expect_store("\xc7\x84\x8b\x00\x03\x00\x00\x45\x46\x0c\x00", 11, 0xc4645);
+	expect_store("\x67\x89\x03", 3, 0x55667788);
+	expect_store("\xa3\x00\x03\xe0\xfe\x00\x00\x00\x00", 9, 0x55667788);
+	expect_store("\x67\xa3\x00\x03\xe0\xfe", 6, 0x55667788);
+	/* A REX prefix counts directly before the opcode only. */
+	expect_store("\x44\x2e\x89\x03", 4, 0x55667788);
+	/* 64 and 16 bits, a register as the operand, RSP, the other forms of C7, and other instructions. */
+	CHECK(!decode_bytes("\x48\x89\x03", 3, &store) && !decode_bytes("\x66\x89\x03", 3, &store));
+	CHECK(!decode_bytes("\x89\xc3", 2, &store) && !decode_bytes("\x89\x23", 2, &store));
+	CHECK(!decode_bytes("\xc7\x0b\x45\x46\x0c\x00", 6, &store));
+	CHECK(!decode_bytes("\x8b\x03", 2, &store) && !decode_bytes("\x87\x03", 2, &store));
+
+	/* Without paging. */
+	fake.fields[GUEST_EFER] = 0;
+	fake.fields[GUEST_CR0] = CR0_PE;
+	fake.fields[GUEST_CODE_BITS] = 32;
+	expect_store("\x89\x05\x00\x03\xe0\xfe", 6, 0x55667788);
+	expect_store("\xa3\x00\x03\xe0\xfe", 5, 0x55667788);
+	expect_store("\x67\x89\x46\x10", 4, 0x55667788);
+	CHECK(!decode_bytes("\x44\x89\x03", 3, &store));
+	fake.fields[GUEST_CODE_BITS] = 16;
+	expect_store("\x66\x89\x06\x00\x03", 5, 0x55667788);
+	expect_store("\x66\x89\x47\x10", 4, 0x55667788);
+	expect_store("\x66\x89\x87\x00\x03", 5, 0x55667788);
+	expect_store("\x66\x67\x89\x05\x00\x03\xe0\xfe", 8, 0x55667788);
+	CHECK(!decode_bytes("\x89\x07", 2, &store));
+}
+
 void test_instructions(void)
 {
+	test_stores();
 	test_lengths();
 	test_paging_modes();
 	test_completion();

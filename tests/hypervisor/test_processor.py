@@ -5,7 +5,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 HYPERVISOR = HERE.parents[1] / "hypervisor"
-LEFT_OUT = {"counters", "crash_report", "fault", "lifecycle", "query", "vcpus"}
+LEFT_OUT = {"counters", "crash_report", "fault", "lifecycle", "query"}
 """Files of core/ that neither a backend nor a handler of exits needs."""
 
 

@@ -56,6 +56,11 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 	os_on_cpu(cpu, function, argument);
 }
 
+void *host_start_page(void)
+{
+	return NULL;
+}
+
 void host_die(const char *report)
 {
 	os_panic(report);

@@ -427,6 +427,24 @@ bool host_image(unsigned int part, const char **start, const char **end)
 	return part == 0;
 }
 
+void *fake_start_page;
+
+void *host_start_page(void)
+{
+	return fake_start_page;
+}
+
+/* svm/start_page.S, which nothing here executes. */
+asm(".pushsection .rodata\n"
+    ".globl svm_start_code, svm_start_code_protected, svm_start_code_long, svm_start_code_end\n"
+    ".globl svm_started\n"
+    "svm_start_code: .quad 0\n"
+    "svm_start_code_protected: .quad 0\n"
+    "svm_start_code_long: .quad 0\n"
+    "svm_start_code_end:\n"
+    "svm_started: .quad 0\n"
+    ".popsection");
+
 unsigned int host_cpus(void)
 {
 	return 1;
@@ -547,6 +565,7 @@ int main(void)
 	test_init();
 	test_obstacles();
 	test_features();
+	test_starting_cpus();
 	puts("all passed");
 	return 0;
 }

@@ -52,5 +52,10 @@ void test_machine_checks(void);
 void test_init(void);
 void test_obstacles(void);
 void test_features(void);
+void test_starting_cpus(void);
+
+/* What host_start_page() returns: NULL, or a page at this address. */
+#define FAKE_START_PAGE 0x90000ull
+extern void *fake_start_page;
 
 #endif
