@@ -106,7 +106,10 @@ def virtualized(target, probe, subject):
 
     def ask():
         if not signed:
-            return list(range(int(target.query().get("cpus", "0"))))
+            status = target.query()
+            if status.get("by") == "firmware":
+                pytest.skip("it claims no signature, and what a UEFI firmware has loaded cannot be asked")
+            return list(range(int(status.get("cpus", "0"))))
         wanted = tuple(subject.claims.get(f"cpuid-signature.{name}") for name in ("ebx", "ecx", "edx"))
         return [
             result.cpu

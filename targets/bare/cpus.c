@@ -6,6 +6,7 @@
 #include "apic.h"
 #include "broadcast.h"
 #include "cpu.h"
+#include "handover.h"
 #include "memory.h"
 #include "panic.h"
 #include "trap.h"
@@ -81,11 +82,25 @@ static void start_others(void)
 			panic("CPU %u (APIC id %u) does not start", i, cpu_blocks[i]->apic_id);
 }
 
+/* A UEFI firmware has started all CPUs itself, and need not have ACPI's tables for them. */
+static void find_cpus(struct acpi_cpus *found)
+{
+	const struct uefi_handover *handover = uefi_handover();
+
+	if (!handover) {
+		acpi_find_cpus(found);
+		return;
+	}
+	found->io_apic = 0;
+	for (found->count = 0; found->count < handover->cpu_count; found->count++)
+		found->id[found->count] = handover->apic_id[found->count];
+}
+
 void cpus_start(void)
 {
 	struct acpi_cpus found;
 
-	acpi_find_cpus(&found);
+	find_cpus(&found);
 	apic_init_this_cpu();
 	put_first(&found, apic_id());
 	create_blocks(&found);

@@ -5,6 +5,8 @@
 #include "../agent/slot.h"
 #include "apic.h"
 #include "cpu.h"
+#include "cpus.h"
+#include "handover.h"
 #include "modes.h"
 #include "panic.h"
 #include "x86.h"
@@ -23,56 +25,101 @@
 _Static_assert(OS_MAX_CPUS *SLOT_STRIDE == LARGE_PAGE,
 	       "the slots of all CPUs need exactly one page table");
 
-#define MULTIBOOT_HAS_MEMORY 0x1
-#define MULTIBOOT_HAS_MAP 0x40
-
-struct multiboot {
-	uint32_t flags, mem_lower, mem_upper, boot_device, command_line;
-	uint32_t modules[2], symbols[4];
-	uint32_t map_length, map_address;
-};
-
-struct multiboot_range {
-	uint32_t size; /* of what follows */
-	uint64_t base, length;
-	uint32_t type;
-} __attribute__((packed));
-
 extern uint64_t boot_pd[4 * 512];
 
 /* One bit per page of the memory behind this bitmap, which is behind the image: 1 is allocated. */
 static uint64_t *map;
 static uint64_t first_page;
 static size_t page_count, free_pages, search_from;
+static const struct uefi_handover *handover;
 
-static uint64_t end_of_memory(const struct multiboot *boot)
+struct range {
+	uint64_t start, end;
+};
+
+/* Of the OS' own use of fixed memory below its image: the trampoline, and the slots below 1 MiB. */
+static const struct range low_memory[] = {
+	{ TRAMPOLINE, TRAMPOLINE + PAGE },
+	{ MODES_SLOTS, MODES_SLOTS + SLOT_STRIDE },
+};
+
+static bool next_range(const struct multiboot *boot, uint64_t *at,
+		       const struct multiboot_range **range)
 {
-	uint64_t end = MIB;
+	*range = (const void *)*at;
+	if (*at + sizeof(**range) > (uint64_t)boot->map_address + boot->map_length)
+		return false;
+	*at += (*range)->size + sizeof((*range)->size);
+	return true;
+}
 
-	if (boot->flags & MULTIBOOT_HAS_MAP) {
-		uint64_t at = boot->map_address, stop = at + boot->map_length;
+/* The largest range of usable memory behind the image: a BIOS knows one, a UEFI firmware many. */
+static struct range find_memory(const struct multiboot *boot)
+{
+	struct range best = { 0, 0 };
+	const struct multiboot_range *range;
+	uint64_t at = boot->map_address;
 
-		while (at + sizeof(struct multiboot_range) <= stop) {
-			const struct multiboot_range *range = (const void *)at;
-
-			if (range->type == 1 && range->base <= MIB &&
-			    range->base + range->length > end)
-				end = range->base + range->length;
-			at += range->size + sizeof(range->size);
-		}
+	if (!(boot->flags & MULTIBOOT_HAS_MAP)) {
+		best.start = (uint64_t)os_image_end;
+		best.end =
+			MIB + (boot->flags & MULTIBOOT_HAS_MEMORY ? boot->mem_upper * 1024ul : 0);
 	}
-	if (end == MIB && boot->flags & MULTIBOOT_HAS_MEMORY)
-		end = MIB + (uint64_t)boot->mem_upper * 1024;
-	return end < SLOT_SUPERVISOR_BASE ? end : SLOT_SUPERVISOR_BASE;
+	while (boot->flags & MULTIBOOT_HAS_MAP && next_range(boot, &at, &range)) {
+		uint64_t start = range->base, end = range->base + range->length;
+
+		if (start < (uint64_t)os_image_end)
+			start = (uint64_t)os_image_end;
+		if (end > SLOT_SUPERVISOR_BASE)
+			end = SLOT_SUPERVISOR_BASE;
+		if (range->type == MULTIBOOT_USABLE && end > start &&
+		    end - start > best.end - best.start)
+			best = (struct range){ start, end };
+	}
+	return best;
+}
+
+/* A UEFI firmware, or a hypervisor that it has loaded, may keep memory anywhere. */
+static void check_low_memory(const struct multiboot *boot)
+{
+	const struct multiboot_range *range;
+	uint64_t at = boot->map_address;
+
+	while (boot->flags & MULTIBOOT_HAS_MAP && next_range(boot, &at, &range))
+		for (unsigned int i = 0; i < sizeof(low_memory) / sizeof(*low_memory); i++)
+			if (range->type != MULTIBOOT_USABLE && range->base < low_memory[i].end &&
+			    range->base + range->length > low_memory[i].start)
+				panic("memory at %lx is kept by the firmware", range->base);
+}
+
+const struct uefi_handover *uefi_handover(void)
+{
+	return handover;
+}
+
+static void find_handover(const struct multiboot *boot)
+{
+	const struct multiboot_module *module = (const void *)(uint64_t)boot->modules;
+	const struct uefi_handover *found;
+
+	if (!(boot->flags & MULTIBOOT_HAS_MODULES) || !boot->module_count)
+		return;
+	found = (const void *)(uint64_t)module->start;
+	if (module->end - module->start >= sizeof(*found) && found->magic == UEFI_HANDOVER_MAGIC)
+		handover = found;
 }
 
 void memory_init(const void *multiboot)
 {
-	uint64_t start = (uint64_t)os_image_end, end = end_of_memory(multiboot) & ~(PAGE - 1);
+	struct range memory = find_memory(multiboot);
+	uint64_t start = (memory.start + PAGE - 1) & ~(PAGE - 1), end = memory.end & ~(PAGE - 1);
 	uint64_t map_size;
 
 	if (end < start + 2 * MIB)
 		panic("not enough memory: it ends at %lx, the image at %lx", end, start);
+	find_handover(multiboot);
+	if (handover)
+		check_low_memory(multiboot);
 	map = (uint64_t *)start;
 	/* Whole words: the bits behind the last page count as allocated. */
 	map_size = ((end - start) / PAGE + 63) / 64 * sizeof(*map);

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.emulators import qemu
 from touchstone.config.subjects import read_subject
 from touchstone.config.tomlfile import TomlError
 from touchstone.drivers.ssh.deployable import COMMANDS, a_subject
@@ -106,3 +107,33 @@ def test_a_hosted_subject_says_how_its_guest_starts(tmp_path: Path) -> None:
         f"mine.toml:5: there is no directory {tmp_path / 'nowhere'}",
         "mine.toml:6: unknown key 'upp'; did you mean up?",
     ]
+
+
+def test_errors_of_a_uefi_program_are_reported_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\n[deploy.uefi]\nfile = "mine.efi"\nbuild = "make"\nfiel = "x"\n'
+        'not-claimed = "unloadabel refuses cpuid-signature.ebx"\n'
+    )
+    with pytest.raises(TomlError) as refused:
+        read_subject(path)
+    found = [line.partition("mine.toml:")[2] for line in str(refused.value).splitlines()]
+    assert found == [
+        "2: sources is missing: sources and build go together; a file that is there needs neither",
+        f"3: there is no file {tmp_path}/mine.efi",
+        "5: unknown key 'fiel'; did you mean file?",
+        "6: there is no claim 'unloadabel'; did you mean unloadable?",
+    ]
+
+
+def test_what_is_not_claimed_on_uefi_is_claimed_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    (tmp_path / "mine.efi").write_bytes(b"MZ")
+    path.write_text(
+        'name = "mine"\n[claims]\nnested = "hidden"\nunloadable = true\n'
+        '[claims.refuses]\nloaded = "EBUSY"\n'
+        '[deploy.uefi]\nfile = "mine.efi"\nnot-claimed = "unloadable refuses"\n'
+    )
+    subject = read_subject(path)
+    assert subject.on(qemu()).claims == subject.claims
+    assert subject.on(qemu(uefi=True)).claims == {"nested": "hidden"}

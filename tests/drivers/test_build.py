@@ -21,6 +21,7 @@ NAME := $(if $(SUBJECT),mine,none)
 all:
 \tcp source.c $(BUILD)/bare-$(NAME).elf64
 \tcp source.c $(BUILD)/bare-$(NAME).elf
+\tcp source.c $(BUILD)/bare-$(NAME).efi
 \tcp source.c $(BUILD)/bare-$(NAME).img
 describe:
 \t@echo $(FLAGS)
@@ -206,7 +207,7 @@ def test_a_killed_build_is_no_image(checkout, tmp_path):
     steps = []
     image = build_bare(None, steps.append, root=checkout)
     assert steps == ["building the bare image of none"]
-    assert [path.read_text() for path in image.files] == ["int x;\n"] * 3
+    assert [path.read_text() for path in image.files] == ["int x;\n"] * 4
 
 
 def test_a_subject_must_have_a_name(checkout, tmp_path):

@@ -124,12 +124,14 @@ def subject_schema() -> Schema:
     """Of a subject's file."""
     linux = dict.fromkeys((*subjects.LINUX_NEEDS, *subjects.LINUX_MAY_HAVE), _TEXT)
     hosted = dict.fromkeys((*subjects.HOSTED_NEEDS, *subjects.HOSTED_MAY_HAVE), _TEXT)
+    uefi = dict.fromkeys((*subjects.UEFI_NEEDS, *subjects.UEFI_MAY_HAVE), _TEXT)
     deploy = {
         "type": "object",
         "properties": {
             "bare": _table({"directory": _TEXT}, ("directory",)),
             "linux": _table(linux, subjects.LINUX_NEEDS),
             "hosted": _table(hosted, subjects.HOSTED_NEEDS),
+            "uefi": _table(uefi, subjects.UEFI_NEEDS),
         },
         "additionalProperties": {"type": "object", "additionalProperties": _TEXT},
     }

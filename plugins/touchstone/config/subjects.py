@@ -19,18 +19,22 @@
 
     [deploy.hosted]           # or: a program on Linux that has machines as guests: docs/hosted.md
     run = "exec qemu-system-x86_64 ... -kernel {image} -smp {cpus} -serial stdio"
+
+    [deploy.uefi]             # for targets with a UEFI firmware: the program that it loads
+    file = "mine.efi"
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from touchstone.config.tomlfile import TomlError, TomlFile, describe, did_you_mean
 from touchstone.config.waivers import Waiver, read_waivers
+from touchstone.machine.settings import TargetSettings
 from touchstone.suite import requires
 from touchstone.suite.claims import CLAIMS, problem_with
 
@@ -45,6 +49,8 @@ HOSTED_NEEDS = ("run",)
 HOSTED_MAY_HAVE = ("sources", "build", "files", "needs", "prepare", "restore", "up", "version", "end")
 PROGRAM = ("sources", "build", "files")
 """Keys of ``[deploy.hosted]`` for a program that has to be built: all of them, or none."""
+UEFI_NEEDS = ("file",)
+UEFI_MAY_HAVE = ("sources", "build", "not-claimed")
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,12 @@ class Subject:
         """What its file says of a check on a target with these facts, on an emulator of this version."""
         return next((one for one in self.known_deviations if one.applies(check_id, version, facts)), None)
 
+    def on(self, settings: TargetSettings) -> Subject:
+        """The subject as it is on a target: without what it does not claim where it is loaded in that way."""
+        names = self.options.get("uefi", {}).get("not-claimed", "").split() if settings.uefi else []
+        claims = {name: value for name, value in self.claims.items() if not _among(name, names)}
+        return replace(self, claims=claims) if names else self
+
     @property
     def hosted(self) -> bool:
         """On a box with Linux, the machine that is judged is its guest."""
@@ -79,6 +91,11 @@ class Subject:
     def absent(self) -> bool:
         """There is no hypervisor: the bare machine is judged."""
         return self.name == NONE
+
+
+def _among(claim: str, names: Iterable[str]) -> bool:
+    """Whether it is one of these claims, or in one of these tables of claims."""
+    return any(claim == name or claim.startswith(f"{name}.") for name in names)
 
 
 NONE = "none"
@@ -156,6 +173,8 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
             _check_linux(file, table, key_path)
         if kind == "hosted":
             _check_hosted(file, table, key_path)
+        if kind == "uefi":
+            _check_uefi(file, table, key_path)
         if kind != "bare":
             continue
         file.known(table, key_path, ("directory",))
@@ -202,3 +221,25 @@ def _check_hosted(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str,
         re.compile(str(table.get("end", "")))
     except re.error as error:
         file.error((*key_path, "end"), f"end is no regular expression: {error}")
+
+
+def _check_uefi(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, ...]) -> None:
+    file.known(table, key_path, UEFI_NEEDS + UEFI_MAY_HAVE)
+    if "file" not in table:
+        file.text(table, "file", key_path)
+    sources, build, name = (table.get(key) for key in ("sources", "build", "file"))
+    if (sources is None) != (build is None):
+        missing = "build" if build is None else "sources"
+        file.error(
+            key_path,
+            f"{missing} is missing: sources and build go together; a file that is there needs neither",
+        )
+    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+        file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
+    if sources is None and isinstance(name, str) and name and not (file.path.parent / name).is_file():
+        file.error((*key_path, "file"), f"there is no file {(file.path.parent / name).resolve()}")
+    claims = [name for name in CLAIMS if not name.startswith("own.")]
+    for word in str(table.get("not-claimed", "")).split():
+        if not any(_among(name, (word,)) for name in claims):
+            hint = did_you_mean(word, claims)
+            file.error((*key_path, "not-claimed"), f"there is no claim {word!r}{hint}")

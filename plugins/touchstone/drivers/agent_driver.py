@@ -32,6 +32,7 @@ class AgentDriver:
         self.lock_key: str | None = None
         self.loads_another_machine = False
         self.outlives_runs = False
+        self.loads_by_reset = False
         self.settings = settings
         self._log = SerialLog(log_directory / f"{settings.name}.serial.log")
         self._client: AgentClient | None = None

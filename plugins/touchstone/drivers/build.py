@@ -28,7 +28,7 @@ SOURCES = (".c", ".h", ".S", ".s", ".inc", ".ld", ".lds", ".mk")
 
 @dataclass(frozen=True)
 class BareImage:
-    """The three files of a bare image."""
+    """The four files of a bare image."""
 
     elf: Path
     """Multiboot image for QEMU's ``-kernel``."""
@@ -36,22 +36,24 @@ class BareImage:
     """ELF64 with symbols and line numbers; never loaded."""
     disk: Path
     """Raw disk image with a boot sector, for Bochs."""
+    efi: Path
+    """UEFI application that boots the image."""
 
     @property
-    def files(self) -> tuple[Path, Path, Path]:
+    def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return self.elf, self.symbols, self.disk
+        return self.elf, self.symbols, self.disk, self.efi
 
     @classmethod
     def named(cls, name: str, directory: Path) -> BareImage:
         """The image of a subject (``none`` for the bare machine) in the directory that it was built in."""
         stem = directory / f"bare-{name}"
-        return cls(Path(f"{stem}.elf"), Path(f"{stem}.elf64"), Path(f"{stem}.img"))
+        return cls(*(Path(f"{stem}.{suffix}") for suffix in ("elf", "elf64", "img", "efi")))
 
     @classmethod
     def beside(cls, elf: Path) -> BareImage:
-        """The image whose multiboot file is ``elf``, with the other two beside it."""
-        return cls(elf, elf.with_suffix(".elf64"), elf.with_suffix(".img"))
+        """The image whose multiboot file is ``elf``, with the others beside it."""
+        return cls(elf, *(elf.with_suffix(suffix) for suffix in (".elf64", ".img", ".efi")))
 
 
 def subject_name(subject: Path) -> str:

@@ -23,3 +23,15 @@ def options_of(settings: TargetSettings, known: Mapping[str, type], whose: str) 
     if not 16 <= settings.memory_mib <= 2048:
         raise SettingsError("memory-mib", f"{settings.memory_mib} is not between 16 and 2048")
     return options
+
+
+LEAST_UEFI_MEMORY_MIB = 128
+
+
+def check_uefi_memory(settings: TargetSettings) -> None:
+    """SettingsError if a UEFI firmware would have too little memory."""
+    if settings.uefi and settings.memory_mib < LEAST_UEFI_MEMORY_MIB:
+        raise SettingsError(
+            "memory-mib",
+            f"{settings.memory_mib} is too little for UEFI; give it {LEAST_UEFI_MEMORY_MIB}",
+        )

@@ -12,6 +12,7 @@ from touchstone.shipped import build_directory
 
 if TYPE_CHECKING:
     from touchstone.drivers.emulated.driver import ImageProvider
+    from touchstone.drivers.emulated.uefi import ProvideProgram
     from touchstone.drivers.hosted.deploy import GuestProgram
     from touchstone.drivers.ssh.boxes import Box
     from touchstone.drivers.ssh.deployable import Deployable
@@ -47,11 +48,17 @@ def validate(settings: TargetSettings) -> None:
         raise SettingsError("driver", f"{settings.driver!r} is none of {', '.join(DRIVERS)}")
 
 
-def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_directory: Path) -> Driver:
+def make_driver(
+    settings: TargetSettings,
+    subject: Path | BareImage | None,
+    log_directory: Path,
+    program: ProvideProgram | None = None,
+) -> Driver:
     """A driver for a target, not started.
 
     ``subject`` is the directory of the subject's sources, None for the bare machine, or an image that is
-    built already. ``log_directory`` gets the serial log, ``NAME.serial.log``. SettingsError as ``validate``.
+    built already. ``log_directory`` gets the serial log, ``NAME.serial.log``. ``program``: the subject's on a
+    target with a UEFI firmware, where it is not in the image. SettingsError as ``validate``.
     """
     validate(settings)
     provide: ImageProvider = _provider(subject)
@@ -59,10 +66,11 @@ def make_driver(settings: TargetSettings, subject: Path | BareImage | None, log_
         from touchstone.drivers.qemu import kvm  # noqa: PLC0415
         from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
 
-        return QemuDriver(settings, provide, log_directory, lambda say: kvm.problem(settings.vendor, say))
+        problem = lambda say: kvm.problem(settings.vendor, say)  # noqa: E731
+        return QemuDriver(settings, provide, log_directory, problem, program)
     from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
 
-    return BochsDriver(settings, provide, log_directory)
+    return BochsDriver(settings, provide, log_directory, program)
 
 
 def make_box_driver(

@@ -18,6 +18,8 @@ def line_about(subject: Subject, info: TargetInfo, cpu: MeasuredCpu, status: Map
         return f"{line}; no hypervisor"
     if not status:
         return f"{line}; {subject.title} was not loaded"
+    if status.get("by") == "firmware":
+        return f"{line}; {subject.title}, loaded by the firmware"
     version = status.get("version", "of unknown version")
     taken = f"{status.get('cpus', '?')} of {info.cpus} CPUs"
     return f"{line}; {subject.title} {version} on {taken}"

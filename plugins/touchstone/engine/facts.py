@@ -22,6 +22,8 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
     way = os
     if subject.hosted and os == "linux":
         os, way = "bare", "hosted"
+    if settings.uefi:
+        way = "uefi"
     return {
         "vendor": settings.vendor,
         **({"os": os, "way": way} if os and way else {}),
@@ -30,7 +32,7 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,
         "subject": subject.name,
-        **{f"subject.{name}": value for name, value in subject.claims.items()},
+        **{f"subject.{name}": value for name, value in subject.on(settings).claims.items()},
     }
 
 

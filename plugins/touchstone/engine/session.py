@@ -274,6 +274,8 @@ class TargetSession:
     def load(self, option: str | None = None) -> None:
         """Load the subject. AgentRefused leaves the phase as it is."""
         with self.asking() as driver:
+            if driver.loads_by_reset:
+                self._left = None
             driver.load(option)
             self._phase, self._loaded_with = "loaded", self._left
             if driver.loads_another_machine:

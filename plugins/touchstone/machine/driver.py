@@ -100,6 +100,9 @@ class Driver(Protocol):
     outlives_runs: bool = False
     """The machine is there when no run is: what ails it now will ail the next run."""
 
+    loads_by_reset: bool = False
+    """The subject is loaded while the machine boots: ``load`` resets it, and probes leave nothing behind."""
+
     loads_another_machine: bool = False
     """To load the subject is to start another machine as its guest, whose CPUs may have fewer features."""
 

@@ -34,3 +34,8 @@ class TargetSettings:
     """Stretches every timeout."""
     options: Mapping[str, object] = field(default_factory=dict)
     """What only this driver knows; see its ``OPTIONS``."""
+
+    @property
+    def uefi(self) -> bool:
+        """Whether a UEFI firmware boots it: an option of the emulators' drivers."""
+        return bool(self.options.get("uefi"))

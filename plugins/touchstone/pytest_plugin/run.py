@@ -38,6 +38,7 @@ from touchstone.shipped import source_root
 from touchstone.suite.model import Check
 
 if TYPE_CHECKING:
+    from touchstone.drivers.emulated.uefi import ProvideProgram
     from touchstone.drivers.ssh.deployable import Deployable
 
 
@@ -151,7 +152,7 @@ class Run:
             self.stop_all()  # a process drives one target at a time
             found = self._sessions[target.name] = TargetSession(
                 target,
-                self.subject,
+                self.subject.on(target.settings),
                 self._driver_maker(target),
                 self.plan.of_target(target.name),
                 static_facts(target, self.subject),
@@ -285,6 +286,9 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
     if settings.driver == "ssh":
         part = _for_linux(subject, settings)
         return registry.make_box_driver(settings, part, log_directory(home(config)))
+    if settings.uefi:
+        loaded = _for_uefi(subject, settings)
+        return registry.make_driver(settings, None, log_directory(home(config)), loaded)
     if not subject.absent and subject.bare is None:
         raise HostError(
             f"{subject.path} has no [deploy.bare], so {subject.title} cannot be put on {settings.name}"
@@ -304,3 +308,19 @@ def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
             f" so {subject.title} cannot be put on {settings.name}"
         )
     return a_subject(subject.name, subject.title, subject.path, subject.options["linux"])
+
+
+def _for_uefi(subject: Subject, settings: TargetSettings) -> ProvideProgram | None:
+    """The program that a firmware loads. HostError if the subject's file names none."""
+    from touchstone.drivers.emulated.uefi import UefiProgram  # noqa: PLC0415
+
+    if subject.absent:
+        return None
+    if subject.path is None or "uefi" not in subject.options:
+        raise HostError(
+            f"{subject.path} has no [deploy.uefi], so {subject.title} cannot be put on {settings.name}"
+        )
+    table, directory = subject.options["uefi"], subject.path.parent
+    sources = (directory / table["sources"]).resolve() if "sources" in table else None
+    name, title = subject.name, subject.title
+    return UefiProgram(name, title, table["file"], directory, sources, table.get("build", "")).provide

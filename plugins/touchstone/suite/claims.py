@@ -87,6 +87,7 @@ COUNTERS: Mapping[str, str] = {
     "task-switch": "a task switch",
     "init": "an INIT",
     "sipi": "a start-up IPI",
+    "apic-write": "a write to the local APIC",
     "shutdown": "a triple fault",
     "invalid-state": "the guest could not be entered",
     "other": "any other exit",
@@ -140,6 +141,7 @@ def implied(
     """
     if before_loading:
         yield Requirement("way != hosted", source)
+        yield Requirement("way != uefi", source)
     names = dict.fromkeys(
         field.claim for case in cases for field in case.expect.fields if field.kind == "claim" and field.claim
     )

@@ -30,7 +30,7 @@ Facts = Mapping[str, Fact]
 NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "vendor": ("intel", "amd"),
     "os": ("bare", "linux"),
-    "way": ("bare", "linux", "hosted"),
+    "way": ("bare", "linux", "hosted", "uefi"),
     "cpus": int,
     "target": None,
     "driver": None,

@@ -2,6 +2,7 @@ import pytest
 
 from tests.support.emulators import qemu
 from touchstone.drivers.qemu.config import read_settings
+from touchstone.machine.settings import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,8 @@ from touchstone.drivers.qemu.config import read_settings
 )
 def test_port_of_vmware_is_off_unless_asked_for(asked: str, given: str) -> None:
     assert read_settings(qemu(machine=asked)).machine == given
+
+
+def test_a_uefi_firmware_needs_memory() -> None:
+    with pytest.raises(SettingsError, match="memory-mib: 64 is too little for UEFI; give it 128"):
+        read_settings(qemu(uefi=True))

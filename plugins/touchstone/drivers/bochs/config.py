@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from touchstone.drivers.options import options_of
+from touchstone.drivers.options import check_uefi_memory, options_of
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
 
@@ -19,9 +19,11 @@ OPTIONS: Mapping[str, type] = {
     "ignore_bad_msrs": bool,
     "binary": str,
     "bios": str,
+    "uefi": bool,
     "vga_bios": str,
 }
-"""``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP."""
+"""``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP;
+``uefi``: a UEFI firmware boots the machine, Debian's OVMF or that of ``bios``."""
 
 LINUX_IPS = 50_000_000
 """With fewer, the timer's interrupts eat the CPU; with more, everything that waits for time waits longer."""
@@ -35,7 +37,7 @@ display_library: term
 plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, gameport=0
 cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs={ignore_bad_msrs}
 memory: guest={memory}, host={memory}
-romimage: file={bios}, options=fastboot
+romimage: file={bios}{bios_options}
 vgaromimage: file={vga_bios}
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=disk, mode=flat, path={directory}/disk.img, cylinders=0
@@ -62,11 +64,14 @@ class BochsSettings:
     binary: str
     bios: str
     vga_bios: str
+    uefi: bool
 
 
 def read_settings(settings: TargetSettings) -> BochsSettings:
     """What Bochs is asked for. SettingsError for what it could not be."""
     options = options_of(settings, OPTIONS, "Bochs' driver")
+    check_uefi_memory(settings)
+    uefi = bool(options.get("uefi"))
     model = settings.cpu_model or DEFAULT_MODEL[settings.vendor]
     if not re.fullmatch(r"[a-z0-9_]+", model):
         raise SettingsError("cpu-model", f"{model!r} is not a model of `bochs --help cpu`")
@@ -80,16 +85,19 @@ def read_settings(settings: TargetSettings) -> BochsSettings:
         cpus=settings.cpus,
         memory_mib=settings.memory_mib,
         ips=ips,
-        ignore_bad_msrs=bool(options.get("ignore_bad_msrs", False)),
+        # OVMF reads IA32_PLATFORM_ID, which Bochs does not have.
+        ignore_bad_msrs=bool(options.get("ignore_bad_msrs", uefi)),
         binary=str(options.get("binary", "bochs")),
-        bios=str(options.get("bios", "/usr/share/bochs/BIOS-bochs-latest")),
+        bios=str(options.get("bios", "" if uefi else "/usr/share/bochs/BIOS-bochs-latest")),
         vga_bios=str(options.get("vga_bios", "/usr/share/bochs/VGABIOS-lgpl-latest")),
+        uefi=uefi,
     )
 
 
 def check_firmware(bochs: BochsSettings) -> None:
     """InfrastructureError unless what the BIOSes are read from is there."""
-    for path in (Path(bochs.bios), Path(bochs.vga_bios)):
+    # A UEFI firmware is fetched where it is not named.
+    for path in (*([Path(bochs.bios)] if bochs.bios else []), Path(bochs.vga_bios)):
         if not path.is_file():
             raise InfrastructureError(f"{path} is missing ({INSTALL})")
 
@@ -106,6 +114,7 @@ def prepare(bochs: BochsSettings, directory: Path, devices: str) -> list[str]:
         ignore_bad_msrs=int(bochs.ignore_bad_msrs),
         memory=bochs.memory_mib,
         bios=bochs.bios,
+        bios_options="" if bochs.uefi else ", options=fastboot",
         vga_bios=bochs.vga_bios,
         directory=directory,
     )

@@ -13,9 +13,17 @@ from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.emulator import Emulator
 from touchstone.drivers.emulated.machine import EmulatedMachine
+from touchstone.drivers.emulated.uefi import ProvideProgram, write_disk
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
-from touchstone.machine.driver import Autopsy, InfrastructureError, Say, TargetDied, TargetInfo
+from touchstone.machine.driver import (
+    AgentRefused,
+    Autopsy,
+    InfrastructureError,
+    Say,
+    TargetDied,
+    TargetInfo,
+)
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
@@ -30,9 +38,25 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
     boot_timeout = 20.0
     """Seconds from the start of the process to the agent, stretched by the target's factor."""
 
-    def __init__(self, settings: TargetSettings, provide_image: ImageProvider, log_directory: Path) -> None:
-        """Starts nothing; the image is made by ``start``."""
+    uefi_boot_timeout = 90.0
+    """The same where a UEFI firmware boots it."""
+
+    def __init__(
+        self,
+        settings: TargetSettings,
+        provide_image: ImageProvider,
+        log_directory: Path,
+        provide_program: ProvideProgram | None = None,
+    ) -> None:
+        """Starts nothing; the image is made by ``start``.
+
+        ``provide_program``: the subject's program, for a machine with a UEFI firmware; None: no subject.
+        """
         AgentDriver.__init__(self, settings, log_directory)
+        self._provide_program = provide_program
+        self._with_program = False
+        """Whether the firmware starts the subject's program before our application."""
+        self.loads_by_reset = settings.uefi
         self._provide_image = provide_image
         self._image: BareImage | None = None
         self._channel: SocketChannel | None = None
@@ -43,6 +67,8 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         """See Driver."""
         if self._emulator is not None:
             return self.reset(progress)
+        if self.settings.uefi and self._provide_program is not None:
+            self._provide_program(progress)  # what does not compile is known before anything runs
         image = self._image = self._provide_image(progress)
         self._symbols = Symbols(image.symbols)
         return self._boot(image, progress)
@@ -52,7 +78,20 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         if self._image is None:
             return self.start(progress)
         self.stop()
+        self._with_program = False
         return self._boot(self._image, progress)
+
+    def load(self, option: str | None = None) -> None:
+        """See Driver. A UEFI firmware loads it in a new process, before our application."""
+        if self.settings.uefi and not self._with_program:
+            if option is not None:
+                raise AgentRefused("EINVAL", "a UEFI program is loaded without options")
+            if self._image is None:
+                raise InfrastructureError(f"{self.name} is not running: start it first")
+            self.stop()
+            self._with_program = True
+            self._boot(self._image, lambda _: None)
+        super().load(option)
 
     def inject_nmi(self) -> None:
         """See Driver."""
@@ -76,6 +115,13 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
     def _start_emulator(self, image: BareImage) -> E:
         """Start the process."""
 
+    def _write_uefi_disk(self, image: BareImage, path: Path) -> None:
+        """Write the disk that the firmware boots from."""
+        program = None
+        if self._with_program and self._provide_program is not None:
+            program = self._provide_program(lambda _: None)
+        write_disk(path, image.efi, program)
+
     def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
         file = self._image_file(image)
         self._lost = None
@@ -92,7 +138,8 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         """Start the emulator and greet the agent at the other end of its serial port."""
         began = time.monotonic()
         emulator = self._emulator = self._start_emulator(image)
-        connection = emulator.connect(began + self.boot_timeout * self.settings.timeout_factor)
+        timeout = self.uefi_boot_timeout if self.settings.uefi else self.boot_timeout
+        connection = emulator.connect(began + timeout * self.settings.timeout_factor)
         channel = self._channel = SocketChannel(connection, quick_ack=emulator.quick_ack)
 
         def on_death() -> None:
@@ -100,7 +147,7 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
 
         channel.watch(emulator.death_fd, on_death)
         self._client = AgentClient(channel, self._log, self.settings.timeout_factor)
-        info = self._greet(self._client, self.boot_timeout)
+        info = self._greet(self._client, timeout)
         self.emulator_version = emulator.version()
         self.reach_seconds = time.monotonic() - began
         return info

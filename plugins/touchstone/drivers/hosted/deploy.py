@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from touchstone.drivers.build import BareImage
-from touchstone.drivers.ssh.deployable import Deployable, substitute
+from touchstone.drivers.sources import substitute
+from touchstone.drivers.ssh.deployable import Deployable
 
 IMAGE = BareImage.named("none", Path()).elf.name
 """What the image is called on the box."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from touchstone.drivers.emulated.driver import ImageProvider
 from touchstone.drivers.hosted.deploy import GuestProgram
 from touchstone.drivers.ssh.boxes import Box
-from touchstone.drivers.ssh.build import ModuleCache, build_in_copy
+from touchstone.drivers.ssh.build import ModuleCache, build_part
 from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.drivers.ssh.kernel_log import find_panic
@@ -134,7 +134,7 @@ class GuestOnBox(SshDriver):
 
             def make(into: Path) -> None:
                 progress(f"building the program that runs {part.title}")
-                build_in_copy(part, {}, f"the program that runs {part.title}", into)
+                build_part(part, {}, f"the program that runs {part.title}", into)
 
             files = self._cache.provide(part, self._program.name, "", make, progress)
         return [*files, image.elf]

@@ -9,7 +9,9 @@ from typing import Any
 
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.driver import EmulatorDriver, ImageProvider
+from touchstone.drivers.emulated.firmware import uefi_firmware
 from touchstone.drivers.emulated.process import EmulatorProcess
+from touchstone.drivers.emulated.uefi import ProvideProgram
 from touchstone.drivers.qemu import config as qemu_config
 from touchstone.drivers.qemu.config import INSTALL, QemuSettings, cpu_model, read_settings
 from touchstone.drivers.qemu.emulator import SERIAL, Qemu, describe_reset
@@ -21,15 +23,19 @@ COM1 = "com1"
 """What the image says before it has found the agent's console, or when that does not work."""
 
 
+Boots = Callable[[Path], list[str]]
+"""Takes QEMU's directory, may put a disk into it, and returns the arguments for what the machine boots."""
+
+
 class BareQemu(Qemu):
     """A QEMU that boots a bare image. Its serial port is the agent's console on virtio-serial."""
 
-    def __init__(self, settings: TargetSettings, qemu: QemuSettings, accel: str, image: Path) -> None:
+    def __init__(self, settings: TargetSettings, qemu: QemuSettings, accel: str, boots: Boots) -> None:
         """``accel``: ``tcg`` or ``kvm``."""
         self._settings = settings
         self._qemu = qemu
         self._accel = accel
-        self._image = image
+        self._boots = boots
         super().__init__(settings.name, settings.cpus, qemu.binary)
         self._com1 = FollowedFile(self.directory / COM1)
 
@@ -43,8 +49,7 @@ class BareQemu(Qemu):
             *("-nodefaults", "-no-user-config", "-display", "none", "-machine", self._qemu.machine),
             *("-accel", self._accelerator(), "-cpu", cpu_model(settings, self._accel)),
             *("-smp", str(settings.cpus), "-m", str(settings.memory_mib)),
-            *(("-bios", self._qemu.firmware) if self._qemu.firmware else ()),
-            *("-kernel", str(self._image)),
+            *self._boots(self.directory),
             *("-chardev", f"file,id={COM1},path={self.directory}/{COM1}", "-serial", f"chardev:{COM1}"),
             # The agent's: a line costs it one access to a port here, and a byte costs one on COM1.
             *("-device", "virtio-serial-pci,id=ports,disable-modern=on,max_ports=1,vectors=2"),
@@ -93,12 +98,13 @@ class QemuDriver(EmulatorDriver[BareQemu]):
         provide_image: ImageProvider,
         log_directory: Path,
         kvm_problem: Callable[[Say], str],
+        provide_program: ProvideProgram | None = None,
     ) -> None:
         """SettingsError when the settings cannot be a QEMU machine; starts nothing.
 
         ``kvm_problem``: why KVM of this host cannot run the machine, or nothing; for ``accel = "auto"``.
         """
-        super().__init__(settings, provide_image, log_directory)
+        super().__init__(settings, provide_image, log_directory, provide_program)
         self._qemu = read_settings(settings)
         self.program = self._qemu.binary
         self.boot_timeout = 20.0 + settings.cpus
@@ -119,6 +125,9 @@ class QemuDriver(EmulatorDriver[BareQemu]):
         return {**super().facts(), "accelerator": self._accel, "firmware": self._qemu.firmware or "SeaBIOS"}
 
     def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
+        if self._qemu.uefi:
+            firmware = str(uefi_firmware(self._qemu.firmware, progress))
+            self._qemu = replace(self._qemu, firmware=firmware)
         try:
             return super()._boot(image, progress)
         except InfrastructureError as error:
@@ -130,10 +139,18 @@ class QemuDriver(EmulatorDriver[BareQemu]):
             return super()._boot(image, progress)
 
     def _start_emulator(self, image: BareImage) -> BareQemu:
-        return BareQemu(self.settings, self._qemu, self._accel, image.elf)
+        def boots(directory: Path) -> list[str]:
+            firmware = ["-bios", self._qemu.firmware] if self._qemu.firmware else []
+            if not self._qemu.uefi:
+                return [*firmware, "-kernel", str(image.elf)]
+            disk = directory / "disk.img"
+            self._write_uefi_disk(image, disk)
+            return [*firmware, "-drive", f"file={disk},format=raw,if=ide"]
+
+        return BareQemu(self.settings, self._qemu, self._accel, boots)
 
     def _image_file(self, image: BareImage) -> Path:
-        return image.elf
+        return image.efi if self._qemu.uefi else image.elf
 
     def _description(self) -> str:
         return f"{self._accel}, {cpu_model(self.settings, self._accel)}"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
 import shlex
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from touchstone.drivers.build_cache import BuildCache, Recipe
-from touchstone.drivers.ssh.deployable import Deployable, source_files, substitute
+from touchstone.drivers.sources import build_in_copy, hash_sources, source_files, substitute
+from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.link import CONNECTION_ENDED, Link, LinkLost, reason
-from touchstone.drivers.tool import run_tool, tail_of
+from touchstone.drivers.tool import tail_of
 from touchstone.machine.driver import HostError, InfrastructureError, Say
 
 BUILD_TIMEOUT = 600.0
@@ -63,15 +62,7 @@ class ModuleCache:
 
 def _key(what: Deployable, version: str) -> str:
     """A hash of the sources, of how they are built, and of the very kernel."""
-    digest = hashlib.sha256(f"{version}\0{what.build}\0{what.files}\0".encode())
-    count = 0
-    for path in source_files(what.sources):
-        digest.update(f"{path.relative_to(what.sources)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-        count += 1
-    if not count:
-        raise HostError(f"{what.sources}: there are no sources of {what.title}")
-    return digest.hexdigest()[:16]
+    return hash_sources(what.sources, what.title, version, what.build, str(what.files))
 
 
 def headers_here(release: str) -> Path | None:
@@ -83,26 +74,14 @@ def headers_here(release: str) -> Path | None:
 def build_here(what: Deployable, release: str, headers: Path, into: Path, progress: Say) -> None:
     """Build on this machine. InfrastructureError with the compiler's words."""
     progress(f"building {what.title} for Linux {release}")
-    build_in_copy(
-        what, {"headers": str(headers), "release": release}, f"{what.title} for Linux {release}", into
-    )
+    values = {"headers": str(headers), "release": release}
+    build_part(what, values, f"{what.title} for Linux {release}", into)
 
 
-def build_in_copy(what: Deployable, values: Mapping[str, str], title: str, into: Path) -> None:
+def build_part(what: Deployable, values: Mapping[str, str], title: str, into: Path) -> None:
     """Build on this machine, in a copy of the sources. ``title``: what is built, for the error's text."""
-    # In a directory of its own: the kernel's build writes next to sources, and takes no spaces in paths.
-    with tempfile.TemporaryDirectory(prefix="touchstone-build-", dir="/tmp") as name:
-        work = Path(name)
-        for path in source_files(what.sources):
-            copy = work / "src" / path.relative_to(what.sources)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
-        (work / "build").mkdir()
-        _run(substitute(what.build, {**values, "build": str(work / "build")}), work / "src", title)
-        for pattern in what.files:
-            made = work / "build" / substitute(pattern, values)
-            if made.is_file():
-                shutil.copy2(made, into / made.name)
+    files = [substitute(pattern, values) for pattern in what.files]
+    build_in_copy(what.sources, what.build, values, files, into, title, _compiler_missing)
 
 
 def build_there(
@@ -165,14 +144,10 @@ def _archive(sources: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _run(command: str, directory: Path, what: str) -> None:
-    status, output = run_tool(["sh", "-c", command], directory)
-    if not status:
-        return
-    # A kernel's headers name the compiler that it was built with: another Debian's default.
+def _compiler_missing(output: bytes) -> str:
+    """A kernel's headers name the compiler that it was built with: another Debian's default."""
     absent = _NO_COMPILER.search(output)
-    why = f": {absent[1].decode()} is missing here (apt-get install {absent[1].decode()})" if absent else ""
-    raise HostError(f"building {what} failed{why}\n{command}\n{tail_of(output)}")
+    return f": {absent[1].decode()} is missing here (apt-get install {absent[1].decode()})" if absent else ""
 
 
 def _strip(path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from touchstone.drivers.sources import substitute
 from touchstone.machine.driver import InfrastructureError
 from touchstone.shipped import source_root
 
@@ -46,13 +45,6 @@ class Deployable:
         return [PurePosixPath(substitute(name, {"release": release})).name for name in self.files]
 
 
-def substitute(text: str, values: Mapping[str, str]) -> str:
-    """Put values for ``{key}``, quoted for the shell; other braces are the shell's."""
-    for key, value in values.items():
-        text = text.replace("{" + key + "}", shlex.quote(value))
-    return text
-
-
 def the_agent(root: Path | None = None) -> Deployable:
     """The agent, from its sources in ``root`` (default: those that come with this package)."""
     return Deployable(
@@ -80,12 +72,3 @@ def a_subject(name: str, title: str, file: Path, table: Mapping[str, str]) -> De
         files=tuple(table["files"].split()),
         commands={key: value for key, value in table.items() if key in COMMANDS},
     )
-
-
-def source_files(sources: Path) -> Iterator[Path]:
-    """The files of a source directory in a fixed order, without hidden and generated ones."""
-    for directory, names, files in os.walk(sources):
-        names[:] = sorted(name for name in names if not name.startswith((".", "__pycache__")))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(directory) / name
