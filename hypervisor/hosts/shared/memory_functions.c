@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Functions that a compiler calls even in freestanding code. The kernel's are not mapped in host
- * mode; these are local to veneer_core.o (Makefile).
+ * Functions that a compiler calls even in freestanding code, for hosts that have none, or whose own are not mapped in
+ * host mode (Linux: these are local to veneer_core.o there).
  */
 #include <stddef.h>
 

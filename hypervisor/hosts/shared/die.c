@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Crash in host mode: no kernel is mapped, so nothing of Linux can be called, and locks that this
- * CPU's guest holds are never released. The report goes to the first legacy serial port, where a
+ * Crash in host mode, under Linux and UEFI: no operating system is mapped, so nothing of it can be called, and locks
+ * that this CPU's guest holds are never released. The report goes to the first legacy serial port, where a
  * serial console would be too, and stays in memory (crash_report.c) for a debugger. Then a triple
- * fault resets the machine: with one CPU lost, Linux would hang bit by bit and become unreachable,
+ * fault resets the machine: with one CPU lost, the OS would hang bit by bit and become unreachable,
  * whereas a machine that restarts can be reached and shows that it has restarted.
  */
 #include "core/host.h"

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Veneer under a UEFI firmware. Memory is identity mapped; what is allocated is of a type that an operating system leaves
+ * alone. The firmware's MP services are there until an operating system takes over, and so long only can Veneer run
+ * something on each CPU.
+ */
+#include "core/host.h"
+
+#include "core/local_apic.h"
+#include "core/x86.h"
+#include "firmware.h"
+
+#define MOST_CPUS 256
+#define BELOW_4_GIB 0xffffffffull
+#define BELOW_1_MIB 0xfffffull
+
+static struct efi_boot_services *boot;
+static struct efi_mp_services *mp;
+/* APIC ids of the CPUs that the firmware has enabled, by the numbers that Veneer gives them. */
+static u32 apic_ids[MOST_CPUS];
+static unsigned int cpu_count;
+static uint64_t start_page;
+
+struct work {
+	void (*function)(void *);
+	void *argument;
+	/* host_on_cpu(): only on this one. */
+	bool one;
+	unsigned int cpu;
+};
+
+efi_status host_begin(struct efi_boot_services *services)
+{
+	static const struct efi_guid guid = EFI_MP_SERVICES_GUID;
+	struct efi_processor_information found;
+	uint64_t all, enabled;
+	efi_status status;
+
+	boot = services;
+	status = boot->locate_protocol(&guid, NULL, (void **)&mp);
+	if (!status)
+		status = mp->get_number(mp, &all, &enabled);
+	for (uint64_t i = 0; !status && i < all; i++) {
+		status = mp->get_information(mp, i, &found);
+		if (status || !(found.status & EFI_PROCESSOR_IS_ENABLED))
+			continue;
+		if (cpu_count == MOST_CPUS)
+			return EFI_OUT_OF_RESOURCES;
+		apic_ids[cpu_count++] = (u32)found.id;
+	}
+	if (status)
+		return status;
+	start_page = BELOW_1_MIB;
+	return boot->allocate_pages(EFI_ALLOCATE_MAX_ADDRESS, EFI_RESERVED_MEMORY, 1, &start_page);
+}
+
+void *host_alloc(size_t pages)
+{
+	uint64_t address = BELOW_4_GIB;
+
+	/* Below 4 GiB: CPUs that start anew load their page tables in 32-bit mode. */
+	if (boot->allocate_pages(EFI_ALLOCATE_MAX_ADDRESS, EFI_RESERVED_MEMORY, pages, &address))
+		return NULL;
+	__builtin_memset((void *)address, 0, pages * PAGE_BYTES);
+	return (void *)address;
+}
+
+void host_free(void *memory, size_t pages)
+{
+	boot->free_pages((u64)memory, pages);
+}
+
+u64 host_physical(const void *address)
+{
+	return (u64)address;
+}
+
+void *host_virtual(u64 physical)
+{
+	return (void *)physical;
+}
+
+void *host_start_page(void)
+{
+	return (void *)start_page;
+}
+
+bool host_image(unsigned int part, const char **start, const char **end)
+{
+	switch (part) {
+	case 0:
+		*start = image_base;
+		*end = image_end;
+		return true;
+	case 1:
+		*start = (const char *)start_page;
+		*end = *start + PAGE_BYTES;
+		return true;
+	default:
+		return false;
+	}
+}
+
+unsigned int host_cpus(void)
+{
+	return cpu_count;
+}
+
+unsigned int host_running_cpus(void)
+{
+	return cpu_count;
+}
+
+unsigned int host_this_cpu(void)
+{
+	u32 id = this_apic_id();
+
+	for (unsigned int cpu = 0; cpu < cpu_count; cpu++) {
+		if (apic_ids[cpu] == id)
+			return cpu;
+	}
+	return 0;
+}
+
+static void EFIAPI work_here(void *argument)
+{
+	const struct work *work = argument;
+
+	if (!work->one || host_this_cpu() == work->cpu)
+		work->function(work->argument);
+}
+
+/*
+ * The others are started with an event, since that does not wait for them: this CPU takes part. The event comes with the
+ * firmware's timer, so interrupts are on while it is waited for.
+ */
+static void run(struct work *work)
+{
+	void *event = NULL;
+	bool others = cpu_count > 1 && !boot->create_event(0, EFI_TPL_NOTIFY, NULL, NULL, &event) &&
+		      !mp->start_all(mp, work_here, 0, event, 0, work, NULL);
+
+	asm volatile("cli" : : : "memory");
+	work_here(work);
+	asm volatile("sti" : : : "memory");
+	while (others && boot->check_event(event))
+		pause();
+	if (event)
+		boot->close_event(event);
+}
+
+void host_on_each_cpu(void (*function)(void *), void *argument)
+{
+	run(&(struct work){ .function = function, .argument = argument });
+}
+
+void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
+{
+	run(&(struct work){ .function = function, .argument = argument, .one = true, .cpu = cpu });
+}
