@@ -8,7 +8,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.support import boxes, nightly
+from tests.support import boxes, nightly, objects
 from tests.support.checkout import ROOT
 from tests.support.project import Project
 from tests.support.side_by_side import (  # noqa: F401  hooks
@@ -32,6 +32,7 @@ for name in (
 
 def pytest_configure(config: pytest.Config) -> None:
     nightly.register(config)
+    objects.share()
     if not is_worker(config):  # the controller of pytest-xdist sees all reports
         file = ROOT / "tests" / "may_skip.toml"
         watch = SkipWatch(read_known(file), str(file.relative_to(ROOT)), strict=bool(os.environ.get("CI")))
