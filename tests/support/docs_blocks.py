@@ -16,6 +16,7 @@ A page is read from top to bottom: a block finds the files of all blocks above i
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def tables(page: Path) -> list[list[list[str]]]:
     return found
 
 
+@functools.cache
 def tokens(page: Path) -> list[Token]:
     """A page as markdown-it-py reads it: CommonMark and tables."""
     return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
