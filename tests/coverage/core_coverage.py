@@ -4,7 +4,7 @@ A copy of hypervisor/ is built with gcc's trace-pc coverage in core/, the suites
 target is stopped the map of reached blocks is read from its memory. Prints, as Markdown, blocks reached per
 file and target, and the lines that no target, or the machines of one vendor only, reached.
 
-With --check, no suite is run: the files and numbers of blocks in the table of a page are compared with what
+With --check, no suite is run: the files and numbers of blocks in the tables of pages are compared with what
 the compiler makes of the core now. The numbers are compared only if it is the compiler that the page names.
 """
 
@@ -128,14 +128,18 @@ def by_file(everything: dict[int, tuple[str, int]]) -> dict[str, set[int]]:
     return files
 
 
-def check(page: Path) -> list[str]:
-    """What the table of a page says otherwise than the compiler does now."""
+def count_blocks() -> dict[str, int]:
+    """Blocks by file, as the compiler makes them now."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "hypervisor"
         instrument(copy)
         image = build_bare(copy, directory=Path(directory) / "build")
         symbols = Symbols(image.symbols)
-        now = {name: len(mine) for name, mine in by_file(all_blocks(symbols, image.symbols)).items()}
+        return {name: len(mine) for name, mine in by_file(all_blocks(symbols, image.symbols)).items()}
+
+
+def check(page: Path, now: dict[str, int]) -> list[str]:
+    """What the table of a page says otherwise than the compiler does now."""
     text = page.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w.]+)` \| (\d+) \|", text, re.MULTILINE)
     said = {name: int(count) for name, count in rows}
@@ -143,11 +147,13 @@ def check(page: Path) -> list[str]:
         # Another compiler inlines other functions, so that a header may have no block of its own.
         now = {name: said.get(name, count) for name, count in now.items() if name.endswith(".c")}
         said = {name: count for name, count in said.items() if name.endswith(".c")}
-    return [
-        f"{name}: the page says {said.get(name, 'nothing')}, the compiler {now.get(name, 'nothing')}"
+    wrong = [
+        f"{page}: {name}: the page says {said.get(name, 'nothing')}, the compiler {now.get(name, 'nothing')}"
         for name in sorted(said.keys() | now.keys())
         if said.get(name) != now.get(name)
     ]
+    again = f"make it again: ./bootstrap python tests/coverage/core_coverage.py --write {page}"
+    return [*wrong, again] if wrong else []
 
 
 def all_blocks(symbols: Symbols, image: Path) -> dict[int, tuple[str, int]]:
@@ -176,15 +182,15 @@ def main() -> None:
     )
     parser.add_argument("--target", default="bochs-amd,bochs-intel", help="default %(default)s")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace what is measured in this page")
-    parser.add_argument("--check", type=Path, metavar="PAGE", help="only compare this page with the compiler")
+    parser.add_argument(
+        "--check", type=Path, nargs="+", metavar="PAGE", help="only compare these pages with the compiler"
+    )
     parser.add_argument("suites", nargs="*", default=["conformance"])
     arguments = parser.parse_args()
     if arguments.check:
-        if wrong := check(arguments.check):
-            again = (
-                f"make it again: ./bootstrap python tests/coverage/core_coverage.py --write {arguments.check}"
-            )
-            sys.exit("\n".join([*wrong, again]))
+        now = count_blocks()
+        if wrong := [line for page in arguments.check for line in check(page, now)]:
+            sys.exit("\n".join(wrong))
         return
     collector = Collector()
     watch(collector)

@@ -23,6 +23,12 @@ def checks(block: Block) -> list[str]:
     return CHECK_ID.findall(block.text)
 
 
+def node_ids(block: Block) -> list[str]:
+    """What pytest is told to run of a block: of a suite, which may have many other checks, only these."""
+    path = str(block.path)
+    return [f"{path}::{check}" for check in checks(block)] if block.language == "yaml" else [path]
+
+
 def claims(block: Block) -> bool:
     """Whether its checks can only hold with a hypervisor."""
     return bool(checks(block)) and "exits: {" in block.text
@@ -45,8 +51,8 @@ class Pages:
                 if block.page == page and (claims if subject == "none" else checks)(block)
             ]
             targets = sorted({target for block in mine for target in block.targets})
-            paths = sorted({str(block.path) for block in mine})
-            self._runs[page, subject] = self._copy(page).verdicts(targets, f"--hypervisor={subject}", *paths)
+            nodes = sorted({node for block in mine for node in node_ids(block)})
+            self._runs[page, subject] = self._copy(page).verdicts(targets, f"--hypervisor={subject}", *nodes)
         return self._runs[page, subject]
 
     def _copy(self, page: Path) -> Copy:
