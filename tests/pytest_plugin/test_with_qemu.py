@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import pytest
 
 from tests.support.project import Project, check
+from touchstone.journal.read import read_journal
+from touchstone.words import Verdict
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="qemu-system-x86_64 is not installed"
@@ -71,3 +74,44 @@ def test_killed_emulator_and_triple_fault_cost_their_check_only(project: Project
             "exits  2 conformant, 2 crash*",
         ]
     )
+
+
+CONTROLLER_KILLER = """
+import os
+import signal
+
+import pytest
+
+
+@pytest.mark.touchstone(id="exits.killed", title="Somebody shoots the controller", area="exits",
+    cite={"doc": "touchstone-design", "title": "Survive", "says": "the check gets its verdict"})
+def test_killed(target, probe):
+    if not os.path.exists("shot"):
+        open("shot", "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+    assert probe("mov eax, 7")[0].registers["rax"] == 7
+"""
+
+
+def test_run_whose_controller_was_killed_is_resumed(project: Project) -> None:
+    """Every planned check has a verdict then, and what was judged before is not judged again."""
+    project.inventory(INVENTORY)
+    names = [f"c{n}" for n in range(4)]
+    project.suite("".join(check(name, f"mov eax, {name[1]}", f"{{rax: {name[1]}}}") for name in names))
+    project.suite(check("late", "cpuid", "native", phase="unloaded", given="{rax: 1}"), name="z.yaml")
+    project.file("test_killer.py", CONTROLLER_KILLER)
+    words = ["-n", "1", "--hypervisor=none", "suite.yaml", "test_killer.py", "z.yaml"]
+    killed = project.run(*words, "--journal=j", target="real", process=True)
+    assert killed.ret == -signal.SIGKILL
+    before = read_journal(project.path / "j")
+    assert before.ended is None
+    assert len(before.planned) == 6
+    assert {key.check for key in before.judged} >= {f"exits.{name}" for name in names}
+    assert before.targets["real"].facts["emulator"].startswith("QEMU ")
+    resumed = project.run(*words, "--resume=j", target="real", process=True)
+    assert resumed.ret == 0
+    whole = read_journal(project.path / "j")
+    assert whole.missing == []
+    assert {line.verdict for line in whole.judged.values()} == {Verdict.CONFORMANT}
+    assert all(whole.judged[key] == line for key, line in before.judged.items())
+    resumed.stdout.re_match_lines([r"6 planned checks: [45] judged before, [12] judged now, 0 not judged"])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from touchstone.journal.compare import Change, Comparison, Fact, compare
+from touchstone.journal.compare import Change, Comparison, CostShift, Fact, compare
 from touchstone.journal.read import Journal, JournalError, read_journal
 from touchstone.words import Verdict
 
@@ -108,12 +108,16 @@ def _parts(found: Comparison) -> Iterator[tuple[str, list[Entry]]]:
         yield _counted(found.vanished, "check") + " gone", list(_grouped(found.vanished))
     if found.costs:
         entries: list[Entry] = [
-            (f"{one.target}: {one.what}: {one.before:g} → {one.after:g} {one.unit} ({one.part:+.0%})", [])
+            (f"{one.target}: {one.what}: {one.before:g} → {one.after:g} {one.unit}{_part(one)}", [])
             for one in sorted(found.costs, key=lambda one: (one.target, -abs(one.part)))
         ]
         yield f"{len(entries)} cost{'s' if len(entries) != 1 else ''} shifted", entries
     if found.facts:
         yield "what was tested", [(_fact(one), []) for one in found.facts]
+
+
+def _part(one: CostShift) -> str:
+    return f" ({one.part:+.0%})" if one.before else ""
 
 
 def _counted(changes: Sequence[Change], what: str) -> str:
