@@ -90,3 +90,16 @@ def test_signal_ends_the_night_with_a_summary(home: Path) -> None:
     assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
     assert "1 of 3 planned checks have no verdict; go on with: " in done.stdout
     assert [path.name for path in (home / "tonight").iterdir()] == ["veneer.jsonl"], "no second run"
+
+
+def test_old_nights_are_removed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(night, "_run_pytest", lambda words: (0, False))
+    nights = home / "build" / "nights"
+    for day in range(40):
+        (nights / f"202501{day:02}-020000").mkdir(parents=True)
+    (nights / "kept-by-hand").mkdir()
+    assert main(["night", "all"]) == 0
+    names = sorted(path.name for path in nights.iterdir())
+    assert len(names) == night.KEPT + 1
+    assert names[0] == "20250111-020000"
+    assert names[-1] == "kept-by-hand"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,10 @@ from touchstone.config.matrix import Matrix, read_matrix
 from touchstone.config.tomlfile import TomlError
 from touchstone.shipped import source_root
 
+NIGHT = re.compile(r"\d{8}-\d{6}")
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+KEPT = 30
+"""Nights that are kept in the default place."""
 WORST = (1, 3, 2, 4)
 """Exit statuses that count more than others: failures, then what kept a run from judging."""
 
@@ -84,6 +89,9 @@ def _directory(named: Path | None, resume: bool) -> Path:
         if not found:
             raise LookupError(f"there is no night in {nights}: name one with --directory")
         return found[-1]
+    if named is None:
+        for old in sorted(path for path in nights.glob("*/") if NIGHT.fullmatch(path.name))[: -KEPT + 1]:
+            shutil.rmtree(old, ignore_errors=True)
     directory = named or nights / time.strftime("%Y%m%d-%H%M%S")
     if not resume and any(directory.glob("*.jsonl")):
         raise LookupError(
