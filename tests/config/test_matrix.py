@@ -45,7 +45,7 @@ def inventory(tmp_path: Path) -> Inventory:
 
 def read(tmp_path: Path, inventory: Inventory, text: str) -> Matrix:
     path = tmp_path / "matrix.toml"
-    path.write_text(text)
+    path.write_text(text, errors="replace")
     return read_matrix(path, "night", inventory, "matrix.toml", registry.validate)
 
 

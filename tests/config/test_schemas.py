@@ -1,4 +1,4 @@
-"""The schemas of inventories and subjects: current, and never stricter than the readers."""
+"""The schemas of inventories, matrices and subjects: current, and never stricter than the readers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ import pytest
 from tests.support.checkout import ROOT
 from tests.support.fuzz.mutations import mutated_text
 from touchstone.config.inventory import read_inventory
+from touchstone.config.matrix import read_matrix
 from touchstone.config.schemas import SCHEMAS, text
 from touchstone.config.subjects import read_subject
 from touchstone.config.tomlfile import TomlError
 from touchstone.drivers import registry
 
-FILES = {"inventory": "targets/inventory.schema.json", "subject": "hypervisor/subject.schema.json"}
-OURS = {"inventory": ROOT / "targets" / "inventory.toml", "subject": ROOT / "hypervisor" / "veneer.toml"}
+FILES = {
+    "inventory": "targets/inventory.schema.json",
+    "matrix": "targets/matrix.schema.json",
+    "subject": "hypervisor/subject.schema.json",
+}
+OURS = {
+    "inventory": ROOT / "targets" / "inventory.toml",
+    "matrix": ROOT / "targets" / "matrix.toml",
+    "subject": ROOT / "hypervisor" / "veneer.toml",
+}
 TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
@@ -105,7 +114,8 @@ def test_the_schema_is_current(kind: str) -> None:
 @pytest.mark.parametrize("kind", FILES)
 def test_ours_fit(kind: str) -> None:
     schema = SCHEMAS[kind]()
-    for path in OURS[kind].parent.glob("*.toml"):
+    others = {path for other, path in OURS.items() if other != kind}
+    for path in set(OURS[kind].parent.glob("*.toml")) - others:
         assert fits(as_json(path.read_text()), schema, schema), path
 
 
@@ -119,6 +129,11 @@ def test_ours_fit(kind: str) -> None:
         ("inventory", 'driver = "qemu"', ""),
         ("inventory", '\nreason = "', '\nraeson = "'),
         ("inventory", "[targets.qemu-amd]", "[targets.QEMU]"),
+        ("matrix", "cpus = [1, 4, 16]", "cpus = [1, 65]"),
+        ("matrix", "cpus = [1, 4, 16]", 'cpus = "4"'),
+        ("matrix", "cpus = [1, 4, 16]", "cpu = 1"),
+        ("matrix", "\nreason = ", "\nraeson = "),
+        ("matrix", "[[matrix.nightly.include]]", "[[matrix.Nightly.include]]"),
         ("subject", 'name = "veneer"', 'name = "none"'),
         ("subject", "[claims]", "[claims]\nhalf = 0.5"),
         ("subject", "[claims]", "[clams]"),
@@ -150,6 +165,7 @@ def test_what_the_reader_takes_fits(kind: str, tmp_path: Path) -> None:
     else:
         texts = [written]
     (tmp_path / "subject.mk").touch()
+    ours = read_inventory(OURS["inventory"])
     path, taken = tmp_path / "file.toml", 0
     for number in range(300):
         generator = random.Random(number)
@@ -158,6 +174,8 @@ def test_what_the_reader_takes_fits(kind: str, tmp_path: Path) -> None:
         try:
             if kind == "inventory":
                 read_inventory(path, validate=registry.validate)
+            elif kind == "matrix":
+                read_matrix(path, "nightly", ours, validate=registry.validate)
             else:
                 read_subject(path)
         except TomlError:

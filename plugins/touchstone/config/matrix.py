@@ -32,7 +32,8 @@ from touchstone.machine.settings import SettingsError
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 AXES = ("target", "cpus", "memory-mib", "cpu-model", "kernel", "subject")
 """Keys of ``include``; ``exclude`` has ``reason`` besides."""
-_NUMBERS = {"cpus": CPUS, "memory-mib": MEMORY_MIB}
+NUMBERS = {"cpus": CPUS, "memory-mib": MEMORY_MIB}
+"""Axes whose values are whole numbers, and their bounds."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 Value = str | int
@@ -169,8 +170,8 @@ def _values(file: TomlFile, axis: str, value: object, key_path: KeyPath) -> Iter
     if not several:
         file.error(key_path, f"{axis} is an empty list")
     for one in several:
-        if axis in _NUMBERS:
-            low, high = _NUMBERS[axis]
+        if axis in NUMBERS:
+            low, high = NUMBERS[axis]
             if not isinstance(one, int) or isinstance(one, bool) or not low <= one <= high:
                 text = f"{axis} must be whole numbers, {low} to {high}, not {describe(one)}"
                 file.error(key_path, text)

@@ -1,8 +1,9 @@
-"""The JSON Schemas of inventories and of subjects' files, made of what their readers check with.
+"""The JSON Schemas of inventories, matrices and subjects' files, made of what their readers check with.
 
 For completion and errors in editors; the readers check more, with better messages. They are renewed by::
 
     python -m touchstone.config.schemas inventory > targets/inventory.schema.json
+    python -m touchstone.config.schemas matrix > targets/matrix.schema.json
     python -m touchstone.config.schemas subject > hypervisor/subject.schema.json
 """
 
@@ -12,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from touchstone.config import includes, inventory, subjects
+from touchstone.config import includes, inventory, matrix, subjects
 from touchstone.config.waivers import VERSION
 from touchstone.drivers import registry
 from touchstone.drivers.bochs import config as bochs
@@ -174,7 +175,32 @@ def _claims() -> Schema:
     return _table(tree)
 
 
-SCHEMAS: Mapping[str, Callable[[], Schema]] = {"inventory": inventory_schema, "subject": subject_schema}
+def matrix_schema() -> Schema:
+    """Of ``targets/matrix.toml``."""
+    axes = {axis: _one_or_several(_TEXT) for axis in matrix.AXES}
+    axes |= {axis: _one_or_several(_whole(bounds)) for axis, bounds in matrix.NUMBERS.items()}
+    rules = {
+        "include": {"type": "array", "items": _table(axes, ("target",))},
+        "exclude": {"type": "array", "items": _table({**axes, "reason": _TEXT}, ("reason",))},
+    }
+    matrices = {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^{matrix.NAME.pattern}$"},
+        "additionalProperties": _table(rules, ("include",)),
+    }
+    return {"$schema": DIALECT, "title": "Touchstone matrices", **_table({"matrix": matrices}, ("matrix",))}
+
+
+def _one_or_several(value: Schema) -> Schema:
+    return {"anyOf": [value, {"type": "array", "items": value}]}
+
+
+SCHEMAS: Mapping[str, Callable[[], Schema]] = {
+    "inventory": inventory_schema,
+    "matrix": matrix_schema,
+    "subject": subject_schema,
+}
 
 
 def text(kind: str) -> str:
