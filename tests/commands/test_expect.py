@@ -248,3 +248,21 @@ def test_errors(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "hypervisor" / "veneer.toml").write_text('name = "other"\n')
     assert main(["expect", "j"]) == 2
     assert "is about other, and the run about veneer: give --subject=FILE" in capsys.readouterr().err
+
+
+def test_entries_go_to_the_file_that_has_the_target(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = home / "targets" / "inventory.toml"
+    own.write_text(
+        'include = ["lab.toml", "touchstone:inventory.toml"]\n' + INVENTORY.replace("qemu-amd", "mine")
+    )
+    own.write_text(own.read_text().replace("bochs-amd", "mine-too"))
+    (home / "targets" / "lab.toml").write_text('[targets.box]\ndriver = "qemu"\nvendor = "amd"\n')
+    keys = [key("exits.a", target) for target in ("mine", "box", "bochs-amd", "gone")]
+    before = own.read_text()
+    a_journal(home / "j", {one: judged_line(one, MACHINE, listed=False, reason="so") for one in keys})
+    assert main(["expect", "j", "--update"]) == 0
+    said = capsys.readouterr().out
+    assert "not written: exits.a: touchstone:inventory.toml comes with Touchstone: include a copy" in said
+    assert "not written: exits.a: targets/inventory.toml has no target gone any more" in said
+    assert changes(before, own.read_text())[0] == "+[[targets.mine.known-deviations]]"
+    assert "[[targets.box.known-deviations]]" in (home / "targets" / "lab.toml").read_text()

@@ -18,6 +18,7 @@ from touchstone.config.expectations import (
     with_entries,
     without_entry,
 )
+from touchstone.config.includes import SHIPPED
 from touchstone.config.inventory import Inventory, read_inventory
 from touchstone.config.subjects import BARE_MACHINE, NONE, Subject, read_subject
 from touchstone.config.tomlfile import KeyPath, TomlError, TomlFile
@@ -96,10 +97,14 @@ def run(asked: argparse.Namespace) -> int:
     try:
         if subject.path is not None:
             of_subject = [one for one in found.proposals if not one.target]
-            _write(subject.path, str(asked.subject or subject.path), of_subject, gone, more)
+            _write(subject.path, str(subject.path), of_subject, gone, more)
             read_subject(subject.path)
-        of_machines = [one for one in found.proposals if one.target]
-        _write(inventory_path, str(inventory_path), of_machines, gone, more)
+        for shown, some in _by_file(found.proposals, gone, inventory).items():
+            if shown.startswith(SHIPPED):
+                names = ", ".join(one.check for one in some)
+                print(f"not written: {names}: {shown} comes with Touchstone: include a copy of it instead")
+            elif shown != str(subject.path):
+                _write(Path(shown), shown, some, gone, more)
         read_inventory(inventory_path)
     except (TomlError, OSError) as error:
         print(f"touchstone expect: error: {error}", file=sys.stderr)
@@ -142,6 +147,19 @@ def _write(
         TomlFile.parsed(text, path, shown)
         path.write_text(text, encoding="utf-8")
         print(f"wrote {shown}: {len(proposals)} new, {len(mine)} taken out")
+
+
+def _by_file(
+    proposals: Sequence[Proposal], gone: Sequence[Waiver], inventory: Inventory
+) -> dict[str, list[Proposal]]:
+    """The files of an inventory that are to be changed, with what is new in each."""
+    found: dict[str, list[Proposal]] = {one.where.rpartition(":")[0]: [] for one in gone}
+    for one in proposals:
+        if one.target in inventory.targets:
+            found.setdefault(inventory.targets[one.target].where.rpartition(":")[0], []).append(one)
+        elif one.target:
+            print(f"not written: {one.check}: {inventory.shown} has no target {one.target} any more")
+    return found
 
 
 def _entry(one: Proposal, more: dict[str, object]) -> dict[str, object]:
