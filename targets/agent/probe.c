@@ -136,6 +136,11 @@ static void fill_registers(struct probe_context *context, const struct probe_req
 	context->data_selector = context->ss;
 	if (needs_place(request))
 		return;
+#ifndef __KERNEL__
+	/* 64-bit code of CPL 0 finds DS, ES and SS as the OS has them: loading them anew would hide what became of them. */
+	if (!user && request->code_bits != 32)
+		context->data_selector = 0;
+#endif
 	if (request->code_bits == 32)
 		context->cs = user ? PROBE_USER_CS32 : PROBE_KERNEL_CS32;
 	else

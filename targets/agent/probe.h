@@ -151,7 +151,7 @@ struct probe_request {
 struct probe_machine {
 	uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
 	uint64_t dr[8];
-	uint16_t fs, gs, ldtr;
+	uint16_t ds, es, fs, gs, ldtr;
 	bool watch_efer;
 	struct x86_table gdtr, idtr;
 	uint64_t msr[PROBE_MSR_MAX]; /* those of the request */

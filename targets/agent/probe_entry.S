@@ -30,20 +30,28 @@ probe_enter:
 	push	%r13
 	push	%r14
 	push	%r15
+	mov	%ss, %eax
+	push	%rax
 	mov	%rsp, CONTEXT_RESUME(%rdi)
-	push	CONTEXT_SS(%rdi)
+	/* Without a selector for the data segments, DS, ES and SS are those that are there. */
+	mov	CONTEXT_SS(%rdi), %rcx
+	cmpl	$0, CONTEXT_DATA(%rdi)
+	cmove	%rax, %rcx
+	push	%rcx
 	push	CONTEXT_GPR + 4 * 8(%rdi)
 	push	CONTEXT_RFLAGS(%rdi)
 	push	CONTEXT_CS(%rdi)
 	push	CONTEXT_RIP(%rdi)
 	mov	CONTEXT_DATA(%rdi), %eax
+	test	%eax, %eax
+	jz	1f
 	mov	%eax, %ds
 	mov	%eax, %es
 	/*
 	 * From here on an exception ends the probe. One whose RIP is between probe_enter_start and
 	 * probe_enter_end means that the probe's state cannot be entered.
 	 */
-	movl	$1, CONTEXT_ACTIVE(%rdi)
+1:	movl	$1, CONTEXT_ACTIVE(%rdi)
 probe_enter_start:
 	ANNOTATE_NOENDBR
 	/* DR7 is loaded last, so that its breakpoints do not hit the code above. */
@@ -142,13 +150,14 @@ common:
 	add	$16, %rsp
 	iretq
 
-/* Return to the caller of probe_enter(), with DF clear and interrupts off. The context is in RAX. */
+/*
+ * Return to the caller of probe_enter(), with DF clear, interrupts off, and its SS. The context is in RAX. DS and ES are
+ * put back with the rest of the CPU's state.
+ */
 probe_leave_to:
 	mov	CONTEXT_RESUME(%rax), %rsp
-	mov	$PROBE_KERNEL_DS, %ecx
+	pop	%rcx
 	mov	%ecx, %ss
-	mov	%ecx, %ds
-	mov	%ecx, %es
 	push	$2
 	popfq
 	pop	%r15

@@ -27,6 +27,8 @@ bool saved_state_take(const struct probe_request *request, struct probe_machine 
 	machine->cr8 = x86_read_cr8();
 	for (unsigned int i = 0; i < 8; i++)
 		machine->dr[i] = read_dr(i);
+	asm volatile("mov %%ds, %0" : "=r"(machine->ds));
+	asm volatile("mov %%es, %0" : "=r"(machine->es));
 	asm volatile("mov %%fs, %0" : "=r"(machine->fs));
 	asm volatile("mov %%gs, %0" : "=r"(machine->gs));
 	if (machine->cr4 & CR4_OSXSAVE)
@@ -89,6 +91,8 @@ void saved_state_restore(const struct probe_machine *machine, struct probe_outco
 		if (read_dr(i) != machine->dr[i])
 			try_dr(i, machine->dr[i]);
 
+	asm volatile("mov %0, %%ds" : : "r"(machine->ds));
+	asm volatile("mov %0, %%es" : : "r"(machine->es));
 	asm volatile("mov %%fs, %0" : "=r"(selector));
 	if (selector != machine->fs)
 		asm volatile("mov %0, %%fs" : : "r"(machine->fs));

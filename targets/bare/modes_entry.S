@@ -25,6 +25,8 @@ mode_enter:
 	push	%r13
 	push	%r14
 	push	%r15
+	mov	%ss, %eax
+	push	%rax
 	mov	%rsp, CONTEXT_RESUME(%rdi)
 	movl	$1, CONTEXT_ACTIVE(%rdi)
 mode_enter_start:
