@@ -125,6 +125,39 @@ def test_trace(target, probe):
 
 
 @pytest.mark.touchstone(
+    id="broadcast.exits.trace-order",
+    title="The trace of a CPU has that CPU's own exits, the newest one last, with EAX and ECX of each",
+    area="broadcast",
+    requires="os == bare and subject.trace",
+    cite=[
+        {
+            "doc": "touchstone-design",
+            "title": "Veneer",
+            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
+            "be read while it runs, and after a crash.",
+        }
+    ],
+    proves=["every-cpu"],
+)
+def test_trace_order(target, probe):
+    body = """
+        cpuid
+        mov eax, 0x5a000002
+        mov ecx, 0x77
+        cpuid
+        mov eax, 0x5a000003
+        mov ecx, 0x78
+        cpuid
+        """
+    for cpu in range(target.cpus):
+        asked = [(0x5A000010 + cpu, 0x10 + cpu), (0x5A000002, 0x77), (0x5A000003, 0x78)]
+        probe(body, on=cpu, rax=asked[0][0], rcx=asked[0][1])
+        wanted = [f"info={ecx << 32 | eax:#x}" for eax, ecx in asked]
+        trace = [line for line in target.trace(cpu, 6) if "5a0000" in line]
+        assert [line.split()[-1] for line in trace] == wanted, f"CPU {cpu}: {trace}"
+
+
+@pytest.mark.touchstone(
     id="broadcast.load.again",
     title="After unloading, loading takes every CPU again",
     area="broadcast",

@@ -1,5 +1,7 @@
 """Loading is refused, and rolled back on all CPUs, if one CPU cannot be virtualized."""
 
+import re
+
 import pytest
 
 from touchstone.machine.driver import AgentRefused
@@ -45,13 +47,15 @@ def write_msr(probe, cpu, msr, value):
     )
 
 
-def refused(target, state, same_state, virtualized, code):
-    """Load, which must be refused with this code and leave every CPU alone."""
+def refused(target, state, same_state, virtualized, code, cpu):
+    """Load, which must be refused with this code, because of this CPU, and leave every CPU alone."""
     before = state()
     with pytest.raises(AgentRefused) as refusal:
         target.load()
     assert refusal.value.code == code, f"refused with {refusal.value}, not with {code}"
     assert refusal.value.text, "a refusal says why"
+    if named := re.search(r"\bCPU (\d+)\b", refusal.value.text):
+        assert int(named[1]) == cpu, f"CPU {cpu} is why, and the refusal says: {refusal.value.text}"
     same_state(before, "after the refusal")
     assert virtualized() == []
     status = target.query()
@@ -104,8 +108,8 @@ def clean(target):
 
 @pytest.mark.touchstone(
     id="broadcast.load.in-use-on-one-cpu",
-    title="If one CPU's virtualization hardware is in use, loading is refused as the subject says and every "
-    "CPU is left alone",
+    title="If one CPU's virtualization hardware is in use, loading is refused as the subject says, for that "
+    "CPU, and every CPU is left alone",
     area="broadcast",
     phase="native",
     requires="os == bare and (cpuid.svm or cpuid.vmx) and subject.refuses.in-use != false",
@@ -129,12 +133,12 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
     for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
         if target.vendor == "amd":
             take_svm(probe, cpu)
-            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"))
+            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"), cpu)
             assert read_msr(probe, cpu, EFER) & SVME, f"CPU {cpu}: somebody else's EFER.SVME was cleared"
             write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) & ~SVME)
         else:
             take_vmx(probe, cpu, physical)
-            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"))
+            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"), cpu)
             (result,) = probe("vmxoff", on=cpu)
             assert result.vector is None, f"CPU {cpu}: somebody else's VMX operation was ended"
             target.reset()  # CR4.VMXE stays set: every probe ends with the CR4 that it began with
@@ -145,8 +149,8 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
 
 @pytest.mark.touchstone(
     id="broadcast.load.switched-off-on-one-cpu",
-    title="If firmware has switched virtualization off on one CPU, loading is refused as the subject says "
-    "and every CPU is left alone",
+    title="If firmware has switched virtualization off on one CPU, loading is refused as the subject says, "
+    "for that CPU, and every CPU is left alone",
     area="broadcast",
     phase="native",
     requires="os == bare and (cpuid.svm or cpuid.vmx) and subject.refuses.switched-off != false",
@@ -177,7 +181,7 @@ def test_switched_off(target, subject, probe, state, same_state, virtualized, cy
         write_msr(probe, cpu, msr, value & ~VMX_ON | off if target.vendor == "intel" else value | off)
         if read_msr(probe, cpu, msr) == value:
             pytest.skip(f"MSR {msr:#x} does not keep what is written to it")
-        refused(target, state, same_state, virtualized, subject.claims.get("refuses.switched-off"))
+        refused(target, state, same_state, virtualized, subject.claims.get("refuses.switched-off"), cpu)
         target.reset()  # what is locked stays locked until then
         for _ in cycles(1):
             pass

@@ -63,3 +63,25 @@ def test_expected_address_at_cpl_3(target, probe):
         (result,) = probe("jmp rdi", cpl=3, place=readable, rax=number, rdi=address)
         demand_ud(result, number)
         assert result.rip == address
+
+
+@pytest.mark.touchstone(
+    id="nested.hypercall.same-page",
+    title="A hypercall from the page in which it is expected, but from another address, raises #UD",
+    area="nested",
+    level="must",
+    requires="os == bare and subject.control-closed",
+    proves=["control-closed"],
+    cite=CITE,
+)
+@pytest.mark.parametrize("distance", [-3, 3, 0x10, -0x10, 0x100, -0x100])
+def test_same_page(target, probe, distance):
+    address = control_address(target)
+    other = address + distance
+    if other >> 12 != address >> 12:
+        other = address - distance
+    # The page as it is, with the instruction at another place: a copy of it that only this probe sees.
+    for number in NUMBERS:
+        (result,) = probe(CALLS[target.vendor], place=Place(linear=other), rax=number)
+        demand_ud(result, number)
+        assert result.rip == other
