@@ -30,6 +30,12 @@ class Batch:
     quiet: bool = False
     """They are equivalent, or cannot be shown: nothing must see them."""
 
+    @property
+    def key(self) -> str:
+        """Names what is run: another edit, check or choice of faults has another key."""
+        text = repr([(fault.id, fault.edits, fault.check, fault.target) for fault in self.faults])
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
 
 def make_batches(faults: Iterable[Fault], rounds: int, most: int = MOST) -> list[Batch]:
     """Batches in which every fault occurs ``rounds`` times, each time with others."""

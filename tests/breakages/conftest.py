@@ -24,7 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--named", action="store_true", help="run named checks only: do not look for others that see more"
     )
     group.addoption(
-        "--table", metavar="DIR", help="folder for table.md and table.json (default: build/breakages)"
+        "--table",
+        metavar="DIR",
+        help="folder for the tables and results (default: build/breakages); what has results there is "
+        "not run again",
+    )
+    group.addoption(
+        "--minutes", type=float, metavar="N", help="begin no batch after so many minutes, and skip the others"
     )
     group.addoption(
         "--whole", action="store_true", help="with --fault: run all suites, to see what else catches it"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.breakages.batches import Batch
@@ -49,6 +50,21 @@ class Result:
         """From ``dump``."""
         values: dict[str, Any] = json.loads(text)
         return cls(**values)
+
+
+def save_results(path: Path, results: Iterable[Result]) -> None:
+    """A file with a line for each result; there is all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text("".join(f"{one.dump()}\n" for one in results), encoding="utf-8")
+    new.replace(path)
+
+
+def load_results(path: Path) -> list[Result]:
+    """What ``save_results`` wrote; nothing if there is no such file."""
+    if not path.is_file():
+        return []
+    return [Result.load(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def judge(batch: Batch, nodes: dict[str, str], run: Run, whole: bool = True) -> list[Result]:

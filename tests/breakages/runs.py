@@ -46,7 +46,15 @@ def run_checks(root: Path, target: str, subject: Path, what: Iterable[str], most
         command = [sys.executable, "-m", "pytest", *what, f"--target={target}", f"--hypervisor={subject}"]
         command += [f"--junitxml={results}", "-p", "no:cacheprovider", "-q", "--tb=no", f"--maxfail={most}"]
         began = time.monotonic()
-        run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+        run = subprocess.run(
+            command,
+            cwd=root,
+            env=compiling(root, subject),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
         outcome = Outcome(seconds=time.monotonic() - began, output=run.stdout + run.stderr)
         assert run.returncode in (0, 1), outcome.output
         for case in ET.parse(results).iter("testcase"):

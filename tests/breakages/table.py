@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.breakages.faults import KINDS, VENDORS, Fault
-from tests.breakages.judging import BAD, FATES, Result
+from tests.breakages.faults import KINDS, VENDORS, Fault, read_catalogue
+from tests.breakages.judging import BAD, FATES, Result, load_results
+
+BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
+"""Where a page has the table."""
 
 
 def merge(results: Iterable[Result]) -> dict[str, Result]:
@@ -55,11 +59,28 @@ def as_text(faults: dict[str, Fault], results: dict[str, Result]) -> str:
     return "\n".join(lines)
 
 
+def summary(faults: dict[str, Fault], results: dict[str, Result]) -> list[str]:
+    """The lines of the table by vendor and kind, in Markdown."""
+    head, *rows = as_rows(faults, results)
+    return [
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
+def put_into(page: Path, lines: Iterable[str]) -> None:
+    """Put lines between the two marks of a page. ValueError if it has not both."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page}: the table goes between {BEGIN} and {END}, and they are not there")
+    page.write_text("\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]), encoding="utf-8")
+
+
 def as_markdown(faults: dict[str, Fault], results: dict[str, Result], titles: dict[str, str]) -> str:
     """A page: the table, and a line for each fault with the check that saw it, by its title."""
-    head, *rows = as_rows(faults, results)
-    lines = ["# Seeded faults", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines = ["# Seeded faults", "", *summary(faults, results)]
     for fate in FATES:
         mine = [result for result in results.values() if result.fate == fate]
         if mine:
@@ -85,3 +106,17 @@ def write(folder: Path, faults: dict[str, Fault], results: dict[str, Result], ti
         for name, result in results.items()
     ]  # fmt: skip
     (folder / "table.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def main(folder: Path, page: Path) -> None:
+    """Put the table of the results in a folder into a page: ``python -m tests.breakages.table DIR PAGE``."""
+    faults = read_catalogue(Path(__file__).parent / "catalogue")
+    found = [result for path in sorted(folder.glob("*.jsonl")) for result in load_results(path)]
+    results = merge(result for result in found if result.id in faults)
+    put_into(page, summary(faults, results))
+    missing = sorted(faults.keys() - results.keys())
+    print(f"{len(results)} of {len(faults)} faults have been run; not yet: {' '.join(missing) or 'none'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -5,6 +5,7 @@ Without an option, a sample of the catalogue; docs/seeding-faults.md says more.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.breakages.batches import Batch, choose_sample, make_batches
 from tests.breakages.checks import find_checks
 from tests.breakages.faults import Fault, find_outdated, matching, read_catalogue
-from tests.breakages.judging import BAD, judge, judge_whole
+from tests.breakages.judging import BAD, Result, judge, judge_whole, load_results, save_results
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.support.checkout import ROOT
@@ -21,6 +22,8 @@ from tests.support.checkout import ROOT
 CATALOGUE = Path(__file__).parent / "catalogue"
 COPIES = ROOT / "build" / "breakages"
 SAMPLE = 30
+BEGAN = time.monotonic()
+"""When this process began to look for tests: ``--minutes`` counts from here."""
 
 
 def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
@@ -53,19 +56,26 @@ def test_no_fault_is_outdated() -> None:
     assert not outdated, "\n".join(line for mistakes in outdated.values() for line in mistakes)
 
 
+def run_batch(batch: Batch, config: pytest.Config) -> list[Result]:
+    if config.getoption("--whole", False):
+        return [judge_whole(batch.target, fault, run) for fault in batch.faults]
+    asked = config.getoption("--all", False) or config.getoption("--fault", None)
+    whole = bool(asked) and not config.getoption("--named", False)
+    return judge(batch, find_checks(ROOT), run, whole)
+
+
 def test_every_fault_is_caught(
     batch: Batch, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
-    nodes = find_checks(ROOT)
-    if request.config.getoption("--whole", False):
-        results = [judge_whole(batch.target, fault, run) for fault in batch.faults]
-    else:
-        asked = request.config.getoption("--all", False) or request.config.getoption("--fault", None)
-        whole = bool(asked) and not request.config.getoption("--named", False)
-        results = judge(batch, nodes, run, whole)
-    if folder := request.config.getoption("--table", None):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{batch.name}.jsonl").write_text("".join(f"{one.dump()}\n" for one in results))
+    folder, minutes = request.config.getoption("--table", None), request.config.getoption("--minutes", None)
+    kept = Path(folder) / f"{batch.key}.jsonl" if folder else None
+    results = load_results(kept) if kept else []
+    if not results:
+        if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
+            pytest.skip(f"the {minutes:g} minutes are over")
+        results = run_batch(batch, request.config)
+        if kept:
+            save_results(kept, results)
     for result in results:
         record_property("breakage", result.dump())
     remove_old(COPIES)

@@ -21,10 +21,12 @@ from tests.breakages.judging import (
     Result,
     judge,
     judge_whole,
+    load_results,
+    save_results,
 )
 from tests.breakages.runs import Outcome
 from tests.breakages.subjects import NAME, break_veneer
-from tests.breakages.table import as_markdown, as_text, merge, write
+from tests.breakages.table import BEGIN, END, as_markdown, as_text, merge, put_into, write
 from tests.support.checkout import ROOT
 
 CATALOGUE = ROOT / "tests" / "breakages" / "catalogue"
@@ -210,3 +212,30 @@ def test_the_table(tmp_path: Path) -> None:
     entries = json.loads((tmp_path / "t" / "table.json").read_text())
     assert [entry["fate"] for entry in entries] == [OTHERWISE, CAUGHT]
     assert (tmp_path / "t" / "table.md").read_text().startswith("# Seeded faults")
+
+
+def test_results_are_kept_by_what_was_run(tmp_path: Path) -> None:
+    batch = Batch("x", "qemu-amd", (fault("one", "a"), fault("two", "b")))
+    assert batch.key == Batch("x", "qemu-amd", (fault("one", "a"), fault("two", "b"))).key
+    other = [
+        Batch("y", "qemu-amd", batch.faults),
+        Batch("x", "qemu-amd", batch.faults[:1]),
+        Batch("x", "qemu-amd", (fault("one", "c"), fault("two", "b"))),
+    ]
+    assert len({batch.key, *(one.key for one in other)}) == 4
+    path = tmp_path / "t" / f"{batch.key}.jsonl"
+    assert load_results(path) == []
+    results = [Result("one", CAUGHT, 3.0, 1, ["a"]), Result("two", SURVIVED, 3.0, 0, [], "b: passed")]
+    save_results(path, results)
+    assert load_results(path) == results
+
+
+def test_the_table_goes_into_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{BEGIN}\n\n| old |\n\n{END}\n\nbehind\n")
+    put_into(page, ["| new |", "|---|"])
+    put_into(page, ["| new |", "|---|"])
+    assert page.read_text() == f"before\n\n{BEGIN}\n\n| new |\n|---|\n\n{END}\n\nbehind\n"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match=r"page\.md: the table goes between"):
+        put_into(page, [])
