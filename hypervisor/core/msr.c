@@ -3,6 +3,7 @@
 
 #include "completion.h"
 #include "safe_instructions.h"
+#include "start_cpus.h"
 
 const struct msr_range guarded_msrs[] = {
 	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL },
@@ -140,6 +141,8 @@ static out_of_line void write_guarded(struct vcpu *vcpu, u32 msr, u64 value)
 	else if (!vcpu->backend->is_svm && msr == MSR_FEATURE_CONTROL)
 		/* Locked: #GP (SDM 3C 24.7). */
 		done = false;
+	else if (vcpu->backend->is_svm && msr == MSR_X2APIC_COMMAND)
+		done = write_msr_safe(msr, redirect_x2apic_command(value));
 	else
 		done = write_msr_safe(msr, value);
 	if (done && vcpu->backend->change_memory_types && is_memory_type(msr))

@@ -90,6 +90,7 @@
 #define MSR_S_CET 0x6a2
 #define MSR_INTERRUPT_SSP_TABLE 0x6a8
 #define MSR_X2APIC(reg) (0x800 + (reg))
+#define MSR_X2APIC_COMMAND MSR_X2APIC(0x30)
 #define MSR_EFER 0xc0000080
 #define MSR_FS_BASE 0xc0000100
 #define MSR_GS_BASE 0xc0000101

@@ -23,19 +23,21 @@
 #define SHORTHAND(command) ((command) >> 18 & 3)
 #define SHORTHAND_NONE 0
 #define VECTOR_MASK 0xffu
-#define EVERYBODY 0xff
-#define IDS 256
-
-static struct vcpu *by_apic_id[IDS];
+#define EVERYBODY 0xffu
+#define EVERYBODY_X2APIC ~0u
 
 void remember_apic_id(struct vcpu *vcpu)
 {
-	by_apic_id[this_apic_id() % IDS] = vcpu;
+	vcpu->apic_id = this_apic_id();
 }
 
 struct vcpu *vcpu_of_apic_id(u32 id)
 {
-	return id < IDS ? by_apic_id[id] : NULL;
+	for (unsigned int cpu = 0; cpu < vcpu_count; cpu++) {
+		if (vcpus[cpu]->apic_id == id)
+			return vcpus[cpu];
+	}
+	return NULL;
 }
 
 static volatile u32 *apic(u32 offset)
@@ -51,21 +53,30 @@ static void tell(struct vcpu *vcpu, u8 vector)
 }
 
 /*
- * The CPUs that the command is for; a CPU that does not wait for a start-up IPI ignores it. Destinations are physical:
+ * The command as it is to be sent. A CPU that does not wait for a start-up IPI ignores it. Destinations are physical:
  * a CPU after INIT has no logical one (APM2 16.6.1).
  */
-static u32 redirect_startup(u32 command)
+static u32 redirect_startup(u32 command, u32 to, u32 everybody)
 {
 	u8 vector = command & VECTOR_MASK;
-	u32 to = *apic(COMMAND_HIGH) >> 24;
 
-	if (SHORTHAND(command) == SHORTHAND_NONE && to != EVERYBODY) {
+	if (DELIVERY_MODE(command) != DELIVERY_STARTUP)
+		return command;
+	if (SHORTHAND(command) == SHORTHAND_NONE && to != everybody) {
 		tell(vcpu_of_apic_id(to), vector);
 	} else {
 		for (unsigned int cpu = 0; cpu < vcpu_count; cpu++)
 			tell(vcpus[cpu], vector);
 	}
 	return (command & ~VECTOR_MASK) | (u32)((u64)host_start_page() >> 12);
+}
+
+/* In x2APIC mode the destination is the upper half (SDM 3A 11.12.9, APM2 16.11). */
+u64 redirect_x2apic_command(u64 command)
+{
+	u32 to = command >> 32;
+
+	return (u64)to << 32 | redirect_startup((u32)command, to, EVERYBODY_X2APIC);
 }
 
 /* A write to the local APIC's page (APM2 15.25.6: nested page fault): the guest may read it, and not write. */
@@ -76,8 +87,8 @@ void handle_apic_write(struct vcpu *vcpu)
 	if (!decode_store(vcpu, &store))
 		die(vcpu, "write to the local APIC by an instruction that is not known", vcpu->rip,
 		    vcpu->apic_offset);
-	if (vcpu->apic_offset == COMMAND_LOW && DELIVERY_MODE(store.value) == DELIVERY_STARTUP)
-		store.value = redirect_startup(store.value);
+	if (vcpu->apic_offset == COMMAND_LOW)
+		store.value = redirect_startup(store.value, *apic(COMMAND_HIGH) >> 24, EVERYBODY);
 	*apic(vcpu->apic_offset) = store.value;
 	vcpu->next_rip = vcpu->rip + store.length;
 	complete_instruction(vcpu);

@@ -143,6 +143,8 @@ struct vcpu {
 	u64 host_tss_base;
 	struct descriptor_tables *tables;
 
+	/* Number of its local APIC, where CPUs are started anew. */
+	u32 apic_id;
 	/* Offset into the local APIC's page of an exiting write. */
 	u32 apic_offset;
 	/* The page in which the OS has last told this CPU to start (start_cpus.c). */

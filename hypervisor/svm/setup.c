@@ -105,6 +105,9 @@ static int allocate_shared(void)
 		for (u32 msr = guarded_msrs[i].first; msr <= guarded_msrs[i].last; msr++)
 			guard_msr(msrpm, msr);
 	}
+	/* The second of an MSR's two bits: writes (APM2 15.11). */
+	if (host_start_page())
+		msrpm[MSR_X2APIC_COMMAND / 4] |= 2 << 2 * (MSR_X2APIC_COMMAND % 4);
 	msrpm_physical = host_physical(msrpm);
 
 	error = page_table_init(&nested, NESTED_BITS, ENTRY_PRESENT);

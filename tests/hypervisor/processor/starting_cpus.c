@@ -74,6 +74,40 @@ static void check_writes(struct vcpu *vcpu)
 	CHECK(apic(COMMAND_LOW) == (0xc4600 | FAKE_START_PAGE >> 12) && vcpu->start_vector == 0x89);
 }
 
+/* In x2APIC mode the command register is an MSR, of which writes exit. */
+static void write_command(struct vcpu *vcpu, u64 value)
+{
+	struct vmcb *vmcb = vcpu->vmcb;
+
+	vmcb->exit_code = VMEXIT_MSR;
+	vmcb->exit_info1 = 1;
+	vmcb->rip = CODE;
+	vmcb->next_rip = CODE + 2;
+	vcpu->regs.rcx = MSR_X2APIC_COMMAND;
+	vcpu->regs.rax = (u32)value;
+	vcpu->regs.rdx = value >> 32;
+	svm_handle_exit(vcpu, vmcb);
+	CHECK(vmcb->rip == CODE + 2);
+}
+
+static void check_x2apic(struct vcpu *vcpu)
+{
+	const u8 *msrpm = physical_to_host(vcpu->vmcb->msrpm_base);
+
+	CHECK((msrpm[0x830 / 4] >> 2 * (0x830 % 4) & 3) == 2);
+	set_msr(MSR_X2APIC_COMMAND, 0);
+	write_command(vcpu, (u64)APIC_ID << 32 | 0x4500);
+	CHECK(get_msr(MSR_X2APIC_COMMAND) == ((u64)APIC_ID << 32 | 0x4500));
+	write_command(vcpu, 7ull << 32 | 0x4633);
+	CHECK(get_msr(MSR_X2APIC_COMMAND) == (7ull << 32 | 0x4600 | FAKE_START_PAGE >> 12));
+	CHECK(vcpu->start_vector == 0x89);
+	write_command(vcpu, (u64)APIC_ID << 32 | 0x4634);
+	CHECK(get_msr(MSR_X2APIC_COMMAND) == ((u64)APIC_ID << 32 | 0x4600 | FAKE_START_PAGE >> 12));
+	CHECK(vcpu->start_vector == 0x34);
+	write_command(vcpu, 0xffffffffull << 32 | 0x4689);
+	CHECK(vcpu->start_vector == 0x89);
+}
+
 static void check_start(struct vcpu *vcpu)
 {
 	const struct vmcb *vmcb = vcpu->vmcb;
@@ -116,6 +150,7 @@ void test_starting_cpus(void)
 	CHECK(nested_entry(vcpu, FAKE_APIC + MIB2, &size) & ENTRY_WRITABLE && size == MIB2);
 	CHECK(nested_entry(vcpu, 1ull << 32, &size) & ENTRY_WRITABLE && size == GIB1);
 	check_writes(vcpu);
+	check_x2apic(vcpu);
 	check_start(vcpu);
 	vcpus = NULL;
 	vcpu_count = 0;
