@@ -25,6 +25,8 @@ OPTIONS: Mapping[str, type] = {
 """``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP;
 ``uefi``: a UEFI firmware boots the machine, Debian's OVMF or that of ``bios``."""
 
+UEFI_IPS = 4_000_000
+"""OVMF has a timer, too."""
 LINUX_IPS = 50_000_000
 """With fewer, the timer's interrupts eat the CPU; with more, everything that waits for time waits longer."""
 
@@ -76,7 +78,7 @@ def read_settings(settings: TargetSettings) -> BochsSettings:
     if not re.fullmatch(r"[a-z0-9_]+", model):
         raise SettingsError("cpu-model", f"{model!r} is not a model of `bochs --help cpu`")
     # BIOS and serial port wait in simulated time: the more instructions a second is worth, the longer.
-    ips = options.get("ips", 1_000_000)
+    ips = options.get("ips", UEFI_IPS if uefi else 1_000_000)
     assert isinstance(ips, int)
     if not 1_000_000 <= ips <= 1_000_000_000:
         raise SettingsError("ips", f"{ips} is not between 1000000 and 1000000000")
