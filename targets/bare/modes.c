@@ -22,6 +22,7 @@
 /* 32- and 16-bit interrupt gates (SDM 3A 6.11). */
 #define GATE_32_BIT 0x00008e0000000000ull
 #define GATE_16_BIT 0x0000860000000000ull
+#define GATE_DPL3 0x0000600000000000ull
 
 struct mode_block {
 	uint32_t gpr[8], eip, cs, eflags, cr0, cr3, cr4;
@@ -34,7 +35,7 @@ struct mode_block {
 	struct x86_table long_gdtr __attribute__((aligned(16)));
 	uint32_t self __attribute__((aligned(16))), context;
 	uint32_t end_gpr[8], vector, error, end_eip, end_cs, end_eflags, end_ss;
-	uint32_t nmis, padding;
+	uint32_t nmis, kernel_stack;
 	/* Of the copy for real mode: a far pointer to its first instruction. */
 	uint16_t real_start, real_cs;
 };
@@ -64,9 +65,13 @@ ASSERT_OFFSET(end_cs, MODE_END_CS);
 ASSERT_OFFSET(end_eflags, MODE_END_EFLAGS);
 ASSERT_OFFSET(end_ss, MODE_END_SS);
 ASSERT_OFFSET(nmis, MODE_NMIS);
+ASSERT_OFFSET(kernel_stack, MODE_KERNEL_STACK);
 ASSERT_OFFSET(real_start, MODE_SIZE);
 
 #define INT3 0xcc
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+#define KERNEL_STACK_SIZE 256
 
 /* What a CPU's probes in other modes and places have. */
 struct mode_cpu {
@@ -77,6 +82,7 @@ struct mode_cpu {
 	uint64_t slot[2];
 	uint32_t dirty_from, dirty_to;
 	uint64_t idt[IDT_VECTORS];
+	uint8_t kernel_stack[KERNEL_STACK_SIZE] __attribute__((aligned(16)));
 	uint32_t low; /* the slot of the other modes */
 	bool is_low;
 	const struct probe_request *request;
@@ -122,7 +128,7 @@ static void use_low_slot(struct probe_context *context, struct mode_cpu *mode, b
 }
 
 /* The pages of the low slot, as a slot is mapped in long mode. */
-static bool map_low_slot(struct mode_cpu *mode)
+static bool map_low_slot(struct mode_cpu *mode, bool user)
 {
 	uint64_t entry;
 	bool mapped = true;
@@ -138,6 +144,8 @@ static bool map_low_slot(struct mode_cpu *mode)
 			entry &= ~PTE_PRESENT;
 		else if (!page->writable)
 			entry &= ~PTE_WRITE;
+		if (user)
+			entry |= PTE_USER;
 		mapped = mapped && page_tables_set(&mode->tables, mode->low + offset, entry);
 	}
 	return mapped;
@@ -213,7 +221,7 @@ static const char *build_tables(struct probe_context *context, const struct prob
 	const char *why = NULL;
 
 	page_tables_begin(&mode->tables, formats[place->mode]);
-	if (place->mode != PROBE_LONG && !map_low_slot(mode))
+	if (place->mode != PROBE_LONG && !map_low_slot(mode, request->cpl == 3))
 		return "the slot cannot be mapped";
 	if (place->has_linear && !map_code(request, mode))
 		return "linear: an address that cannot be mapped";
@@ -267,12 +275,15 @@ static const char *find_obstacle(const struct probe_request *request, const stru
 		return NULL;
 	if (cpu->index >= MODES_CPUS)
 		return "mode: only the first 16 CPUs have memory below 1 MiB for it";
-	if (request->cpl)
-		return "mode: other modes than long mode run at CPL 0 only";
+	if (request->cpl && place->mode == PROBE_REAL)
+		return "mode: real mode has no privilege levels";
+	if (request->cpl && request->handler_count)
+		return "mode: no handlers at CPL 3 outside of long mode";
 	if (request->code_bits == 64)
 		return "mode: 64-bit code exists in long mode only";
 	/* An exception in the same privilege level has no other stack. */
-	if (request->gpr_given & 1u << GPR_RSP && request->gpr[GPR_RSP].base != PROBE_STACK)
+	if (!request->cpl && request->gpr_given & 1u << GPR_RSP &&
+	    request->gpr[GPR_RSP].base != PROBE_STACK)
 		return "mode: rsp must be an address of the stack";
 	for (uint32_t i = 0; i < request->handler_count; i++)
 		if (request->handler[i].kind != PROBE_HANDLER_CODE ||
@@ -334,6 +345,8 @@ static void fill_idt(const struct probe_context *context, struct mode_cpu *mode)
 
 		mode->idt[vector] = (stub & 0xffff) | (uint64_t)PROBE_KERNEL_CS32 << 16 |
 				    GATE_32_BIT | (stub >> 16 & 0xffff) << 48;
+		if (vector == VECTOR_BP || vector == VECTOR_OF)
+			mode->idt[vector] |= GATE_DPL3;
 	}
 	for (uint32_t i = 0; i < request->handler_count; i++) {
 		uint64_t entry = (uint32_t)(context->start + request->handler[i].offset);
@@ -392,6 +405,15 @@ static void fill_block(struct probe_context *context, struct mode_cpu *mode, str
 	block->vector = block->error = block->end_eip = block->end_cs = 0;
 	block->end_eflags = block->end_ss = block->nmis = 0;
 	block->is_real = kind == PROBE_REAL;
+	block->kernel_stack = 0;
+	if (mode->request->cpl == 3) {
+		block->kernel_stack = (uint32_t)(uint64_t)(mode->kernel_stack + KERNEL_STACK_SIZE);
+		/*
+		 * TR keeps the TSS of long mode, which the CPU reads as a 32-bit one now: ESP0 and SS0 are where RSP0
+		 * is (SDM 3A 8.2.1, 8.7). It is put back in enter().
+		 */
+		cpu->tss.rsp[0] = (uint64_t)PROBE_KERNEL_DS << 32 | block->kernel_stack;
+	}
 	block->cr0 = (uint32_t)(kind >= PROBE_NO_PAGING ? cr0 & ~CR0_PG : cr0);
 	if (kind >= PROBE_NO_PAGING)
 		block->cr3 = block->long_cr3;
@@ -414,9 +436,11 @@ static void enter(struct probe_context *context)
 	struct mode_cpu *mode = mode_cpu_of(cpu);
 	const struct mode_block *block = &mode->block;
 	struct probe_frame *end = &context->end;
+	uint64_t rsp0 = cpu->tss.rsp[0];
 
 	fill_block(context, mode, cpu);
 	mode_enter(context, &mode->block);
+	cpu->tss.rsp[0] = rsp0;
 	if (context->entry_fault)
 		return;
 	if (block->is_real)

@@ -41,6 +41,8 @@
 #define MODE_END_EFLAGS 0xa8
 #define MODE_END_SS 0xac
 #define MODE_NMIS 0xb0
+/* The stack on which exceptions of CPL 3 are taken; 0 for a probe at CPL 0. */
+#define MODE_KERNEL_STACK 0xb4
 #define MODE_SIZE 0xb8
 
 /* In the slot of a probe in real mode, in the page behind its code area that other modes do not map. */

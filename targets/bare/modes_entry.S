@@ -66,8 +66,18 @@ mode_enter_end:
 	mov	%eax, %gs
 	cmpl	$0, MODE_IS_REAL(%ebx)
 	jne	4f
-	mov	MODE_GPR + 4 * 4(%ebx), %esp
-	pushl	MODE_EFLAGS(%ebx)
+	mov	MODE_KERNEL_STACK(%ebx), %esp
+	test	%esp, %esp
+	jz	5f
+	/* To CPL 3: IRET takes ESP and SS as well. */
+	pushl	$PROBE_USER_DS
+	pushl	MODE_GPR + 4 * 4(%ebx)
+	mov	$PROBE_USER_DS, %eax
+	mov	%eax, %ds
+	mov	%eax, %es
+	jmp	6f
+5:	mov	MODE_GPR + 4 * 4(%ebx), %esp
+6:	pushl	MODE_EFLAGS(%ebx)
 	pushl	MODE_CS(%ebx)
 	pushl	MODE_EIP(%ebx)
 	mov	MODE_GPR + 0 * 4(%ebx), %eax
@@ -108,7 +118,7 @@ mode_stubs:
 	.endr
 	.size	mode_stubs, . - mode_stubs
 
-/* An exception in a protected mode, on the stack of the probe. */
+/* An exception in a protected mode: of CPL 0 on the stack of the probe, of CPL 3 on that of the TSS. */
 	.type	mode_ended, @function
 mode_ended:
 	push	%ds
@@ -135,9 +145,14 @@ mode_ended:
 	popl	MODE_END_EIP
 	popl	MODE_END_CS
 	popl	MODE_END_EFLAGS
+	testl	$3, MODE_END_CS
+	jnz	2f
 	mov	%esp, MODE_END_GPR + 4 * 4
 	mov	%ss, MODE_END_SS
-	mov	MODE_SELF, %ebx
+	jmp	3f
+2:	popl	MODE_END_GPR + 4 * 4
+	popl	MODE_END_SS
+3:	mov	MODE_SELF, %ebx
 mode_back:
 	mov	$PROBE_KERNEL_DS, %eax
 	mov	%eax, %ds

@@ -156,8 +156,10 @@ def check(doc: Document, case: Case, source: Source) -> None:
         wrong(f"at: {given.linear[1]:#x} is no address of {bits}-bit code, which ends at 4 GiB")
     if mode == "long":
         return
-    if case.cpl:
-        wrong(f"cpl: {case.cpl}: a body in mode: {mode} runs at CPL 0")
+    if case.cpl and mode == "real":
+        wrong(f"cpl: {case.cpl}: mode: real has no privilege levels")
+    if case.cpl and given.handlers:
+        wrong(f"handle: at CPL 3 a body in mode: {mode} has no handlers")
     if any(
         vector == NMI or vector >= FIRST_INTERRUPT or isinstance(to, str)
         for vector, to in given.handlers.items()
@@ -180,7 +182,7 @@ def check(doc: Document, case: Case, source: Source) -> None:
         if item.register in GPRS and item.register not in LEGACY_GPRS and item.source:
             doc.problems.add(item.source, f"{item.what}: mode: {mode} has no registers but EAX to EDI")
     stack = given.registers.get("rsp")
-    if stack is not None and not (isinstance(stack, Operand) and stack.base == "stack"):
+    if stack is not None and not case.cpl and not (isinstance(stack, Operand) and stack.base == "stack"):
         wrong(f"rsp: in mode: {mode} exceptions use the body's stack: stack, stack-N")
 
 
