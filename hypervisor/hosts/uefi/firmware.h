@@ -10,5 +10,7 @@ extern const char image_base[], image_end[];
 
 /* Find the CPUs, and a page below 1 MiB for those that start anew. Before anything of core/host.h. */
 efi_status host_begin(struct efi_boot_services *services);
+/* Give back what it has taken, after a refusal. */
+void host_end(void);
 
 #endif

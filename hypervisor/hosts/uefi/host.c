@@ -29,6 +29,11 @@ struct work {
 	unsigned int cpu;
 };
 
+static void EFIAPI do_nothing(void *argument)
+{
+	(void)argument;
+}
+
 efi_status host_begin(struct efi_boot_services *services)
 {
 	static const struct efi_guid guid = EFI_MP_SERVICES_GUID;
@@ -48,10 +53,18 @@ efi_status host_begin(struct efi_boot_services *services)
 			return EFI_OUT_OF_RESOURCES;
 		apic_ids[cpu_count++] = (u32)found.id;
 	}
+	/* What host_on_each_cpu() cannot refuse any more: that the others can be started. */
+	if (!status && cpu_count > 1)
+		status = mp->start_all(mp, do_nothing, 0, NULL, 0, NULL, NULL);
 	if (status)
 		return status;
 	start_page = BELOW_1_MIB;
 	return boot->allocate_pages(EFI_ALLOCATE_MAX_ADDRESS, EFI_RESERVED_MEMORY, 1, &start_page);
+}
+
+void host_end(void)
+{
+	boot->free_pages(start_page, 1);
 }
 
 void *host_alloc(size_t pages)

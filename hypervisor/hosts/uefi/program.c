@@ -52,6 +52,7 @@ efi_status efi_main(efi_handle image, struct efi_system_table *system)
 	}
 	if (!veneer_load(&refusal))
 		return EFI_SUCCESS;
+	host_end();
 	veneer_explain(&refusal, why, sizeof(why));
 	print(system, "Veneer: ");
 	print(system, why);
