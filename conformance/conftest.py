@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from touchstone.machine.probe import SCRATCH_OFFSET, Operand
+from touchstone.machine.svm_guest import PHYSICAL
 
 # GDTR and IDTR go to the scratch area, the rest stays in registers.
 _READ_STATE = """
@@ -164,25 +165,7 @@ def physical(probe):
     """
 
     def walk(cpu, offset=0):
-        (result,) = probe(
-            """
-            mov rax, cr3
-            mov ecx, 39
-            1: mov rdx, 0x000ffffffffff000
-            and rax, rdx
-            mov rdx, rdi
-            shr rdx, cl
-            and edx, 0x1ff
-            mov rax, [rax + rdx * 8]
-            sub ecx, 9
-            cmp ecx, 12
-            jae 1b
-            mov rdx, 0x000ffffffffff000
-            and rax, rdx
-            """,
-            on=cpu,
-            rdi=Operand("scratch", offset),
-        )
+        (result,) = probe(PHYSICAL, on=cpu, rdi=Operand("scratch", offset))
         assert result.vector is None, f"the page tables of CPU {cpu} cannot be read where they are"
         return result.registers["rax"]
 

@@ -11,6 +11,9 @@ from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
 
+INTERCEPTS_XSETBV = "intercepts.xsetbv"
+"""Taken for granted, and measured where a subject depends on it: see ``intercepts``."""
+
 
 def static_facts(target: Target, subject: Subject) -> requires.Facts:
     """What the inventory and the subject's file say, for ``requires``; nothing is contacted.
@@ -28,6 +31,7 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         "vendor": settings.vendor,
         **({"os": os, "way": way} if os and way else {}),
         "cpus": settings.cpus,
+        INTERCEPTS_XSETBV: True,
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,

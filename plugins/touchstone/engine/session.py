@@ -11,7 +11,8 @@ from touchstone.engine.about import facts_about, line_about
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu, measure_cpu
-from touchstone.engine.facts import bits_for, cpu_facts, leaves_for, msrs_for
+from touchstone.engine.facts import INTERCEPTS_XSETBV, bits_for, cpu_facts, leaves_for, msrs_for
+from touchstone.engine.intercepts import xsetbv_is_intercepted
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
     Autopsied,
@@ -482,6 +483,9 @@ class TargetSession:
         self.known |= cpu_facts(self.cpu, bits)
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
         self.known.setdefault("way", self.info.os)
+        if self._started().loads_another_machine and self.cpu.virtualization.startswith("SVM"):
+            with self.asking() as driver:
+                self.known[INTERCEPTS_XSETBV] = xsetbv_is_intercepted(driver, PROBE_TIMEOUT)
 
     def _measure_guest(self, driver: Driver) -> None:
         """What the guest's CPUs do not have is not required of it: how many features it has is configured.

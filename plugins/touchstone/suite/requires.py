@@ -32,6 +32,7 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "os": ("bare", "linux"),
     "way": ("bare", "linux", "hosted", "uefi"),
     "cpus": int,
+    "intercepts.xsetbv": None,
     "target": None,
     "driver": None,
     "subject": None,
