@@ -16,6 +16,8 @@ IMAGE = BareImage.named("none", Path()).elf.name
 """What the image is called on the box."""
 MEMORY_MIB = 64
 """RAM of the guest, and of the machine that it is compared with."""
+GUEST_FACTOR = 5.0
+"""Stretches every timeout of a guest: one exit takes an emulated processor a millisecond."""
 PREPARED = "guest.prepared"
 """File that says that ``prepare`` was run."""
 _NOTHING = ":"
