@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.runs import run_suites
 
-# docs/nightly/run has all suites. Here are the ones that KVM does not hold, and what is about its guest.
+# The matrix nightly has all suites. Here are the ones that KVM does not hold, and what is about its guest.
 SUITES = ("conformance/nested/svm-msrs.yaml", "conformance/broadcast/signature.yaml")
 
 

@@ -15,6 +15,7 @@ from touchstone.suite.claims import as_table, counters_as_table
 
 SUBJECTS = ROOT / "docs" / "adding-a-subject.md"
 COVERAGE = ROOT / "tests" / "coverage" / "core_coverage.py"
+VERDICTS = ROOT / "tests" / "kvm" / "verdicts.py"
 EXITS = ROOT / "tests" / "benchmarks" / "exits.py"
 
 
@@ -47,6 +48,15 @@ def test_every_claim_is_documented() -> None:
     text = SUBJECTS.read_text(encoding="utf-8")
     assert "\n".join(as_table()) in text
     assert "\n".join(counters_as_table()) in text
+
+
+def test_kvm_page_lists_what_is_known_of_kvm(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "kvm.md"
+    done = run(VERDICTS, "--check", page)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "page.md").write_text(re.sub(r"(?m)^- `nested.svm.hsave.*\n", "", page.read_text()))
+    done = run(VERDICTS, "--check", tmp_path / "page.md")
+    assert "the page lists no check for nested.svm.hsave" in done.stderr
 
 
 def test_core_coverage_has_the_blocks_of_the_core(tmp_path: Path) -> None:
