@@ -74,15 +74,49 @@ def test_one_file_with_an_environment_per_target_and_categories_by_verdict(
         "report.html",
     ]
     data = parts(page)
-    environments = json.dumps([value for name, value in data.items() if "environments" in name])
-    assert "qemu-amd" in environments
-    assert "bochs-intel" in environments
+    environments = data["widgets/environments.json"]
+    assert environments == [{"id": name, "name": name} for name in ("bochs-intel", "qemu-amd")]
+    hidden = re.search(r"<style>([^<]*) { display: none }</style></head>", page)
+    assert hidden is not None
+    assert re.findall(r"nav-tab-(\w+)", hidden[1]) == ["qualityGate", "globalAttachments", "globalErrors"]
+    charts = json.dumps([value for name, value in data.items() if "charts" in name])
+    assert "durations" in charts
+    assert "currentStatus" not in charts, "a second ring, with another percentage than that of the head"
+    assert "problemsDistribution" not in charts, "an area with one failure of a hundred is green in it"
     categories = json.dumps([value for name, value in data.items() if "categories" in name])
     assert "Crash: the target died" in categories
     assert "Deviation: " in categories
     said = capsys.readouterr().err
     assert "2 conformant, 1 crash, 1 deviation" in said
     assert str(output) in said
+
+
+def page_with(globals_: object) -> str:
+    files = {
+        "widgets/environments.json": [{"id": "default", "name": "default"}, {"id": "a", "name": "a"}],
+        "widgets/quality-gate.json": {},
+        "widgets/globals.json": globals_,
+    }
+    data = "".join(
+        f'd("{name}","{base64.b64encode(json.dumps(value).encode()).decode()}")'
+        for name, value in files.items()
+    )
+    return f"<html><head></head><body><script>{data}</script></body></html>"
+
+
+def test_only_what_is_empty_is_hidden() -> None:
+    page = html.without_empty(page_with({"errors": [{"message": "no power"}], "attachments": []}), True)
+    assert "nav-tab-globalAttachments" in page
+    assert "nav-tab-globalErrors" not in page
+    assert "default" in json.dumps(parts(page)["widgets/environments.json"]), "of tests that are no checks"
+    page = html.without_empty(page_with({"errors": [], "attachments": []}), False)
+    assert "nav-tab-globalErrors" in page
+    assert parts(page)["widgets/environments.json"] == [{"id": "a", "name": "a"}]
+
+
+def test_page_of_another_allure_is_refused() -> None:
+    with pytest.raises(html.ReportError, match=r"a page without widgets/quality-gate\.json"):
+        html.without_empty("<html><head></head></html>", True)
 
 
 @needs_allure

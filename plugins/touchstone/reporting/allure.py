@@ -15,7 +15,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import allure_commons
-import attr
 import pytest
 from allure_commons.model2 import (
     Attachment,
@@ -33,9 +32,11 @@ from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord
 from touchstone.reporting.allure_files import ResultFiles
 from touchstone.reporting.disassembly import listing
 from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines, traces
+from touchstone.reporting.journal import DIFFERENCES
 from touchstone.reporting.properties import JudgedCheck
 from touchstone.reporting.terminal import Summary
 from touchstone.suite import show
+from touchstone.suite.bit_names import differing
 from touchstone.words import Verdict
 
 STATUS = {
@@ -58,14 +59,6 @@ MANUALS = {
 TEXT = "text/plain"
 _KEPT = ("thread", "framework", "language", "package")
 """Labels of allure-pytest that stay; the others are ours."""
-
-
-@attr.s(auto_attribs=True)
-class DiffDetails(StatusDetails):
-    """With these two, Allure 3 offers to show the difference."""
-
-    actual: str | None = None
-    expected: str | None = None
 
 
 class AllureReport:
@@ -135,7 +128,7 @@ class AllureReport:
         ]
         result.description = "\n".join(description(item, check_on_target))
         if verdict is not Verdict.CONFORMANT:
-            result.statusDetails = details(verdict, text, record, result.statusDetails)
+            result.statusDetails = details(verdict, text, result.statusDetails)
         if record is not None:
             if (
                 verdict is Verdict.CONFORMANT
@@ -216,8 +209,10 @@ def labels(judged: JudgedCheck, title: str) -> list[Label]:
 
 
 def description(item: pytest.Item, check_on_target: CheckOnTarget) -> Iterator[str]:
-    """Markdown: the sentences it proves, the suite's lines, and how to run it again."""
+    """Markdown: what differs, the sentences it proves, the suite's lines, and how to run it again."""
     check = check_on_target.check
+    if check_on_target.record is not None:
+        yield from differences_table(check_on_target.record)
     for cite in check.cite:
         section = f", {cite.section}" if cite.section else ""
         yield f"> {cite.says}\n>\n> {cite.doc}: {cite.title}{section}\n"
@@ -229,16 +224,28 @@ def description(item: pytest.Item, check_on_target: CheckOnTarget) -> Iterator[s
             yield f"\n{check_on_target.target.name}: {check_on_target.record.description}"
 
 
-def details(
-    verdict: Verdict, text: str, record: CheckRecord | None, old: StatusDetails | None
-) -> StatusDetails:
-    """Message and trace; the message begins with the verdict, by which categories.json sorts."""
-    found = DiffDetails(message=f"{verdict.value}: {text}", trace=getattr(old, "trace", None))
-    differences = [one for run in record.runs for one in run.differences] if record else []
-    if differences:
-        found.expected = "\n".join(f"CPU {one.cpu} {one.what} = {one.expected}" for one in differences)
-        found.actual = "\n".join(f"CPU {one.cpu} {one.what} = {one.measured}" for one in differences)
-    return found
+def details(verdict: Verdict, text: str, old: StatusDetails | None) -> StatusDetails:
+    """Message and trace; the message begins with the verdict, by which categories.json sorts.
+
+    Without ``expected`` and ``actual``: Allure shows the measured value in the
+    green of an addition. What differs is a table of the description.
+    """
+    return StatusDetails(message=f"{verdict.value}: {text}", trace=getattr(old, "trace", None))
+
+
+def differences_table(record: CheckRecord) -> Iterator[str]:
+    """Markdown: what was expected and what was measured, by case and CPU."""
+    found = [(run, one) for run in record.runs for one in run.differences]
+    if not found:
+        return
+    yield "| case | CPU | what | expected | measured | bits |\n|---|---|---|---|---|---|"
+    for run, one in found[:DIFFERENCES]:
+        bits = (run.case and differing(run.case, one.what, one.expected, one.measured)) or ""
+        cells = (run.label, str(one.cpu), one.what, one.expected, one.measured, bits)
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    if len(found) > DIFFERENCES:
+        yield f"\n... and {len(found) - DIFFERENCES} more\n"
+    yield ""
 
 
 def step(run: CaseRun) -> TestStepResult:

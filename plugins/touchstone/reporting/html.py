@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -34,6 +36,17 @@ _SEALED = (
 )
 
 
+_EMPTY = {
+    "qualityGate": ("widgets/quality-gate.json", ()),
+    "globalAttachments": ("widgets/globals.json", ("attachments", "attachmentsByEnv")),
+    "globalErrors": ("widgets/globals.json", ("errors", "errorsByEnv")),
+}
+"""Tabs that Allure shows without content too: their data, and the keys that say what is in it."""
+_ENVIRONMENTS = "widgets/environments.json"
+_DEFAULT = "default"
+"""The environment of results without a target. Allure lists it, whether there are any or not."""
+
+
 class ReportError(Exception):
     """The report could not be made; the text says why, and the way out."""
 
@@ -48,6 +61,8 @@ class Results:
     """Values of the label ``target``, sorted."""
     verdicts: Counter[str]
     """Verdict to number of results; the status for a result without a verdict."""
+    without_target: int
+    """Number of results that are no check's."""
 
     @property
     def count(self) -> int:
@@ -71,6 +86,7 @@ def read_results(directories: Sequence[Path]) -> Results:
     uuids: set[str] = set()
     targets: set[str] = set()
     verdicts: Counter[str] = Counter()
+    without_target = 0
     for directory in directories:
         if not directory.is_dir():
             raise ReportError(
@@ -88,8 +104,10 @@ def read_results(directories: Sequence[Path]) -> Results:
             uuids.add(uuid)
             if target := labels.get("target"):
                 targets.add(target)
+            else:
+                without_target += 1
             verdicts[labels.get("verdict", status)] += 1
-    return Results(tuple(directories), frozenset(uuids), tuple(sorted(targets)), verdicts)
+    return Results(tuple(directories), frozenset(uuids), tuple(sorted(targets)), verdicts, without_target)
 
 
 def _read_result(file: Path) -> tuple[dict[str, str], str, str]:
@@ -218,7 +236,44 @@ def _generate(
     pages = sorted(made.glob("**/index.html"), key=lambda page: len(page.parts))
     if done.returncode != 0 or not pages:
         raise ReportError(f"Allure failed (exit status {done.returncode}):\n{done.stdout.strip()}")
-    return seal(pages[0].read_text(encoding="utf-8"))
+    return seal(without_empty(pages[0].read_text(encoding="utf-8"), results.without_target > 0))
+
+
+def without_empty(page: str, default: bool) -> str:
+    """Remove what Allure shows although there is nothing in it: tabs, the environment of no target.
+
+    Args:
+        page: Allure's page, with its data.
+        default: there are results without a target.
+    """
+    hidden = []
+    for tab, (name, keys) in _EMPTY.items():
+        found = _data(page, name)
+        if not (any(found.get(key) for key in keys) if keys else found):
+            hidden.append(f'[data-testid="nav-tab-{tab}"]')
+    style = f"<style>{', '.join(hidden)} {{ display: none }}</style>" if hidden else ""
+    if not default:
+        left = [one for one in _data(page, _ENVIRONMENTS) if one["id"] != _DEFAULT]
+        page = _data_of(_ENVIRONMENTS).sub(
+            lambda found: f"{found[1]}{_encoded(left)}{found[3]}", page, count=1
+        )
+    return page.replace("</head>", f"{style}</head>", 1)
+
+
+def _data_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf'(d\("{re.escape(name)}",\s*")([A-Za-z0-9+/=]*)("\))')
+
+
+def _data(page: str, name: str) -> Any:
+    """A file of the page's data. ReportError if it is not there."""
+    found = _data_of(name).search(page)
+    if found is None:
+        raise ReportError(f"Allure wrote a page without {name}: another version than the one that is pinned?")
+    return json.loads(base64.b64decode(found[2]))
+
+
+def _encoded(value: object) -> str:
+    return base64.b64encode(json.dumps(value).encode()).decode()
 
 
 def _link_or_copy(source: str, copy: str) -> None:
