@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-from touchstone.commands import diff, expect, night, sick
+from touchstone.commands import diff, expect, night, sick, summary
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
@@ -19,6 +19,7 @@ The checks themselves are run by pytest (in a checkout of Touchstone: ./bootstra
   pytest --target=qemu-amd --alluredir=allure-results
   pytest --list-targets
   touchstone diff yesterday.jsonl today.jsonl
+  touchstone summary today.jsonl
 """
 
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expect.add_parser(commands)
     night.add_parser(commands)
     sick.add_parser(commands)
+    summary.add_parser(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
     )

@@ -1,0 +1,136 @@
+"""``touchstone summary`` and ``touchstone requirements``: what a night found, made from its journals."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from touchstone.journal.nights import Night, add_night, night_of
+from touchstone.journal.read import Journal, JournalError, read_journal
+from touchstone.shipped import source_root
+
+JOURNALS = Path("build", "journals")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add both to the command ``touchstone``."""
+    summary = commands.add_parser(
+        "summary",
+        help="say on one screen what a run found, as Markdown",
+        description="Say what broke, where and since when, what the lab is to blame for, and the verdicts by "
+        "target and area, as Markdown.",
+        epilog="Status: 0, or 2 if something cannot be read or written.",
+    )
+    _add_journals(summary)
+    summary.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="the nights so far, a JSON line each: this one is compared with them, and added",
+    )
+    summary.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write it there (default: print it)"
+    )
+    summary.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write it as a page, with all causes and requirements"
+    )
+    summary.add_argument(
+        "--checks", default="", metavar="URL", help="what the page links to: a report that has every check"
+    )
+    summary.add_argument(
+        "--title", default="Touchstone", metavar="TEXT", help="heading of the page (default: %(default)s)"
+    )
+    summary.set_defaults(run=_summary)
+    requirements = commands.add_parser(
+        "requirements",
+        help="say which requirement holds where, by a run",
+        description="Print the requirements of conformance/requirements.yaml: how many of their checks hold "
+        "and fail on each target, and which have no check in the run.",
+    )
+    _add_journals(requirements)
+    requirements.set_defaults(run=_requirements)
+
+
+def _add_journals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "journals",
+        nargs="*",
+        type=Path,
+        metavar="JOURNAL",
+        help="of one night, a subject each (default: the newest in build/journals)",
+    )
+
+
+def read_night(paths: Sequence[Path]) -> list[Journal]:
+    """The journals, or the newest one. JournalError names all that cannot be read."""
+    if not paths:
+        found = sorted(JOURNALS.glob("*.jsonl"))
+        if not found:
+            raise JournalError(f"there is no journal in {JOURNALS}: name one, or run pytest first")
+        paths = found[-1:]
+    journals, errors = [], []
+    for path in paths:
+        try:
+            journals.append(read_journal(path))
+        except JournalError as error:
+            errors.append(str(error))
+        except OSError as error:
+            errors.append(f"{path}: {error.strerror or error}")
+    if errors:
+        raise JournalError("\n".join(errors))
+    return journals
+
+
+def requirement_statements() -> dict[str, str]:
+    """Id to statement: Touchstone's, and the project's own. JournalError if a file cannot be read."""
+    found: dict[str, str] = {}
+    for path in (source_root() / "conformance" / "requirements.yaml", Path("conformance/requirements.yaml")):
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found |= {str(one["id"]): " ".join(str(one.get("statement", "")).split()) for one in entries}
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+            raise JournalError(f"{path}: cannot be read: {error}") from None
+    return found
+
+
+def _summary(asked: argparse.Namespace) -> int:
+    from touchstone.reporting.front_page import front_page  # noqa: PLC0415
+    from touchstone.reporting.overview import overview  # noqa: PLC0415
+    from touchstone.reporting.summary import markdown  # noqa: PLC0415
+
+    try:
+        journals = read_night(asked.journals)
+        earlier: list[Night] = []
+        if asked.history is not None:
+            earlier = add_night(asked.history, night_of(journals))
+        found = overview(journals, earlier, requirement_statements())
+        lines = list(markdown(found))
+        if asked.html is not None:
+            asked.html.write_text(front_page(found, asked.title, asked.checks), encoding="utf-8")
+        if asked.output is not None:
+            asked.output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        else:
+            print("\n".join(lines))
+    except (JournalError, OSError) as error:
+        print(f"touchstone summary: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _requirements(asked: argparse.Namespace) -> int:
+    from touchstone.reporting.overview import overview  # noqa: PLC0415
+    from touchstone.reporting.summary import proofs  # noqa: PLC0415
+
+    try:
+        found = overview(read_night(asked.journals), [], requirement_statements())
+    except JournalError as error:
+        print(f"touchstone requirements: error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(proofs(found)))
+    return 0

@@ -1,0 +1,142 @@
+"""The first page of a night's report, without scripts: what broke, where and since when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from html import escape
+
+from touchstone.journal.nights import FAILED, NOT_JUDGED
+from touchstone.reporting.overview import Counted, Failures, Overview, areas_of, counted
+from touchstone.reporting.summary import HEADINGS, lab, proof_cell, verdict_of
+from touchstone.words import Verdict
+
+_STYLE = """
+:root { color-scheme: light dark; --bad: #c62828; --good: #2e7d32; --lab: #7b4fb5; --quiet: #777; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem; }
+h1 { margin: 0 0 .3rem; } h1.bad, .bad { color: var(--bad); } h1.good, .good { color: var(--good); }
+.lab { color: var(--lab); } .quiet, td.none { color: var(--quiet); }
+h2 { margin: 1.6rem 0 .4rem; font-size: 1.15rem; } p { margin: .3rem 0; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; } small { color: var(--quiet); }
+th, td { border: 1px solid #8885; padding: .25rem .5rem; text-align: left; vertical-align: top; }
+td.bad { background: #c6282822; } td.good { background: #2e7d3218; } td.lab { background: #7b4fb51f; }
+li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } summary { cursor: pointer; }
+.bar { display: flex; height: .8rem; width: 16rem; max-width: 50vw; background: #8883; }
+.bar span { display: block; min-width: 2px; }
+.bar .g { background: var(--good); } .bar .b { background: var(--bad); } .bar .l { background: var(--lab); }
+"""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_CHECKS = 12
+"""Checks of a cause and a target that are named without a click."""
+
+
+def front_page(found: Overview, title: str, checks: str = "") -> str:
+    """The page. ``checks``: address of the page that has every check, relative to this one; empty: none."""
+    return "\n".join(_page(found, title, checks)) + "\n"
+
+
+def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
+    yield '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{escape(title)}: {escape(verdict_of(found))}</title><style>{_STYLE}</style></head><body>"
+    good, judged = found.score
+    state = "bad" if found.failures else "good" if judged else "lab"
+    yield f'<p class="quiet">{escape(title)}</p><h1 class="{state}">{escape(verdict_of(found))}</h1>'
+    before = escape(found.before or "no earlier run")
+    yield f"<p>{escape(found.about)}<br><small>compared with {before}</small></p>"
+    share = f" ({good / judged:.1%})" if judged else ""
+    fixed = f", {found.fixed} fixed" if found.fixed else ""
+    yield f"<p><b>Hypervisor:</b> {good} of {judged} judged checks conformant{share}{fixed}</p>"
+    yield f'<p><b>Lab:</b> <span class="{"lab" if found.trouble else ""}">{escape(lab(found))}</span></p>'
+    if checks:
+        yield f'<p><a href="{escape(checks)}">Every check, with its evidence</a></p>'
+    for kind, heading in HEADINGS.items():
+        failures = [one for one in found.failures if one.kind == kind]
+        if failures:
+            yield f"<h2>{heading}: {sum(one.count for one in failures)}</h2><ul>"
+            for one in failures:
+                yield from _failure(one)
+            yield "</ul>"
+    if found.trouble:
+        yield '<h2 class="lab">Lab trouble, not the hypervisor\'s fault</h2><ul>'
+        for trouble in found.trouble:
+            yield f"<li>{escape(trouble.target)}: {_names(trouble.checks)}: {escape(trouble.reason)}</li>"
+        yield "</ul>"
+    areas = areas_of(found)
+    rows = [
+        (name, [(counted(row.get(area, {})), _class(row.get(area))) for area in areas])
+        for name, row in found.areas.items()
+    ]
+    yield "<h2>Targets and areas</h2>"
+    yield from _table(["", *areas], [(escape(name), cells) for name, cells in rows])
+    yield "<h2>Requirements and targets</h2>"
+    yield from _table(
+        ["", *found.columns],
+        [
+            (
+                f"{escape(one.requirement)}<br><small>{escape(one.statement)}</small>",
+                [
+                    (proof_cell(one.cells.get(name)), _class(one.cells.get(name)))
+                    if one.cells
+                    else ("no check in this run", "none")
+                    for name in found.columns
+                ],
+            )
+            for one in found.proofs
+        ],
+    )
+    yield "<h2>Run by run</h2>"
+    yield from _trend(found)
+    yield "<h2>What the targets are</h2><ul>"
+    yield from (f"<li><b>{escape(name)}</b>: {escape(facts)}</li>" for name, facts in found.targets.items())
+    yield "</ul></body></html>"
+
+
+def _failure(one: Failures) -> Iterator[str]:
+    good = f"; held on {escape(one.last_good)}" if one.last_good else ""
+    yield f'<li><b class="bad">{escape(one.cause) or "no cause known"}</b> ({one.verdict.value})<br>'
+    yield f"since {escape(one.since)}<small>{good}</small>"
+    yield from (f"<br>{escape(target)}: {_names(checks)}" for target, checks in one.checks.items())
+    yield "</li>"
+
+
+def _names(checks: list[str]) -> str:
+    named = [f"<code>{escape(one)}</code>" for one in checks]
+    if len(named) <= _CHECKS:
+        return ", ".join(named)
+    return f"<details><summary>{len(named)} checks</summary>{', '.join(named)}</details>"
+
+
+def _class(counts: Counted | None) -> str:
+    """Red as soon as one check fails; green only where something holds and nothing is wrong."""
+    if not counts:
+        return "none"
+    if any(counts[one] for one in (*FAILED, Verdict.IMPROVED)):
+        return "bad"
+    if any(counts[one] for one in NOT_JUDGED):
+        return "lab"
+    return "good" if counts[Verdict.CONFORMANT] else ""
+
+
+def _table(head: list[str], rows: list[tuple[str, list[tuple[str, str]]]]) -> Iterator[str]:
+    yield f'<div class="wide"><table><tr>{"".join(f"<th>{escape(one)}</th>" for one in head)}</tr>'
+    for name, cells in rows:
+        shown = "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in cells)
+        yield f"<tr><th>{name}</th>{shown}</tr>"
+    yield "</table></div>"
+
+
+def _trend(found: Overview) -> Iterator[str]:
+    """The newest first: this run is the first row."""
+    yield '<div class="wide"><table>'
+    for when, counts in reversed(found.trend):
+        parts = Counter(
+            g=counts[Verdict.CONFORMANT],
+            b=sum(counts[one] for one in FAILED),
+            l=sum(counts[one] for one in NOT_JUDGED),
+        )
+        bar = "".join(f'<span class="{name}" style="flex: {n}"></span>' for name, n in parts.items() if n)
+        yield f'<tr><th>{escape(when)}</th><td><div class="bar">{bar}</div></td>'
+        yield f"<td>{escape(counted(counts))}</td></tr>"
+    yield "</table></div>"

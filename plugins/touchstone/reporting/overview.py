@@ -1,0 +1,220 @@
+"""What a night found, as people ask for it: what broke, where, since when, and what proves what."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from touchstone.journal.lines import CheckLine, Key
+from touchstone.journal.nights import FAILED, NOT_JUDGED, Night, night_of
+from touchstone.journal.read import Journal
+from touchstone.words import AREAS, Verdict
+
+REGRESSION = "regression"
+"""It held when it was judged last."""
+FIRST = "first"
+"""It was never judged before."""
+FAILING = "failing"
+"""It failed when it was judged last."""
+COMMIT = 12
+"""Digits of a commit that are shown."""
+Column = tuple[str, str]
+"""Target and subject."""
+Counted = Counter[Verdict | None]
+"""Verdicts. None: there is none."""
+
+
+@dataclass
+class Failures:
+    """Checks that fail for the same reason, and since the same night."""
+
+    cause: str
+    verdict: Verdict
+    since: str
+    """Date and commit of the first night that they fail in."""
+    last_good: str
+    """Date and commit of the last one that they held in; empty: they were never seen to."""
+    kind: str
+    """``REGRESSION``, ``FIRST`` or ``FAILING``."""
+    checks: dict[str, list[str]] = field(default_factory=dict)
+    """By target."""
+
+    @property
+    def count(self) -> int:
+        """Checks, once per target."""
+        return sum(len(names) for names in self.checks.values())
+
+
+@dataclass
+class Trouble:
+    """Checks that could not be judged, which is not the subject's fault."""
+
+    target: str
+    reason: str
+    checks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Proof:
+    """A requirement, and what its checks say on each column."""
+
+    requirement: str
+    statement: str
+    cells: dict[str, Counted] = field(default_factory=dict)
+
+
+@dataclass
+class Overview:
+    """All of it."""
+
+    about: str
+    """Date, subjects with commits."""
+    before: str
+    """Of the run that this one is compared with; empty: there is none."""
+    columns: list[str]
+    areas: dict[str, dict[str, Counted]]
+    """Column to area to counts; the area ``all`` as well."""
+    failures: list[Failures]
+    fixed: int
+    """Checks that failed in the run before, and hold."""
+    trouble: list[Trouble]
+    proofs: list[Proof]
+    targets: dict[str, str]
+    """Column to what is known of the target."""
+    trend: list[tuple[str, Counted]]
+    """Date and commit of each night to its verdicts; this one is the last."""
+
+    @property
+    def score(self) -> tuple[int, int]:
+        """How many checks are conformant, of how many that the subject was judged by."""
+        counts: Counted = sum((one["all"] for one in self.areas.values()), Counter())
+        good = counts[Verdict.CONFORMANT]
+        return good, good + sum(counts[one] for one in FAILED)
+
+
+def overview(
+    journals: Sequence[Journal], earlier: Sequence[Night], requirements: Mapping[str, str]
+) -> Overview:
+    """What these journals of one night found, compared with earlier nights, the oldest first.
+
+    ``requirements``: id to statement.
+    """
+    night = night_of(journals)
+    verdicts = night.verdicts()
+    about = {name: line for journal in journals for name, line in journal.checks.items()}
+    several = len({column.subject for column in night.columns}) > 1
+    names = {
+        (one.target, one.subject): f"{one.target} ({one.subject})" if several else one.target
+        for one in night.columns
+    }
+    areas: dict[str, dict[str, Counted]] = {name: {"all": Counter()} for name in names.values()}
+    for key, verdict in verdicts.items():
+        row = areas[names[key.target, key.subject]]
+        row["all"][verdict] += 1
+        row.setdefault(_area(about, key), Counter())[verdict] += 1
+    before = earlier[-1].verdicts() if earlier else {}
+    return Overview(
+        about=_when(night, [one.name for one in night.subjects]),
+        before=_when(earlier[-1], [one.name for one in earlier[-1].subjects]) if earlier else "",
+        columns=list(names.values()),
+        areas=areas,
+        failures=list(_failures(night, earlier, names)),
+        fixed=sum(before[key] in FAILED and verdicts.get(key) is Verdict.CONFORMANT for key in before),
+        trouble=list(_trouble(journals, verdicts)),
+        proofs=list(_proofs(verdicts, about, requirements, names)),
+        targets={names[one.target, one.subject]: _facts(one.facts) for one in night.columns},
+        trend=[
+            (_when(one, [subject.name for subject in one.subjects]), Counter(one.verdicts().values()))
+            for one in (*earlier, night)
+        ],
+    )
+
+
+def areas_of(found: Overview) -> list[str]:
+    """The areas that there are, in their order, and ``all``."""
+    there = {area for row in found.areas.values() for area in row} - {"all"}
+    return [*(area for area in AREAS if area in there), *sorted(there - set(AREAS)), "all"]
+
+
+def counted(counts: Mapping[Verdict | None, int]) -> str:
+    """``41 conformant, 1 crash``."""
+    found = [f"{counts[one]} {one.value}" for one in Verdict if counts.get(one)]
+    return ", ".join([*found, *([f"{counts[None]} without verdict"] if counts.get(None) else [])]) or "-"
+
+
+def _area(about: Mapping[str, CheckLine], key: Key) -> str:
+    line = about.get(key.check.partition("[")[0])
+    return "?" if line is None else line.area
+
+
+def _when(night: Night, subjects: Iterable[str]) -> str:
+    date = time.strftime("%Y-%m-%d %H:%M", time.localtime(night.at))
+    return f"{date}, {', '.join(f'{name} {short(night.commit(name))}'.strip() for name in subjects)}"
+
+
+def short(commit: str) -> str:
+    """A commit as people read it."""
+    digits, dash, dirty = commit.partition("-")
+    return f"{digits[:COMMIT]}{dash}{dirty}"
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in facts.items() if value) or "not reached"
+
+
+def _failures(night: Night, earlier: Sequence[Night], names: Mapping[Column, str]) -> Iterator[Failures]:
+    """By cause; those that are new come first, and of these the most frequent."""
+    causes = night.causes_of()
+    history = [(one, one.verdicts()) for one in earlier]
+    found: dict[tuple[str, Verdict, str, str, str], Failures] = {}
+    for key, verdict in night.verdicts().items():
+        if verdict not in FAILED:
+            continue
+        first, good = night, None
+        for one, verdicts in reversed(history):
+            was = verdicts.get(key)
+            if was in NOT_JUDGED:
+                continue  # says nothing of the subject
+            if was not in FAILED:
+                good = one
+                break
+            first = one
+        kind = REGRESSION if first is night and good is not None else FAILING if first is not night else FIRST
+        since = _when(first, [key.subject])
+        last = "" if good is None else _when(good, [key.subject])
+        cause = causes.get(key, "")
+        group = (cause, verdict, since, last, kind)
+        entry = found.setdefault(group, Failures(cause, verdict, since, last, kind))
+        entry.checks.setdefault(names[key.target, key.subject], []).append(key.check)
+    kinds = (REGRESSION, FIRST, FAILING)
+    yield from sorted(found.values(), key=lambda one: (kinds.index(one.kind), -one.count))
+
+
+def _trouble(journals: Sequence[Journal], verdicts: Mapping[Key, Verdict | None]) -> Iterator[Trouble]:
+    judged = {key: line for journal in journals for key, line in journal.judged.items()}
+    found: dict[tuple[str, str], Trouble] = {}
+    for key, verdict in verdicts.items():
+        if verdict in NOT_JUDGED:
+            line = judged.get(key)
+            reason = "no verdict: the run ended before" if line is None else line.cause or line.reason
+            told = f"{verdict.value}: " if verdict is not None else ""
+            group = (key.target, told + reason.split("\n")[0])
+            found.setdefault(group, Trouble(*group)).checks.append(key.check)
+    yield from sorted(found.values(), key=lambda one: -len(one.checks))
+
+
+def _proofs(
+    verdicts: Mapping[Key, Verdict | None],
+    about: Mapping[str, CheckLine],
+    requirements: Mapping[str, str],
+    names: Mapping[Column, str],
+) -> Iterator[Proof]:
+    found = {name: Proof(name, statement) for name, statement in requirements.items()}
+    for key, verdict in verdicts.items():
+        line = about.get(key.check.partition("[")[0])
+        for name in line.proves if line is not None else ():
+            proof = found.setdefault(name, Proof(name, ""))
+            proof.cells.setdefault(names[key.target, key.subject], Counter())[verdict] += 1
+    yield from found.values()

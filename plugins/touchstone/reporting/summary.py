@@ -1,0 +1,135 @@
+"""A night in one screen of Markdown, for a chat, a mail, or the summary of a CI job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from touchstone.journal.nights import FAILED
+from touchstone.reporting.overview import (
+    FAILING,
+    FIRST,
+    REGRESSION,
+    Failures,
+    Overview,
+    areas_of,
+    counted,
+)
+from touchstone.words import Verdict
+
+MOST = 8
+"""Causes of a kind that are shown; the report has all."""
+MOST_CHECKS = 3
+"""Checks of a cause that are named."""
+LONGEST = 160
+"""Characters of a cause."""
+HEADINGS = {
+    REGRESSION: "Regressions since the last run",
+    FIRST: "Failures of what was not judged before",
+    FAILING: "Failures that are known",
+}
+
+
+def markdown(found: Overview) -> Iterator[str]:
+    """Lines of Markdown."""
+    good, judged = found.score
+    yield f"# Touchstone: {verdict_of(found)}"
+    yield ""
+    compared = f"; compared with {found.before}" if found.before else "; no earlier run to compare with"
+    yield f"{found.about}{compared}"
+    yield ""
+    share = f" ({good / judged:.1%})" if judged else ""
+    yield f"**Hypervisor:** {good} of {judged} judged checks conformant{share}, {found.fixed} fixed"
+    yield ""
+    yield f"**Lab:** {lab(found)}"
+    for kind, heading in HEADINGS.items():
+        failures = [one for one in found.failures if one.kind == kind]
+        if failures:
+            yield ""
+            yield f"## {heading}: {sum(one.count for one in failures)}"
+            yield ""
+            yield from (f"- {line}" for line in map(_failure, failures[:MOST]))
+            if len(failures) > MOST:
+                yield f"- and {len(failures) - MOST} more causes"
+    if found.trouble:
+        yield ""
+        yield "## Lab trouble"
+        yield ""
+        for one in found.trouble[:MOST]:
+            yield f"- {one.target}: {_checks(one.checks)}: {escaped(one.reason[:LONGEST])}"
+        if len(found.trouble) > MOST:
+            yield f"- and {len(found.trouble) - MOST} more reasons"
+    yield ""
+    areas = areas_of(found)
+    yield f"| | {' | '.join(areas)} |"
+    yield f"|---|{'---|' * len(areas)}"
+    for name, row in found.areas.items():
+        yield f"| {escaped(name)} | {' | '.join(counted(row.get(area, {})) for area in areas)} |"
+    unproved = [one.requirement for one in found.proofs if not one.cells]
+    if unproved:
+        yield ""
+        yield f"Requirements without a check in this run: {', '.join(map(escaped, unproved))}"
+
+
+def verdict_of(found: Overview) -> str:
+    """The first line."""
+    new = sum(one.count for one in found.failures if one.kind == REGRESSION)
+    failing = sum(one.count for one in found.failures) - new
+    if new:
+        return f"{new} regression{'s' if new > 1 else ''}"
+    if failing:
+        return f"no regressions, {failing} checks fail"
+    return "no failures" if found.score[1] else "nothing was judged"
+
+
+def lab(found: Overview) -> str:
+    """How the lab did, in a few words."""
+    total = sum(len(one.checks) for one in found.trouble)
+    if not total:
+        return "no trouble"
+    targets = list(dict.fromkeys(one.target for one in found.trouble))
+    return f"{total} checks could not be judged, on {', '.join(targets)}"
+
+
+def _failure(one: Failures) -> str:
+    good = f", held on {one.last_good}" if one.last_good else ""
+    targets = "; ".join(f"{target}: {_checks(checks)}" for target, checks in one.checks.items())
+    cause = escaped(one.cause[:LONGEST]) or "no cause known"
+    return f"**{cause}** ({one.verdict.value}): {targets}; since {escaped(one.since)}{escaped(good)}"
+
+
+def _checks(checks: list[str]) -> str:
+    named = ", ".join(f"`{one}`" for one in checks[:MOST_CHECKS])
+    return named + (f" and {len(checks) - MOST_CHECKS} more" if len(checks) > MOST_CHECKS else "")
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return "".join(f"\\{letter}" if letter in r"\`*_[]<>|" else letter for letter in text)
+
+
+def proofs(found: Overview) -> Iterator[str]:
+    """Requirements and targets as a Markdown table that reads well in a terminal too."""
+    yield f"| requirement | {' | '.join(found.columns)} |"
+    yield f"|---|{'---|' * len(found.columns)}"
+    for one in found.proofs:
+        cells = (proof_cell(one.cells.get(column)) for column in found.columns)
+        yield f"| {one.requirement} | {' | '.join(cells)} |"
+    unproved = [one.requirement for one in found.proofs if not one.cells]
+    yield ""
+    yield f"{len(found.proofs) - len(unproved)} of {len(found.proofs)} requirements have checks in this run"
+    if unproved:
+        yield f"without a check: {', '.join(unproved)}"
+
+
+def proof_cell(counts: dict[Verdict | None, int] | None) -> str:
+    """``12 hold``, ``11 hold, 1 FAILS``, ``none judged``; ``-`` where there is no check."""
+    if not counts:
+        return "-"
+    good, bad = counts.get(Verdict.CONFORMANT, 0), sum(counts.get(one, 0) for one in FAILED)
+    said = [f"{good} hold"] if good else []
+    if bad:
+        said.append(f"{bad} FAIL")
+    known = counts.get(Verdict.KNOWN_DEVIATION, 0) + counts.get(Verdict.MACHINE, 0)
+    if known:
+        said.append(f"{known} known or the machine's")
+    return ", ".join(said) or "none judged"

@@ -1,0 +1,240 @@
+"""`touchstone summary` and `touchstone requirements`: what nights found, by journals made by hand."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.support.journals import (
+    SUBJECT,
+    judged_line,
+    key,
+    planned_lines,
+    run_line,
+    target_line,
+    write_journal,
+)
+from touchstone.cli import main
+from touchstone.journal import nights
+from touchstone.journal.lines import CheckLine, JudgedLine, Key, Software
+from touchstone.journal.nights import night_of, read_nights
+from touchstone.journal.read import read_journal
+from touchstone.words import Verdict
+
+GOOD, BAD = Verdict.CONFORMANT, Verdict.DEVIATION
+DAY = 86400
+CAUSE = "rax: expected 0x1, measured 0x0, rdmsr"
+Verdicts = Mapping[Key, Verdict | JudgedLine | None]
+A, B, C = key("exits.a"), key("exits.b"), key("exits.c", "bochs-intel")
+
+
+def failed(one: Key, cause: str = CAUSE) -> JudgedLine:
+    return judged_line(one, BAD, cause=cause)
+
+
+def night(path: Path, day: int, verdicts: Verdicts, *, name: str = "veneer") -> Path:
+    """A journal of that day, of a commit that begins with its number."""
+    subject = Software(name=name, commit=f"{day}" * 40)
+    return write_journal(
+        path / f"{name}-{day}.jsonl",
+        run_line(subject, at=float(1_700_000_000 + day * DAY)),
+        *planned_lines(list(verdicts)),
+        *(
+            one if isinstance(one, JudgedLine) else judged_line(at, one)
+            for at, one in verdicts.items()
+            if one is not None
+        ),
+    )
+
+
+def date(day: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(1_700_000_000 + day * DAY))
+
+
+def summary(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main(["summary", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+def test_regressions_by_cause_and_since_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = tmp_path / "nights.jsonl"
+    days: list[Verdicts] = [
+        {A: GOOD, B: GOOD, C: GOOD},
+        {A: GOOD, B: failed(B, "old"), C: GOOD},
+        {A: GOOD, B: failed(B, "old"), C: judged_line(C, Verdict.INFRASTRUCTURE, reason="no power")},
+        {A: failed(A), B: failed(B, "old"), C: failed(C)},
+    ]
+    texts = [
+        summary(capsys, night(tmp_path, day, verdicts), "--history", history)
+        for day, verdicts in enumerate(days, start=1)
+    ]
+    assert "# Touchstone: no failures" in texts[0]
+    assert "no earlier run to compare with" in texts[0]
+    assert "## Regressions since the last run: 1" in texts[1]
+    assert "# Touchstone: no regressions, 1 checks fail" in texts[2], "the lab's trouble is no regression"
+    assert "**Hypervisor:** 1 of 2 judged checks conformant (50.0%)" in texts[2]
+    assert "**Lab:** 1 checks could not be judged, on bochs-intel" in texts[2]
+    assert "- bochs-intel: `exits.c`: infrastructure: no power" in texts[2]
+    last = texts[3]
+    assert "# Touchstone: 2 regressions\n" in last
+    assert f"; compared with {date(3)}, veneer 333333333333" in last
+    regressions, known = last.split("## Failures that are known: 1")
+    assert (
+        f"**{CAUSE}** (deviation): qemu-amd: `exits.a`; since {date(4)}, veneer 444444444444, "
+        f"held on {date(3)}, veneer 333333333333"
+    ) in regressions
+    assert f"bochs-intel: `exits.c`; since {date(4)}, veneer 444444444444, held on {date(2)}" in regressions
+    assert f"**old** (deviation): qemu-amd: `exits.b`; since {date(2)}, veneer 222222222222" in known
+    assert "| qemu-amd | 2 deviation | 2 deviation |" in last
+    assert len(last.splitlines()) < 40, "a screen"
+    again = summary(capsys, tmp_path / "veneer-4.jsonl", "--history", history)
+    assert again == last, "a night is in its history once"
+    assert [one.at for one in read_nights(history)] == [1_700_000_000 + day * DAY for day in (1, 2, 3, 4)]
+
+
+def test_checks_of_a_cause_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [key(f"exits.c{n}", target) for n in range(5) for target in ("x", "y")]
+    history = tmp_path / "h"
+    summary(capsys, night(tmp_path, 1, dict.fromkeys(keys, GOOD)), "--history", history)
+    text = summary(capsys, night(tmp_path, 2, {one: failed(one) for one in keys}), "--history", history)
+    assert text.count(CAUSE) == 1
+    assert "x: `exits.c0`, `exits.c1`, `exits.c2` and 2 more; y: `exits.c0`" in text
+    text = summary(capsys, night(tmp_path, 3, dict.fromkeys(keys, GOOD)), "--history", history)
+    assert "10 of 10 judged checks conformant (100.0%), 10 fixed" in text
+
+
+def test_what_was_never_judged_before_is_no_regression(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "h"
+    summary(capsys, night(tmp_path, 1, {A: GOOD}), "--history", history)
+    text = summary(capsys, night(tmp_path, 2, {A: GOOD, B: failed(B), C: None}), "--history", history)
+    assert "no regressions, 1 checks fail" in text
+    assert "## Failures of what was not judged before: 1" in text
+    assert "bochs-intel: `exits.c`: no verdict: the run ended before" in text
+
+
+def test_subjects_of_a_night(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = key("exits.a", subject="other")
+    one = night(tmp_path, 1, {A: GOOD})
+    two = night(tmp_path, 1, {other: failed(other)}, name="other")
+    text = summary(capsys, one, two)
+    assert "| qemu-amd (veneer) | 1 conformant | 1 conformant |" in text
+    assert "| qemu-amd (other) | 1 deviation | 1 deviation |" in text
+
+
+def test_night_is_as_its_journals_say_and_small(tmp_path: Path) -> None:
+    verdicts: dict[Key, Verdict | None] = dict(
+        zip((key(f"exits.v{n}") for n in range(11)), [*Verdict, None], strict=True)
+    )
+    journal = read_journal(night(tmp_path, 1, {**verdicts, C: GOOD}))
+    found = night_of([journal])
+    assert found.verdicts() == {**verdicts, C: GOOD}
+    assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+    many = {
+        key(f"broadcast.a-name-of-usual-length-{n}", f"target-{t}"): None
+        for n in range(900)
+        for t in range(10)
+    }
+    lines = {one: failed(one, f"{one}: {CAUSE * 9}") for one in many}
+    worst = night_of([read_journal(night(tmp_path, 2, lines))])
+    assert len(msgspec.json.encode(worst)) < 200_000
+
+
+def test_history_does_not_grow_for_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nights, "KEPT", 3)
+    history = tmp_path / "h"
+    (tmp_path / "one").mkdir()
+    for day in range(5):
+        summary(capsys, night(tmp_path / "one", day, {A: GOOD}), "--history", history)
+    assert len(read_nights(history)) == 3
+
+
+def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history, page = tmp_path / "h", tmp_path / "page.html"
+    many: Verdicts = {key(f"exits.c{n}"): GOOD for n in range(99)}
+    summary(capsys, night(tmp_path, 1, {**many, A: GOOD, C: GOOD}), "--history", history)
+    verdicts: Verdicts = {
+        **many,
+        A: failed(A, "rax <b>"),
+        C: judged_line(C, Verdict.BLOCKED, reason="no power"),
+    }
+    words = ["--history", history, "--html", page, "--checks", "checks.html", "--title", "Night"]
+    summary(capsys, night(tmp_path, 2, verdicts), *words)
+    text = page.read_text()
+    assert '<h1 class="bad">1 regression</h1>' in text
+    assert "<b>Hypervisor:</b> 99 of 100 judged checks conformant (99.0%)" in text, (
+        "without the lab's trouble"
+    )
+    assert '<a href="checks.html">' in text
+    assert '<b class="bad">rax &lt;b&gt;</b> (deviation)' in text
+    assert f"since {date(2)}, veneer 222222222222" in text
+    assert f"held on {date(1)}, veneer 111111111111" in text
+    assert '<td class="bad">99 conformant, 1 deviation</td>' in text, "one failure of a hundred is not green"
+    assert '<td class="lab">1 blocked</td>' in text
+    rows = re.findall(r"<tr><th>(\d[^<]*)</th>", text)
+    assert rows == [f"{date(2)}, veneer 222222222222", f"{date(1)}, veneer 111111111111"], (
+        "this run is the first"
+    )
+    assert "no check in this run" in text
+    assert "<script" not in text
+    assert "http:" not in text
+
+
+@pytest.mark.parametrize("command", ["summary", "requirements"])
+def test_what_cannot_be_read(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command]) == 2
+    assert "there is no journal in build/journals: name one" in capsys.readouterr().err
+    (tmp_path / "x").write_text("nonsense\n")
+    assert main([command, "x", "y"]) == 2
+    said = capsys.readouterr().err
+    assert "x:1: not a journal" in said
+    assert "y: No such file or directory" in said
+
+
+def test_damaged_history_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "h").write_text("nonsense\n")
+    journal = night(tmp_path, 1, {A: GOOD})
+    assert main(["summary", str(journal), "--history", str(tmp_path / "h")]) == 2
+    assert f"{tmp_path / 'h'}:1: not a night" in capsys.readouterr().err
+    assert (tmp_path / "h").read_text() == "nonsense\n"
+
+
+def test_requirements_and_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conformance").mkdir()
+    (tmp_path / "conformance" / "requirements.yaml").write_text("- id: need\n- id: forgotten\n")
+    lines = [
+        CheckLine(at=1, check=one, title="T", area="exits", level="must", phase="loaded", proves=["need"])
+        for one in ("exits.a", "exits.b", "exits.c")
+    ]
+    (tmp_path / "build" / "journals").mkdir(parents=True)
+    write_journal(
+        tmp_path / "build" / "journals" / "1.jsonl",
+        run_line(SUBJECT),
+        target_line("qemu-amd"),
+        *planned_lines([A, B, C]),
+        *lines,
+        judged_line(A),
+        failed(B),
+        judged_line(C, Verdict.BLOCKED),
+    )
+    assert main(["requirements"]) == 0
+    said = capsys.readouterr().out
+    assert "| requirement | qemu-amd | bochs-intel |\n" in said
+    assert "| need | 1 hold, 1 FAIL | none judged |\n" in said
+    assert "| forgotten | - | - |\n" in said
+    assert "without a check: " in said
+    assert "forgotten" in said.split("without a check: ")[1]
