@@ -131,7 +131,7 @@ def _judge_quiet(batch: Batch, run: Run) -> list[Result]:
     """All of them at once. If a check sees something, each by itself."""
     outcome = _try(run, batch.target, batch.faults, ["conformance"])
     if outcome is not None and not outcome.red:
-        return [Result(fault.id, _quiet_fate(fault), outcome.seconds, len(batch.faults) - 1,
+        return [Result(fault.id, quiet_fate(fault), outcome.seconds, len(batch.faults) - 1,
                        why=why_quiet(fault)) for fault in batch.faults]  # fmt: skip
     if len(batch.faults) > 1:
         half = len(batch.faults) // 2
@@ -145,7 +145,8 @@ def _judge_quiet(batch: Batch, run: Run) -> list[Result]:
     return [Result(fault.id, REFUTED, outcome.seconds, 0, list(outcome.red), why_quiet(fault))]
 
 
-def _quiet_fate(fault: Fault) -> str:
+def quiet_fate(fault: Fault) -> str:
+    """What has become of a fault that no check sees, as the catalogue says."""
     return EQUIVALENT if fault.equivalent else UNSHOWABLE if fault.unshowable else OPEN
 
 
