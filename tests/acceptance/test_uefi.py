@@ -32,7 +32,7 @@ def test_a_cpu_that_is_lost_when_it_is_started_is_named(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "hypervisor", copy)
     source = copy / "core" / "start_cpus.c"
     text = source.read_text()
-    whole = "\tu32 to = *apic(COMMAND_HIGH) >> 24;\n"
+    whole = "\tu8 vector = command & VECTOR_MASK;\n"
     assert whole in text
     source.write_text(text.replace(whole, f"{whole}\n\tif (to == 3)\n\t\treturn command;\n"))
     toml = copy / "veneer.toml"
