@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from html import escape
 
 from touchstone.journal.nights import FAILED, NOT_JUDGED
-from touchstone.reporting.overview import Counted, Failures, Overview, areas_of, counted
+from touchstone.reporting.overview import (
+    FAILING,
+    FIRST,
+    REGRESSION,
+    Counted,
+    Failures,
+    Overview,
+    areas_of,
+    counted,
+)
 from touchstone.reporting.summary import HEADINGS, lab, proof_cell, verdict_of
 from touchstone.words import Verdict
 
@@ -51,18 +60,7 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield f'<p><b>Lab:</b> <span class="{"lab" if found.trouble else ""}">{escape(lab(found))}</span></p>'
     if checks:
         yield f'<p><a href="{escape(checks)}">Every check, with its evidence</a></p>'
-    for kind, heading in HEADINGS.items():
-        failures = [one for one in found.failures if one.kind == kind]
-        if failures:
-            yield f"<h2>{heading}: {sum(one.count for one in failures)}</h2><ul>"
-            for one in failures:
-                yield from _failure(one)
-            yield "</ul>"
-    if found.trouble:
-        yield '<h2 class="lab">Lab trouble, not the hypervisor\'s fault</h2><ul>'
-        for trouble in found.trouble:
-            yield f"<li>{escape(trouble.target)}: {_names(trouble.checks)}: {escape(trouble.reason)}</li>"
-        yield "</ul>"
+    yield from _failures(found, REGRESSION)
     areas = areas_of(found)
     rows = [
         (name, [(counted(row.get(area, {})), _class(row.get(area))) for area in areas])
@@ -70,6 +68,13 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     ]
     yield "<h2>Targets and areas</h2>"
     yield from _table(["", *areas], [(escape(name), cells) for name, cells in rows])
+    yield from _failures(found, FIRST)
+    yield from _failures(found, FAILING)
+    if found.trouble:
+        yield '<h2 class="lab">Lab trouble, not the hypervisor\'s fault</h2><ul>'
+        for trouble in found.trouble:
+            yield f"<li>{escape(trouble.target)}: {_names(trouble.checks)}: {escape(trouble.reason)}</li>"
+        yield "</ul>"
     yield "<h2>Requirements and targets</h2>"
     yield from _table(
         ["", *found.columns],
@@ -91,6 +96,15 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield "<h2>What the targets are</h2><ul>"
     yield from (f"<li><b>{escape(name)}</b>: {escape(facts)}</li>" for name, facts in found.targets.items())
     yield "</ul></body></html>"
+
+
+def _failures(found: Overview, kind: str) -> Iterator[str]:
+    failures = [one for one in found.failures if one.kind == kind]
+    if failures:
+        yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}</h2><ul>"
+        for one in failures:
+            yield from _failure(one)
+        yield "</ul>"
 
 
 def _failure(one: Failures) -> Iterator[str]:

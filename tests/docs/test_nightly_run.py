@@ -1,0 +1,163 @@
+"""docs/nightly/run, run: with a bootstrap that stands for the real one, and leaves a journal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT
+from tests.support.journals import a_journal, key
+from touchstone.words import Verdict
+
+BOOTSTRAP = """#!/bin/sh
+# Notes how it is called. `pytest` and `touchstone night` leave the journal that is prepared.
+echo "$@" >>"{log}"
+value() {{ for word; do case $word in "$name"=*) echo "${{word#*=}}"; return;; esac; done; }}
+case "$1 $2" in
+"touchstone summary") shift; exec {python} -m touchstone.cli "$@" ;;
+"touchstone report") shift 4; echo page >"$1"; exit ${{REPORT_STATUS:-0}} ;;
+"touchstone night") shift 4; journal=$1/veneer.jsonl ;;
+pytest*) name=--journal; journal=$(value "$@") ;;
+esac
+name=--alluredir
+mkdir -p "$(value "$@")"
+if [ -f "{journal}" ]; then mkdir -p "$(dirname "$journal")"; cp "{journal}" "$journal"; fi
+exit ${{STATUS:-0}}
+"""
+
+
+class Nightly:
+    """A checkout that has no more than the script and such a bootstrap."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.log = path / "checkout", path / "log"
+        self.state = self.path / "build" / "nightly"
+        (self.path / "docs" / "nightly").mkdir(parents=True)
+        shutil.copy2(ROOT / "docs" / "nightly" / "run", self.path / "docs" / "nightly" / "run")
+        self.journal = path / "prepared.jsonl"
+        a_journal(self.journal, {key("exits.a"): Verdict.CONFORMANT})
+        bootstrap = self.path / "bootstrap"
+        bootstrap.write_text(BOOTSTRAP.format(log=self.log, python=sys.executable, journal=self.journal))
+        bootstrap.chmod(0o755)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        self.log.write_text("")
+        return subprocess.run(
+            [str(self.path / "docs" / "nightly" / "run"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                "PYTHONPATH": str(ROOT / "plugins"),
+                **environment,
+            },
+        )
+
+    @property
+    def pytest_words(self) -> list[str]:
+        return self.log.read_text().splitlines()[0].split()
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> Nightly:
+    return Nightly(tmp_path)
+
+
+def test_options_go_to_pytest(nightly: Nightly) -> None:
+    done = nightly.run(
+        "bochs-amd", "--hypervisor=my.toml", TOUCHSTONE_OPTIONS="--touchstone-inventory=lab.toml box"
+    )
+    assert done.returncode == 0, done.stderr
+    words = nightly.pytest_words
+    assert words[0] == "pytest"
+    assert [word for word in words if word.startswith("--target=")] == ["--target=bochs-amd", "--target=box"]
+    assert {"--hypervisor=my.toml", "--touchstone-inventory=lab.toml", "--require-targets"} <= set(words)
+    nightly.run()
+    assert "--target=linux-intel" in nightly.pytest_words
+
+
+def test_matrix_is_run_with_all_its_subjects(nightly: Nightly) -> None:
+    done = nightly.run("--matrix=nightly", "-x")
+    assert done.returncode == 0, done.stderr
+    words = nightly.pytest_words
+    assert words[:3] == ["touchstone", "night", "nightly"]
+    assert "-x" in words
+    assert not [word for word in words if word.startswith(("--matrix", "--target"))]
+    assert (nightly.state / "night" / "journals" / "veneer.jsonl").is_file()
+
+
+def test_last_results_stay_until_the_new_ones_are_whole(nightly: Nightly) -> None:
+    assert nightly.run().returncode == 0
+    first = (nightly.state / "latest.html").resolve()
+    assert "no failures" in first.read_text()
+    assert "no failures" in (nightly.state / "summary.md").read_text()
+    assert f'href="{first.stem}.checks.html"' in first.read_text()
+    assert (first.parent / f"{first.stem}.checks.html").is_file()
+    nightly.journal.rename(nightly.journal.with_suffix(".away"))
+    done = nightly.run(STATUS="3")
+    assert done.returncode == 3
+    assert "there is no journal, so nothing was judged; the last results stay" in done.stderr
+    assert (nightly.state / "latest.html").resolve() == first
+    assert (nightly.state / "night" / "journals" / "night.jsonl").is_file()
+    assert nightly.run().returncode == 11, "no journal is no success, whatever the run said"
+
+
+def test_exit_status_is_the_run_s_or_that_of_the_report(nightly: Nightly) -> None:
+    assert nightly.run(STATUS="10").returncode == 10
+    assert nightly.run(STATUS="1", REPORT_STATUS="2").returncode == 1
+    assert nightly.run(REPORT_STATUS="2").returncode == 12
+
+
+def test_old_reports_go(nightly: Nightly) -> None:
+    nightly.state.mkdir(parents=True)
+    for day in range(10, 14):
+        for kind in ("html", "checks.html"):
+            (nightly.state / f"touchstone-202001{day}T000000Z.{kind}").touch()
+    assert nightly.run(TOUCHSTONE_KEEP="2").returncode == 0
+    left = sorted(path.name for path in nightly.state.glob("touchstone-*"))
+    assert left[:2] == ["touchstone-20200113T000000Z.checks.html", "touchstone-20200113T000000Z.html"]
+    assert len(left) == 4
+
+
+def test_value_of_the_matrix_is_asked_for(nightly: Nightly) -> None:
+    done = nightly.run("--matrix", "nightly")
+    assert done.returncode == 2
+    assert "--matrix=NAME" in done.stderr
+
+
+def git(path: Path, *words: str) -> str:
+    identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+    return subprocess.run(
+        ["git", *identity, *words], cwd=path, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_checkout_is_updated_first(nightly: Nightly, tmp_path: Path) -> None:
+    """And the script of the new commit runs. What cannot be updated is run as it is, which is told."""
+    (nightly.path / ".gitignore").write_text("build/\n")
+    git(nightly.path, "init", "-q", "-b", "main")
+    git(nightly.path, "add", "-A")
+    git(nightly.path, "commit", "-q", "-m", "one")
+    origin = tmp_path / "origin"
+    git(tmp_path, "clone", "-q", str(nightly.path), str(origin))
+    git(nightly.path, "remote", "add", "origin", str(origin))
+    script = origin / "docs" / "nightly" / "run"
+    script.write_text(script.read_text().replace("nightly: report in", "nightly, of a new commit: report in"))
+    git(origin, "commit", "-q", "-a", "-m", "two")
+    assert "of a new commit" not in nightly.run().stderr
+    done = nightly.run("qemu-amd", TOUCHSTONE_UPDATE="main")
+    assert done.returncode == 0, done.stderr
+    assert "nightly, of a new commit: report in" in done.stderr
+    assert nightly.pytest_words[1] == "--target=qemu-amd"
+    assert git(nightly.path, "rev-parse", "HEAD") == git(origin, "rev-parse", "HEAD")
+    shutil.rmtree(origin)
+    done = nightly.run(TOUCHSTONE_UPDATE="main")
+    assert done.returncode == 0
+    head = git(nightly.path, "rev-parse", "--short", "HEAD")
+    assert f"the checkout could NOT be updated to main of origin; running {head}" in done.stderr
