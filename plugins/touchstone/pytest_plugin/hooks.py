@@ -16,6 +16,7 @@ from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excus
 from touchstone.pytest_plugin import gates
 from touchstone.pytest_plugin.journal import RunJournal
 from touchstone.pytest_plugin.journal_place import has_collected, is_down, plan_by
+from touchstone.pytest_plugin.junit import add_suite_properties
 from touchstone.pytest_plugin.marks import CHECK, check_that_follows
 from touchstone.pytest_plugin.options import show_path
 from touchstone.pytest_plugin.ordering import ordered
@@ -339,6 +340,7 @@ class RunHooks:
             lost = self._lost and status == pytest.ExitCode.OK
             session.exitstatus = int(gates.Status.REPORTS_LOST) if lost else status
         if not is_worker(self.run.config):
+            add_suite_properties(self.run.config, self.journal.read())
             self.journal.ended(int(session.exitstatus), self._termination.signal or 0)
 
     @pytest.hookimpl(optionalhook=True)

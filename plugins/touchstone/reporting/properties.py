@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from touchstone.journal.read import Journal
 from touchstone.words import Verdict
 
 PREFIX = "touchstone."
@@ -59,6 +60,20 @@ def about_of(report: pytest.TestReport) -> tuple[str, str] | None:
         return None
     target, _, line = text.partition("\t")
     return target, line
+
+
+def suite_properties(journal: Journal) -> Iterator[tuple[str, str]]:
+    """What a run tested: the subject, Touchstone, and everything that is known of each target."""
+    run = journal.runs[-1]
+    for about, software in ((f"{PREFIX}subject", run.subject), (f"{PREFIX}touchstone", run.touchstone)):
+        yield about, software.name
+        for name in ("version", "commit", "content"):
+            if value := getattr(software, name):
+                yield f"{about}.{name}", value
+    for target, line in journal.targets.items():
+        yield f"{PREFIX}target.{target}", line.about or line.title
+        for name, value in line.facts.items():
+            yield f"{PREFIX}target.{target}.{name}", value
 
 
 def _ours(properties: Iterable[tuple[str, object]]) -> dict[str, str]:
