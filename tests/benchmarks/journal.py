@@ -23,6 +23,7 @@ from touchstone.journal.read import read_journal
 from touchstone.journal.writer import JournalWriter
 from touchstone.words import Verdict
 
+PER_FILE = 1000
 INVENTORY = '[targets.fake]\ndriver = "fake"\nvendor = "amd"\ncpus = 1\n'
 PLAIN = "import pytest\n@pytest.mark.parametrize('n', range({count}))\ndef test_plain(n): ...\n"
 
@@ -46,6 +47,16 @@ def cpu_seconds(home: Path, *arguments: str) -> float:
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def suites(directory: Path, count: int) -> None:
+    """Write ``count`` checks, in files that are not larger than a suite may be."""
+    directory.mkdir()
+    for number, first in enumerate(range(0, count, PER_FILE)):
+        path = directory / f"suite-{number}.yaml"
+        generate(path, min(PER_FILE, count - first))
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("exits.generated.", f"exits.generated-{number}."), encoding="utf-8")
 
 
 def per_item(home: Path, count: int, *arguments: str) -> float:
@@ -95,11 +106,11 @@ def main() -> None:
         (home / "targets" / "inventory.toml").write_text(INVENTORY)
         (home / "pyproject.toml").write_text("[tool.pytest]\nstrict = true\n")
         for number in (count, 1):
-            generate(home / f"suite-{number}.yaml", number)
+            suites(home / f"suites-{number}", number)
             (home / f"test_plain_{number}.py").write_text(PLAIN.format(count=number))
         plain = per_item(home, count, "test_plain_{count}.py")
         fake = ("-p", "tests.support.fake_target", "--target=fake", "--hypervisor=none")
-        ours = per_item(home, count, *fake, "--journal={count}.run.jsonl", "suite-{count}.yaml")
+        ours = per_item(home, count, *fake, "--journal={count}.run.jsonl", "suites-{count}")
         written, read = of_lines(home, count)
     print(f"{count} items, CPU time of each:")
     print(f"a plain test, with Allure:                           {plain:.3f} ms")
