@@ -24,6 +24,7 @@ from touchstone.pytest_plugin.outcomes import translated, verdict_of
 from touchstone.pytest_plugin.outlook import lines_of, outlook
 from touchstone.pytest_plugin.second_chance import again
 from touchstone.pytest_plugin.target_fixture import TargetHandle
+from touchstone.pytest_plugin.target_lines import TargetLines
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
 from touchstone.reporting.failure import cause, sections
@@ -58,6 +59,7 @@ class RunHooks:
         if not is_worker(run.config):
             self.summary.judged, self.summary.about = self.journal.before_as_results()
         run.note_retry = self.journal.retried
+        self._target_lines = None if is_worker(run.config) else TargetLines(run.config, self.journal.read)
         self._lost: list[str] = []
         """Why results could not be written, here and in workers."""
         self._termination = Termination()
@@ -262,6 +264,8 @@ class RunHooks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take note for the summary."""
         self.summary.add(report)
+        if self._target_lines is not None:
+            self._target_lines.judged(self.summary.judged.values())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
