@@ -9,18 +9,17 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from tests.support import boxes
 from tests.support.runs import run_suites
 from touchstone.drivers.emulated.linux_machine import SshAddress
-from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
-from touchstone.drivers.qemu.linux import QemuLinuxMachine
+from touchstone.drivers.linux_image.image import LinuxImage, kernel_headers
 from touchstone.machine.driver import InfrastructureError
-from touchstone.machine.settings import TargetSettings
 
 INVENTORY = """
 [targets.amd-box]
 driver = "ssh"
 vendor = "amd"
-cpus = 2
+cpus = {cpus}
 host = "{host}"
 port = {port}
 user = "{user}"
@@ -30,14 +29,26 @@ timeout-factor = 4              # an emulator
 """
 
 
+# A few of each phase: that a box is judged as every other target. linux-amd has the whole of these areas.
+SUITES = tuple(
+    f"conformance/{suite}"
+    for suite in (
+        "broadcast/signature.yaml",
+        "broadcast/exits.yaml",
+        "broadcast/test_loading.py",
+        "teardown/gone.yaml",
+        "teardown/hardware.yaml",
+    )
+)
 STATE = "cat /proc/sys/kernel/random/boot_id; ls /run /tmp; cut -d' ' -f1 /proc/modules"
 
 
 class Owner:
     """Has a box, and looks after it."""
 
-    def __init__(self, image: LinuxImage, address: SshAddress, home: Path) -> None:
+    def __init__(self, image: LinuxImage, cpus: int, address: SshAddress, home: Path) -> None:
         self.image = image
+        self.cpus = cpus
         self.address = address
         transport = paramiko.Transport((address.host, address.port))
         try:
@@ -65,9 +76,8 @@ class Owner:
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU")
-    settings = TargetSettings("not-a-target", "ssh", "amd", cpus=2, memory_mib=512, timeout_factor=4.0)
     home = tmp_path_factory.mktemp("home")
-    machine = QemuLinuxMachine(settings, lambda progress: build_image("debian-12", progress), home / "logs")
+    machine = boxes.a_machine(home / "logs", "not-a-target")
     try:
         machine.start(print)
     except InfrastructureError as error:
@@ -75,7 +85,7 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
             pytest.skip(f"no image: {error}")
         raise
     try:
-        yield Owner(machine.image, machine.address(), home)
+        yield Owner(machine.image, machine.settings.cpus, machine.address(), home)
     finally:
         machine.stop()
 
@@ -85,6 +95,7 @@ def test_judged_and_left_as_it_was(owner: Owner, tmp_path: Path, monkeypatch: py
     inventory = tmp_path / "inventory.toml"
     inventory.write_text(
         INVENTORY.format(
+            cpus=owner.cpus,
             host=address.host,
             port=address.port,
             user=address.user,
@@ -95,14 +106,13 @@ def test_judged_and_left_as_it_was(owner: Owner, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(owner.known_hosts.parents[1]))
     owner.run("mkdir -m 700 /run/touchstone")  # the directory of our lock stays
     before = owner.run(STATE)
-    suites = [f"conformance/{area}" for area in ("broadcast", "teardown")]
-    arguments = ["--target=amd-box", f"--touchstone-inventory={inventory}", "-k", "not live"]
-    run = run_suites(tmp_path, *suites, *arguments)
+    arguments = ["--target=amd-box", f"--touchstone-inventory={inventory}"]
+    run = run_suites(tmp_path, *SUITES, *arguments)
     assert run.status == 0, run.printed
-    assert "on 2 of 2 CPUs" in run.printed
+    assert f"on {owner.cpus} of {owner.cpus} CPUs" in run.printed
     assert run.words() == {"conformant", "unsupported"}
-    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 50
+    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 20
     assert owner.run(STATE) == before
-    bare = run_suites(tmp_path, *suites, *arguments, "--hypervisor=none")
+    bare = run_suites(tmp_path, SUITES[0], *arguments, "--hypervisor=none")
     assert bare.status == 1, bare.printed
     assert {verdict.word for verdict in bare.verdicts if verdict.claims} <= {"deviation", "unsupported"}

@@ -43,13 +43,19 @@ class LinuxQemu(Qemu):
     """
 
     def __init__(
-        self, settings: TargetSettings, qemu: QemuSettings, version: tuple[int, int], image: LinuxImage
+        self,
+        settings: TargetSettings,
+        qemu: QemuSettings,
+        version: tuple[int, int],
+        image: LinuxImage,
+        progress: Say,
     ) -> None:
-        """``version`` of QEMU."""
+        """``version`` of QEMU. Waits for another process that boots the same machine."""
         self._settings = settings
         self._qemu = qemu
         self._version = version
         self._image = image
+        self._progress = progress
         self._job_changes: SimpleQueue[tuple[str, str]] = SimpleQueue()
         self._resets: SimpleQueue[str] = SimpleQueue()
         super().__init__(settings.name, settings.cpus, qemu.binary)
@@ -57,7 +63,8 @@ class LinuxQemu(Qemu):
     def _start_process(self) -> EmulatorProcess:
         same = [str(self._version), *self._snapshot_arguments()]
         self._store = SnapshotStore(self.directory / "snapshot.qcow2", self._image.directory, same)
-        self._store.fetch()
+        self._resources.callback(self._store.release)
+        self._store.fetch(self._progress)
         process = super()._start_process()
         self._jobs = Jobs(self.monitor, self._job_changes)
         return process
@@ -203,8 +210,8 @@ class QemuLinuxMachine(LinuxMachine[LinuxQemu]):
         version = installed_version(self._qemu.binary)
         if UNKNOWN_VERSION < version < OLDEST:
             raise InfrastructureError(too_old(self._qemu.binary, version))
+        qemu = LinuxQemu(self.settings, self._qemu, version, image, progress)
         began = time.monotonic()
-        qemu = LinuxQemu(self.settings, self._qemu, version, image)
         how = "from its snapshot" if qemu.has_snapshot else f"booting Linux {image.release}"
         progress(f"starting {self.name}: {self._description()}, {self._size()}, {how}")
         self._connect(qemu, began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from touchstone.drivers.qemu.qmp import Monitor
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import InfrastructureError, Say
 
 NODE = "store"
 TAG = "booted"
@@ -22,6 +25,8 @@ SIZE = 1 << 20
 """Bytes of the disk that the store pretends to be; the machine's state lies behind them."""
 TIMEOUT = 120.0
 """Seconds for a job."""
+PATIENCE = 1800.0
+"""Seconds to wait for another process that boots the same machine."""
 
 
 class Jobs:
@@ -56,7 +61,7 @@ class SnapshotStore:
     """One machine's snapshot: a private qcow2 file, filled from the cache or by ``save``.
 
     The cache is shared: a file there is complete, never changes, and is named by all that must be the same
-    for a state to be put back.
+    for a state to be put back. Of several processes that want the same machine at once, one boots it.
     """
 
     def __init__(self, file: Path, cache: Path, machine: Sequence[str]) -> None:
@@ -64,16 +69,37 @@ class SnapshotStore:
         digest = hashlib.sha256(json.dumps(list(machine)).encode()).hexdigest()[:16]
         self._file = file
         self._cached = cache / f"snapshot-{digest}.qcow2"
+        self._boot = FileLock(f"{self._cached}.lock", thread_local=False)
+        """Held by who boots the machine, until there is a snapshot or will be none."""
         self.filled = False
         """Whether ``restore`` has something to put back."""
 
-    def fetch(self) -> None:
-        """Take a copy of the cache's, if there is one; else an empty file."""
+    def fetch(self, progress: Say) -> None:
+        """Take a copy of the cache's, if there is one; else an empty file, and ``release`` must follow."""
+        if self._copy():
+            return
+        try:
+            self._boot.acquire(timeout=0)
+        except Timeout:
+            progress("waiting for another run that boots the same machine")
+            with contextlib.suppress(Timeout):  # then it is booted twice
+                self._boot.acquire(timeout=PATIENCE)
+        if self._copy():
+            self.release()
+        else:
+            self._file.touch()
+
+    def release(self) -> None:
+        """Let others boot the machine. Safe to repeat."""
+        self._boot.release(force=True)
+
+    def _copy(self) -> bool:
         try:
             shutil.copyfile(self._cached, self._file)
-            self.filled = True
         except FileNotFoundError:
-            self._file.touch()
+            return False
+        self.filled = True
+        return True
 
     def attach(self, monitor: Monitor, jobs: Jobs) -> None:
         """Give the file to a QEMU, as a disk that no guest sees."""
@@ -92,6 +118,7 @@ class SnapshotStore:
         monitor.execute("blockdev-del", node_name=NODE)
         monitor.execute("blockdev-del", node_name=f"{NODE}-file")
         self._publish()
+        self.release()
         self.attach(monitor, jobs)
         monitor.execute("cont")
 
