@@ -228,25 +228,30 @@ static long count_free_pages(void)
 	return pages;
 }
 
-/* 200, or what cycles=N on the kernel's command line says. */
+/* How often, by a word of the kernel's command line: NAME=N. */
+static int count_asked(const char *name, int otherwise)
+{
+	const char *asked = getenv(name);
+
+	return asked ? atoi(asked) : otherwise;
+}
+
+/* 200, or cycles=N. */
 static void test_cycles(void)
 {
-	const char *asked = getenv("cycles");
-	int cycles = asked ? atoi(asked) : 200;
-
 	start_load();
-	cycle(cycles);
+	cycle(count_asked("cycles", 200));
 	stop_load();
 	expect_unloaded();
 }
 
 /*
  * Without the load, which changes the number of free pages. Fewer than half a page per cycle may be lost: the
- * kernel itself changes the number, but a leak occurs in every cycle.
+ * kernel itself changes the number, but a leak occurs in every cycle. 50 of them, or quiet-cycles=N.
  */
 static void test_memory(void)
 {
-	const int quiet_cycles = 50;
+	const int quiet_cycles = count_asked("quiet-cycles", 50);
 	long free_before, free_after;
 	int areas_before, areas_after;
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.linux import bochs_machine, linux_machine
 
 TIMEOUT = 2400.0
@@ -17,12 +19,20 @@ def run(tmp_path: Path, cpus: int, append: str) -> str:
     return bochs_machine.run_bochs(kernel.image, initrd, cpus, append, TIMEOUT)
 
 
-def test_busy_linux_does_not_notice(tmp_path: Path) -> None:
-    output = run(tmp_path, 3, "suspend.pm_test_delay=0 cycles=20")
+@pytest.mark.parametrize(
+    "cycles",
+    [
+        "cycles=6 quiet-cycles=12",
+        pytest.param("cycles=100 quiet-cycles=50", marks=pytest.mark.nightly),
+    ],
+)
+def test_busy_linux_does_not_notice(cycles: str, tmp_path: Path) -> None:
+    output = run(tmp_path, 3, f"suspend.pm_test_delay=0 {cycles}")
     linux_machine.expect_all(output)
     assert re.search(r"^# ok loaded=1 .* cpus=3 backend=vmx ", output, re.MULTILINE), output
 
 
+@pytest.mark.nightly  # a boot in Bochs for one line, which test_module.py has from QEMU
 def test_last_words_get_out(tmp_path: Path) -> None:
     # Looking for pages that are writable and executable took 34 s of a boot of 206 on a busy machine.
     linux_machine.expect_last_words(run(tmp_path, 1, "die=1 rodata=off"))
