@@ -11,6 +11,7 @@ from pathlib import Path
 
 from touchstone import __version__
 from touchstone.commands import diff, expect, night, sick, summary
+from touchstone.journal.read import JournalError
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
@@ -141,6 +142,13 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="FILE",
         help="runs so far, a JSON line for each; kept up to date (default: history.jsonl beside the report)",
     )
+    parser.add_argument(
+        "--nights",
+        type=Path,
+        metavar="FILE",
+        help="the history that `touchstone summary` keeps, instead of --history: it is far smaller, and only "
+        "read; this run does not count as one before itself",
+    )
     parser.add_argument("--no-history", action="store_true", help="neither read nor write a history")
     parser.add_argument(
         "--title", default="Touchstone", metavar="TEXT", help="heading of the report (default: %(default)s)"
@@ -172,14 +180,20 @@ def _report(asked: argparse.Namespace) -> int:
 
     output: Path = asked.output
     history: Path | None = None
-    if not asked.no_history:
+    if not asked.no_history and asked.nights is None:
         history = asked.history or output.parent / "history.jsonl"
     try:
         results = html.read_results(asked.results)
         made = html.make_report(
-            results, output, title=asked.title, history=history, tools=report_tools(), progress=_say
+            results,
+            output,
+            title=asked.title,
+            history=history,
+            nights=asked.nights,
+            tools=report_tools(),
+            progress=_say,
         )
-    except html.ReportError as error:
+    except (html.ReportError, JournalError) as error:
         print(f"touchstone report: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -131,6 +131,16 @@ def test_value_of_the_matrix_is_asked_for(nightly: Nightly) -> None:
     assert "--matrix=NAME" in done.stderr
 
 
+def test_script_may_be_changed_while_it_runs(nightly: Nightly) -> None:
+    bootstrap = nightly.path / "bootstrap"
+    script = nightly.path / "docs" / "nightly" / "run"
+    text = bootstrap.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\necho 'fi )' >{script}\n", 1)
+    bootstrap.write_text(text)
+    done = nightly.run()
+    assert done.returncode == 0, done.stderr
+    assert "nightly: report in" in done.stderr
+
+
 def git(path: Path, *words: str) -> str:
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
     return subprocess.run(

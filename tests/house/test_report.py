@@ -12,15 +12,21 @@ from allure_commons.logger import AllureFileLogger
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails
 from allure_commons.utils import md5, uuid4
 
+from tests.support.journals import judged_line, planned_lines, run_line, write_journal
 from tests.support.report_tools import needs_allure
 from touchstone import cli
+from touchstone.journal.lines import Key
+from touchstone.journal.nights import add_night, night_of
+from touchstone.journal.read import read_journal
 from touchstone.reporting import html
+from touchstone.words import Verdict
 
 STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
 
 
-def write_results(directory: Path, verdicts: dict[tuple[str, str], str]) -> Path:
+def write_results(directory: Path, verdicts: dict[tuple[str, str], str], subject: str = "") -> Path:
     """Results as a run leaves them, for ``{(check, target): verdict}``."""
+    parameters = [Parameter("subject", subject)] if subject else []
     logger = AllureFileLogger(str(directory))
     for (check, target), verdict in verdicts.items():
         message = StatusDetails(message=f"{verdict}: CPU 0: rax: expected 0x1, measured 0x2")
@@ -33,7 +39,7 @@ def write_results(directory: Path, verdicts: dict[tuple[str, str], str]) -> Path
                 historyId=md5(check, target),
                 status=STATUS[verdict],
                 statusDetails=None if verdict == "conformant" else message,
-                parameters=[Parameter("target", target)],
+                parameters=[Parameter("target", target), *parameters],
                 labels=[Label("target", target), Label("verdict", verdict), Label("suite", "exits")],
                 start=1000,
                 stop=1010,
@@ -139,6 +145,24 @@ def test_history_grows_by_runs_and_not_by_reports(results: Path, tmp_path: Path)
     other = write_results(tmp_path / "next", {("exits.one", "qemu-amd"): "deviation"})
     assert cli.main([*command, str(other)]) == 0
     assert history.read_text().count("\n") == 2
+
+
+@needs_allure
+def test_history_is_made_of_nights(tmp_path: Path) -> None:
+    """Allure finds the earlier verdicts of a check by the identity that we reckon, and no other."""
+    key = Key("exits.one", "qemu-amd", "veneer")
+    history = tmp_path / "nights.jsonl"
+    for at, verdict in ((0.1, Verdict.CONFORMANT), (0.9, Verdict.DEVIATION), (2.0, Verdict.CRASH)):
+        path = tmp_path / f"{at}.jsonl"
+        write_journal(path, run_line(at=at), *planned_lines([key]), judged_line(key, verdict, at=at))
+        add_night(history, night_of([read_journal(path)]))
+    results = write_results(tmp_path / "results", {("exits.one", "qemu-amd"): "crash"}, subject="veneer")
+    output = tmp_path / "r.html"
+    assert cli.main(["report", str(results), "-o", str(output), "--nights", str(history)]) == 0
+    found = [value for name, value in parts(output.read_text()).items() if "test-results/" in name]
+    (one,) = (value for value in found if isinstance(value, dict))
+    assert [(item["status"], item["start"]) for item in one["history"]] == [("failed", 900), ("passed", 100)]
+    assert not (tmp_path / "history.jsonl").exists()
 
 
 @needs_allure

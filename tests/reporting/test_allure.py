@@ -167,3 +167,22 @@ def test_python_check_and_plain_test(project: Project) -> None:
     (plain,) = [one for one in found.all if one["fullName"].endswith("#test_plain")]
     assert plain["name"] == "test_plain"
     assert "target" not in found.labels(plain)
+
+
+def test_parameters_of_a_python_check_are_entries_of_their_own(project: Project) -> None:
+    """Allure takes entries with the same identity for attempts of one test, and shows the last."""
+    project.file(
+        "test_checks.py",
+        "import pytest\n"
+        "@pytest.mark.parametrize('size', [1, 2])\n"
+        "@pytest.mark.touchstone(id='exits.sizes', title='Sizes', area='exits',\n"
+        "    cite={'doc': 'amd-apm', 'title': 't', 'says': 'It says so.'})\n"
+        "def test_sizes(target, size):\n    assert size == 2\n",
+    )
+    found = run(project, target="fake-amd")
+    assert {one["fullName"]: one["status"] for one in found.all} == {
+        "exits.sizes[1]": "failed",
+        "exits.sizes[2]": "passed",
+    }
+    assert len({one["testCaseId"] for one in found.all}) == 2
+    assert sorted(one["name"] for one in found.all) == ["Sizes[1]", "Sizes[2]"]

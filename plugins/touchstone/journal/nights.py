@@ -67,6 +67,8 @@ class Night(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     at: float
     """When it began: seconds since the epoch."""
+    until: float = 0.0
+    """When its last check was judged."""
     touchstone: Software
     subjects: list[Software]
     checks: list[str]
@@ -119,6 +121,7 @@ def night_of(journals: Sequence[Journal]) -> Night:
         grouped.setdefault(group, []).append(number[key.check])
     return Night(
         at=min(journal.runs[0].at for journal in journals),
+        until=max((one.at for journal in journals for one in journal.judged.values()), default=0.0),
         touchstone=journals[-1].runs[-1].touchstone,
         subjects=list({one.runs[-1].subject.name: one.runs[-1].subject for one in journals}.values()),
         checks=checks,

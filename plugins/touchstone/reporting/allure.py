@@ -105,9 +105,10 @@ class AllureReport:
         record = check_on_target.record
         subject = record.subject.name if record else str(self._config.getoption("touchstone_hypervisor"))
         title = record.subject.title if record else subject
-        result.name = check.title
-        result.fullName = check.id
-        identify(result, check.id, target.name, subject)
+        name = check_on_target.name  # a Python check that runs once per parameter has them in it
+        result.name = check.title + name.removeprefix(check.id)
+        result.fullName = name
+        identify(result, name, target.name, subject)
         result.parameters = [
             Parameter("target", target.name),
             Parameter("phase", check.phase, excluded=True),
@@ -188,8 +189,13 @@ class AllureReport:
 
 def identify(result: TestResult, check: str, target: str, subject: str) -> None:
     """A check is one test case, wherever its suite lies; each target and subject has its own history."""
-    result.testCaseId = _hash(check)
+    result.testCaseId = case_id(check)
     result.historyId = _hash(check, target, subject)
+
+
+def case_id(check: str) -> str:
+    """The id of the test case that a check is."""
+    return _hash(check)
 
 
 def labels(judged: JudgedCheck, title: str) -> list[Label]:

@@ -19,6 +19,9 @@ from typing import Any
 
 import filelock
 
+from touchstone.journal.nights import read_nights
+from touchstone.reporting.allure_history import history_points
+
 OLDEST_NODE = 18
 HISTORY_LIMIT = 60
 """Runs that the history keeps."""
@@ -63,6 +66,8 @@ class Results:
     """Verdict to number of results; the status for a result without a verdict."""
     without_target: int
     """Number of results that are no check's."""
+    start: float
+    """When the first of them began: seconds since the epoch; 0 if none says so."""
 
     @property
     def count(self) -> int:
@@ -87,6 +92,7 @@ def read_results(directories: Sequence[Path]) -> Results:
     targets: set[str] = set()
     verdicts: Counter[str] = Counter()
     without_target = 0
+    starts: list[int] = []
     for directory in directories:
         if not directory.is_dir():
             raise ReportError(
@@ -100,21 +106,31 @@ def read_results(directories: Sequence[Path]) -> Results:
                 f"make some with ./bootstrap pytest --alluredir={directory}"
             )
         for file in files:
-            labels, status, uuid = _read_result(file)
+            labels, status, uuid, start = _read_result(file)
+            if start:
+                starts.append(start)
             uuids.add(uuid)
             if target := labels.get("target"):
                 targets.add(target)
             else:
                 without_target += 1
             verdicts[labels.get("verdict", status)] += 1
-    return Results(tuple(directories), frozenset(uuids), tuple(sorted(targets)), verdicts, without_target)
+    return Results(
+        directories=tuple(directories),
+        uuids=frozenset(uuids),
+        targets=tuple(sorted(targets)),
+        verdicts=verdicts,
+        without_target=without_target,
+        start=min(starts, default=0) / 1000,
+    )
 
 
-def _read_result(file: Path) -> tuple[dict[str, str], str, str]:
+def _read_result(file: Path) -> tuple[dict[str, str], str, str, int]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
         labels = {label["name"]: str(label["value"]) for label in result.get("labels") or ()}
-        return labels, str(result.get("status", "unknown")), str(result["uuid"])
+        start = int(result.get("start") or 0)
+        return labels, str(result.get("status", "unknown")), str(result["uuid"]), start
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"{file}: not an Allure result ({type(error).__name__}: {error}); remove it, or run again"
@@ -127,6 +143,7 @@ def make_report(
     *,
     title: str,
     history: Path | None,
+    nights: Path | None = None,
     tools: Path,
     progress: Callable[[str], None],
 ) -> Report:
@@ -136,7 +153,8 @@ def make_report(
         results: what to report on.
         output: the HTML file; appears whole or not at all.
         title: heading of the report.
-        history: file with one JSON line per run; None: neither read nor written.
+        history: Allure's, a file with one JSON line per run; None: neither read nor written.
+        nights: the history that ``touchstone summary`` keeps, instead of Allure's; it is only read.
         tools: the directory with package.json, allurerc.mjs and node_modules.
         progress: gets a sentence per step.
 
@@ -148,6 +166,12 @@ def make_report(
     progress(f"building the report of {results.count} results from {len(results.targets) or 'no'} target(s)")
     with tempfile.TemporaryDirectory(prefix="touchstone-report-") as name:
         work = Path(name)
+        if nights is not None:
+            points = list(history_points(one for one in read_nights(nights) if one.until < results.start))
+            lines = [json.dumps(point) + "\n" for point in points[-HISTORY_LIMIT:]]
+            (work / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+            page = _generate(results, work, title, work / "history.jsonl", (node, allure), tools)
+            return Report(output, _replace(output, page), len(lines) + 1)
         if history is None:
             page = _generate(results, work, title, None, (node, allure), tools)
             return Report(output, _replace(output, page), 0)
