@@ -152,8 +152,10 @@ def generated(judged: list[Judged], about: str, subject: Subject) -> Iterator[st
 
 
 def _excused(one: Judged, subject: Subject) -> Judged:
-    """With the verdict that it has since its deviation is known."""
+    """With the verdict that it has by what is known now."""
     known = any(waiver.covers(one.check.id) for waiver in subject.known_deviations)
+    if one.verdict is Verdict.IMPROVED and not known:  # it held, and its entry is gone since
+        return replace(one, verdict=Verdict.CONFORMANT)
     failed = one.verdict in (Verdict.DEVIATION, Verdict.CRASH, Verdict.HANG)
     return replace(one, verdict=Verdict.KNOWN_DEVIATION) if known and failed else one
 
