@@ -146,12 +146,13 @@ def test_a_run_with_nothing_new_changes_nothing(home: Path, capsys: pytest.Captu
 
 
 def test_bare_machine_s_deviations_are_the_inventory_s(home: Path) -> None:
-    wrong = key("exits.new", subject="none")
+    wrong, claimed = (key(name, subject="none") for name in ("exits.new", "exits.claimed"))
     from tests.support.journals import SUBJECT as SOFTWARE
     from touchstone.journal.lines import Software
 
     assert SOFTWARE.name != "none"
-    a_journal(home / "j", {wrong: judged_line(wrong, BAD, cause="x")}, subject=Software(name="none"))
+    verdicts = {one: judged_line(one, BAD, cause="x") for one in (wrong, claimed)}
+    a_journal(home / "j", verdicts, subject=Software(name="none"))
     assert main(["expect", "j", "--update"]) == 0
     found = read_inventory(home / "targets" / "inventory.toml").targets["qemu-amd"].known_deviations
     assert [one.check for one in found] == ["exits.machine", "exits.new"]

@@ -46,7 +46,15 @@ def judged_line(one: Key, verdict: Verdict = Verdict.CONFORMANT, **more: object)
 def planned_lines(keys: list[Key]) -> list[Line]:
     checks = dict.fromkeys(one.check.partition("[")[0] for one in keys)
     lines: list[Line] = [
-        CheckLine(at=1e9, check=check, title=check, area=check.split(".")[0], level="must", phase="loaded")
+        CheckLine(
+            at=1e9,
+            check=check,
+            title=check,
+            area=check.split(".")[0],
+            level="must",
+            phase="loaded",
+            claims="claimed" in check,
+        )
         for check in checks
     ]
     for target in dict.fromkeys(one.target for one in keys):

@@ -55,8 +55,11 @@ def expectations(journals: Iterable[Journal], subject: Subject, inventory: Inven
     """What runs of one subject say. The last journal has the last word on a check."""
     judged: dict[Key, JudgedLine] = {}
     cpus: dict[str, str] = {}
+    claimed: set[str] = set()
+    """Checks of what only a hypervisor does: the bare machine need not hold them."""
     for journal in journals:
         judged |= {key: line for key, line in journal.judged.items() if key.subject == subject.name}
+        claimed |= {check for check, about in journal.checks.items() if about.claims}
         cpus |= {name: line.facts.get("cpus", "") for name, line in journal.targets.items()}
     found = Expectations()
     used: set[str] = set()
@@ -71,7 +74,9 @@ def expectations(journals: Iterable[Journal], subject: Subject, inventory: Inven
             found.expired.setdefault(over.where, []).append(key)
         elif line.verdict in ACCUSED and not subject.absent:
             accused.setdefault(check, {})[key] = line
-        elif line.verdict in ACCUSED or (line.verdict is Verdict.MACHINE and line.listed is False):
+        elif (line.verdict in ACCUSED and check not in claimed) or (
+            line.verdict is Verdict.MACHINE and line.listed is False
+        ):
             found.proposals.append(Proposal(check, reason_of(line), target=base))
     found.stale = {where: checks for where, checks in found.stale.items() if where not in used}
     for check, lines in accused.items():

@@ -81,7 +81,8 @@ def lines_of(
     judged = sum(len(one.judged) for one in found)
     of = f" of the matrix {matrix.name}" if matrix is not None else ""
     shard = f", part {run.options.shard} ({elsewhere} checks are in others)" if run.options.shard else ""
-    yield f"{run.subject.title} on {len(found)} targets{of}: {judged} checks to judge{shard}"
+    targets = f"{len(found)} target{'s' if len(found) != 1 else ''}"
+    yield f"{run.subject.title} on {targets}{of}: {judged} checks to judge{shard}"
     known = [one.seconds for one in found if one.seconds is not None]
     if before is not None and known:
         left = [one.target.name for one in found if one.seconds is None]
