@@ -30,3 +30,9 @@ class Verdict(Enum):
     UNSUPPORTED = "unsupported"
     BLOCKED = "blocked"
     INFRASTRUCTURE = "infrastructure"
+
+
+HERE = "here"
+"""The target that no inventory has, the machine that we run on; and its subject, what it runs under."""
+DEFAULT_HYPERVISOR = "veneer"
+"""The subject of other targets, if none is named."""

@@ -4,6 +4,7 @@
 #include "debug_registers.h"
 #include "descriptors.h"
 #include "limits.h"
+#include "probe_data.h"
 #include "refuse.h"
 #include "saved_state.h"
 #include "traps.h"
@@ -12,8 +13,6 @@
 #define EFER_LME (1ull << 8)
 /* Bits that no manual defines: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
-#define VECTOR_BP 3
-#define INT3 0xcc
 #define DR7_GD (1ull << 13)
 #define RFLAGS_DF (1ull << 10)
 
@@ -29,123 +28,6 @@ _Static_assert(__builtin_offsetof(struct probe_context, dr7) == CONTEXT_DR7, "pr
 _Static_assert(__builtin_offsetof(struct probe_context, set_dr7) == CONTEXT_SET_DR7,
 	       "probe_entry.S");
 _Static_assert(__builtin_offsetof(struct probe_context, active) == CONTEXT_ACTIVE, "probe_entry.S");
-
-/* Addresses outside of 64-bit code have 32 bits (SDM 3A 3.3.1). */
-static uint64_t truncate(const struct probe_request *request, uint64_t address)
-{
-	return request->code_bits == 64 ? address : (uint32_t)address;
-}
-
-/* A value as code of the probe uses it: an address is an offset in its segment. */
-static uint64_t resolve(const struct probe_context *context, const struct probe_request *request,
-			const struct probe_value *value)
-{
-	uint64_t slot = context->slot[request->cpl == 3];
-
-	switch (value->base) {
-	case PROBE_SCRATCH:
-		return slot + SLOT_SCRATCH + value->number;
-	case PROBE_CODE:
-		return truncate(request, context->start + value->number);
-	case PROBE_STACK:
-		return slot + SLOT_STACK_END + value->number;
-	default:
-		return value->number;
-	}
-}
-
-uint64_t probe_linear(const struct probe_context *context, const struct probe_request *request,
-		      const struct probe_value *value)
-{
-	uint64_t address = resolve(context, request, value);
-
-	switch (value->base) {
-	case PROBE_NUMBER:
-		return address;
-	case PROBE_CODE:
-		return truncate(request, address + context->code_base);
-	default:
-		return address + context->data_base;
-	}
-}
-
-static uint64_t splitmix64(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
-static void fill_slot(struct probe_context *context, const struct probe_request *request)
-{
-	uint32_t end = request->at + request->code_size;
-
-	__builtin_memset(context->code + context->dirty_from, INT3,
-			 context->dirty_to - context->dirty_from);
-	__builtin_memcpy(context->code + request->at, request->code, request->code_size);
-	if (end < SLOT_CODE_SIZE)
-		context->code[end++] = INT3;
-	context->dirty_from = request->at;
-	context->dirty_to = end;
-
-	/* What a sequence of probes has put there belongs to its state: an IDT, for example. */
-	if (!(request->leave && context->left.valid))
-		__builtin_memset(context->scratch, 0, SLOT_SCRATCH_SIZE);
-	__builtin_memset(context->stack, 0, SLOT_STACK_SIZE);
-	for (uint32_t i = 0; i < request->memory_count; i++) {
-		const struct probe_memory *memory = &request->memory[i];
-
-		__builtin_memcpy(context->scratch + memory->offset, request->data + memory->data,
-				 memory->size);
-	}
-}
-
-/* Whether the probe runs elsewhere than at its offset in the code area, or in another mode than long mode. */
-static bool needs_place(const struct probe_request *request)
-{
-	const struct probe_place *place = &request->place;
-
-	return place->mode != PROBE_LONG || place->has_linear || place->has_base ||
-	       place->page_count || request->code_bits == 16;
-}
-
-static void fill_registers(struct probe_context *context, const struct probe_request *request)
-{
-	bool user = request->cpl == 3;
-	uint64_t seed = request->seed, slot = context->slot[user];
-
-	for (unsigned int i = 0; i < 16; i++) {
-		uint64_t value = 0;
-
-		if (i == GPR_RSP)
-			value = slot + SLOT_STACK_END - SLOT_STACK_GAP;
-		else if (request->seeded)
-			value = splitmix64(&seed);
-		if (request->gpr_given & 1u << i)
-			value = resolve(context, request, &request->gpr[i]);
-		/* Outside of long mode there are eight registers of 32 bits. */
-		if (request->place.mode != PROBE_LONG)
-			value = i < 8 ? (uint32_t)value : 0;
-		context->gpr[i] = value;
-	}
-	context->rip = context->start;
-	context->rflags = request->rflags | 2;
-	context->ss = user ? PROBE_USER_DS : PROBE_KERNEL_DS;
-	context->data_selector = context->ss;
-	if (needs_place(request))
-		return;
-#ifndef __KERNEL__
-	/* 64-bit code of CPL 0 finds DS, ES and SS as the OS has them: loading them anew would hide what became of them. */
-	if (!user && request->code_bits != 32)
-		context->data_selector = 0;
-#endif
-	if (request->code_bits == 32)
-		context->cs = user ? PROBE_USER_CS32 : PROBE_KERNEL_CS32;
-	else
-		context->cs = user ? PROBE_USER_CS : PROBE_KERNEL_CS;
-}
 
 static bool change(const struct probe_bits *bits, uint64_t *value)
 {
@@ -204,7 +86,7 @@ static bool set_up(struct probe_context *context, const struct probe_request *re
 		return refuse_value(outcome, "page tables at ", context->cr3,
 				    ": MOV to CR3 faults");
 	context->set_dr7 = request->dr_given >> 7 & 1;
-	context->dr7 = resolve(context, request, &request->dr[7]);
+	context->dr7 = probe_resolve(context, request, &request->dr[7]);
 	if (context->set_dr7 && context->dr7 >> 32)
 		return refuse_value(outcome, "dr7=", context->dr7, " faults");
 	return true;
@@ -216,7 +98,7 @@ static bool set_msrs(const struct probe_context *context, const struct probe_req
 {
 	for (uint32_t i = 0; i < request->msr_count; i++) {
 		const struct probe_msr *msr = &request->msr[i];
-		uint64_t value = resolve(context, request, &msr->value);
+		uint64_t value = probe_resolve(context, request, &msr->value);
 
 		if (msr->start == PROBE_MSR_KEEP)
 			continue;
@@ -234,39 +116,6 @@ static void read_dr7_of_probe(const struct probe_context *context, struct probe_
 	outcome->dr7 = read_dr(7);
 	if (context->general_detect)
 		outcome->dr7 |= DR7_GD;
-}
-
-static void report(const struct probe_context *context, const struct probe_request *request,
-		   struct probe_outcome *outcome)
-{
-	const struct probe_frame *end = &context->end;
-	uint64_t stop = truncate(request, context->rip + request->code_size);
-	bool placed = request->at + request->code_size < SLOT_CODE_SIZE;
-
-	__builtin_memcpy(outcome->given, context->gpr, sizeof(outcome->given));
-	__builtin_memcpy(outcome->gpr, end->gpr, sizeof(outcome->gpr));
-	outcome->gpr[GPR_RSP] = end->rsp;
-	outcome->rip = end->rip;
-	outcome->rflags = end->rflags;
-	outcome->vector = end->vector & 0xff;
-	outcome->has_error = end->vector & PROBE_STUB_HAS_ERROR;
-	outcome->error = end->error;
-	outcome->cr2 = context->cr2;
-	outcome->dr6 = context->dr6;
-	outcome->dr7_changed = outcome->dr7 != (context->set_dr7 ? context->dr7 : DR7_RESET);
-	outcome->nmis = context->nmis;
-	outcome->tables_end = context->tables;
-	traps_report(context, outcome);
-	/* INT3 is a trap: the saved RIP is behind it (SDM 3A 6.5). */
-	if (outcome->vector == VECTOR_BP && placed && end->rip == truncate(request, stop + 1)) {
-		outcome->done = true;
-		outcome->rip = stop;
-	}
-	outcome->placed = needs_place(request);
-	outcome->start = context->start;
-	outcome->slot = context->slot[request->cpl == 3];
-	__builtin_memcpy(outcome->read, context->scratch + request->read_offset,
-			 request->read_size);
 }
 
 const uint8_t probe_call_gpr[CALL_GPRS] = { 3, 5, 12, 13, 14, 15 };
@@ -294,7 +143,7 @@ static bool find_place(struct probe_context *context, const struct probe_request
 	context->code_base = 0;
 	context->data_base = 0;
 	context->cr3 = 0;
-	if (!needs_place(request))
+	if (!probe_needs_place(request))
 		return true;
 	if (context->places)
 		why = context->places->prepare(context, request);
@@ -309,8 +158,8 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 
 	__builtin_memset(outcome, 0, __builtin_offsetof(struct probe_outcome, read));
 	placed = find_place(context, request, outcome);
-	fill_slot(context, request);
-	fill_registers(context, request);
+	probe_fill_slot(context, request);
+	probe_fill_registers(context, request);
 	context->entry_fault = false;
 	context->general_detect = false;
 	context->nmis = 0;
@@ -352,12 +201,14 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 		saved_state_restore(&machine, outcome);
 		saved_state_restore_msrs(request, &machine, outcome);
 	}
-	if (ready && context->entry_fault)
+	if (ready && context->entry_fault) {
 		refuse_value(outcome, "entering the probe raises vector ",
 			     context->end.vector & 0xff, "");
-	else if (ready)
-		report(context, request, outcome);
-	if (context->places && needs_place(request))
+	} else if (ready) {
+		probe_report(context, request, outcome);
+		traps_report(context, outcome);
+	}
+	if (context->places && probe_needs_place(request))
 		context->places->finish(context);
 }
 

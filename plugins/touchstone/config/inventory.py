@@ -19,6 +19,7 @@ from touchstone.config.includes import check_all, read_with_includes
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.words import HERE
 
 VENDORS = ("amd", "intel")
 CPUS = (1, 64)
@@ -151,6 +152,8 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
     errors = len(file.errors)
     if not NAME.fullmatch(name) or name == "all":
         file.error(key_path, f"{name!r} cannot be a target's name: use a-z, 0-9, '.', '_' and '-'")
+    if name == HERE:
+        file.error(key_path, f"{HERE!r} is the machine that pytest runs on: give this target another name")
     for key in table:
         near = difflib.get_close_matches(key, (*_KEYS, *WAIVERS), n=1, cutoff=0.8)
         if near and near[0] not in table:

@@ -37,6 +37,7 @@ from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import TargetSettings
 from touchstone.suite import requires
 from touchstone.suite.claims import CLAIMS, problem_with
+from touchstone.words import HERE
 
 Claim = str | int | bool
 
@@ -100,6 +101,9 @@ def _among(claim: str, names: Iterable[str]) -> bool:
 
 NONE = "none"
 BARE_MACHINE = Subject(NONE, "the bare machine, without a hypervisor")
+AS_FOUND = Subject(HERE, "what this machine runs under")
+"""Its claims are what CPUID says once it was asked."""
+BUILT_IN = {NONE: BARE_MACHINE, HERE: AS_FOUND}
 
 
 def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hypervisor") -> Subject:
@@ -108,8 +112,8 @@ def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hy
     Raises:
         TomlError: There is no such subject, or its file is wrong.
     """
-    if name == NONE:
-        return BARE_MACHINE
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     if name.endswith(".toml") or "/" in name:
         path = Path(name).expanduser()
         path = path if path.is_absolute() else relative_to / path
@@ -131,8 +135,9 @@ def read_subject(path: Path, shown: str | None = None) -> Subject:
     file = TomlFile.read(path, shown)
     file.known(file.data, (), KEYS)
     name = file.text(file.data, "name", ())
-    if name == NONE:
-        file.error(("name",), "the name 'none' means the bare machine; give the hypervisor another one")
+    if name in BUILT_IN:
+        text = f"the name {name!r} means {BUILT_IN[name].title}; give the hypervisor another one"
+        file.error(("name",), text)
     title = file.text(file.data, "title", (), name)
     claims: dict[str, Claim] = {}
     _flatten(file, file.table(file.data.get("claims", {}), ("claims",)), ("claims",), claims)

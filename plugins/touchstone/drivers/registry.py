@@ -114,6 +114,14 @@ def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_dire
     return HostedDriver(settings.name, native, guest, program.name)
 
 
+def make_here_driver(settings: TargetSettings, log_directory: Path) -> Driver:
+    """A driver for the machine that we run on, not started."""
+    from touchstone.drivers.here.driver import HereDriver  # noqa: PLC0415
+    from touchstone.drivers.here.program import provide_program  # noqa: PLC0415
+
+    return HereDriver(settings, provide_program, log_directory)
+
+
 def _box(settings: TargetSettings, log_directory: Path) -> tuple[Box, VisitSettings]:
     """The box of a target, and how it is visited."""
     from touchstone.drivers.ssh.boxes import RackBox  # noqa: PLC0415

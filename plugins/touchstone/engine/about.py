@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from touchstone.config.subjects import Subject
+from touchstone.engine.as_found import underneath
 from touchstone.engine.cpu import MeasuredCpu
 from touchstone.machine.driver import TargetInfo
 from touchstone.machine.settings import TargetSettings
@@ -23,6 +24,17 @@ def line_about(subject: Subject, info: TargetInfo, cpu: MeasuredCpu, status: Map
     version = status.get("version", "of unknown version")
     taken = f"{status.get('cpus', '?')} of {info.cpus} CPUs"
     return f"{line}; {subject.title} {version} on {taken}"
+
+
+def line_about_here(info: TargetInfo, cpu: MeasuredCpu, of_driver: Mapping[str, str]) -> str:
+    """The same of a machine that is judged as it is found: what it runs under is what CPUID says."""
+    cpus = f"{info.cpus} CPU{'s' if info.cpus != 1 else ''}"
+    machine = f"{of_driver['machine']}, " if "machine" in of_driver else ""
+    under = underneath(cpu) or "nothing that CPUID shows"
+    return (
+        f"{machine}{cpu.model} ({info.vendor}), {cpus}, {cpu.virtualization},"
+        f" Linux {of_driver.get('kernel', '')}; under {under}"
+    )
 
 
 def facts_about(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from touchstone.machine.driver import AgentRefused, Driver
 from touchstone.machine.probe import Operand, ProbeRequest
@@ -122,8 +123,13 @@ def measure_cpu(
     leaves_wanted: Iterable[Leaf],
     msrs_wanted: Iterable[int],
     timeout: float,
+    *,
+    cpl: Literal[0, 3] = 0,
 ) -> MeasuredCpu:
-    """Read the leaves and MSRs that a description needs, and those that are wanted, on CPU 0."""
+    """Read the leaves and MSRs that a description needs, and those that are wanted, on CPU 0.
+
+    At CPL 3, MSRs cannot be read.
+    """
     cpu = MeasuredCpu(vendor, cpus)
     leaves = list(dict.fromkeys((*_BASE, *leaves_wanted)))
     for first in range(0, len(leaves), _BATCH):
@@ -138,10 +144,13 @@ def measure_cpu(
             memory=((0, b"".join(struct.pack("<II", *leaf) for leaf in batch)),),
             read=(_OUTPUT, 16 * len(batch)),
             timeout=timeout,
+            cpl=cpl,
         )
         (result,) = driver.run(request)
         for leaf, registers in zip(batch, struct.iter_unpack("<4I", result.memory), strict=True):
             cpu.leaves[leaf] = registers
+    if cpl == 3:
+        return cpu
     if vendor == "intel" and cpu.read((1, 0))[2] >> 5 & 1:
         for msr in (_VMX_BASIC, _VMX_PROCBASED):
             _read_msr(driver, cpu, msr, timeout)

@@ -21,8 +21,8 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
     The OS of a driver that is not known here is found out when the target is reached.
     """
     settings = target.settings
-    os = {"qemu": "bare", "bochs": "bare", "ssh": "linux"}.get(settings.driver)
-    way = os
+    os = {"qemu": "bare", "bochs": "bare", "ssh": "linux", "here": "linux"}.get(settings.driver)
+    way = "here" if settings.driver == "here" else os
     if subject.hosted and os == "linux":
         os, way = "bare", "hosted"
     if settings.uefi:

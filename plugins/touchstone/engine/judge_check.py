@@ -41,7 +41,7 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     record = check_on_target.begin(session.subject)
     check = record.check
     if session.phase is None:
-        session.reach("native", record)
+        session.reach("loaded" if session.as_found else "native", record)
     record.is_covered_by(
         record.target.known_deviation(check.id, session.emulator),
         session.subject.known_deviation(check.id, session.emulator, session.known),
@@ -92,16 +92,24 @@ def _why_none(session: TargetSession, check: Check) -> str:
 
 def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) -> None:
     """Judge all cases that can be judged; their exits once more where other programs may have had them."""
+    refused: list[str] = []
     for one in found.ready:
         if one.then:
             judge_sequence(session, record, one, lambda step: _judge_probe(session, record, step))
             continue
-        case = _judge_case(session, record, one, found.outcomes)
+        try:
+            case = _judge_case(session, record, one, found.outcomes)
+        except AgentRefused as error:
+            record.forget_run()
+            refused.append(f"an ordinary program cannot run it: {error}")
+            continue
         for _ in range(RECOUNTS):
             if found.outcomes is not None or not _may_be_exits_of_others(session, case):
                 break
             record.forget_run()
             case = _judge_case(session, record, one, None)
+    if refused and not record.runs:
+        raise Unsupported(refused[0])
 
 
 def _judge_probe(session: TargetSession, record: CheckRecord, one: Planned) -> None:
@@ -173,7 +181,8 @@ def _judge_case(
 ) -> CaseRun:
     """Take the outcome of one case, or run it between two readings of the exit counters, and judge it.
 
-    A target that did not survive ends the check.
+    A target that did not survive ends the check. AgentRefused on a machine that is judged as it is found:
+    there it says what a program cannot do, and nothing of the subject.
     """
     request = one.request(session.cpus)
     case = record.begin_run(CaseRun(one.case.label, one.code.data, request, one.case, one.answers))
@@ -189,6 +198,8 @@ def _judge_case(
                 raise outcome
             case.answered(outcome)
     except AgentRefused as error:
+        if session.as_found:
+            raise
         case.was_refused(error)
         raise Deviation(
             f"the start state can be had on the bare machine, and not now: {error}"

@@ -14,6 +14,17 @@ from touchstone.suite.model import Case, Check, Transition
 from touchstone.suite.request import expected_msrs, probe_request
 
 
+def compares(case: Case) -> bool:
+    """Whether the answers of the bare machine are needed to judge a case."""
+    expect = case.expect
+    return (
+        expect.native
+        or expect.native_end
+        or any(field.kind == "native" for field in expect.fields)
+        or bool(expected_msrs(expect))
+    )
+
+
 @dataclass
 class Planned:
     """A case that will run, and its oracle once that is measured.
@@ -88,14 +99,11 @@ class Planned:
     @property
     def needed(self) -> bool:
         """Whether the bare machine is asked: for its answer, or for whether it accepts the start state."""
-        expect, given = self.case.expect, self.case.given
+        given = self.case.given
         return (
-            expect.native
+            compares(self.case)
             or self.leaves
             or self.check.prepared is not None
-            or expect.native_end
-            or any(field.kind == "native" for field in expect.fields)
-            or bool(expected_msrs(expect))
             or bool(given.bits or given.keep or given.msrs or given.handlers or given.debug)
         )
 

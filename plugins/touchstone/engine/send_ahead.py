@@ -8,6 +8,7 @@ fails.
 from __future__ import annotations
 
 from touchstone.engine.ahead import Attempt
+from touchstone.engine.as_found import cannot_judge, cannot_judge_case
 from touchstone.engine.outcomes import Autopsied
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import TargetError
@@ -29,7 +30,8 @@ def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None
 
 def ruled_out(session: TargetSession, check: Check) -> str | None:
     """Why a check cannot be judged on a target that was reached."""
-    return session.cannot(check.id) or unmet(session, check.requires)
+    reason = session.cannot(check.id) or unmet(session, check.requires)
+    return reason or (cannot_judge(check) if session.as_found else None)
 
 
 def attempt(session: TargetSession, check: Check) -> Attempt:
@@ -61,7 +63,12 @@ def send_ahead(session: TargetSession) -> None:
 
 
 def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
-    planned = [one for one in session.cases(check.id) if unmet(session, one.case.requires) is None]
+    planned = [
+        one
+        for one in session.cases(check.id)
+        if unmet(session, one.case.requires) is None
+        and not (session.as_found and cannot_judge_case(check, one.case))
+    ]
     return Attempt(check.id, planned, session.serial_position())
 
 

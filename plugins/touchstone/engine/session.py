@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
-from touchstone.engine.about import facts_about, line_about
+from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.ahead import Ahead, Outcomes
+from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu, measure_cpu
 from touchstone.engine.facts import INTERCEPTS_XSETBV, bits_for, cpu_facts, leaves_for, msrs_for
@@ -40,6 +42,7 @@ from touchstone.machine.driver import (
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
+from touchstone.suite.cpu_bits import CpuidBits
 from touchstone.suite.model import Check, Prepared, Transition
 from touchstone.suite.requires import Facts, evaluate_all
 from touchstone.suite.steps import LEADS_TO
@@ -136,6 +139,11 @@ class TargetSession:
     def phase(self) -> Phase | None:
         """Where the target is; None: not reached, dead, or hung."""
         return self._phase
+
+    @property
+    def as_found(self) -> bool:
+        """Whether the subject is there before anything is loaded, and cannot be taken away."""
+        return is_as_found(self.known)
 
     @property
     def emulator(self) -> tuple[int, ...] | None:
@@ -456,14 +464,14 @@ class TargetSession:
 
     def _start(self) -> None:
         self.info = self._started().start(self.progress)
-        self._phase, self._left = "native", None
+        self._phase, self._left = "loaded" if self.as_found else "native", None
         self.bare.began_anew()
 
     def reset_machine(self) -> None:
         """Reset the machine: a step of ``reach``."""
         self.ahead.forget()
         self.info = self._started().reset(self.progress)
-        self._phase, self._left = "native", None
+        self._phase, self._left = "loaded" if self.as_found else "native", None
         self.bare.began_anew()
 
     def _load(self) -> None:
@@ -479,7 +487,21 @@ class TargetSession:
         with self.asking() as driver:
             bits = bits_for(self._plan.checks)
             leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
-            self.cpu = measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT)
+            if self.as_found:
+                leaves.append(HYPERVISOR)
+            self.cpu = measure_cpu(
+                driver,
+                self.info.vendor,
+                self.cpus,
+                leaves,
+                msrs,
+                PROBE_TIMEOUT,
+                cpl=3 if self.as_found else 0,
+            )
+        if self.as_found:
+            bits = {name: one for name, one in bits.items() if isinstance(one, CpuidBits)}
+            self.subject = replace(self.subject, claims=claims_of(self.cpu))
+            self.known |= {f"subject.{name}": value for name, value in self.subject.claims.items()}
         self.known |= cpu_facts(self.cpu, bits)
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
         self.known.setdefault("way", self.info.os)
@@ -529,14 +551,21 @@ class TargetSession:
             return f"{self.target.title}: not reached"
         if self._line and self._line[0] is self.status:
             return self._line[1]
-        self._line = (self.status, line_about(self.subject, self.info, self.cpu, self.status))
+        if self.as_found:
+            line = line_about_here(self.info, self.cpu, self._started().facts())
+        else:
+            line = line_about(self.subject, self.info, self.cpu, self.status)
+        self._line = (self.status, line)
         return self._line[1]
 
     def facts(self) -> dict[str, str]:
         """What verdicts may depend on: emulator, firmware, kernel, microcode, ...; as far as it is known."""
         if self.info is None or self.cpu is None or self._driver is None:
             return {}
-        return facts_about(self.target.settings, self.info, self.cpu, self.status, self._driver.facts())
+        of_driver = {**self._driver.facts()}
+        if self.as_found:
+            of_driver["hypervisor"] = underneath(self.cpu)
+        return facts_about(self.target.settings, self.info, self.cpu, self.status, of_driver)
 
     def gather_evidence(self, record: CheckRecord, cpus: Sequence[int], position: int) -> None:
         """The serial log from a position on and the subject's last exits, while the target still answers."""

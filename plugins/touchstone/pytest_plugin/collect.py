@@ -10,6 +10,7 @@ import pytest
 
 from touchstone.config.inventory import Target
 from touchstone.config.references import unknown_words
+from touchstone.engine.as_found import cannot_judge, is_as_found
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
 from touchstone.engine.outcomes import Deviation, NotJudged
@@ -139,4 +140,4 @@ def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str |
     reasons = [requires.evaluate_all(case.requires, facts) for case in check.cases]
     if reasons and all(one.result is False for one in reasons):
         return reasons[0].reason
-    return None
+    return cannot_judge(check) if is_as_found(facts) else None

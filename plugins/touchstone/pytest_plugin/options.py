@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.shipped import source_root
+from touchstone.words import DEFAULT_HYPERVISOR, HERE
 
 if TYPE_CHECKING:
     from touchstone.pytest_plugin.shards import Shard
 
 DEFAULT_TARGET = "qemu-amd"
-DEFAULT_HYPERVISOR = "veneer"
 SHIPPED_SUITES = "touchstone_shipped_suites"
 NO_TARGET_OPTION = "TOUCHSTONE_NO_TARGET_OPTION"
 RIVALS = ("pytest_embedded",)
@@ -49,7 +49,8 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("touchstone", "touchstone: conformance checks for hypervisors")
     target_help = (
         "run the checks on this target of targets/inventory.toml; may be repeated, may be a comma-separated "
-        f"list, a glob such as 'bochs-*', or 'all' (default: {DEFAULT_TARGET})"
+        f"list, a glob such as 'bochs-*', or 'all' (default: {DEFAULT_TARGET}); '{HERE}' is the machine that "
+        "pytest runs on, under whatever it runs under"
     )
     group.addoption(
         "--hv-target",
@@ -70,9 +71,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--hypervisor",
         dest="touchstone_hypervisor",
         metavar="NAME|FILE",
-        default=DEFAULT_HYPERVISOR,
         help="the hypervisor under test: a name under hypervisor/ of the rootdir or of Touchstone, a TOML "
-        "file, or 'none' for the bare machine (default: %(default)s)",
+        f"file, or 'none' for the bare machine (default: {DEFAULT_HYPERVISOR})",
     )
     group.addoption(
         "--list-targets",
@@ -261,13 +261,35 @@ def read_options(config: pytest.Config) -> Options:
     return Options(
         targets=names or (("all",) if matrix else (DEFAULT_TARGET,)),
         explicit=bool(names),
-        hypervisor=str(config.getoption("touchstone_hypervisor")),
+        hypervisor=_hypervisor(config.getoption("touchstone_hypervisor"), names),
         inventory=path,
         shown_inventory=show_path(config, path),
         timeout_factor=float(config.getoption("touchstone_timeout_factor")),
         matrix=matrix,
         shard=config.getoption("touchstone_shard"),
     )
+
+
+def _hypervisor(given: str | None, targets: tuple[str, ...]) -> str:
+    """The subject's name. UsageError where it does not go with the targets."""
+    if HERE not in targets:
+        if given == HERE:
+            raise pytest.UsageError(
+                f"--hypervisor={HERE} is what this machine runs under: it goes with --target={HERE}"
+            )
+        return given or DEFAULT_HYPERVISOR
+    if set(targets) != {HERE}:
+        others = ", ".join(name for name in targets if name != HERE)
+        raise pytest.UsageError(
+            f"--target={HERE} is judged in a run of its own, because it has a hypervisor of its own:"
+            f" judge {others} in another"
+        )
+    if given not in (None, HERE):
+        raise pytest.UsageError(
+            f"--target={HERE} is judged under what it runs under, and nothing is loaded there:"
+            f" leave out --hypervisor={given}"
+        )
+    return HERE
 
 
 def show_path(config: pytest.Config, path: Path) -> str:

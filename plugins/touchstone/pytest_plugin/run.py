@@ -36,6 +36,7 @@ from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
 from touchstone.shipped import source_root
 from touchstone.suite.model import Check
+from touchstone.words import HERE
 
 if TYPE_CHECKING:
     from touchstone.drivers.emulated.uefi import ProvideProgram
@@ -70,6 +71,8 @@ class Run:
     def targets(self) -> Sequence[Target]:
         """The targets that were asked for, in the order of the inventory. UsageError if there is none."""
         try:
+            if self.options.hypervisor == HERE:
+                return [_this_machine()]
             if self.matrix is None:
                 return self.inventory.select(self.options.targets)
             return self._cells(self.matrix)
@@ -262,6 +265,9 @@ def list_targets(config: pytest.Config) -> int:
     """Print the inventory: ``--list-targets``."""
     run = Run(config)
     targets = run.inventory.targets if run.matrix is None else {one.name: one for one in run.targets}
+    if run.matrix is None:
+        with contextlib.suppress(pytest.UsageError):
+            targets = {**targets, HERE: _this_machine()}
     width = max(len(name) for name in targets)
     for name, target in targets.items():
         settings = target.settings
@@ -270,10 +276,23 @@ def list_targets(config: pytest.Config) -> int:
     return pytest.ExitCode.OK
 
 
+def _this_machine() -> Target:
+    """The built-in target. UsageError if this machine cannot be one."""
+    from touchstone.drivers.here import machine  # noqa: PLC0415
+
+    try:
+        settings = machine.this_machine()
+    except machine.NotThisMachine as error:
+        raise pytest.UsageError(f"--target={HERE}: {error}") from None
+    return Target(settings, "the machine that pytest runs on", "built in")
+
+
 def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subject) -> Driver:
     """A driver that comes with Touchstone. Unavailable where the host lacks what the target needs."""
     from touchstone.drivers import registry  # noqa: PLC0415
 
+    if settings.driver == HERE:
+        return registry.make_here_driver(settings, log_directory(home(config)))
     reason = registry.unavailable(settings)
     if reason:
         raise Unavailable(f"this host cannot run {settings.name}: {reason}")

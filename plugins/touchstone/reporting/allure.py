@@ -37,7 +37,7 @@ from touchstone.reporting.properties import JudgedCheck
 from touchstone.reporting.terminal import Summary
 from touchstone.suite import show
 from touchstone.suite.bit_names import differing
-from touchstone.words import Verdict
+from touchstone.words import DEFAULT_HYPERVISOR, HERE, Verdict
 
 STATUS = {
     Verdict.CONFORMANT: Status.PASSED,
@@ -103,7 +103,8 @@ class AllureReport:
         self._current = None
         check, target = check_on_target.check, check_on_target.target
         record = check_on_target.record
-        subject = record.subject.name if record else str(self._config.getoption("touchstone_hypervisor"))
+        given = self._config.getoption("touchstone_hypervisor") or DEFAULT_HYPERVISOR
+        subject = record.subject.name if record else HERE if target.name == HERE else str(given)
         title = record.subject.title if record else subject
         name = check_on_target.name  # a Python check that runs once per parameter has them in it
         result.name = check.title + name.removeprefix(check.id)

@@ -17,6 +17,7 @@ from touchstone.reporting.exits import readable
 from touchstone.suite import show
 from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand, Row, Table
+from touchstone.words import DEFAULT_HYPERVISOR, HERE
 
 if TYPE_CHECKING:
     import pytest
@@ -265,7 +266,9 @@ def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     words = ["pytest", node, f"--target={record.target.name}"]
     if record.target.base:
         words.append(f"--matrix={config.getoption('touchstone_matrix')}")
-    words.append(f"--hypervisor={config.getoption('touchstone_hypervisor')}")
+    hypervisor = config.getoption("touchstone_hypervisor")
+    if record.target.name != HERE:
+        words.append(f"--hypervisor={hypervisor or DEFAULT_HYPERVISOR}")
     inventory = config.getoption("touchstone_inventory")
     if inventory:
         words.append(f"--touchstone-inventory={inventory}")

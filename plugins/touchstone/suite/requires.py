@@ -30,7 +30,7 @@ Facts = Mapping[str, Fact]
 NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "vendor": ("intel", "amd"),
     "os": ("bare", "linux"),
-    "way": ("bare", "linux", "hosted", "uefi"),
+    "way": ("bare", "linux", "hosted", "uefi", "here"),
     "cpus": int,
     "intercepts.xsetbv": None,
     "target": None,

@@ -1,0 +1,54 @@
+"""What Linux says of the machine that we run on. Every user may read it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from touchstone.machine.settings import TargetSettings
+
+DRIVER = "here"
+"""Name of the target and of its driver; no inventory has either of them."""
+MOST_CPUS = 64
+TIMEOUT_FACTOR = 4.0
+"""Other programs run here as well."""
+_VENDORS: Mapping[str, Literal["intel", "amd"]] = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}
+
+
+class NotThisMachine(Exception):
+    """Why this machine cannot be judged, in a sentence."""
+
+
+def this_machine(root: Path = Path("/")) -> TargetSettings:
+    """Its settings, as an inventory would have them. NotThisMachine for a CPU that no suite is about."""
+    found = re.search(r"^vendor_id\s*:\s*(\S+)", _read(root / "proc/cpuinfo"), re.MULTILINE)
+    name = found[1] if found else f"a {platform.machine()} without vendor_id in /proc/cpuinfo"
+    if name not in _VENDORS:
+        raise NotThisMachine(
+            f"the CPU of this machine is {name}: the suites are about {' and '.join(_VENDORS)}"
+        )
+    cpus = min(len(os.sched_getaffinity(0)), MOST_CPUS)
+    return TargetSettings(DRIVER, DRIVER, _VENDORS[name], cpus, timeout_factor=TIMEOUT_FACTOR)
+
+
+def product(root: Path = Path("/")) -> str:
+    """What its firmware calls it (DMI): ``Amazon EC2 m5.large``; empty where there is no DMI."""
+    names = [_read(root / "sys/class/dmi/id" / name).strip() for name in ("sys_vendor", "product_name")]
+    return " ".join(dict.fromkeys(name for name in names if name))
+
+
+def facts(root: Path = Path("/")) -> Mapping[str, str]:
+    """What verdicts may depend on, and no probe can measure. What is not known is absent."""
+    found = {"machine": product(root), "kernel": platform.release()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
