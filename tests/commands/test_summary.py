@@ -76,9 +76,9 @@ def test_regressions_by_cause_and_since_when(tmp_path: Path, capsys: pytest.Capt
     assert "# Touchstone: no failures" in texts[0]
     assert "no earlier run to compare with" in texts[0]
     assert "## Regressions since the last run: 1" in texts[1]
-    assert "# Touchstone: no regressions, 1 checks fail" in texts[2], "the lab's trouble is no regression"
+    assert "# Touchstone: no regressions, 1 check fails" in texts[2], "the lab's trouble is no regression"
     assert "**Hypervisor:** 1 of 2 judged checks conformant (50.0%)" in texts[2]
-    assert "**Lab:** 1 checks could not be judged, on bochs-intel" in texts[2]
+    assert "**Lab:** 1 check could not be judged, on bochs-intel" in texts[2]
     assert "- bochs-intel: `exits.c`: infrastructure: no power" in texts[2]
     last = texts[3]
     assert "# Touchstone: 2 regressions\n" in last
@@ -114,7 +114,7 @@ def test_what_was_never_judged_before_is_no_regression(
     history = tmp_path / "h"
     summary(capsys, night(tmp_path, 1, {A: GOOD}), "--history", history)
     text = summary(capsys, night(tmp_path, 2, {A: GOOD, B: failed(B), C: None}), "--history", history)
-    assert "no regressions, 1 checks fail" in text
+    assert "no regressions, 1 check fails" in text
     assert "## Failures of what was not judged before: 1" in text
     assert "bochs-intel: `exits.c`: no verdict: the run ended before" in text
 
@@ -126,6 +126,12 @@ def test_subjects_of_a_night(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = summary(capsys, one, two)
     assert "| qemu-amd (veneer) | 1 conformant | 1 conformant |" in text
     assert "| qemu-amd (other) | 1 deviation | 1 deviation |" in text
+    history = tmp_path / "h"
+    summary(capsys, night(tmp_path, 2, {A: GOOD}), "--history", history)
+    summary(capsys, night(tmp_path, 3, {other: GOOD}, name="other"), "--history", history)
+    text = summary(capsys, night(tmp_path, 4, {A: failed(A)}), "--history", history)
+    assert "# Touchstone: 1 regression\n" in text
+    assert f"compared with {date(2)}, veneer" in text, "not with the night of another subject"
 
 
 def test_night_is_as_its_journals_say_and_small(tmp_path: Path) -> None:

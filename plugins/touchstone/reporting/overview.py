@@ -102,6 +102,8 @@ def overview(
     ``requirements``: id to statement.
     """
     night = night_of(journals)
+    subjects = {one.name for one in night.subjects}
+    earlier = [one for one in earlier if subjects & {subject.name for subject in one.subjects}]
     verdicts = night.verdicts()
     about = {name: line for journal in journals for name, line in journal.checks.items()}
     several = len({column.subject for column in night.columns}) > 1

@@ -66,8 +66,9 @@ def markdown(found: Overview) -> Iterator[str]:
         yield f"| {escaped(name)} | {' | '.join(counted(row.get(area, {})) for area in areas)} |"
     unproved = [one.requirement for one in found.proofs if not one.cells]
     if unproved:
+        named = f": {', '.join(map(escaped, unproved))}" if len(unproved) <= MOST else ""
         yield ""
-        yield f"Requirements without a check in this run: {', '.join(map(escaped, unproved))}"
+        yield f"{len(unproved)} of {len(found.proofs)} requirements have no check in this run{named}"
 
 
 def verdict_of(found: Overview) -> str:
@@ -77,7 +78,7 @@ def verdict_of(found: Overview) -> str:
     if new:
         return f"{new} regression{'s' if new > 1 else ''}"
     if failing:
-        return f"no regressions, {failing} checks fail"
+        return f"no regressions, {_number(failing)} fail{'' if failing > 1 else 's'}"
     return "no failures" if found.score[1] else "nothing was judged"
 
 
@@ -87,7 +88,11 @@ def lab(found: Overview) -> str:
     if not total:
         return "no trouble"
     targets = list(dict.fromkeys(one.target for one in found.trouble))
-    return f"{total} checks could not be judged, on {', '.join(targets)}"
+    return f"{_number(total)} could not be judged, on {', '.join(targets)}"
+
+
+def _number(checks: int) -> str:
+    return f"{checks} check{'' if checks == 1 else 's'}"
 
 
 def _failure(one: Failures) -> str:
