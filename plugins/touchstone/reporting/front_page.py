@@ -30,6 +30,7 @@ h2 { margin: 1.6rem 0 .4rem; font-size: 1.15rem; } p { margin: .3rem 0; }
 th, td { border: 1px solid #8885; padding: .25rem .5rem; text-align: left; vertical-align: top; }
 td.bad { background: #c6282822; } td.good { background: #2e7d3218; } td.lab { background: #7b4fb51f; }
 li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } summary { cursor: pointer; }
+details { display: inline-block; vertical-align: top; } details[open] { display: block; }
 .bar { display: flex; height: .8rem; width: 16rem; max-width: 50vw; background: #8883; }
 .bar span { display: block; min-width: 2px; }
 .bar .g { background: var(--good); } .bar .b { background: var(--bad); } .bar .l { background: var(--lab); }
@@ -73,7 +74,8 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     if found.trouble:
         yield '<h2 class="lab">Lab trouble, not the hypervisor\'s fault</h2><ul>'
         for trouble in found.trouble:
-            yield f"<li>{escape(trouble.target)}: {_names(trouble.checks)}: {escape(trouble.reason)}</li>"
+            yield f"<li><b>{escape(trouble.reason)}</b><br>"
+            yield f"{escape(trouble.target)}: {_names(trouble.checks)}</li>"
         yield "</ul>"
     yield "<h2>Requirements and targets</h2>"
     yield from _table(

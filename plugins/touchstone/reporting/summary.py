@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from touchstone.journal.nights import FAILED
+from touchstone.journal.nights import FAILED, NOT_JUDGED
 from touchstone.reporting.overview import (
     FAILING,
     FIRST,
@@ -137,4 +137,7 @@ def proof_cell(counts: dict[Verdict | None, int] | None) -> str:
     known = counts.get(Verdict.KNOWN_DEVIATION, 0) + counts.get(Verdict.MACHINE, 0)
     if known:
         said.append(f"{known} known or the machine's")
+    missing = sum(counts.get(one, 0) for one in NOT_JUDGED)
+    if said and missing:
+        said.append(f"{missing} not judged")
     return ", ".join(said) or "none judged"
