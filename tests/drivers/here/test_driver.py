@@ -117,6 +117,14 @@ def test_it_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nvendor_id\t: HygonGenuine\n")
     with pytest.raises(NotThisMachine, match="HygonGenuine"):
         this_machine(tmp_path)
+    (tmp_path / "proc/cpuinfo").write_text("vendor_id\t: GenuineIntel\nflags\t\t: fpu tdx_guest x\n")
+    with pytest.raises(NotThisMachine, match="tdx_guest in /proc/cpuinfo"):
+        this_machine(tmp_path)
+    (tmp_path / "proc/cpuinfo").write_text("vendor_id\t: AuthenticAMD\nflags\t\t: fpu\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/sev-guest").touch()
+    with pytest.raises(NotThisMachine, match=r"confidential guest \(/dev/sev-guest\)"):
+        this_machine(tmp_path)
     assert "machine" not in facts(tmp_path)
     dmi = tmp_path / "sys/class/dmi/id"
     dmi.mkdir(parents=True)

@@ -27,7 +27,7 @@ from touchstone.machine.driver import (
 )
 from touchstone.machine.settings import TargetSettings
 
-READY_TIMEOUT = 30.0
+READY_TIMEOUT = 5.0
 """Seconds for the program to try whether exceptions are told as they should be."""
 COMPLAINT = 4096
 T = TypeVar("T")

@@ -14,9 +14,11 @@ from touchstone.machine.settings import TargetSettings
 DRIVER = "here"
 """Name of the target and of its driver; no inventory has either of them."""
 MOST_CPUS = 64
-TIMEOUT_FACTOR = 4.0
-"""Other programs run here as well."""
+TIMEOUT_FACTOR = 20.0
+"""Other programs run here as well, and a probe that got no CPU has not hung."""
 _VENDORS: Mapping[str, Literal["intel", "amd"]] = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}
+_CONFIDENTIAL = ("dev/tdx_guest", "dev/sev-guest")
+"""There in guests of TDX and SEV-SNP, whose kernel handles #VE or #VC in the place of the hypervisor."""
 
 
 class NotThisMachine(Exception):
@@ -24,12 +26,20 @@ class NotThisMachine(Exception):
 
 
 def this_machine(root: Path = Path("/")) -> TargetSettings:
-    """Its settings, as an inventory would have them. NotThisMachine for a CPU that no suite is about."""
-    found = re.search(r"^vendor_id\s*:\s*(\S+)", _read(root / "proc/cpuinfo"), re.MULTILINE)
+    """Its settings, as an inventory would have them. NotThisMachine if it cannot be judged."""
+    cpuinfo = _read(root / "proc/cpuinfo")
+    found = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo, re.MULTILINE)
     name = found[1] if found else f"a {platform.machine()} without vendor_id in /proc/cpuinfo"
     if name not in _VENDORS:
         raise NotThisMachine(
             f"the CPU of this machine is {name}: the suites are about {' and '.join(_VENDORS)}"
+        )
+    confidential = [name for name in _CONFIDENTIAL if (root / name).exists()]
+    if confidential or re.search(r"^flags\s*:.*\btdx_guest\b", cpuinfo, re.MULTILINE):
+        what = f"/{confidential[0]}" if confidential else "tdx_guest in /proc/cpuinfo"
+        raise NotThisMachine(
+            f"this is a confidential guest ({what}): its kernel carries out CPUID and other instructions"
+            " of programs, so that an answer would not be the hypervisor's"
         )
     cpus = min(len(os.sched_getaffinity(0)), MOST_CPUS)
     return TargetSettings(DRIVER, DRIVER, _VENDORS[name], cpus, timeout_factor=TIMEOUT_FACTOR)
