@@ -1,3 +1,3 @@
-from tests.drivers.ssh.conftest import box, lab, possible
+from tests.support.ssh.fixtures import box, lab, possible
 
 __all__ = ["box", "lab", "possible"]
