@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "../agent.h"
@@ -165,6 +167,8 @@ int main(void)
 	char bytes[4096];
 	ssize_t got;
 
+	/* Also while it waits for a probe that hangs. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	find_cpus();
 	attempts = attempt_create();
 	if (!attempts)

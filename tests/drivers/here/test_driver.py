@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +103,55 @@ def test_probes_end_as_the_processor_says_and_leave_nothing(start: Start) -> Non
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
     assert ends("90") == (None, None, 1)
+
+    assert driver._process is not None
+    os.killpg(driver._process.pid, signal.SIGKILL)
+    with pytest.raises(InfrastructureError, match=r"the agent's program ended \(signal 9\)"):
+        run("90")
+    driver.reset(lambda _: None)
+    assert ends("90") == (None, None, 1)
+
+
+HANGING = """
+import sys
+from pathlib import Path
+from touchstone.drivers.here.driver import HereDriver
+from touchstone.drivers.here.machine import this_machine
+from touchstone.machine.probe import ProbeRequest
+
+driver = HereDriver(this_machine(), lambda _: Path(sys.argv[1]), Path(sys.argv[2]))
+driver.start(lambda _: None)
+print(driver._process.pid, flush=True)
+driver.run(ProbeRequest(b"\\xeb\\xfe", cpl=3, timeout=60.0))
+"""
+
+
+def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    program = provide_program(lambda _: None)
+    words = [sys.executable, "-c", HANGING, str(program), str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        agent = Path("/proc") / run.stdout.readline().decode().strip()
+        children = agent / "task" / agent.name / "children"
+        assert until(lambda: bool(children.read_text().split()))
+        probe = Path("/proc") / children.read_text().split()[0]
+        run.kill()
+    assert until(lambda: all(not one.exists() or is_dead(one) for one in (agent, probe)))
+
+
+def is_dead(process: Path) -> bool:
+    """Whether it waits only to be reaped, by an init that may be slow."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def until(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 60
+    while not (found := true()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def test_all_cpus_start_together(start: Start) -> None:
