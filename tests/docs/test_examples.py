@@ -15,6 +15,8 @@ from touchstone.suite import requires
 FILES = [block for page in PAGES for block in blocks(page) if block.path is not None]
 CHECK_ID = re.compile(r"^\s*(?:- )?id(?:: *|=\")([a-z0-9.-]+)", re.MULTILINE)
 
+TARGET = re.compile(r"^\[targets\.([\w.-]+)\]$", re.MULTILINE)
+
 
 def checks(block: Block) -> list[str]:
     """Ids of the checks that a block defines."""
@@ -104,13 +106,13 @@ def test_inventory_and_subjects_are_read(page: Path, copy: Copy) -> None:
     for block in mine:
         if block.language == "python" and block.path and "/" not in block.path:
             words += f" -p {Path(block.path).stem}"
-    names = [
-        name for block in mine for name in re.findall(r"^\[targets\.([\w.-]+)\]$", block.text, re.MULTILINE)
-    ]
-    listed = copy.shell(f"{words} --list-targets")
-    assert set(names) <= {line.split()[0] for line in listed.stdout.splitlines()}, listed.stdout
+    inventories = {block.path for block in mine if TARGET.search(block.text)} or {"targets/inventory.toml"}
+    for inventory in inventories:
+        names = {name for block in mine if block.path == inventory for name in TARGET.findall(block.text)}
+        listed = copy.shell(f"{words} --touchstone-inventory={inventory} --list-targets")
+        assert names <= {line.split()[0] for line in listed.stdout.splitlines()}, listed.stdout
     for block in mine:
-        if block.language == "toml" and block.value("file"):
+        if block.language == "toml" and block.value("file") and block.path not in inventories:
             words += f" --hypervisor={block.path}"
     read = copy.shell(f"{words} --collect-only --target=qemu-amd,linux-amd conformance/exits/cpuid.yaml")
     assert read.returncode == 0, read.stdout
