@@ -45,6 +45,11 @@ CLAIMS: Mapping[str, Claim] = {
     "cpuid-signature.ebx": Claim(int, "EBX of CPUID leaf 0x40000000, on every CPU"),
     "cpuid-signature.ecx": Claim(int, "ECX of the same leaf"),
     "cpuid-signature.edx": Claim(int, "EDX of the same leaf"),
+    "cpuid-unused-zero": Claim(
+        bool,
+        "the leaves from 0x40000000 to 0x400000ff that are behind the last one that leaf 0x40000000 names "
+        "are 0",
+    ),
     "hypervisor-bit": Claim(bool, "CPUID leaf 1 has bit 31 of ECX set, on every CPU"),
     "counters": Claim(
         bool,
