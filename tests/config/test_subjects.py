@@ -137,3 +137,13 @@ def test_what_is_not_claimed_on_uefi_is_claimed_elsewhere(tmp_path: Path) -> Non
     subject = read_subject(path)
     assert subject.on(qemu()).claims == subject.claims
     assert subject.on(qemu(uefi=True)).claims == {"nested": "hidden"}
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    long = "9" * 5000
+    path.write_text(f'title = "Mine"\n[deploy.bare]\ndirectory = "{long}"\n[deploy.uefi]\nfile = "{long}"\n')
+    with pytest.raises(TomlError) as caught:
+        read_subject(path, "mine.toml")
+    assert "there is no subject.mk" in str(caught.value)
+    assert "there is no file" in str(caught.value)

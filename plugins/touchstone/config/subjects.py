@@ -119,7 +119,7 @@ def find_subject(name: str, directory: Path, relative_to: Path, shown: str = "hy
         path = path if path.is_absolute() else relative_to / path
         return read_subject(path, name)
     path = directory / f"{name}.toml"
-    if not path.is_file():
+    if not _is_file(path):
         known = [NONE, *sorted(found.stem for found in directory.glob("*.toml"))]
         raise TomlError(
             [
@@ -185,7 +185,7 @@ def _deploy(file: TomlFile) -> tuple[Path | None, dict[str, dict[str, str]]]:
         file.known(table, key_path, ("directory",))
         directory = file.text(table, "directory", key_path)
         bare = (file.path.parent / directory).resolve()
-        if directory and not (bare / "subject.mk").is_file():
+        if directory and not _is_file(bare / "subject.mk"):
             text = f"there is no subject.mk in {bare}, so it cannot be linked into the bare OS"
             file.error((*key_path, "directory"), text)
     if "linux" in options and "hosted" in options:
@@ -200,7 +200,7 @@ def _check_linux(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, 
         if key not in table:
             file.text(table, key, key_path)
     sources = table.get("sources")
-    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+    if isinstance(sources, str) and sources and not _is_directory(file.path.parent / sources):
         file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
 
 
@@ -214,7 +214,7 @@ def _check_hosted(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str,
         if key not in table:
             file.error(key_path, f"{key} is missing: a program that is built needs {', '.join(PROGRAM)}")
     sources = table.get("sources")
-    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+    if isinstance(sources, str) and sources and not _is_directory(file.path.parent / sources):
         file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
     run = table.get("run")
     if isinstance(run, str) and run and not run.lstrip().startswith("exec "):
@@ -239,12 +239,28 @@ def _check_uefi(file: TomlFile, table: Mapping[str, Any], key_path: tuple[str, .
             key_path,
             f"{missing} is missing: sources and build go together; a file that is there needs neither",
         )
-    if isinstance(sources, str) and sources and not (file.path.parent / sources).is_dir():
+    if isinstance(sources, str) and sources and not _is_directory(file.path.parent / sources):
         file.error((*key_path, "sources"), f"there is no directory {(file.path.parent / sources).resolve()}")
-    if sources is None and isinstance(name, str) and name and not (file.path.parent / name).is_file():
+    if sources is None and isinstance(name, str) and name and not _is_file(file.path.parent / name):
         file.error((*key_path, "file"), f"there is no file {(file.path.parent / name).resolve()}")
     claims = [name for name in CLAIMS if not name.startswith("own.")]
     for word in str(table.get("not-claimed", "")).split():
         if not any(_among(name, (word,)) for name in claims):
             hint = did_you_mean(word, claims)
             file.error((*key_path, "not-claimed"), f"there is no claim {word!r}{hint}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have (ENAMETOOLONG) is not an error of its own."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_directory(path: Path) -> bool:
+    """The same of a directory."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
