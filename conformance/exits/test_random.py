@@ -22,7 +22,7 @@ def test_campaign(random_campaign, record_property):
     record_property("random-probes", campaign.probes)
     record_property("not-comparable", campaign.not_comparable)
     found = [
-        f"seed {one.seed}, probe {one.number}: {one.what}\n"
+        f"seed {one.seed}, probe {one.number} (--fuzz-seed={one.seed} --fuzz-seconds=1): {one.what}\n"
         + as_yaml(one.probe, f"exits.random.seed-{one.seed}-{one.number}", "Made from a random probe")
         for one in campaign.found
     ]

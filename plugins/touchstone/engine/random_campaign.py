@@ -15,15 +15,14 @@ from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import AgentRefused
 from touchstone.suite import judge
 from touchstone.suite.assemble import Assembler
+from touchstone.suite.load import TIMEOUT
 from touchstone.suite.model import Check
 from touchstone.suite.random_probes import RandomProbe, as_case, random_probe, smaller
 
 PER_ROUND = 1000
 """Probes between two resets of the machine."""
-PROBE_TIMEOUT = 5.0
-"""Seconds for one probe, before the target's factor."""
-ROUNDS_OF_SHRINKING = 12
-"""A probe has about 25 things that can be left out; most go in the first rounds, several at a time."""
+ROUNDS_OF_SHRINKING = 30
+"""A probe has up to 30 things that can be left out, and a round may find that only one of them can."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def run_campaign(
 class _Runner:
     def __init__(self, session: TargetSession, check: Check) -> None:
         self._session = session
-        self._check = replace(check, timeout=PROBE_TIMEOUT)
+        self._check = replace(check, timeout=TIMEOUT)
         self._assembler = Assembler()
 
     def differing(self, probes: Sequence[RandomProbe]) -> tuple[list[tuple[RandomProbe, str]], int]:
@@ -96,7 +95,7 @@ class _Runner:
     def _judged(self, ready: Sequence[tuple[RandomProbe, Planned]]) -> Iterator[tuple[RandomProbe, str]]:
         left = list(ready)
         while left:
-            self._session.load()
+            self._session.change("load")
             outcomes = self._session.run_many([one.request(self._session.cpus) for _, one in left])
             try:
                 while left:
@@ -111,12 +110,12 @@ class _Runner:
                 self._session.reset()
 
     def shrunk(self, probe: RandomProbe, what: str) -> tuple[RandomProbe, str]:
-        """The smallest probe that differs as well: all that have one thing less are tried at once."""
+        """The smallest probe that differs as well: all that have less are tried, until none differs."""
         for _ in range(ROUNDS_OF_SHRINKING):
             found, _ = self.differing(list(smaller(probe)))
             if not found:
                 break
-            probe, what = min(found, key=lambda one: (len(one[0].units), len(one[0].registers)))
+            probe, what = min(found, key=lambda one: one[0].size)
         return probe, what
 
     def _planned(self, probes: Iterable[RandomProbe]) -> list[Planned]:

@@ -100,6 +100,12 @@ class RandomProbe:
         return bool(self.rflags & _TF or self.debug) or any("popf" in line for line in self.lines)
 
     @property
+    def size(self) -> int:
+        """How many things it has that can be left out."""
+        flags = self.rflags.bit_count() + (self.bits == 32) + bool(self.cpl) + self.at_page_end
+        return len(self.units) + len(self.registers) + len(self.cr) + len(self.debug) + flags
+
+    @property
     def keep(self) -> tuple[int, ...]:
         """MSRs that it writes."""
         return tuple(dict.fromkeys(msr for unit in self.units for msr in unit.keep))
@@ -182,7 +188,8 @@ def _wrmsr(dice: Dice, bits: CodeBits) -> Unit:
 def _xcr(dice: Dice, bits: CodeBits) -> Unit:
     del bits
     if dice.chance(40):
-        return Unit((f"mov ecx, {dice.one((0, 0, 0, 1, 2))}", "xgetbv"))
+        # Not ECX = 1: which state is in use depends on the probes before (SDM 1 13.6, XINUSE).
+        return Unit((f"mov ecx, {dice.one((0, 0, 0, 2, 2))}", "xgetbv"))
     return Unit(
         (
             f"mov ecx, {dice.one((0, 0, 0, 0, 1))}",
@@ -387,7 +394,11 @@ def _operand(value: Value) -> str:
 
 
 def smaller(probe: RandomProbe) -> Iterator[RandomProbe]:
-    """Probes that have one thing less: a unit, a register's value, a bit, a flag."""
+    """Probes that have less: a unit, a register's value, a bit, a flag; or half of the registers' values."""
+    half = len(probe.registers) // 2
+    if half > 1:
+        yield replace(probe, registers=probe.registers[:half])
+        yield replace(probe, registers=probe.registers[half:])
     for number in range(len(probe.units)):
         if len(probe.units) > 1 and not any(isinstance(value, LabelAddress) for _, value in probe.debug):
             yield replace(probe, units=probe.units[:number] + probe.units[number + 1 :])
