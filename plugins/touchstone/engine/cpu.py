@@ -34,7 +34,7 @@ READ_LEAVES = bytes.fromhex(
 READ_MSR = bytes.fromhex("0f32")
 
 _OUTPUT = 0x400
-_BATCH = 12  # 16 bytes each; a probe sends at most 200 back
+_BATCH = 12  # leaves that one probe reads
 _BRAND = tuple((leaf, 0) for leaf in (0x80000002, 0x80000003, 0x80000004))
 _SVM: Leaf = (0x8000000A, 0)
 _FEATURES_8000_0001: Leaf = (0x80000001, 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
-from touchstone.engine.cpu import Leaf, MeasuredCpu
+from touchstone.engine.cpu import PROBE_TIMEOUT, Leaf, MeasuredCpu, measure_cpu
+from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
@@ -72,3 +74,22 @@ def cpu_facts(cpu: MeasuredCpu, bits: Mapping[str, CpuidBits | MsrBits]) -> requ
         return cpu.read((one.leaf, one.subleaf))[registers.index(one.register)]
 
     return {name: value(one) >> one.low & ((1 << one.width) - 1) for name, one in bits.items()}
+
+
+def measured_facts(
+    driver: Driver,
+    info: TargetInfo,
+    checks: Iterable[Check],
+    more: Iterable[Leaf] = (),
+    cpl: Literal[0, 3] = 0,
+) -> tuple[MeasuredCpu, requires.Facts]:
+    """Measure CPU 0, and the bits that the requirements of checks ask for; ``more`` leaves are read, too.
+
+    At CPL 3, where MSRs cannot be read, their bits are no facts.
+    """
+    bits = bits_for(checks)
+    if cpl == 3:
+        bits = {name: one for name, one in bits.items() if isinstance(one, CpuidBits)}
+    leaves, msrs = [*leaves_for(bits.values()), *more], msrs_for(bits.values())
+    cpu = measure_cpu(driver, info.vendor, info.cpus, leaves, msrs, PROBE_TIMEOUT, cpl=cpl)
+    return cpu, cpu_facts(cpu, bits)

@@ -12,8 +12,8 @@ from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
 from touchstone.engine.bare_machine import BareMachine
-from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu, measure_cpu
-from touchstone.engine.facts import INTERCEPTS_XSETBV, bits_for, cpu_facts, leaves_for, msrs_for
+from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
+from touchstone.engine.facts import INTERCEPTS_XSETBV, measured_facts
 from touchstone.engine.intercepts import xsetbv_is_intercepted
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
@@ -42,7 +42,6 @@ from touchstone.machine.driver import (
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
-from touchstone.suite.cpu_bits import CpuidBits
 from touchstone.suite.model import Check, Prepared, Transition
 from touchstone.suite.requires import Facts, evaluate_all
 from touchstone.suite.steps import LEADS_TO
@@ -485,29 +484,22 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         assert self.info is not None
         with self.asking() as driver:
-            bits = bits_for(self._plan.checks)
-            leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
-            if self.as_found:
-                leaves.append(HYPERVISOR)
-            self.cpu = measure_cpu(
-                driver,
-                self.info.vendor,
-                self.cpus,
-                leaves,
-                msrs,
-                PROBE_TIMEOUT,
-                cpl=3 if self.as_found else 0,
-            )
+            self.cpu, found = self._ask_cpu(driver, self.info)
         if self.as_found:
-            bits = {name: one for name, one in bits.items() if isinstance(one, CpuidBits)}
             self.subject = replace(self.subject, claims=claims_of(self.cpu))
             self.known |= {f"subject.{name}": value for name, value in self.subject.claims.items()}
-        self.known |= cpu_facts(self.cpu, bits)
+        self.known |= found
         self.known |= {"os": self.info.os, "cpus": self.info.cpus}
         self.known.setdefault("way", self.info.os)
         if self._started().loads_another_machine and self.cpu.virtualization.startswith("SVM"):
             with self.asking() as driver:
                 self.known[INTERCEPTS_XSETBV] = xsetbv_is_intercepted(driver, PROBE_TIMEOUT)
+
+    def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
+        """CPU 0, and what the requirements of the planned checks ask of it."""
+        if self.as_found:
+            return measured_facts(driver, info, self._plan.checks, (HYPERVISOR,), cpl=3)
+        return measured_facts(driver, info, self._plan.checks)
 
     def _measure_guest(self, driver: Driver) -> None:
         """What the guest's CPUs do not have is not required of it: how many features it has is configured.
@@ -517,9 +509,7 @@ class TargetSession:
         if self.guest_measured:
             return
         assert self.info is not None
-        bits = bits_for(self._plan.checks)
-        leaves, msrs = leaves_for(bits.values()), msrs_for(bits.values())
-        found = cpu_facts(measure_cpu(driver, self.info.vendor, self.cpus, leaves, msrs, PROBE_TIMEOUT), bits)
+        _, found = self._ask_cpu(driver, self.info)
         hidden = VIRTUALIZATION if self.subject.claims.get("nested") == "hidden" else ()
         for name, value in found.items():
             if name not in hidden:
