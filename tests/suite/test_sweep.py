@@ -11,7 +11,7 @@ from touchstone.machine.probe import Operand
 from touchstone.suite.judge import judge
 from touchstone.suite.model import Case
 from touchstone.suite.request import memory_range, probe_request
-from touchstone.suite.sweep import READ, RESULTS_OFFSET, TABLE_SIZE
+from touchstone.suite.sweep import ANSWER, RESULTS_OFFSET, TABLE_SIZE
 
 SWEEP = "sweep: {%s}\nrun: cpuid\nexpect: native"
 
@@ -42,7 +42,7 @@ def test_items_are_split_over_probes() -> None:
         assert one.sweep
         span = memory_range(one)
         assert span
-        assert span[1] <= READ
+        assert span[1] <= ANSWER
         assert len(one.given.memory[0][1]) < TABLE_SIZE
 
 

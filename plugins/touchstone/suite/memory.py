@@ -21,7 +21,7 @@ PIECES = 8
 GIVEN = 512
 """Bytes that a check can put: what fits into a request beside 1,024 bytes of code."""
 READ = 200
-"""Bytes that one answer can bring back."""
+"""Bytes that a check can look at: a report shows all of them."""
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}\s*)+")
 
 

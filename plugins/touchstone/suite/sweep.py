@@ -38,7 +38,7 @@ _STATE = TABLE_SIZE
 _ROW, _INDEX, _VECTOR, _OUT, _AFTER = (_STATE + offset for offset in (0, 8, 12, 16, 24))
 RESULTS_OFFSET = 0x200
 """Where in the scratch area the results begin."""
-READ = 0x800
+ANSWER = 0x800
 """Bytes that one answer can bring back (``targets/agent/PROTOCOL.md``)."""
 MOST_ITEMS = 1 << 20
 NO_EXCEPTION = 0xFF
@@ -199,7 +199,7 @@ def _portions(wanted: Sweep) -> Iterator[list[tuple[tuple[int, ...], range]]]:
     """Rows of the table: the values of all inputs but the last, and a range of the last one's."""
     *outer, last = wanted.inputs.values()
     rows_most = (TABLE_SIZE - 4 * (len(outer) + 2)) // (4 * (len(outer) + 2))
-    items_most = READ // _size(wanted.results)
+    items_most = ANSWER // _size(wanted.results)
     rows: list[tuple[tuple[int, ...], range]] = []
     room = items_most
     for values in itertools.product(*(itertools.chain(*ranges) for ranges in outer)):
