@@ -8,10 +8,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.support import boxes, nightly, objects
+from tests.support import boxes, cpu_times, nightly, objects
 from tests.support.checkout import ROOT
+from tests.support.cpu_times import pytest_addoption  # noqa: F401  hook
 from tests.support.project import Project
 from tests.support.side_by_side import (  # noqa: F401  hooks
+    UNITS,
     pytest_cmdline_main,
     pytest_collection_modifyitems,
     pytest_xdist_make_scheduler,
@@ -33,6 +35,7 @@ for name in (
 def pytest_configure(config: pytest.Config) -> None:
     nightly.register(config)
     objects.share()
+    cpu_times.register(config, lambda nodeid: UNITS.of(nodeid)[0])
     if not is_worker(config):  # the controller of pytest-xdist sees all reports
         file = ROOT / "tests" / "may_skip.toml"
         watch = SkipWatch(read_known(file), str(file.relative_to(ROOT)), strict=bool(os.environ.get("CI")))
