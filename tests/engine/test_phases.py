@@ -6,13 +6,14 @@ import pytest
 
 from tests.support.sessions import FakeMachine, check, session_on
 from touchstone.engine.outcomes import Autopsied, Blocked, Crash, Infrastructure, Unavailable
-from touchstone.engine.phases import STRIKES, Party, Setbacks, Step
+from touchstone.engine.phases import Party, Step
 from touchstone.engine.records import CheckRecord
+from touchstone.engine.setbacks import STRIKES, Setbacks
 from touchstone.machine.driver import AgentRefused, Autopsy, InfrastructureError, TargetDied
 
 
 def test_a_phase_is_given_up_after_some_failures_in_a_row() -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks("box")
     for _ in range(STRIKES - 1):
         setbacks.add("loaded", "it died")
     setbacks.reached("loaded")
@@ -25,7 +26,7 @@ def test_a_phase_is_given_up_after_some_failures_in_a_row() -> None:
 
 
 def test_a_phase_that_is_given_up_blocks_those_behind_it_only() -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks("box")
     setbacks.give_up("loaded", "it refused")
     setbacks.demand("native")
     with pytest.raises(Blocked, match="it refused"):
@@ -33,7 +34,7 @@ def test_a_phase_that_is_given_up_blocks_those_behind_it_only() -> None:
 
 
 def test_a_state_that_cannot_be_prepared_blocks_nothing_else() -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks("box")
     setbacks.give_up("a state", "it died")
     setbacks.demand("unloaded")
     setbacks.demand("loaded", "another state")

@@ -23,7 +23,9 @@ MAX_LINKS_LOST = 3
 class Asked(Protocol):
     """What is needed of the session of the target."""
 
-    info: TargetInfo | None
+    @property
+    def info(self) -> TargetInfo | None:
+        """What the agent says of the target; None until it was started."""
 
     @property
     def progress(self) -> Callable[[str], None]:

@@ -41,17 +41,17 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     record = check_on_target.begin(session.subject)
     check = record.check
     if session.phase is None:
-        session.reach("loaded" if session.as_found else "native", record)
+        session.reach("loaded" if session.known.as_found else "native", record)
     record.is_covered_by(
         record.target.known_deviation(check.id, session.emulator),
-        session.subject.known_deviation(check.id, session.emulator, session.known),
+        session.subject.known_deviation(check.id, session.emulator, session.known.facts),
     )
     if reason := ruled_out(session, check):
         raise Unsupported(reason)
-    known_before = session.guest_measured
+    known_before = session.known.guest_measured
     # A Python check may load by itself, or leave a machine behind that is not as it was.
     session.reach(check.phase, record, oracles=not check.cases, prepared=check.prepared)
-    if session.guest_measured != known_before and (reason := ruled_out(session, check)):
+    if session.known.guest_measured != known_before and (reason := ruled_out(session, check)):
         raise Unsupported(reason)
     record.target_is(session.describe())
     return record
@@ -198,7 +198,7 @@ def _judge_case(
                 raise outcome
             case.answered(outcome)
     except AgentRefused as error:
-        if session.as_found:
+        if session.known.as_found:
             raise
         case.was_refused(error)
         raise Deviation(

@@ -22,7 +22,7 @@ def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None
     Nothing is claimed of the bare machine: a requirement of the subject's claims counts as met there, so that
     the check is judged, and fails, instead of being skipped.
     """
-    outcome = requires.evaluate_all(needed, session.known)
+    outcome = requires.evaluate_all(needed, session.known.facts)
     if outcome.result is False or (outcome.result is None and not session.subject.absent):
         return outcome.reason
     return None
@@ -31,7 +31,7 @@ def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None
 def ruled_out(session: TargetSession, check: Check) -> str | None:
     """Why a check cannot be judged on a target that was reached."""
     reason = session.cannot(check.id) or unmet(session, check.requires)
-    return reason or (cannot_judge(check) if session.as_found else None)
+    return reason or (cannot_judge(check) if session.known.as_found else None)
 
 
 def attempt(session: TargetSession, check: Check) -> Attempt:
@@ -67,7 +67,7 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
         one
         for one in session.cases(check.id)
         if unmet(session, one.case.requires) is None
-        and not (session.as_found and cannot_judge_case(check, one.case))
+        and not (session.known.as_found and cannot_judge_case(check, one.case))
     ]
     return Attempt(check.id, planned, session.serial_position())
 

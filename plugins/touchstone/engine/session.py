@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
-from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.ahead import Ahead, Outcomes
-from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
 from touchstone.engine.bare_machine import BareMachine
-from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
-from touchstone.engine.facts import INTERCEPTS_XSETBV, measured_facts
-from touchstone.engine.intercepts import xsetbv_is_intercepted
+from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
     Autopsied,
-    Blocked,
-    Deviation,
     Infrastructure,
     Unavailable,
     Unsupported,
     infrastructure,
 )
-from touchstone.engine.phases import Party, Setbacks, Step
+from touchstone.engine.phases import Party, Step
 from touchstone.engine.plan import TargetPlan
 from touchstone.engine.progress import StageProgress
 from touchstone.engine.questions import undo
 from touchstone.engine.records import CheckRecord
+from touchstone.engine.setbacks import Setbacks
 from touchstone.machine.driver import (
     AgentRefused,
     Driver,
-    HostError,
     InfrastructureError,
     TargetDied,
     TargetError,
@@ -52,8 +45,6 @@ if TYPE_CHECKING:
 
 LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
-VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
-"""What requirements call it."""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
 
@@ -105,16 +96,9 @@ class TargetSession:
         ahead: Ahead,
     ) -> None:
         self.target = target
-        self.subject = subject
         self.progress = progress
         self.ahead = ahead
-        self.known = dict(known)
-        """Facts for requirements: the inventory's, and CPUID's once the target is reached."""
-        self.info: TargetInfo | None = None
-        self.cpu: MeasuredCpu | None = None
-        """None until it was measured."""
-        self.status: Mapping[str, str] = {}
-        """What the subject answered when it was loaded first."""
+        self.known = Known(target, subject, known, plan)
         self._phase: Phase | None = None
         self._left: str | None = None
         """What probes have left on the CPUs: key of a prepared state, or LEFT_BY_A_CHECK; None: nothing."""
@@ -126,11 +110,7 @@ class TargetSession:
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
-        self._line: tuple[Mapping[str, str], str] | None = None
-        self._setbacks = Setbacks()
-        self.guest_measured = False
-        """Whether ``known`` is about a guest, and no longer only about the bare machine."""
-        self._unavailable: str | None = None
+        self._setbacks = Setbacks(target.name)
 
     # --- what checks use
 
@@ -140,9 +120,9 @@ class TargetSession:
         return self._phase
 
     @property
-    def as_found(self) -> bool:
-        """Whether the subject is there before anything is loaded, and cannot be taken away."""
-        return is_as_found(self.known)
+    def subject(self) -> Subject:
+        """The subject, with what it claims on this target."""
+        return self.known.subject
 
     @property
     def emulator(self) -> tuple[int, ...] | None:
@@ -162,6 +142,11 @@ class TargetSession:
         """How many CPUs probes can use."""
         assert self.info is not None
         return self.info.cpus
+
+    @property
+    def info(self) -> TargetInfo | None:
+        """What the agent says of the target; None until it was started."""
+        return self.known.info
 
     def asking(self, record: CheckRecord | None = None) -> Asking:
         """Within it, the started driver is asked, and what was sent of the next check is forgotten.
@@ -212,8 +197,6 @@ class TargetSession:
             Unsupported: The target has no such state as is to be prepared.
             Deviation: The subject does not let itself be loaded or unloaded in the prepared state.
         """
-        if self._unavailable is not None:
-            raise Unavailable(self._unavailable)
         goal = _key(prepared) or phase
         self._setbacks.demand(phase, goal)
         if self._is_at(phase, prepared) and not (oracles and phase == "native"):
@@ -287,10 +270,10 @@ class TargetSession:
             driver.load(option)
             self._phase, self._loaded_with = "loaded", self._left
             if driver.loads_another_machine:
-                self._measure_guest(driver)
-        if not self.status:
+                self.known.measure_guest(driver)
+        if not self.known.status:
             with self.asking() as driver:
-                self.status = dict(driver.query())
+                self.known.status = dict(driver.query())
 
     def unload(self) -> None:
         """Unload the subject."""
@@ -354,7 +337,7 @@ class TargetSession:
             else:
                 what = "starting" if self.info is None else "resetting"
                 yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
-        if self.cpu is None:
+        if self.known.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
         if phase == "native" and not oracles:
             return
@@ -415,39 +398,19 @@ class TargetSession:
         return Step(what, self._party, prepare)
 
     def _take(self, step: Step, goal: str, record: CheckRecord | None, started: bool) -> None:
-        """Take a step to a phase; what goes wrong says what that means for the check and for later ones."""
+        """Take a step to a phase; what goes wrong ends the check, and may end later ones."""
         try:
             step.take()
-        except Unavailable as error:
-            self._unavailable = str(error)
-            raise
-        except AgentRefused as error:
-            if self._left:  # in a usual state, it lets itself be loaded: this one makes the difference
-                raise Deviation(f"{step} in the state that the check prepares was refused: {error}") from None
-            self._setbacks.give_up(goal, f"{step} was refused: {error}")
-            raise Blocked(f"{step} was refused: {error}") from None
-        except InfrastructureError as error:
-            self._not_reached(goal, f"{step}: {error}", started, not isinstance(error, HostError))
-            raise infrastructure(error, f"{step}: {error}") from error
-        except Autopsied as error:
-            reason = error.autopsy.reason
-            by_lab = step.party is Party.LAB
-            self._not_reached(goal, f"{self.target.name} did not survive {step}: {reason}", by_lab=by_lab)
-            if record is not None:
+        except Exception as error:
+            prepared = bool(self._left)
+            ends = self._setbacks.step_failed(step, error, goal, started=started, prepared=prepared)
+            if not isinstance(error, Unavailable | AgentRefused):
+                self.lose()
+            if isinstance(error, Autopsied) and record is not None:
                 record.target_failed(error.autopsy)
-            if step.party is Party.LAB:
-                raise infrastructure(error.error, f"{step}: {error.error}") from error
-            raise error.finding(f"the target did not survive {step}: {reason}") from error
-        except Exception as error:  # a mistake in a driver: shown with its traceback, but not for every check
-            self._not_reached(goal, f"{step}: {type(error).__name__}: {error}", started)
-            raise
-
-    def _not_reached(self, goal: str, why: str, started: bool = True, by_lab: bool = False) -> None:
-        self.lose()
-        if started:
-            self._setbacks.add(goal, why, by_lab)
-        else:  # it has not even started so far
-            self._setbacks.give_up(goal, why, by_lab)
+            if ends is error:
+                raise
+            raise ends from (None if isinstance(error, AgentRefused) else error)
 
     def _find_driver(self) -> None:
         self._driver = self._make_driver()
@@ -462,15 +425,16 @@ class TargetSession:
         self._lock.acquire(self.progress)
 
     def _start(self) -> None:
-        self.info = self._started().start(self.progress)
-        self._phase, self._left = "loaded" if self.as_found else "native", None
-        self.bare.began_anew()
+        self._began_anew(self._started().start(self.progress))
 
     def reset_machine(self) -> None:
         """Reset the machine: a step of ``reach``."""
         self.ahead.forget()
-        self.info = self._started().reset(self.progress)
-        self._phase, self._left = "loaded" if self.as_found else "native", None
+        self._began_anew(self._started().reset(self.progress))
+
+    def _began_anew(self, info: TargetInfo) -> None:
+        self.known.info = info
+        self._phase, self._left = "loaded" if self.known.as_found else "native", None
         self.bare.began_anew()
 
     def _load(self) -> None:
@@ -482,53 +446,22 @@ class TargetSession:
         self.unload()
 
     def _measure_cpu(self) -> None:
-        assert self.info is not None
         with self.asking() as driver:
-            self.cpu, found = self._ask_cpu(driver, self.info)
-        if self.as_found:
-            self.subject = replace(self.subject, claims=claims_of(self.cpu))
-            self.known |= {f"subject.{name}": value for name, value in self.subject.claims.items()}
-        self.known |= found
-        self.known |= {"os": self.info.os, "cpus": self.info.cpus}
-        self.known.setdefault("way", self.info.os)
-        if self._started().loads_another_machine and self.cpu.virtualization.startswith("SVM"):
-            with self.asking() as driver:
-                self.known[INTERCEPTS_XSETBV] = xsetbv_is_intercepted(driver, PROBE_TIMEOUT)
-
-    def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
-        """CPU 0, and what the requirements of the planned checks ask of it."""
-        if self.as_found:
-            return measured_facts(driver, info, self._plan.checks, (HYPERVISOR,), cpl=3)
-        return measured_facts(driver, info, self._plan.checks)
-
-    def _measure_guest(self, driver: Driver) -> None:
-        """What the guest's CPUs do not have is not required of it: how many features it has is configured.
-
-        Virtualization is no such feature where the subject claims to hide it: that is judged.
-        """
-        if self.guest_measured:
-            return
-        assert self.info is not None
-        _, found = self._ask_cpu(driver, self.info)
-        hidden = VIRTUALIZATION if self.subject.claims.get("nested") == "hidden" else ()
-        for name, value in found.items():
-            if name not in hidden:
-                self.known[name] = min(int(value), int(self.known[name]))
-        self.guest_measured = True
+            self.known.measure(driver)
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.
 
         That is what checks compare with, and what tells whose fault it is if the others do not hold.
         """
-        bare = {**self.known, "subject": NONE}
+        bare = {**self.known.facts, "subject": NONE}
         self.bare.measure(
             one
             for one in self._plan
             if not one.measured
             and self.cannot(one.check.id) is None
             and (
-                (one.needed and _may_apply(one, self.known))
+                (one.needed and _may_apply(one, self.known.facts))
                 or (one.comparable and not self.subject.absent and _may_apply(one, bare))
             )
         )
@@ -537,25 +470,11 @@ class TargetSession:
 
     def describe(self) -> str:
         """One line: what the target is, and how much of it the subject has."""
-        if self.info is None or self.cpu is None:
-            return f"{self.target.title}: not reached"
-        if self._line and self._line[0] is self.status:
-            return self._line[1]
-        if self.as_found:
-            line = line_about_here(self.info, self.cpu, self._started().facts())
-        else:
-            line = line_about(self.subject, self.info, self.cpu, self.status)
-        self._line = (self.status, line)
-        return self._line[1]
+        return self.known.describe(self._driver)
 
     def facts(self) -> dict[str, str]:
-        """What verdicts may depend on: emulator, firmware, kernel, microcode, ...; as far as it is known."""
-        if self.info is None or self.cpu is None or self._driver is None:
-            return {}
-        of_driver = {**self._driver.facts()}
-        if self.as_found:
-            of_driver["hypervisor"] = underneath(self.cpu)
-        return facts_about(self.target.settings, self.info, self.cpu, self.status, of_driver)
+        """What verdicts may depend on; empty while the target is not reached."""
+        return self.known.for_journal(self._driver)
 
     def gather_evidence(self, record: CheckRecord, cpus: Sequence[int], position: int) -> None:
         """The serial log from a position on and the subject's last exits, while the target still answers."""

@@ -209,7 +209,7 @@ class Run:
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""
         session = self._sessions.get(target.name)
-        return None if session is None or session.cpu is None else session.describe()
+        return None if session is None or session.known.cpu is None else session.describe()
 
     def facts(self, target: Target) -> dict[str, str]:
         """What is known of a target that was reached."""

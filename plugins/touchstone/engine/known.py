@@ -1,0 +1,100 @@
+"""What is known of one target: what was written down of it, and what was measured once it was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from touchstone.config.inventory import Target
+from touchstone.config.subjects import Subject
+from touchstone.engine.about import facts_about, line_about, line_about_here
+from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
+from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
+from touchstone.engine.facts import INTERCEPTS_XSETBV, measured_facts
+from touchstone.engine.intercepts import xsetbv_is_intercepted
+from touchstone.engine.plan import TargetPlan
+from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.suite.requires import Facts
+
+VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
+"""What requirements call it."""
+
+
+class Known:
+    """What is known of a target and of its subject. Only ``measure`` and ``measure_guest`` ask the target."""
+
+    def __init__(self, target: Target, subject: Subject, facts: Facts, plan: TargetPlan) -> None:
+        self.subject = subject
+        """With what it claims on this target."""
+        self.facts = dict(facts)
+        """For requirements: the inventory's and the subject's, and CPUID's once the target is reached."""
+        self.info: TargetInfo | None = None
+        self.cpu: MeasuredCpu | None = None
+        """None until it was measured."""
+        self.status: Mapping[str, str] = {}
+        """What the subject answered when it was loaded first."""
+        self.guest_measured = False
+        """Whether ``facts`` are about a guest, and no longer only about the bare machine."""
+        self._target = target
+        self._plan = plan
+        self._line: tuple[Mapping[str, str], str] | None = None
+
+    @property
+    def as_found(self) -> bool:
+        """Whether the subject is there before anything is loaded, and cannot be taken away."""
+        return is_as_found(self.facts)
+
+    def measure(self, driver: Driver) -> None:
+        """Ask the machine that was reached what requirements need. Raises what the driver raises."""
+        assert self.info is not None
+        self.cpu, found = self._ask_cpu(driver, self.info)
+        if self.as_found:
+            self.subject = replace(self.subject, claims=claims_of(self.cpu))
+            self.facts |= {f"subject.{name}": value for name, value in self.subject.claims.items()}
+        self.facts |= found
+        self.facts |= {"os": self.info.os, "cpus": self.info.cpus}
+        self.facts.setdefault("way", self.info.os)
+        if driver.loads_another_machine and self.cpu.virtualization.startswith("SVM"):
+            self.facts[INTERCEPTS_XSETBV] = xsetbv_is_intercepted(driver, PROBE_TIMEOUT)
+
+    def measure_guest(self, driver: Driver) -> None:
+        """What the guest's CPUs do not have is not required of it: how many features it has is configured.
+
+        Virtualization is no such feature where the subject claims to hide it: that is judged.
+        """
+        if self.guest_measured:
+            return
+        assert self.info is not None
+        _, found = self._ask_cpu(driver, self.info)
+        hidden = VIRTUALIZATION if self.subject.claims.get("nested") == "hidden" else ()
+        for name, value in found.items():
+            if name not in hidden:
+                self.facts[name] = min(int(value), int(self.facts[name]))
+        self.guest_measured = True
+
+    def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
+        """CPU 0, and what the requirements of the planned checks ask of it."""
+        if self.as_found:
+            return measured_facts(driver, info, self._plan.checks, (HYPERVISOR,), cpl=3)
+        return measured_facts(driver, info, self._plan.checks)
+
+    def describe(self, driver: Driver | None) -> str:
+        """One line: what the target is, and how much of it the subject has."""
+        if self.info is None or self.cpu is None:
+            return f"{self._target.title}: not reached"
+        if self._line and self._line[0] is self.status:
+            return self._line[1]
+        if self.as_found:
+            line = line_about_here(self.info, self.cpu, {} if driver is None else driver.facts())
+        else:
+            line = line_about(self.subject, self.info, self.cpu, self.status)
+        self._line = (self.status, line)
+        return line
+
+    def for_journal(self, driver: Driver | None) -> dict[str, str]:
+        """What verdicts may depend on: emulator, firmware, kernel, microcode, ...; as far as it is known."""
+        if self.info is None or self.cpu is None or driver is None:
+            return {}
+        under = {"hypervisor": underneath(self.cpu)} if self.as_found else {}
+        settings = self._target.settings
+        return facts_about(settings, self.info, self.cpu, self.status, {**driver.facts(), **under})
