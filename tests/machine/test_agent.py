@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from tests.support.fake_agent import HELLO, FakeAgent, Request
 from touchstone.machine import agent as agent_module
-from touchstone.machine.agent import AHEAD, AgentClient, cpu_mask, encode_operand, encode_probe, splitmix64
+from touchstone.machine.agent import AHEAD, AgentClient
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import GPRS, Operand, Place, ProbeRequest
+from touchstone.machine.probe_lines import cpu_mask, splitmix64
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
 
@@ -66,11 +67,6 @@ def out_of_time(reply):
 
 def done(request, cpu=0, of=1, extra=""):
     return request.answer(f"cpu={cpu} of={of} end=done rip=100002 rflags=2 {extra}".rstrip())
-
-
-def test_splitmix64_is_vignas():
-    assert splitmix64(0, 3) == (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)
-    assert splitmix64(1234567, 2) == (6457827717110365317, 3203168211198807973)
 
 
 def test_hello_tells_what_the_target_is_and_every_boot_has_its_own_nonce():
@@ -204,61 +200,6 @@ def test_registers_that_only_some_answers_have():
         "returned.r14": (5, 5),
         "returned.r15": (6, 0),
     }
-
-
-def test_a_request_says_everything_that_was_asked_for():
-    probe = ProbeRequest(
-        code=b"\x0f\x01",
-        cpus=(1, 63),
-        together=True,
-        seed=-1,
-        rflags=0x102,
-        registers={"rax": Operand(offset=-1), "rcx": Operand(offset=0xC0000080)},
-        bits={"cr4": (0x40000, 0x10)},
-        debug={"dr7": Operand(offset=0x401), "dr0": Operand("start")},
-        memory=((0, b"\x01\x02"), (0x1F, b"\x03")),
-        read=(8, 16),
-        keep=(0xC0000082, 0x10),
-        tables=True,
-    )
-    assert encode_probe(probe) == [
-        ("code", "0f01"),
-        ("on", "8000000000000002"),
-        ("once", "1"),
-        ("seed", "ffffffffffffffff"),
-        ("rax", "ffffffffffffffff"),
-        ("rcx", "0c0000080"),
-        ("rflags", "102"),
-        ("cr4", "40000:10"),
-        ("dr7", "401"),
-        ("dr0", "c0"),
-        ("mem", "0:0102"),
-        ("mem", "1f:03"),
-        ("read", "8:10"),
-        ("keep", "c0000082,10"),
-        ("tables", "1"),
-    ]
-
-
-@settings(deadline=None)
-@given(st.integers(0, 2**64 - 1))
-def test_a_number_is_never_taken_for_an_address(number):
-    text = encode_operand(Operand(offset=number))
-    assert text[0] not in "sct"
-    assert int(text, 16) == number
-
-
-@pytest.mark.parametrize(
-    ("probe", "message"),
-    [
-        (ProbeRequest(code=b""), "needs code"),
-        (ProbeRequest(code=b"\x90", registers={"eax": Operand()}), "'eax' is not a general-purpose register"),
-        (ProbeRequest(code=b"\x90", cpus=(64,)), "CPU 64 is not between 0 and 63"),
-    ],
-)
-def test_what_the_protocol_cannot_say_is_refused_here(probe, message):
-    with pytest.raises(ValueError, match=message):
-        encode_probe(probe)
 
 
 def test_a_request_that_is_too_long_is_refused_and_not_sent():

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.suite_texts import case, check, code_of
-from touchstone.machine.agent import encode_probe
 from touchstone.machine.probe import Operand, Page
+from touchstone.machine.probe_lines import encode_probe
 from touchstone.suite.model import Check
 from touchstone.suite.problems import SuiteErrors
 from touchstone.suite.request import memory_range, probe_request, seed

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import secrets
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import NoReturn
 
 from touchstone.machine import protocol
@@ -22,26 +20,10 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
-from touchstone.machine.probe import (
-    CALL_GPRS,
-    GPRS,
-    LEGACY_GPRS,
-    STACK_END,
-    HandlerKind,
-    Operand,
-    Place,
-    ProbeEvent,
-    ProbeRequest,
-    ProbeResult,
-    address_mask,
-)
+from touchstone.machine.probe import ProbeRequest, ProbeResult
+from touchstone.machine.probe_lines import cpu_mask, encode_probe, number_in, read_result
 from touchstone.machine.serial_log import SerialLog, readable
 
-MASK64 = 2**64 - 1
-DR7_RESET = 0x400
-"""DR7 without a breakpoint (SDM 3A 9.1.1), with which a probe starts."""
-START_RSP = STACK_END - 0x100
-"""Offset in the slot of the RSP that a probe starts with."""
 REPLY_TIMEOUT = 5.0
 """Seconds for requests that run no probe."""
 LAST_WORDS = 0.5
@@ -53,151 +35,8 @@ AHEAD = 8
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
-
-_SEEDED = tuple(name for name in GPRS if name != "rsp")
 _Sent = tuple[ProbeRequest, int | AgentRefused]
 """A probe, and the number of its request or why it could not be one."""
-_HEX, _DECIMAL = re.compile("[0-9a-f]{1,16}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
-
-
-@lru_cache(maxsize=4096)
-def splitmix64(seed: int, count: int) -> tuple[int, ...]:
-    """The first outputs of Vigna's splitmix64 started with ``seed``."""
-    values = []
-    for index in range(1, count + 1):
-        z = (seed + index * 0x9E3779B97F4A7C15) & MASK64
-        z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & MASK64
-        z = ((z ^ z >> 27) * 0x94D049BB133111EB) & MASK64
-        values.append(z ^ z >> 31)
-    return tuple(values)
-
-
-def cpu_mask(cpus: Iterable[int]) -> int:
-    """CPU numbers as the bit mask that the protocol speaks of. ValueError outside of 0 to 63."""
-    mask = 0
-    for cpu in cpus:
-        if not 0 <= cpu < 64:
-            raise ValueError(f"CPU {cpu} is not between 0 and 63")
-        mask |= 1 << cpu
-    return mask
-
-
-def encode_operand(operand: Operand, at: int = 0) -> str:
-    """An operand as the protocol writes it."""
-    if operand.base == "number":
-        # `c10` would be start + 0x10: a number never begins with c.
-        text = f"{operand.offset & MASK64:x}"
-        return "0" + text if text[0] == "c" else text
-    letter = {"scratch": "s", "start": "c", "stack": "t"}[operand.base]
-    sign = "-" if operand.offset < 0 else ""
-    return f"{letter}{sign}{abs(operand.offset):x}"
-
-
-def _encode_place(place: Place) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    if place.mode != "long":
-        pairs.append(("mode", place.mode))
-    if place.linear is not None:
-        pairs.append(("linear", f"{place.linear:x}"))
-    if place.base is not None:
-        pairs.append(("base", f"{place.base:x}"))
-    for page in place.pages:
-        alias = f":{encode_operand(page.alias)}" if page.alias else ""
-        pairs.append(("page", f"{encode_operand(page.address)}:{page.set:x}:{page.clear:x}{alias}"))
-    return pairs
-
-
-def encode_probe(probe: ProbeRequest) -> list[tuple[str, str]]:
-    """The pairs of a ``run`` request. ValueError for what cannot be said in the protocol."""
-    if not probe.code:
-        raise ValueError("a probe needs code")
-    pairs = [("code", probe.code.hex())]
-    if probe.cpl:
-        pairs.append(("cpl", str(probe.cpl)))
-    if probe.code_bits != 64:
-        pairs.append(("bits", str(probe.code_bits)))
-    pairs += _encode_place(probe.place)
-    if (mask := cpu_mask(probe.cpus)) != 1:
-        pairs.append(("on", f"{mask:x}"))
-    if probe.together:
-        pairs.append(("once", "1"))
-    if probe.at:
-        pairs.append(("at", f"{probe.at:x}"))
-    if probe.seed is not None:
-        pairs.append(("seed", f"{probe.seed & MASK64:x}"))
-    for name, operand in probe.registers.items():
-        if name not in GPRS:
-            raise ValueError(f"{name!r} is not a general-purpose register ({', '.join(GPRS)})")
-        pairs.append((name, encode_operand(operand)))
-    if probe.rflags != 2:
-        pairs.append(("rflags", f"{probe.rflags:x}"))
-    for name, (to_set, to_clear) in probe.bits.items():
-        pairs.append((name, f"{to_set:x}:{to_clear:x}"))
-    pairs += [(name, encode_operand(operand)) for name, operand in probe.debug.items()]
-    pairs += [("mem", f"{offset:x}:{data.hex()}") for offset, data in probe.memory]
-    if probe.read is not None:
-        pairs.append(("read", f"{probe.read[0]:x}:{probe.read[1]:x}"))
-    if probe.keep:
-        pairs.append(("keep", ",".join(f"{msr:x}" for msr in probe.keep)))
-    if probe.handlers:
-        handlers = (f"{vector:x}:{_encode_handler(to)}" for vector, to in probe.handlers.items())
-        pairs.append(("handle", ",".join(handlers)))
-    flags = {"leave": probe.leave, "undo": probe.undo, "tables": probe.tables}
-    pairs += [(name, "1") for name, wanted in flags.items() if wanted]
-    for msr, start in probe.msrs.items():
-        text = f"{start[0]:x}:{start[1]:x}" if isinstance(start, tuple) else encode_operand(start)
-        pairs.append(("msr", f"{msr:x}:{text}"))
-    return pairs
-
-
-_HANDLER_LETTERS = {"return": "r", "no-gate": "x", "not-present": "p"}
-
-
-def _encode_handler(handler: int | HandlerKind) -> str:
-    return f"{handler:x}" if isinstance(handler, int) else _HANDLER_LETTERS[handler]
-
-
-def _read_events(text: str) -> tuple[ProbeEvent, ...]:
-    """``VECTOR:RIP,VECTOR:RIP:DR6``. ValueError for anything else."""
-    events = []
-    for entry in filter(None, text.split(",")):
-        vector, rip, *dr6 = (int(number, 16) for number in entry.split(":"))
-        events.append(ProbeEvent(vector, rip, *dr6[:1]))
-    return tuple(events)
-
-
-_TABLES = ("idtr.base", "idtr.limit", "gdtr.base", "gdtr.limit", "ldtr", "tr")
-_CALL = tuple(f"returned.{name}" for name in ("rflags", *CALL_GPRS))
-
-
-def _read_more(fields: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """The registers that an answer has at their start and at their end. ValueError if it cannot be read."""
-    found: dict[str, tuple[int, int]] = {}
-    for names, start, end in ((_TABLES, "tables-start", "tables"), (_CALL, "called", "returned")):
-        if start not in fields and end not in fields:
-            continue
-        values = [fields.get(key, "").split(":") for key in (start, end)]
-        whole = all(len(part) == len(names) for part in values)
-        if not whole or not all(_HEX(one) for part in values for one in part):
-            raise ValueError(f"{start}={fields.get(start)} {end}={fields.get(end)}")
-        pairs = zip(*([int(one, 16) for one in part] for part in values), strict=True)
-        found |= dict(zip(names, pairs, strict=True))
-    return found
-
-
-def given_registers(probe: ProbeRequest, slot: int, start: int) -> dict[str, int]:
-    """All GPRS as they are when the probe starts at ``start`` on the CPU whose slot is at ``slot``."""
-    registers = dict.fromkeys(GPRS, 0)
-    if probe.seed is not None:
-        registers |= zip(_SEEDED, splitmix64(probe.seed, len(_SEEDED)), strict=True)
-    registers["rsp"] = slot + START_RSP
-    for name, operand in probe.registers.items():
-        registers[name] = operand.resolve(slot, start - slot)
-        if operand.base == "start":
-            registers[name] &= address_mask(probe.code_bits)
-    if probe.place.mode != "long":
-        return {name: registers[name] & 0xFFFF_FFFF if name in LEGACY_GPRS else 0 for name in GPRS}
-    return registers
 
 
 def read_trace(text: str) -> list[str]:
@@ -365,65 +204,12 @@ class AgentClient:
         info = self._reached()
         answers = self._gather("run", number, set(probe.cpus), self._deadline(probe.timeout))
         base = info.uslot if probe.cpl else info.slot
-        return [self._result(probe, cpu, base + cpu * info.stride, answers[cpu].fields) for cpu in probe.cpus]
-
-    def _result(self, probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, str]) -> ProbeResult:
-        def number(key: str, base: int = 16) -> int | None:
-            return self._number_in(fields, key, "run", base) if key in fields else None
-
-        def required(key: str) -> int:
-            return self._number_in(fields, key, "run", 16)
-
-        end = fields.get("end")
-        if end not in ("done", "exc"):
-            self._violated("run", f"end={end}")
-        slot = required("slot") if "slot" in fields else slot
-        start = required("start") if "start" in fields else slot + probe.at
-        given = given_registers(probe, slot, start)
-        dr7 = probe.debug["dr7"].resolve(slot, start - slot) if "dr7" in probe.debug else DR7_RESET
-        changed = {name: required(name) for name in fields if name in given}
         try:
-            memory = bytes.fromhex(fields.get("mem", ""))
-        except ValueError:
-            self._violated("run", f"mem={fields['mem']}")
-        if len(memory) != (probe.read[1] if probe.read else 0):
-            self._violated("run", f"{len(memory)} bytes of memory came back, {probe.read} was asked for")
-        try:
-            pairs = [pair.split(":") for pair in fields.get("msrs", "").split(",") if pair]
-            if not all(_HEX(one) for pair in pairs for one in pair):
-                raise ValueError
-            msrs = {int(msr, 16): int(value, 16) for msr, value in pairs}
-        except ValueError:
-            self._violated("run", f"msrs={fields['msrs']}")
-        try:
-            events = _read_events(fields.get("events", ""))
-        except ValueError:
-            self._violated("run", f"events={fields['events']}")
-        try:
-            more = _read_more(fields)
+            return [
+                read_result(probe, cpu, base + cpu * info.stride, answers[cpu].fields) for cpu in probe.cpus
+            ]
         except ValueError as error:
             self._violated("run", str(error))
-        return ProbeResult(
-            cpu=cpu,
-            vector=required("vec") if end == "exc" else None,
-            error_code=number("ec"),
-            registers=given | changed,
-            given=given,
-            rip=required("rip"),
-            rflags=required("rflags"),
-            start=start,
-            slot=slot,
-            cr2=number("cr2"),
-            dr6=number("dr6"),
-            dr7=number("dr7") if "dr7" in fields else dr7,
-            memory=memory,
-            msrs=msrs,
-            nmis=number("nmi", 10) or 0,
-            events=events,
-            noted=number("noted", 10) or len(events),
-            more=more,
-            code_bits=probe.code_bits,
-        )
 
     def _ask(self, verb: str, pairs: list[tuple[str, str]], timeout: float) -> protocol.Answer:
         """One request, one answer."""
@@ -527,12 +313,10 @@ class AgentClient:
         raise TargetDied(f"the target's OS panicked on CPU {event.fields.get('cpu', '?')}: {why}")
 
     def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
-        text = fields.get(key, "")
-        if not (_HEX if base == 16 else _DECIMAL)(text):
-            self._violated(
-                verb, f"{key}={text[:80]!r} is not a number" if key in fields else f"{key} is missing"
-            )
-        return int(text, base)
+        try:
+            return number_in(fields, key, base)
+        except ValueError as error:
+            self._violated(verb, str(error))
 
     def _violated(self, verb: str, what: str) -> NoReturn:
         raise InfrastructureError(f"the agent's answer to {verb} breaks the protocol: {what}")
