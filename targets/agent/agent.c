@@ -4,6 +4,7 @@
 #include "digits.h"
 #include "error.h"
 #include "line.h"
+#include "outcome.h"
 #include "platform.h"
 #include "probe.h"
 #include "run.h"
@@ -165,7 +166,7 @@ static void answer_outcome(unsigned int cpu, unsigned int of, const struct probe
 	if (outcome->refused)
 		add_error("state", outcome->why);
 	else
-		run_add_outcome(&answer, &probe, outcome);
+		outcome_add(&answer, &probe, outcome);
 	send_answer();
 }
 

@@ -2,7 +2,7 @@
 #include "place_keys.h"
 
 #include "line.h"
-#include "run.h"
+#include "values.h"
 
 bool place_take_mode(const char *value, struct probe_place *place, struct agent_error *error)
 {
@@ -38,7 +38,7 @@ static bool take_part(const char **text, struct probe_value *value)
 	}
 	part[length] = '\0';
 	*text = *p ? p + 1 : NULL;
-	return length && run_value(part, value);
+	return length && values_operand(part, value);
 }
 
 bool place_take_page(const char *value, struct probe_place *place, struct agent_error *error)
@@ -49,9 +49,8 @@ bool place_take_page(const char *value, struct probe_place *place, struct agent_
 	if (place->page_count == PROBE_PAGE_MAX)
 		return agent_refuse(error, "argument", "page: at most 8 pages", NULL, NULL);
 	page->aliased = false;
-	if (!take_part(&value, &page->address) || !value ||
-	    !run_hex_part(&value, ':', &page->set) || !value ||
-	    !run_hex_part(&value, ':', &page->clear))
+	if (!take_part(&value, &page->address) || !value || !values_hex(&value, ':', &page->set) ||
+	    !value || !values_hex(&value, ':', &page->clear))
 		why = "page: ADDRESS:SET:CLEAR or ADDRESS:SET:CLEAR:ADDRESS, as in s1000:0:1";
 	else if (page->set & page->clear)
 		why = "page: a bit that is to be set and cleared";

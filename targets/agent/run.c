@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "run.h"
 
-#include "digits.h"
+#include "outcome.h"
 #include "place_keys.h"
+#include "values.h"
 
 #define RFLAGS_FIXED 0x2ull
 
@@ -44,11 +45,6 @@ static const char *const single_keys[] = {
 	[KEY_LINEAR] = "linear", [KEY_BASE] = "base",
 };
 
-static const char *const gpr_names[16] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
-};
-
 static const char *const dr_names[8] = { "dr0", "dr1", "dr2", "dr3", NULL, NULL, "dr6", "dr7" };
 
 static int find(const char *name, const char *const *names, int count)
@@ -62,50 +58,6 @@ static int find(const char *name, const char *const *names, int count)
 static bool wrong(struct agent_error *error, const char *key, const char *what)
 {
 	return agent_refuse(error, "argument", key, ": ", what);
-}
-
-bool run_hex_part(const char **text, char separator, uint64_t *number)
-{
-	char part[17];
-	unsigned int length = 0;
-	const char *p = *text;
-
-	while (*p && *p != separator) {
-		if (length == sizeof(part) - 1)
-			return false;
-		part[length++] = *p++;
-	}
-	part[length] = '\0';
-	*text = *p ? p + 1 : NULL;
-	return line_hex(part, number);
-}
-
-static bool take_pair(const char *value, char separator, uint64_t *first, uint64_t *second)
-{
-	return run_hex_part(&value, separator, first) && value && line_hex(value, second);
-}
-
-bool run_value(const char *text, struct probe_value *value)
-{
-	static const char letters[] = {
-		[PROBE_SCRATCH] = 's', [PROBE_CODE] = 'c', [PROBE_STACK] = 't'
-	};
-
-	value->base = PROBE_NUMBER;
-	value->number = 0;
-	for (uint32_t base = PROBE_SCRATCH; base <= PROBE_STACK; base++)
-		if (*text == letters[base])
-			value->base = base;
-	if (value->base == PROBE_NUMBER || !text[1])
-		return value->base == PROBE_NUMBER ? line_hex(text, &value->number) : true;
-
-	bool negative = text[1] == '-';
-
-	if (!line_hex(text + 1 + negative, &value->number))
-		return false;
-	if (negative)
-		value->number = -value->number;
-	return true;
 }
 
 static bool take_code(const char *text, struct probe_request *probe, struct agent_error *error)
@@ -127,7 +79,7 @@ static bool take_memory(const char *text, struct probe_request *probe, uint32_t 
 
 	if (probe->memory_count == PROBE_MEM_MAX)
 		return wrong(error, "mem", "at most 8 times");
-	if (!run_hex_part(&text, ':', &offset) || !text)
+	if (!values_hex(&text, ':', &offset) || !text)
 		return wrong(error, "mem", "OFFSET:HEXBYTES, as in 10:00ff");
 
 	size_t length = line_length(text);
@@ -150,7 +102,7 @@ static bool take_read(const char *text, struct probe_request *probe, struct agen
 {
 	uint64_t offset, size;
 
-	if (!take_pair(text, ':', &offset, &size))
+	if (!values_pair(text, ':', &offset, &size))
 		return wrong(error, "read", "OFFSET:LEN, as in 10:8");
 	if (!size || size > PROBE_READ_MAX)
 		return wrong(error, "read", "1 to 800 bytes (hex)");
@@ -182,7 +134,7 @@ static bool take_keep(const char *text, struct probe_request *probe, struct agen
 	while (text) {
 		uint64_t number;
 
-		if (!run_hex_part(&text, ',', &number) || number >> 32)
+		if (!values_hex(&text, ',', &number) || number >> 32)
 			return wrong(error, "keep",
 				     "MSR numbers with commas between them, as in 10,c0000080");
 		if (!entry_of(probe, number))
@@ -196,7 +148,7 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 	static const char form[] = "NUMBER:VALUE or NUMBER:SET:CLEAR, as in 140:1 and 1d9:2:1";
 	uint64_t number;
 
-	if (!run_hex_part(&text, ':', &number) || !text || number >> 32)
+	if (!values_hex(&text, ':', &number) || !text || number >> 32)
 		return wrong(error, "msr", form);
 
 	struct probe_msr *msr = entry_of(probe, number);
@@ -205,12 +157,12 @@ static bool take_msr(const char *text, struct probe_request *probe, struct agent
 		return wrong(error, "msr", "at most 16 MSRs, those of keep included");
 	if (msr->start != PROBE_MSR_KEEP)
 		return wrong(error, "msr", "an MSR that is given twice");
-	if (run_value(text, &msr->value)) {
+	if (values_operand(text, &msr->value)) {
 		msr->start = PROBE_MSR_VALUE;
 		return true;
 	}
 	msr->value.base = PROBE_NUMBER;
-	if (!take_pair(text, ':', &msr->value.number, &msr->clear))
+	if (!values_pair(text, ':', &msr->value.number, &msr->clear))
 		return wrong(error, "msr", form);
 	if (msr->value.number & msr->clear)
 		return wrong(error, "msr", "a bit that is to be set and cleared");
@@ -236,7 +188,7 @@ static bool take_handler(const char **text, uint8_t *kind, uint64_t *offset)
 		return true;
 	}
 	*kind = PROBE_HANDLER_CODE;
-	return run_hex_part(text, ',', offset) && *offset < SLOT_CODE_SIZE;
+	return values_hex(text, ',', offset) && *offset < SLOT_CODE_SIZE;
 }
 
 static bool take_handlers(const char *text, struct probe_request *probe, struct agent_error *error)
@@ -250,7 +202,7 @@ static bool take_handlers(const char *text, struct probe_request *probe, struct 
 
 		if (probe->handler_count == PROBE_HANDLER_MAX)
 			return wrong(error, "handle", "at most 8 vectors");
-		if (!run_hex_part(&text, ':', &vector) || !text || vector > 0xff ||
+		if (!values_hex(&text, ':', &vector) || !text || vector > 0xff ||
 		    !take_handler(&text, &kind, &offset))
 			return wrong(error, "handle", form);
 		if (vector == VECTOR_BP || vector == VECTOR_MC)
@@ -273,7 +225,7 @@ static bool take_handlers(const char *text, struct probe_request *probe, struct 
 static bool take_bits(const char *key, const char *text, struct probe_bits *bits,
 		      struct agent_error *error)
 {
-	if (!take_pair(text, ':', &bits->set, &bits->clear))
+	if (!values_pair(text, ':', &bits->set, &bits->clear))
 		return wrong(error, key, "SET:CLEAR, two hexadecimal masks");
 	if (bits->set & bits->clear)
 		return wrong(error, key, "a bit that is to be set and cleared");
@@ -374,13 +326,13 @@ static bool take_single(int key, const char *value, unsigned int cpus, struct pr
 static bool take_register(const char *key, const char *value, struct probe_request *probe,
 			  struct agent_error *error)
 {
-	int gpr = find(key, gpr_names, 16), dr = find(key, dr_names, 8);
+	int gpr = find(key, outcome_gpr_names, 16), dr = find(key, dr_names, 8);
 
 	if (gpr < 0 && dr < 0)
 		return agent_refuse(error, "argument", "unknown key ", key, NULL);
 	if ((gpr >= 0 && probe->gpr_given & 1u << gpr) || (dr >= 0 && probe->dr_given & 1u << dr))
 		return wrong(error, key, "given twice");
-	if (!run_value(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
+	if (!values_operand(value, gpr >= 0 ? &probe->gpr[gpr] : &probe->dr[dr]))
 		return wrong(error, key,
 			     "not a hexadecimal number, nor s, c or t with an offset (s10, t-8)");
 	if (gpr >= 0)
@@ -446,119 +398,4 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 	if (probe->code_size > SLOT_CODE_SIZE - probe->at)
 		return wrong(error, "at", "the code does not fit in the code area (0x2000 bytes)");
 	return true;
-}
-
-static void add_left(struct line_writer *answer, uint32_t left)
-{
-	static const char *const names[] = { "cr0", "cr3", "cr4", "efer", "xcr0", "msr" };
-	const char *separator = " left=";
-
-	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		if (!(left & 1u << i))
-			continue;
-		line_add(answer, separator);
-		line_add(answer, names[i]);
-		separator = ",";
-	}
-}
-
-static void add_number(struct line_writer *answer, const char *separator, uint64_t number)
-{
-	char digits[DIGITS_MAX + 1];
-
-	digits[digits_write(digits, number, 16, 1)] = '\0';
-	line_add(answer, separator);
-	line_add(answer, digits);
-}
-
-static void add_msrs(struct line_writer *answer, const struct probe_request *probe,
-		     const struct probe_outcome *outcome)
-{
-	const char *separator = " msrs=";
-
-	for (uint32_t i = 0; i < probe->msr_count; i++) {
-		if (!(outcome->msr_read & 1u << i))
-			continue;
-		add_number(answer, separator, probe->msr[i].number);
-		add_number(answer, ":", outcome->msr[i]);
-		separator = ",";
-	}
-}
-
-static void add_events(struct line_writer *answer, const struct probe_outcome *outcome)
-{
-	const char *separator = " events=";
-
-	for (uint32_t i = 0; i < outcome->event_count && i < PROBE_EVENT_MAX; i++) {
-		const struct probe_event *event = &outcome->event[i];
-
-		add_number(answer, separator, event->vector);
-		add_number(answer, ":", event->rip);
-		if (event->vector == PROBE_VECTOR_DB)
-			add_number(answer, ":", event->dr6);
-		separator = ",";
-	}
-	if (outcome->event_count > PROBE_EVENT_MAX)
-		line_add_decimal(answer, "noted", outcome->event_count);
-}
-
-static void add_tables(struct line_writer *answer, const char *key,
-		       const struct probe_tables *tables)
-{
-	add_number(answer, key, tables->idtr.base);
-	add_number(answer, ":", tables->idtr.limit);
-	add_number(answer, ":", tables->gdtr.base);
-	add_number(answer, ":", tables->gdtr.limit);
-	add_number(answer, ":", tables->ldtr);
-	add_number(answer, ":", tables->tr);
-}
-
-static void add_call(struct line_writer *answer, const char *key, const struct probe_call *call)
-{
-	add_number(answer, key, call->rflags);
-	for (unsigned int i = 0; i < CALL_GPRS; i++)
-		add_number(answer, ":", call->gpr[i]);
-}
-
-void run_add_outcome(struct line_writer *answer, const struct probe_request *probe,
-		     const struct probe_outcome *outcome)
-{
-	if (outcome->done) {
-		line_add(answer, " end=done");
-	} else {
-		line_add(answer, " end=exc");
-		line_add_hex_wide(answer, "vec", outcome->vector, 2);
-		if (outcome->has_error)
-			line_add_hex(answer, "ec", outcome->error);
-	}
-	line_add_hex(answer, "rip", outcome->rip);
-	line_add_hex(answer, "rflags", outcome->rflags);
-	for (unsigned int i = 0; i < 16; i++)
-		if (outcome->gpr[i] != outcome->given[i])
-			line_add_hex(answer, gpr_names[i], outcome->gpr[i]);
-	if (outcome->placed) {
-		line_add_hex(answer, "start", outcome->start);
-		line_add_hex(answer, "slot", outcome->slot);
-	}
-	if (!outcome->done && outcome->vector == 14)
-		line_add_hex(answer, "cr2", outcome->cr2);
-	if (!outcome->done && outcome->vector == 1)
-		line_add_hex(answer, "dr6", outcome->dr6);
-	if (outcome->dr7_changed)
-		line_add_hex(answer, "dr7", outcome->dr7);
-	if (probe->read_size)
-		line_add_bytes(answer, "mem", outcome->read, probe->read_size);
-	add_msrs(answer, probe, outcome);
-	if (outcome->nmis)
-		line_add_decimal(answer, "nmi", outcome->nmis);
-	add_events(answer, outcome);
-	if (probe->tables) {
-		add_tables(answer, " tables-start=", &outcome->tables_start);
-		add_tables(answer, " tables=", &outcome->tables_end);
-	}
-	if (outcome->called) {
-		add_call(answer, " called=", &outcome->call_ended);
-		add_call(answer, " returned=", &outcome->call_returned);
-	}
-	add_left(answer, outcome->left);
 }

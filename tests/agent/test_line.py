@@ -42,7 +42,7 @@ def crc(text: bytes) -> int:
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
     """What the agent says to these bytes, checked and without its checksums."""
-    names = ("agent.c", "error.c", "run.c", "place_keys.c", "line.c")
+    names = ("agent.c", "error.c", "run.c", "outcome.c", "values.c", "place_keys.c", "line.c")
     sources = [HERE / "conversation.c", *(AGENT / name for name in names)]
     program = build(tmp_path_factory.mktemp("agent") / "conversation", *sources)
 

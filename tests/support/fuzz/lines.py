@@ -31,7 +31,10 @@ def make_lines() -> Callable[[random.Random], tuple[bytes, Callable[[], str]]]:
     program = Path(tempfile.mkdtemp(prefix="touchstone-fuzz-")) / "conversation"
     agent = ROOT / "targets" / "agent"
     sources = [ROOT / "tests" / "agent" / "conversation.c"]
-    sources += [agent / name for name in ("agent.c", "error.c", "run.c", "place_keys.c", "line.c")]
+    sources += [
+        agent / name
+        for name in ("agent.c", "error.c", "run.c", "outcome.c", "values.c", "place_keys.c", "line.c")
+    ]
     command = ["gcc", "-std=gnu11", "-g", "-O1", f"-I{agent}", "-o", str(program), *map(str, sources)]
     subprocess.run([*command, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], check=True)
 
