@@ -43,20 +43,6 @@ uint64_t platform_slot(unsigned int cpl)
 	return cpl == 3 ? SLOT_USER_BASE : SLOT_SUPERVISOR_BASE;
 }
 
-void platform_send(const char *line, size_t length)
-{
-	while (length) {
-		ssize_t sent = write(STDOUT_FILENO, line, length);
-
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			give_up("standard output");
-		line += sent;
-		length -= (size_t)sent;
-	}
-}
-
 void platform_run(uint64_t mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {

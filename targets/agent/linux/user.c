@@ -37,20 +37,6 @@ uint64_t platform_slot(unsigned int cpl)
 	return info.slot[cpl == 3];
 }
 
-void platform_send(const char *line, size_t length)
-{
-	while (length) {
-		ssize_t sent = write(STDOUT_FILENO, line, length);
-
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			give_up("standard output");
-		line += sent;
-		length -= (size_t)sent;
-	}
-}
-
 void platform_run(uint64_t mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {
