@@ -5,57 +5,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../formats/acpi.h"
+
 #define EBDA_SEGMENT 0x40e
-#define MADT_LOCAL_APIC 0
-#define MADT_IO_APIC 1
-#define LOCAL_APIC_ENABLED 1
-
-struct rsdp {
-	char signature[8];
-	uint8_t checksum;
-	char oem[6];
-	uint8_t revision;
-	uint32_t rsdt;
-	uint32_t length;
-	uint64_t xsdt;
-} __attribute__((packed));
-
-struct table {
-	char signature[4];
-	uint32_t length;
-	uint8_t rest[28];
-} __attribute__((packed));
-
-struct madt_entry {
-	uint8_t type, length;
-	union {
-		struct {
-			uint8_t processor, apic_id;
-			uint32_t flags;
-		} __attribute__((packed)) local;
-		struct {
-			uint8_t id, reserved;
-			uint32_t address;
-		} __attribute__((packed)) io;
-	};
-} __attribute__((packed));
-
-#define MADT_ENTRIES (sizeof(struct table) + 8)
 
 static bool same(const char *a, const char *b, size_t size)
 {
 	return !__builtin_memcmp(a, b, size);
 }
 
-static const struct rsdp *search(uint64_t from, uint64_t to)
+static const struct acpi_rsdp_2 *search(uint64_t from, uint64_t to)
 {
 	for (uint64_t at = from & ~15ull; at < to; at += 16) {
 		const uint8_t *bytes = (const uint8_t *)at;
 		uint8_t sum = 0;
 
-		if (!same((const char *)bytes, "RSD PTR ", 8))
+		if (!same((const char *)bytes, ACPI_RSDP_SIGNATURE, 8))
 			continue;
-		for (int i = 0; i < 20; i++)
+		for (size_t i = 0; i < sizeof(struct acpi_rsdp); i++)
 			sum += bytes[i];
 		if (!sum)
 			return (const void *)at;
@@ -63,7 +30,7 @@ static const struct rsdp *search(uint64_t from, uint64_t to)
 	return NULL;
 }
 
-static const struct table *find_table(const char *signature)
+static const struct acpi_header *find_table(const char *signature)
 {
 	const volatile uint16_t *segment = (const void *)EBDA_SEGMENT;
 
@@ -71,16 +38,16 @@ static const struct table *find_table(const char *signature)
 	asm("" : "+r"(segment));
 
 	uint64_t ebda = (uint64_t)*segment << 4;
-	const struct rsdp *rsdp = ebda ? search(ebda, ebda + 1024) : NULL;
+	const struct acpi_rsdp_2 *rsdp = ebda ? search(ebda, ebda + 1024) : NULL;
 
 	if (!rsdp)
-		rsdp = search(0xe0000, 0x100000);
+		rsdp = search(ACPI_RSDP_FROM, ACPI_RSDP_TO);
 	if (!rsdp)
 		return NULL;
 
 	/* Only 4 GiB are mapped: ignore an XSDT above. */
-	bool wide = rsdp->revision >= 2 && rsdp->xsdt && !(rsdp->xsdt >> 32);
-	const struct table *root = (const void *)(wide ? rsdp->xsdt : rsdp->rsdt);
+	bool wide = rsdp->first.revision >= 2 && rsdp->xsdt && !(rsdp->xsdt >> 32);
+	const struct acpi_header *root = (const void *)(wide ? rsdp->xsdt : rsdp->first.rsdt);
 	unsigned int size = wide ? 8 : 4;
 
 	for (uint32_t at = sizeof(*root); at + size <= root->length; at += size) {
@@ -95,20 +62,22 @@ static const struct table *find_table(const char *signature)
 
 void acpi_find_cpus(struct acpi_cpus *cpus)
 {
-	const struct table *madt = find_table("APIC");
+	const struct acpi_header *madt = find_table("APIC");
 
 	cpus->count = 0;
 	cpus->io_apic = 0;
-	for (uint32_t at = MADT_ENTRIES; madt && at + 2 <= madt->length;) {
-		const struct madt_entry *entry = (const void *)((const char *)madt + at);
+	for (uint32_t at = sizeof(struct acpi_madt); madt && at + 2 <= madt->length;) {
+		const void *entry = (const char *)madt + at;
+		const struct acpi_local_apic *local = entry;
+		const struct acpi_io_apic *io = entry;
 
-		if (entry->length < 2)
+		if (local->length < 2)
 			break;
-		if (entry->type == MADT_LOCAL_APIC && entry->local.flags & LOCAL_APIC_ENABLED &&
+		if (local->type == ACPI_MADT_LOCAL_APIC && local->flags & ACPI_LOCAL_APIC_ENABLED &&
 		    cpus->count < OS_MAX_CPUS)
-			cpus->id[cpus->count++] = entry->local.apic_id;
-		if (entry->type == MADT_IO_APIC && !cpus->io_apic)
-			cpus->io_apic = entry->io.address;
-		at += entry->length;
+			cpus->id[cpus->count++] = local->id;
+		if (io->type == ACPI_MADT_IO_APIC && !cpus->io_apic)
+			cpus->io_apic = io->address;
+		at += local->length;
 	}
 }

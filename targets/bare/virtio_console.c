@@ -9,85 +9,39 @@
  */
 #include "virtio_console.h"
 
+#include "../formats/virtio_console.h"
 #include "apic.h"
 #include "x86.h"
 
-#define PCI_ADDRESS 0xcf8
-#define PCI_DATA 0xcfc
-#define PCI_ENABLE 0x80000000u
 #define PCI_DEVICES 32
 #define PCI_ID 0x00
-#define PCI_COMMAND 0x04
-#define PCI_BAR0 0x10
-#define PCI_BAR1 0x14
-#define PCI_CAPABILITIES 0x34
-#define PCI_CAPABILITY_MSIX 0x11
 #define MSIX_ENABLE (1u << 31)
 
-#define CONSOLE_ID 0x10031af4u
+#define CONSOLE_ID ((uint32_t)VIRTIO_LEGACY_CONSOLE << 16 | VIRTIO_VENDOR)
 
 /* Addresses for the BARs when the firmware has not assigned any (qboot); they are free on QEMU's PCs. */
 #define FREE_PORTS 0xc000u
 #define FREE_MEMORY 0xfebf0000u
 
-/* Registers of the legacy interface, with MSI-X enabled (4.1.4.8). */
-#define GUEST_FEATURES 4
-#define QUEUE_PAGE 8
-#define QUEUE_SIZE 12
-#define QUEUE_SELECT 14
-#define QUEUE_NOTIFY 16
-#define STATUS 18
-#define QUEUE_VECTOR 22
-
-#define STATUS_DRIVER 3 /* ACKNOWLEDGE and DRIVER */
-#define STATUS_DRIVER_OK 4
-#define NO_VECTOR 0xffff
-
-#define RECEIVE 0
-#define TRANSMIT 1
-
-#define PAGE 4096
 #define QUEUE_SIZE_MAX 1024 /* QEMU 10; 128 in QEMU 7. A legacy driver cannot choose the size. */
 #define BUFFERS 8
 #define BUFFER_SIZE 1024
-#define WRITABLE 2     /* VIRTQ_DESC_F_WRITE */
-#define NO_INTERRUPT 1 /* VIRTQ_AVAIL_F_NO_INTERRUPT */
 
 /* How often to look for the device's answer. QEMU answers during our access to QUEUE_NOTIFY or soon after. */
 #define ANSWER_POLLS 100000000
 
-struct descriptor {
-	uint64_t address;
-	uint32_t length;
-	uint16_t flags, next;
-};
-
-struct available {
-	uint16_t flags, index, ring[];
-};
-
-struct used {
-	uint16_t flags, index;
-	struct {
-		uint32_t id, length;
-	} ring[];
-};
-
 struct queue {
 	uint16_t size;
 	uint16_t seen; /* used buffers that were read completely */
-	struct descriptor *descriptors;
-	struct available *available;
-	struct used *used;
+	struct virtio_descriptor *descriptors;
+	struct virtio_available *available;
+	struct virtio_used *used;
 };
 
-/* Descriptors and the available ring, then the used ring, which begins a page (2.6.2). */
-#define USED_AT(size) ((18 * (size) + 6 + PAGE - 1) & ~(PAGE - 1))
-#define QUEUE_BYTES (USED_AT(QUEUE_SIZE_MAX) + 8 * QUEUE_SIZE_MAX + 6)
-
-static uint8_t pages[2][(QUEUE_BYTES + PAGE - 1) & ~(PAGE - 1)] __attribute__((aligned(PAGE)));
+static uint8_t pages[VIRTIO_QUEUES][(VIRTIO_QUEUE_BYTES(QUEUE_SIZE_MAX) + VIRTIO_PAGE - 1) &
+				    ~(VIRTIO_PAGE - 1u)] __attribute__((aligned(VIRTIO_PAGE)));
 static char received[BUFFERS][BUFFER_SIZE], sent[BUFFER_SIZE];
-static struct queue queues[2];
+static struct queue queues[VIRTIO_QUEUES];
 static uint16_t ports;
 static size_t taken; /* bytes read of the used buffer that is not read completely */
 
@@ -132,16 +86,16 @@ static bool set_up_queue(uint16_t number, uint16_t vector)
 	struct queue *queue = &queues[number];
 	uint8_t *start = pages[number];
 
-	x86_out16(ports + QUEUE_SELECT, number);
-	queue->size = x86_in16(ports + QUEUE_SIZE);
+	x86_out16(ports + VIRTIO_QUEUE_SELECT, number);
+	queue->size = x86_in16(ports + VIRTIO_QUEUE_SIZE);
 	if (queue->size < BUFFERS || queue->size > QUEUE_SIZE_MAX)
 		return false;
-	queue->descriptors = (struct descriptor *)start;
-	queue->available = (struct available *)(start + 16u * queue->size);
-	queue->used = (struct used *)(start + USED_AT(queue->size));
-	x86_out32(ports + QUEUE_PAGE, (uint32_t)((uint64_t)start / PAGE));
-	x86_out16(ports + QUEUE_VECTOR, vector);
-	return x86_in16(ports + QUEUE_VECTOR) == vector;
+	queue->descriptors = (struct virtio_descriptor *)start;
+	queue->available = (struct virtio_available *)(start + VIRTIO_AVAILABLE_AT(queue->size));
+	queue->used = (struct virtio_used *)(start + VIRTIO_USED_AT(queue->size));
+	x86_out32(ports + VIRTIO_QUEUE_PAGE, (uint32_t)((uint64_t)start / VIRTIO_PAGE));
+	x86_out16(ports + VIRTIO_QUEUE_VECTOR, vector);
+	return x86_in16(ports + VIRTIO_QUEUE_VECTOR) == vector;
 }
 
 static void offer(struct queue *queue, uint16_t descriptor)
@@ -157,22 +111,22 @@ static bool set_up(uint32_t device)
 	if (!route_interrupt(device))
 		return false;
 	ports = (uint16_t)(pci_read(device, PCI_BAR0) & ~3u);
-	x86_out8(ports + STATUS, 0);
-	x86_out8(ports + STATUS, STATUS_DRIVER);
-	x86_out32(ports + GUEST_FEATURES, 0);
-	if (!set_up_queue(RECEIVE, 0) || !set_up_queue(TRANSMIT, NO_VECTOR))
+	x86_out8(ports + VIRTIO_STATUS, 0);
+	x86_out8(ports + VIRTIO_STATUS, VIRTIO_STATUS_DRIVER);
+	x86_out32(ports + VIRTIO_GUEST_FEATURES, 0);
+	if (!set_up_queue(VIRTIO_RECEIVE, 0) || !set_up_queue(VIRTIO_TRANSMIT, VIRTIO_NO_VECTOR))
 		return false;
 	for (uint16_t i = 0; i < BUFFERS; i++) {
-		queues[RECEIVE].descriptors[i] = (struct descriptor){
+		queues[VIRTIO_RECEIVE].descriptors[i] = (struct virtio_descriptor){
 			.address = (uint64_t)received[i],
 			.length = BUFFER_SIZE,
-			.flags = WRITABLE,
+			.flags = VIRTIO_WRITABLE,
 		};
-		offer(&queues[RECEIVE], i);
+		offer(&queues[VIRTIO_RECEIVE], i);
 	}
-	queues[RECEIVE].available->flags = NO_INTERRUPT;
-	x86_out8(ports + STATUS, STATUS_DRIVER | STATUS_DRIVER_OK);
-	x86_out16(ports + QUEUE_NOTIFY, RECEIVE);
+	queues[VIRTIO_RECEIVE].available->flags = VIRTIO_NO_INTERRUPT;
+	x86_out8(ports + VIRTIO_STATUS, VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK);
+	x86_out16(ports + VIRTIO_QUEUE_NOTIFY, VIRTIO_RECEIVE);
 	return true;
 }
 
@@ -186,7 +140,7 @@ bool virtio_console_init(void)
 
 size_t virtio_console_write(const char *text, size_t length)
 {
-	struct queue *queue = &queues[TRANSMIT];
+	struct queue *queue = &queues[VIRTIO_TRANSMIT];
 	size_t done = 0;
 
 	while (done < length) {
@@ -194,12 +148,12 @@ size_t virtio_console_write(const char *text, size_t length)
 		int i = 0;
 
 		__builtin_memcpy(sent, text + done, part);
-		queue->descriptors[0] = (struct descriptor){
+		queue->descriptors[0] = (struct virtio_descriptor){
 			.address = (uint64_t)sent,
 			.length = (uint32_t)part,
 		};
 		offer(queue, 0);
-		x86_out16(ports + QUEUE_NOTIFY, TRANSMIT);
+		x86_out16(ports + VIRTIO_QUEUE_NOTIFY, VIRTIO_TRANSMIT);
 		while (__atomic_load_n(&queue->used->index, __ATOMIC_SEQ_CST) !=
 		       queue->available->index)
 			if (i++ == ANSWER_POLLS)
@@ -211,7 +165,7 @@ size_t virtio_console_write(const char *text, size_t length)
 
 bool virtio_console_read(char *byte)
 {
-	struct queue *queue = &queues[RECEIVE];
+	struct queue *queue = &queues[VIRTIO_RECEIVE];
 	uint16_t at = queue->seen % queue->size;
 
 	if (__atomic_load_n(&queue->used->index, __ATOMIC_ACQUIRE) == queue->seen)
@@ -230,14 +184,15 @@ bool virtio_console_read(char *byte)
 	offer(queue, buffer);
 	/* A device that had no buffer left has to be notified of the new one. */
 	if (__atomic_load_n(&queue->used->index, __ATOMIC_SEQ_CST) == before)
-		x86_out16(ports + QUEUE_NOTIFY, RECEIVE);
+		x86_out16(ports + VIRTIO_QUEUE_NOTIFY, VIRTIO_RECEIVE);
 	return true;
 }
 
 bool virtio_console_set_interrupt(bool wanted)
 {
-	struct queue *queue = &queues[RECEIVE];
+	struct queue *queue = &queues[VIRTIO_RECEIVE];
 
-	__atomic_store_n(&queue->available->flags, wanted ? 0 : NO_INTERRUPT, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&queue->available->flags, wanted ? 0 : VIRTIO_NO_INTERRUPT,
+			 __ATOMIC_SEQ_CST);
 	return __atomic_load_n(&queue->used->index, __ATOMIC_SEQ_CST) == queue->seen;
 }

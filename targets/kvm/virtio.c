@@ -5,14 +5,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "../formats/virtio_console.h"
 #include "console.h"
 
-#define PCI_ADDRESS 0xcf8
-#define PCI_DATA 0xcfc
-#define PCI_ENABLE 0x80000000u
-#define PCI_COMMAND 0x04
-#define PCI_BAR0 0x10
-#define PCI_BAR1 0x14
 #define CONFIG_SIZE 256
 #define CAPABILITY 0x40
 #define MSIX_TABLE_IN_BAR1 1
@@ -20,61 +15,27 @@
 #define PORTS 32    /* bytes of BAR 0 */
 #define MEMORY 4096 /* bytes of BAR 1 */
 
-/* Registers of the legacy interface, with MSI-X enabled (4.1.4.8). */
-#define QUEUE_PAGE 8
-#define QUEUE_SIZE 12
-#define QUEUE_SELECT 14
-#define QUEUE_NOTIFY 16
-#define STATUS 18
-#define QUEUE_VECTOR 22
-#define STATUS_DRIVER_OK 4
-#define NO_VECTOR 0xffff
-
-enum {
-	RECEIVE,
-	TRANSMIT,
-	QUEUES
-};
-
 #define ENTRIES 128
-#define PAGE 4096
-#define USED_AT ((18 * ENTRIES + 6 + PAGE - 1) & ~(PAGE - 1))
-#define QUEUE_BYTES (USED_AT + 8 * ENTRIES + 6)
-#define NO_INTERRUPT 1
-
-struct descriptor {
-	uint64_t address;
-	uint32_t length;
-	uint16_t flags, next;
-};
-
-struct available {
-	uint16_t flags, index, ring[ENTRIES];
-};
-
-struct used {
-	uint16_t flags, index;
-	struct {
-		uint32_t id, length;
-	} ring[ENTRIES];
-};
-
 struct queue {
 	uint32_t page;
 	uint16_t vector, seen;
 };
 
 static uint8_t config[CONFIG_SIZE] = {
-	[0x00] = 0xf4,	     0x1a, 0x03, 0x10, /* vendor and device: a console */
-	[0x06] = 0x10,			       /* status: it has capabilities */
-	[0x0b] = 0x07,			       /* class: communication */
-	[PCI_BAR0] = 0x01,		       /* ports */
-	[0x34] = CAPABILITY,		       /* the first of them, */
-	[CAPABILITY] = 0x11, 0,	   0,	 0,    MSIX_TABLE_IN_BAR1, 0, 0, 0, /* MSI-X, one vector */
+	[0x00] = VIRTIO_VENDOR & 0xff,
+	[0x01] = VIRTIO_VENDOR >> 8,
+	[0x02] = VIRTIO_LEGACY_CONSOLE & 0xff,
+	[0x03] = VIRTIO_LEGACY_CONSOLE >> 8,
+	[0x06] = 0x10,	   /* status: it has capabilities */
+	[0x0b] = 0x07,	   /* class: communication */
+	[PCI_BAR0] = 0x01, /* ports */
+	[PCI_CAPABILITIES] = CAPABILITY,
+	[CAPABILITY] = PCI_CAPABILITY_MSIX, /* the only one, with one vector */
+	[CAPABILITY + 4] = MSIX_TABLE_IN_BAR1,
 };
 static uint32_t config_address;
 static uint32_t table[4]; /* the MSI-X vector: address, its upper half, data, masked */
-static struct queue queues[QUEUES];
+static struct queue queues[VIRTIO_QUEUES];
 static uint16_t selected;
 static uint8_t status;
 static int machine;
@@ -90,7 +51,7 @@ void virtio_connect(int to, uint8_t *its_memory, uint64_t size)
 
 bool virtio_is_set_up(void)
 {
-	return status & STATUS_DRIVER_OK;
+	return status & VIRTIO_STATUS_DRIVER_OK;
 }
 
 static uint32_t config_word(unsigned int at)
@@ -114,28 +75,29 @@ static void *at(uint64_t address, uint64_t size)
 
 static uint8_t *queue_at(const struct queue *queue)
 {
-	return queue->page ? at((uint64_t)queue->page * PAGE, QUEUE_BYTES) : NULL;
+	return queue->page ? at((uint64_t)queue->page * VIRTIO_PAGE, VIRTIO_QUEUE_BYTES(ENTRIES))
+			   : NULL;
 }
 
-static struct available *available_of(uint8_t *start)
+static struct virtio_available *available_of(uint8_t *start)
 {
-	return (struct available *)(start + sizeof(struct descriptor) * ENTRIES);
+	return (struct virtio_available *)(start + VIRTIO_AVAILABLE_AT(ENTRIES));
 }
 
 /* The next buffer that the driver offers; NULL if there is none. */
-static struct descriptor *next_buffer(struct queue *queue, uint8_t *start, uint16_t *id)
+static struct virtio_descriptor *next_buffer(struct queue *queue, uint8_t *start, uint16_t *id)
 {
-	struct available *available = available_of(start);
+	struct virtio_available *available = available_of(start);
 
 	if (__atomic_load_n(&available->index, __ATOMIC_SEQ_CST) == queue->seen)
 		return NULL;
 	*id = available->ring[queue->seen % ENTRIES] % ENTRIES;
-	return (struct descriptor *)start + *id;
+	return (struct virtio_descriptor *)start + *id;
 }
 
 static void give_back(struct queue *queue, uint8_t *start, uint16_t id, uint32_t length)
 {
-	struct used *used = (struct used *)(start + USED_AT);
+	struct virtio_used *used = (struct virtio_used *)(start + VIRTIO_USED_AT(ENTRIES));
 	struct kvm_msi message = {
 		.address_lo = table[0],
 		.address_hi = table[1],
@@ -146,16 +108,17 @@ static void give_back(struct queue *queue, uint8_t *start, uint16_t id, uint32_t
 	used->ring[used->index % ENTRIES].length = length;
 	__atomic_store_n(&used->index, used->index + 1, __ATOMIC_SEQ_CST);
 	queue->seen++;
-	if (!(__atomic_load_n(&available_of(start)->flags, __ATOMIC_SEQ_CST) & NO_INTERRUPT) &&
-	    queue->vector != NO_VECTOR && !(table[3] & 1))
+	if (!(__atomic_load_n(&available_of(start)->flags, __ATOMIC_SEQ_CST) &
+	      VIRTIO_NO_INTERRUPT) &&
+	    queue->vector != VIRTIO_NO_VECTOR && !(table[3] & 1))
 		ioctl(machine, KVM_SIGNAL_MSI, &message);
 }
 
 static void transmit(void)
 {
-	struct queue *queue = &queues[TRANSMIT];
+	struct queue *queue = &queues[VIRTIO_TRANSMIT];
 	uint8_t *start = queue_at(queue);
-	struct descriptor *buffer;
+	struct virtio_descriptor *buffer;
 	uint16_t id;
 
 	while (start && (buffer = next_buffer(queue, start, &id))) {
@@ -169,9 +132,9 @@ static void transmit(void)
 
 size_t virtio_give(const uint8_t *bytes, size_t count)
 {
-	struct queue *queue = &queues[RECEIVE];
+	struct queue *queue = &queues[VIRTIO_RECEIVE];
 	uint8_t *start = queue_at(queue);
-	struct descriptor *buffer;
+	struct virtio_descriptor *buffer;
 	size_t done = 0;
 	uint16_t id;
 
@@ -190,19 +153,19 @@ size_t virtio_give(const uint8_t *bytes, size_t count)
 
 static uint32_t read_register(unsigned int offset)
 {
-	struct queue *queue = selected < QUEUES ? &queues[selected] : NULL;
+	struct queue *queue = selected < VIRTIO_QUEUES ? &queues[selected] : NULL;
 
 	switch (offset) {
-	case QUEUE_PAGE:
+	case VIRTIO_QUEUE_PAGE:
 		return queue ? queue->page : 0;
-	case QUEUE_SIZE:
+	case VIRTIO_QUEUE_SIZE:
 		return queue ? ENTRIES : 0;
-	case QUEUE_SELECT:
+	case VIRTIO_QUEUE_SELECT:
 		return selected;
-	case STATUS:
+	case VIRTIO_STATUS:
 		return status;
-	case QUEUE_VECTOR:
-		return queue ? queue->vector : NO_VECTOR;
+	case VIRTIO_QUEUE_VECTOR:
+		return queue ? queue->vector : VIRTIO_NO_VECTOR;
 	default:
 		return 0;
 	}
@@ -210,17 +173,17 @@ static uint32_t read_register(unsigned int offset)
 
 static void write_register(unsigned int offset, uint32_t value)
 {
-	struct queue *queue = selected < QUEUES ? &queues[selected] : NULL;
+	struct queue *queue = selected < VIRTIO_QUEUES ? &queues[selected] : NULL;
 
-	if (offset == QUEUE_PAGE && queue)
-		*queue = (struct queue){ .page = value, .vector = NO_VECTOR };
-	else if (offset == QUEUE_SELECT)
+	if (offset == VIRTIO_QUEUE_PAGE && queue)
+		*queue = (struct queue){ .page = value, .vector = VIRTIO_NO_VECTOR };
+	else if (offset == VIRTIO_QUEUE_SELECT)
 		selected = (uint16_t)value;
-	else if (offset == QUEUE_VECTOR && queue)
-		queue->vector = value ? NO_VECTOR : 0; /* there is one vector */
-	else if (offset == STATUS)
+	else if (offset == VIRTIO_QUEUE_VECTOR && queue)
+		queue->vector = value ? VIRTIO_NO_VECTOR : 0; /* there is one vector */
+	else if (offset == VIRTIO_STATUS)
 		status = (uint8_t)value;
-	else if (offset == QUEUE_NOTIFY && value == TRANSMIT)
+	else if (offset == VIRTIO_QUEUE_NOTIFY && value == VIRTIO_TRANSMIT)
 		transmit();
 }
 
