@@ -316,17 +316,13 @@ def make_driver(config: pytest.Config, settings: TargetSettings, subject: Subjec
 
 
 def _for_linux(subject: Subject, settings: TargetSettings) -> Deployable | None:
-    """How a subject gets into a running Linux. InfrastructureError if its file does not say."""
+    """How a subject gets into a running Linux. HostError if its file does not say."""
     from touchstone.drivers.ssh.deployable import a_subject  # noqa: PLC0415
 
     if subject.absent:
         return None
-    if subject.path is None or "linux" not in subject.options:
-        raise HostError(
-            f"{subject.path} has no [deploy.linux] and no [deploy.hosted],"
-            f" so {subject.title} cannot be put on {settings.name}"
-        )
-    return a_subject(subject.name, subject.title, subject.path, subject.options["linux"])
+    path, table = _deploy(subject, settings, "linux", " and no [deploy.hosted]")
+    return a_subject(subject.name, subject.title, path, table)
 
 
 def _for_uefi(subject: Subject, settings: TargetSettings) -> ProvideProgram | None:
@@ -335,11 +331,18 @@ def _for_uefi(subject: Subject, settings: TargetSettings) -> ProvideProgram | No
 
     if subject.absent:
         return None
-    if subject.path is None or "uefi" not in subject.options:
+    path, table = _deploy(subject, settings, "uefi")
+    sources = (path.parent / table["sources"]).resolve() if "sources" in table else None
+    build = table.get("build", "")
+    return UefiProgram(subject.name, subject.title, table["file"], path.parent, sources, build).provide
+
+
+def _deploy(
+    subject: Subject, settings: TargetSettings, way: str, nor: str = ""
+) -> tuple[Path, Mapping[str, str]]:
+    """The subject's file, and what it says of a way in. HostError if it says nothing."""
+    if subject.path is None or way not in subject.options:
         raise HostError(
-            f"{subject.path} has no [deploy.uefi], so {subject.title} cannot be put on {settings.name}"
+            f"{subject.path} has no [deploy.{way}]{nor}, so {subject.title} cannot be put on {settings.name}"
         )
-    table, directory = subject.options["uefi"], subject.path.parent
-    sources = (directory / table["sources"]).resolve() if "sources" in table else None
-    name, title = subject.name, subject.title
-    return UefiProgram(name, title, table["file"], directory, sources, table.get("build", "")).provide
+    return subject.path, subject.options[way]
