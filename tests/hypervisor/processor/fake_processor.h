@@ -31,6 +31,9 @@ extern unsigned int fake_invepts, fake_machine_checks;
 /* Where the local APIC is. */
 #define FAKE_APIC 0xfee00000ull
 
+/* Map the memory of the host. Once, before everything else. */
+void prepare_fake_host(void);
+
 /* Processors of this kind, on which Veneer can be loaded; a CPU of theirs that Veneer has entered. */
 struct vcpu *enter_intel(void);
 struct vcpu *enter_amd(void);

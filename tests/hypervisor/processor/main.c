@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+#include "fake_processor.h"
+
+int main(void)
+{
+	prepare_fake_host();
+	test_vmx_exits();
+	test_memory_types();
+	test_shadow_stacks();
+	test_pebs();
+	test_machine_checks();
+	test_init();
+	test_obstacles();
+	test_features();
+	test_starting_cpus();
+	puts("all passed");
+	return 0;
+}
