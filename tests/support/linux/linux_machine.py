@@ -16,7 +16,7 @@ from tests.support import debian
 from tests.support.checkout import ROOT
 from touchstone.drivers.linux_image.cpio import RootFileSystem
 from touchstone.drivers.linux_image.image import build_image, kernel_headers
-from touchstone.drivers.linux_image.modules import depends
+from touchstone.drivers.linux_image.modules import depends, module_name
 
 PROGRAM = ROOT / "tests" / "linux"
 HOST = ROOT / "hypervisor" / "hosts" / "linux"
@@ -74,8 +74,9 @@ class Kernel:
         return list(dict.fromkeys(self._walk(module)))
 
     def _walk(self, module: str) -> Iterator[Path]:
-        modules = (self.root / "lib/modules" / self.release / "kernel").rglob("*.ko")
-        found = next(path for path in modules if path.stem.replace("-", "_") == module)
+        modules = (self.root / "lib/modules" / self.release / "kernel").rglob("*.ko*")
+        found = next((path for path in modules if module_name(path.name) == module), None)
+        assert found, f"Linux {self.release} has no module {module}"
         for name in depends(found.read_bytes(), found.name):
             yield from self._walk(name)
         yield found
@@ -197,12 +198,16 @@ def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: boo
     return initrd
 
 
-def _strip(module: Path, how: str, directory: Path) -> Path:
+def _strip(path: Path, how: str, directory: Path) -> Path:
     """A copy of what a machine needs of a module, to start sooner with less memory.
 
     Without its signature: an emulated CPU takes longer to check that than for the rest of the insertion.
     """
-    stripped = directory / module.name
+    stripped = directory / path.name.removesuffix(".xz")
+    module = path
+    if path.suffix == ".xz":
+        module = directory / "whole.ko"
+        module.write_bytes(lzma.decompress(path.read_bytes()))
     subprocess.run(["strip", how, "-o", str(stripped), str(module)], check=True)
     return stripped
 
