@@ -15,7 +15,7 @@ import pytest
 from touchstone.drivers.bochs.linux import BochsLinuxMachine
 from touchstone.drivers.ssh.driver import SshDriver
 from touchstone.drivers.ssh.virtual import VirtualBox
-from touchstone.machine.driver import AgentRefused, TargetDied
+from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.probe import ProbeRequest
 from touchstone.pytest_plugin.target_fixture import TargetHandle
 
@@ -50,7 +50,7 @@ def test_autopsy_and_kill(target: TargetHandle) -> None:
         pid = machine.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(TargetDied, match="Bochs killed by SIGKILL"):
+        with pytest.raises(InfrastructureError, match="Bochs killed by SIGKILL, from outside"):
             driver.run(CPUID)
         gone = driver.autopsy()
         assert "SIGKILL" in gone.reason

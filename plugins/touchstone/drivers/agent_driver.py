@@ -117,8 +117,8 @@ class AgentDriver:
             self._lost = InfrastructureError("a request was interrupted")
             raise
 
-    def _explain(self, died: TargetDied) -> TargetDied:
-        """The same death with what this driver knows of its cause."""
+    def _explain(self, died: TargetDied) -> TargetError:
+        """The same death with what this driver knows of its cause; the lab's fault if that is none's."""
         return died
 
     def _greet(self, client: AgentClient, timeout: float) -> TargetInfo:

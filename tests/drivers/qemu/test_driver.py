@@ -103,10 +103,17 @@ def test_the_bare_machine_has_no_subject(machine):
     assert machine.run(CPUID)
 
 
+def test_a_qemu_that_is_told_to_end_is_the_lab_s_trouble(machine):
+    os.kill(machine.pid, signal.SIGTERM)
+    with pytest.raises(InfrastructureError, match="from outside"):
+        machine.run(PATIENT)
+    machine.reset(silent)
+
+
 def test_a_killed_qemu_is_noticed_at_once(machine):
     os.kill(machine.pid, signal.SIGKILL)
     began = time.monotonic()
-    with pytest.raises(TargetDied, match="QEMU killed by SIGKILL"):
+    with pytest.raises(InfrastructureError, match="QEMU killed by SIGKILL, from outside"):
         machine.run(PATIENT)
     assert time.monotonic() - began < AT_ONCE
     autopsy = machine.autopsy()
@@ -126,7 +133,7 @@ def test_a_qemu_killed_during_a_request_is_noticed_at_once(machine):
 
     began = time.monotonic()
     (shooter := threading.Thread(target=shoot)).start()
-    with pytest.raises(TargetDied, match="QEMU killed by SIGKILL"):
+    with pytest.raises(InfrastructureError, match="QEMU killed by SIGKILL, from outside"):
         machine.run(replace(HANG, timeout=PATIENT.timeout))
     assert time.monotonic() - began < AT_ONCE
     shooter.join()
@@ -200,7 +207,7 @@ def test_two_machines_at_the_same_time(image, tmp_path):
         assert one.pid != two.pid
         assert one._emulator.directory != two._emulator.directory
         os.kill(one.pid, signal.SIGKILL)
-        with pytest.raises(TargetDied):
+        with pytest.raises(InfrastructureError):
             one.run(CPUID)
         assert two.run(CPUID)
 

@@ -18,6 +18,8 @@ class DeathNotice:
         self._lock = threading.Lock()
         self._armed = False
         self.reason = ""
+        self.from_outside = False
+        """The death was the doing of somebody on this host, and of nothing in the machine."""
 
     def arm(self) -> None:
         """From now on, a notice counts; earlier ones are forgotten."""
@@ -30,11 +32,11 @@ class DeathNotice:
         with self._lock:
             self._armed = False
 
-    def give(self, reason: str) -> None:
+    def give(self, reason: str, *, from_outside: bool = False) -> None:
         """The target died of ``reason``. The first notice counts."""
         with self._lock:
             if self._armed and not self.reason:
-                self.reason = reason
+                self.reason, self.from_outside = reason, from_outside
                 os.eventfd_write(self.fd, 1)
 
     def close(self) -> None:
@@ -46,6 +48,6 @@ class DeathNotice:
                 self.fd = -1
 
     def _clear(self) -> None:
-        self.reason = ""
+        self.reason, self.from_outside = "", False
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.fd)

@@ -120,6 +120,16 @@ class Emulator(ABC):
         """What the process ended with, or what the machine in it died of; nothing while both live."""
         return f"{self.title} {self.process.describe_end()}" if self.ended else self.death.reason
 
+    @property
+    def shot(self) -> bool:
+        """Whether somebody on this host ended it: no fault of what runs in the machine.
+
+        What the machine died of before counts more.
+        """
+        if self.death.reason:
+            return self.death.from_outside
+        return self.process.killed_from_outside
+
     def died_with_panic(self) -> str:
         """The same with the emulator's own reason."""
         died, panic = self.died(), self.panic()

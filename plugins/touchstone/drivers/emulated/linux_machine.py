@@ -98,6 +98,10 @@ class LinuxMachine(EmulatedMachine[E]):
         """What it died of, or nothing."""
         return self._emulator.died_with_panic() if self._emulator else ""
 
+    def was_shot(self) -> bool:
+        """Whether somebody on this host ended it."""
+        return self._emulator is not None and self._emulator.shot
+
     def console_mark(self) -> int:
         """Position in the console's log, to ask later for what came after it."""
         return self._console.mark()

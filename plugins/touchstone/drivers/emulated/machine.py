@@ -141,13 +141,14 @@ class EmulatedMachine(ABC, Generic[E]):
             raise InfrastructureError(f"{self.emulator} of {self.name} {emulator.process.describe_end()}")
         return emulator
 
-    def _explain(self, died: TargetDied) -> TargetDied:
-        """The same death with what the emulator knows of its cause."""
+    def _explain(self, died: TargetDied) -> TargetError:
+        """The same death with what the emulator knows of its cause, and the lab's fault if it was shot."""
         if self._emulator is None:
             return died
         if isinstance(died, ConnectionEnded):
             self._emulator.process.wait(END_TIMEOUT)  # the connection ends first, then the process
-        return TargetDied(self._emulator.died() or str(died))
+        text = self._emulator.died() or str(died)
+        return InfrastructureError(f"{text}, from outside") if self._emulator.shot else TargetDied(text)
 
     def _reason(self, emulator: E) -> str:
         """Why the machine stopped, as an autopsy says it."""

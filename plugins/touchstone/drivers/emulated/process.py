@@ -75,6 +75,13 @@ def _sweep(base: Path, older_than: float = 60.0) -> None:
             os.close(lock)
 
 
+OUTSIDE = (
+    *(signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGXCPU, signal.SIGXFSZ),
+)
+"""Signals that a process gets from others: see ``EmulatorProcess.killed_from_outside``."""
+
+
 class _Spawner:
     """One thread that starts all processes, as long as we live.
 
@@ -171,6 +178,14 @@ class EmulatorProcess:
             return f"killed by {signal.Signals(-status).name}"
         except ValueError:
             return f"killed by signal {-status}"
+
+    @property
+    def killed_from_outside(self) -> bool:
+        """Whether a signal ended it that somebody sends: a person, systemd, the kernel when memory runs out.
+
+        What a guest can make an emulator die of are signals of its own faults (SIGSEGV, SIGABRT).
+        """
+        return -(self.status() or 0) in OUTSIDE
 
     def wait(self, timeout: float) -> bool:
         """Wait for its end; whether it ended."""

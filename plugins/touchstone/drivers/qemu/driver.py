@@ -66,11 +66,11 @@ class BareQemu(Qemu):
     def _on_event(self, event: Mapping[str, Any]) -> None:
         name, data = event["event"], event.get("data", {})
         if name in ("SHUTDOWN", "RESET"):
-            self.death.give(describe_reset(name, data))
+            self.death.give(describe_reset(name, data), from_outside=data.get("reason") == "host-signal")
         elif name == "GUEST_PANICKED":
             self.death.give(f"guest panic (QEMU: GUEST_PANICKED, {data.get('action', '')})")
         elif name == "STOP":
-            self.death.give("somebody else stopped the machine (QEMU: STOP)")
+            self.death.give("somebody else stopped the machine (QEMU: STOP)", from_outside=True)
 
     def _on_monitor(self) -> None:
         """What happened before the monitor answered sent no event: ask."""

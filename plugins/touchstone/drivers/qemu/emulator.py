@@ -106,6 +106,11 @@ class Qemu(Emulator):
         finally:
             dump.unlink(missing_ok=True)
 
+    @property
+    def shot(self) -> bool:
+        """See Emulator. With status 0 QEMU ends by a signal only: whatever the guest does pauses it."""
+        return super().shot or (not self.death.reason and self.process.status() == 0)
+
     def inject_nmi(self) -> None:
         """See Emulator. QEMU pulls the NMI line, which leads to every CPU (LINT1)."""
         self.running_monitor().execute("inject-nmi")

@@ -99,7 +99,7 @@ class LinuxQemu(Qemu):
         elif name == "RESET":
             self._resets.put(describe_reset(name, data))
         elif name == "SHUTDOWN":
-            self.death.give(describe_reset(name, data))
+            self.death.give(describe_reset(name, data), from_outside=data.get("reason") == "host-signal")
         elif name == "GUEST_PANICKED":
             self.death.give(f"the target's Linux panicked (QEMU: GUEST_PANICKED, {data.get('action', '')})")
 

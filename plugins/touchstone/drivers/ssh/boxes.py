@@ -47,6 +47,9 @@ class Box(Protocol):
     def death(self) -> str:
         """What it died of, if that is known without asking it."""
 
+    def was_shot(self) -> bool:
+        """Whether somebody on this host ended it, so that nothing in it is to blame for its death."""
+
     def death_fd(self) -> int | None:
         """Readable once it has died, where that can be known."""
 
@@ -105,6 +108,10 @@ class RackBox:
     def death(self) -> str:
         """See Box."""
         return ""
+
+    def was_shot(self) -> bool:
+        """See Box."""
+        return False
 
     def death_fd(self) -> int | None:
         """See Box."""

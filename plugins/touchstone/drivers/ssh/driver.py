@@ -68,7 +68,7 @@ class SshDriver(AgentDriver):
         self._well_at = 0
         """Where the log was when the box last answered: a panic is said behind it."""
         self._broken = False
-        """It died or hangs, and has not been brought back since."""
+        """It died, was shot or hangs, and has not been brought back since."""
         self._distrusted = False
         """It is to be brought back although it lives."""
         self.outlives_runs = not box.disposable
@@ -256,18 +256,24 @@ class SshDriver(AgentDriver):
         """What a request that got no answer means: did the box die, does it hang, or was it the link?"""
         self._collect()
         if death := self._box.death():
-            return TargetDied(death)
+            return self._died_of(death)
         agent = visit.agent_end()
         # The connection ends a moment before it is known why.
         wait = DEATH_TIMEOUT * self.settings.timeout_factor if isinstance(error, TargetDied) else 0.0
         if agent.status is None and (death := await_death(self._box, wait)):
-            return TargetDied(death)
+            return self._died_of(death)
         found = diagnose(self.name, error, visit, self._log.since(self._well_at), agent)
         visit.rebooted |= found.rebooted
         self._collect()
         if found.said and not find_panic(self._log.since(self._well_at)):
             self._log.append(f"{found.said}\n".encode())  # the log that we follow may not have got so far
         return found.error
+
+    def _died_of(self, death: str) -> TargetError:
+        if not self._box.was_shot():
+            return TargetDied(death)
+        self._broken = True
+        return InfrastructureError(f"{death}, from outside")
 
     # --- the way there
 

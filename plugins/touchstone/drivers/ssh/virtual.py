@@ -122,6 +122,10 @@ class VirtualBox:
         """See Box."""
         return self._machine.death()
 
+    def was_shot(self) -> bool:
+        """See Box."""
+        return self._machine.was_shot()
+
     def death_fd(self) -> int | None:
         """See Box."""
         return self._machine.death_fd
