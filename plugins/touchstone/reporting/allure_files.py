@@ -109,22 +109,32 @@ class ResultFiles:
 
 
 _names: dict[type, tuple[str, ...]] = {}
-"""Fields of Allure's models."""
+"""Fields of Allure's models; none: another type."""
+_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
-    """A model of Allure's as JSON has it: what says nothing is left out, as allure-pytest does."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+    """A model of Allure's as JSON has it: what says nothing is left out, as allure-pytest does.
+
+    This runs for every label of every result, so the values that stay as they are do not get a call.
+    """
     kind = type(value)
+    if kind is list or kind is tuple:
+        return [one if type(one) in _AS_IT_IS else _plain(one) for one in value]
     names = _names.get(kind)
     if names is None:
         names = _names[kind] = tuple(one.name for one in attr.fields(kind)) if attr.has(kind) else ()
     if names:
-        fields = ((name, getattr(value, name)) for name in names)
-        return {name: _plain(field) for name, field in fields if field or field is False}
+        found = {}
+        for name in names:
+            field = getattr(value, name)
+            if field:
+                found[name] = field if type(field) in _AS_IT_IS else _plain(field)
+            elif field is False:
+                found[name] = field
+        return found
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return value

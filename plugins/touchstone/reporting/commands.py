@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ def command(config: pytest.Config, words: Iterable[str]) -> str:
     It begins with ``./bootstrap`` in a checkout of Touchstone, where the commands are not on PATH. A project
     that has Touchstone installed has no such script.
     """
-    words = list(words)
-    if (config.rootpath / "bootstrap").is_file():
-        words.insert(0, "./bootstrap")
-    return " ".join(shlex.quote(word) for word in words)
+    return " ".join((*_before(str(config.rootpath)), *(shlex.quote(word) for word in words)))
+
+
+@cache
+def _before(root: str) -> tuple[str, ...]:
+    """What a command begins with. Asked for every check of a run."""
+    return ("./bootstrap",) if os.path.isfile(f"{root}/bootstrap") else ()

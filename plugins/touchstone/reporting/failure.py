@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from touchstone.engine.outcomes import Deviation, Improved, NotJudged
@@ -257,12 +259,18 @@ def autopsy_lines(autopsy: Autopsy) -> Iterator[str]:
             yield from (f"    {line}" for line in tail(text))
 
 
+@cache
+def _is_file(path: str) -> bool:
+    """Asked for every check of a suite."""
+    return os.path.exists(path)
+
+
 def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     """The command that runs this check on this target again."""
     config = item.config
     # A suite of the installed package is not below the rootdir, and its node id is no path from there.
     file, colons, rest = item.nodeid.partition("::")
-    node = item.nodeid if (config.rootpath / file).exists() else f"{item.path}{colons}{rest}"
+    node = item.nodeid if _is_file(f"{config.rootpath}/{file}") else f"{item.path}{colons}{rest}"
     words = ["pytest", node, f"--target={record.target.name}"]
     if record.target.base:
         words.append(f"--matrix={config.getoption('touchstone_matrix')}")
