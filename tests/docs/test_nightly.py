@@ -39,3 +39,24 @@ def test_the_unit_runs_the_nightly_script_of_the_checkout_that_the_page_names() 
     page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
     assert f"a checkout in `{checkout}`" in page
     assert f"user `{unit['Service']['User']}`" in page
+
+
+def test_variables_that_are_set_are_known_to_the_script() -> None:
+    """A variable that nothing reads is a night that does less than it says."""
+    script = (NIGHTLY / "run").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$\{?(TOUCHSTONE_\w+)", script))
+    for name in ("touchstone-nightly.service", "github-actions.yml"):
+        named = re.findall(r"TOUCHSTONE_\w+", (NIGHTLY / name).read_text(encoding="utf-8"))
+        assert set(named) - read == set(), name
+    assert set(re.findall(r"TOUCHSTONE_\w+", page)) - read == set()
+    assert read - set(re.findall(r"TOUCHSTONE_\w+", page)) == set(), "the page names all of them"
+
+
+def test_the_unit_has_time_for_what_it_runs() -> None:
+    text = (NIGHTLY / "touchstone-nightly.service").read_text(encoding="utf-8")
+    faults = re.search(r"^Environment=TOUCHSTONE_FAULTS=(\d+)$", text, re.MULTILINE)
+    limit = re.search(r"^TimeoutStartSec=(\d+)h$", text, re.MULTILINE)
+    assert faults
+    assert limit
+    assert int(limit[1]) * 60 >= int(faults[1]) + 180

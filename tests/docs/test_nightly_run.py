@@ -21,6 +21,9 @@ value() {{ for word; do case $word in "$name"=*) echo "${{word#*=}}"; return;; e
 case "$1 $2" in
 "touchstone summary") shift; exec {python} -m touchstone.cli "$@" ;;
 "touchstone report") shift 4; echo page >"$1"; exit ${{REPORT_STATUS:-0}} ;;
+"python tests/benchmarks/exits.py") exit ${{EXITS_STATUS:-0}} ;;
+"touchstone costs") echo "| table |"; echo "|---|"; echo; echo "1 of 9 costs"; exit ${{COSTS_STATUS:-0}} ;;
+"pytest tests/breakages/test_breakages.py") exit ${{FAULTS_STATUS:-0}} ;;
 "touchstone night") shift 4; journal=$1/veneer.jsonl ;;
 pytest*) name=--journal; journal=$(value "$@") ;;
 esac
@@ -112,6 +115,41 @@ def test_exit_status_is_the_run_s_or_that_of_the_report(nightly: Nightly) -> Non
     assert nightly.run(STATUS="10").returncode == 10
     assert nightly.run(STATUS="1", REPORT_STATUS="2").returncode == 1
     assert nightly.run(REPORT_STATUS="2").returncode == 12
+
+
+def test_costs_are_measured_before_the_report_and_held_against_a_named_run(nightly: Nightly) -> None:
+    assert nightly.run(EXITS_STATUS="1").returncode == 0
+    commands = nightly.log.read_text().splitlines()
+    (measured,) = (
+        n for n, line in enumerate(commands) if line.startswith("python tests/benchmarks/exits.py")
+    )
+    (summary,) = (n for n, line in enumerate(commands) if line.startswith("touchstone summary"))
+    assert measured < summary
+    assert not [line for line in commands if line.startswith("touchstone costs")]
+    done = nightly.run(TOUCHSTONE_COSTS="v1.jsonl", COSTS_STATUS="1")
+    assert done.returncode == 1
+    assert "1 of 9 costs" in done.stderr
+    assert "--against v1.jsonl" in nightly.log.read_text()
+    assert (nightly.state / "night" / "costs.md").read_text().startswith("| table |")
+
+
+def test_next_run_finds_how_long_targets_take(nightly: Nightly) -> None:
+    assert nightly.run(TOUCHSTONE_STATE=str(nightly.path.parent / "elsewhere")).returncode == 0
+    assert (nightly.path / "build" / "last-night" / "night.jsonl").is_file()
+
+
+def test_seeded_faults_follow(nightly: Nightly) -> None:
+    git(nightly.path, "init", "-q", "-b", "main")
+    git(nightly.path, "commit", "-q", "--allow-empty", "-m", "one")
+    head = git(nightly.path, "rev-parse", "--short", "HEAD")
+    assert nightly.run().returncode == 0
+    assert "breakages" not in nightly.log.read_text()
+    (nightly.state / "faults-of-another-commit").mkdir(parents=True)
+    done = nightly.run(TOUCHSTONE_FAULTS="30", FAULTS_STATUS="1")
+    assert done.returncode == 1, "a fault survives"
+    last = nightly.log.read_text().splitlines()[-1].split()
+    assert {"--all", "--minutes=30", f"--table={nightly.state}/faults-{head}"} <= set(last)
+    assert not (nightly.state / "faults-of-another-commit").exists()
 
 
 def test_old_reports_go(nightly: Nightly) -> None:

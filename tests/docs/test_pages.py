@@ -33,6 +33,7 @@ def known_options() -> set[str]:
         ("touchstone.cli", "expect"),
         ("touchstone.cli", "night"),
         ("touchstone.cli", "sick"),
+        ("touchstone.cli", "costs"),
     ):
         run = f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
         done = subprocess.run(

@@ -99,7 +99,8 @@ def plan_by(config: pytest.Config, subject: str) -> Journal | None:
     if named is not None:
         return _read(config, _absolute(config, named), option="--plan")
     build = home(config) / "build"
-    found_there = [*build.glob("journals/*.jsonl"), *build.glob("nights/*/*.jsonl")]
+    places = ("journals/*.jsonl", "nights/*/*.jsonl", "last-night/*.jsonl")
+    found_there = [path for place in places for path in build.glob(place)]
     for path in sorted(found_there, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             found = read_journal(path)
