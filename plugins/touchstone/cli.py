@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-from touchstone.commands import diff, expect, night, sick, summary
+from touchstone.commands import costs, diff, expect, night, sick, summary
 from touchstone.journal.read import JournalError
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_new(commands)
     _add_report(commands)
+    costs.add_parser(commands)
     diff.add_parser(commands)
     expect.add_parser(commands)
     night.add_parser(commands)

@@ -26,6 +26,8 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.suite.assemble import Assembler
 from touchstone.suite.model import Body, Source
 
+TARGETS = ["qemu-amd", "bochs-amd", "bochs-intel"]
+SUBJECT = "veneer"
 READ = "rdtsc; shl rdx, 32; or rax, rdx; mov {to}, rax"
 EXITS = {
     "CPUID, leaf 0": ("xor eax, eax; xor ecx, ecx", "cpuid"),
@@ -87,14 +89,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("targets", nargs="*", default=["qemu-amd", "bochs-amd", "bochs-intel"])
-    parser.add_argument("--journal", type=Path, help="add the figures to the journal of a run of Veneer")
+    parser.add_argument("targets", nargs="*", help=f"default: {' '.join(TARGETS)}")
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        help="add the figures to the journal of a run of Veneer, for those of the targets that it has",
+    )
     arguments = parser.parse_args()
+    targets = arguments.targets or TARGETS
     if arguments.journal is not None:
-        read_journal(arguments.journal)
+        journal = read_journal(arguments.journal)
+        ran = {key.target for key in journal.judged}
+        targets = arguments.targets or [name for name in TARGETS if name in ran]
+        if (subject := journal.runs[-1].subject.name) != SUBJECT or not targets:
+            about = f"{subject} on {', '.join(sorted(ran)) or 'no target'}"
+            print(f"{arguments.journal} is about {about}: nothing to measure")
+            return
     image = build_bare(ROOT / "hypervisor", print)
     table: dict[str, list[str]] = {name: [] for name in (*EXITS, HYPERCALL)}
-    for target in arguments.targets:
+    for target in targets:
         settings = one_cpu(target)
         with tempfile.TemporaryDirectory() as logs:
             driver = make_driver(settings, image, Path(logs))
@@ -117,12 +130,12 @@ def main() -> None:
                 table[HYPERCALL].append(driver.query().get("hypercall-ticks", "?"))
             finally:
                 driver.stop()
-    print("| exit | " + " | ".join(arguments.targets) + " |")
-    print("|---" * (len(arguments.targets) + 1) + "|")
+    print("| exit | " + " | ".join(targets) + " |")
+    print("|---" * (len(targets) + 1) + "|")
     for name, row in table.items():
         print(f"| {name} | " + " | ".join(row) + " |")
     if arguments.journal is not None:
-        add_to(arguments.journal, arguments.targets, table)
+        add_to(arguments.journal, targets, table)
 
 
 def add_to(journal: Path, targets: Sequence[str], table: Mapping[str, Sequence[str]]) -> None:
@@ -134,7 +147,7 @@ def add_to(journal: Path, targets: Sequence[str], table: Mapping[str, Sequence[s
                 line = CostLine(
                     at=time.time(),
                     target=target,
-                    subject="veneer",
+                    subject=SUBJECT,
                     what=f"exit: {name}",
                     value=int(value),
                     unit="instructions",

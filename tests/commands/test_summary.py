@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.journals import (
     SUBJECT,
+    cost_line,
     judged_line,
     key,
     planned_lines,
@@ -24,6 +25,7 @@ from touchstone.journal import nights
 from touchstone.journal.lines import CheckLine, JudgedLine, Key, Software
 from touchstone.journal.nights import night_of, read_nights
 from touchstone.journal.read import read_journal
+from touchstone.journal.writer import JournalWriter
 from touchstone.words import Verdict
 
 GOOD, BAD = Verdict.CONFORMANT, Verdict.DEVIATION
@@ -192,6 +194,30 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no check in this run" in text
     assert "<script" not in text
     assert "http:" not in text
+
+
+def test_costs_over_nights_are_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history, page = tmp_path / "h", tmp_path / "page.html"
+    for day, (cpuid, rdmsr) in enumerate([(100, 50), (100, 50), (110, 50)], start=1):
+        journal = night(tmp_path, day, {A: GOOD})
+        writer = JournalWriter(journal)
+        writer.write(cost_line("exit: CPUID", cpuid))
+        writer.write(cost_line("exit: RDMSR", rdmsr))
+        writer.close()
+        summary(capsys, journal, "--history", history, "--html", page)
+    text = page.read_text()
+    assert "<h2>Costs, in instructions</h2>" in text
+    rose, same = re.findall(r"<tr><th>exit: .*?</tr>", text, re.DOTALL)
+    assert '<td class="bad">110 <b>+10%</b><br><svg' in rose
+    assert f"<title>{date(1)}, veneer 111111111111: 100\n{date(3)}, veneer 333333333333: 110</title>" in text
+    assert '<td class="">50<br><svg' in same
+    path = re.search(r'<path d="M(\S+) (\S+) L(\S+) (\S+) L(\S+) (\S+)"/>', rose)
+    assert path
+    assert path[2] == path[4]
+    assert float(path[6]) < float(path[4]), "more is higher"
+    assert re.search(r"<title>[^<]*: 50</title>", same)
+    summary(capsys, night(tmp_path, 4, {A: GOOD}), "--history", history, "--html", page)
+    assert "110" in page.read_text(), "a night that measured nothing shows the last figures"
 
 
 @pytest.mark.parametrize("command", ["summary", "requirements"])

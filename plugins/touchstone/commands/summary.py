@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "target and area, as Markdown.",
         epilog="Status: 0, or 2 if something cannot be read or written.",
     )
-    _add_journals(summary)
+    add_journals(summary)
     summary.add_argument(
         "--history",
         type=Path,
@@ -51,11 +51,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Print the requirements of conformance/requirements.yaml: how many of their checks hold "
         "and fail on each target, and which have no check in the run.",
     )
-    _add_journals(requirements)
+    add_journals(requirements)
     requirements.set_defaults(run=_requirements)
 
 
-def _add_journals(parser: argparse.ArgumentParser) -> None:
+def add_journals(parser: argparse.ArgumentParser) -> None:
+    """Add the journals that ``read_night`` takes."""
     parser.add_argument(
         "journals",
         nargs="*",

@@ -23,6 +23,8 @@ LONGEST_CAUSE = 200
 """Characters of a cause that are kept."""
 MOST_CAUSES = 300
 """Causes of a night that are kept."""
+MOST_COSTS = 300
+"""Costs of a journal that are kept."""
 FAILED = (Verdict.DEVIATION, Verdict.HANG, Verdict.CRASH)
 """What the subject is to blame for."""
 NOT_JUDGED = (None, Verdict.BLOCKED, Verdict.INFRASTRUCTURE)
@@ -62,6 +64,16 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[int]
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that was measured."""
+
+    target: str
+    subject: str
+    what: str
+    value: float
+    unit: str
+
+
 class Night(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a night found."""
 
@@ -74,6 +86,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checks: list[str]
     columns: list[Column]
     causes: list[Cause] = []
+    costs: list[Cost] = []
 
     def verdicts(self) -> dict[Key, Verdict | None]:
         """Of all that was planned. None: it has none."""
@@ -137,6 +150,11 @@ def night_of(journals: Sequence[Journal]) -> Night:
         causes=[
             Cause(column=column, cause=cause, checks=sorted(found))
             for (column, cause), found in list(grouped.items())[:MOST_CAUSES]
+        ],
+        costs=[
+            Cost(target=one.target, subject=one.subject, what=one.what, value=one.value, unit=one.unit)
+            for journal in journals
+            for one in list(journal.costs.values())[:MOST_COSTS]
         ],
     )
 

@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
+from touchstone.journal.compare import SHIFT
 from touchstone.journal.nights import FAILED, NOT_JUDGED
 from touchstone.reporting.overview import (
     FAILING,
     FIRST,
     REGRESSION,
+    CostHistory,
     Counted,
     Failures,
     Overview,
     areas_of,
     counted,
 )
+from touchstone.reporting.plot import line_plot
 from touchstone.reporting.summary import HEADINGS, lab, proof_cell, verdict_of
 from touchstone.words import Verdict
 
@@ -33,6 +36,8 @@ li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } sum
 details { display: inline-block; vertical-align: top; } details[open] { display: block; }
 .bar { display: flex; height: .8rem; width: 16rem; max-width: 50vw; background: #8883; }
 .bar span { display: block; min-width: 2px; }
+svg { display: block; overflow: visible; } svg path { fill: none; stroke: currentColor; }
+svg circle { fill: currentColor; }
 .bar .g { background: var(--good); } .bar .b { background: var(--bad); } .bar .l { background: var(--lab); }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -95,9 +100,40 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     )
     yield "<h2>Run by run</h2>"
     yield from _trend(found)
+    yield from _costs(found)
     yield "<h2>What the targets are</h2><ul>"
     yield from (f"<li><b>{escape(name)}</b>: {escape(facts)}</li>" for name, facts in found.targets.items())
     yield "</ul></body></html>"
+
+
+def _costs(found: Overview) -> Iterator[str]:
+    """A row for each cost, a plot over the nights for each target."""
+    if not found.costs:
+        return
+    columns = list(dict.fromkeys(one.column for one in found.costs))
+    rows: dict[str, dict[str, CostHistory]] = {}
+    for one in found.costs:
+        rows.setdefault(one.what, {})[one.column] = one
+    units = ", ".join(dict.fromkeys(one.unit for one in found.costs))
+    yield f"<h2>Costs, in {escape(units)}</h2>"
+    head = "".join(f"<th>{escape(one)}</th>" for one in columns)
+    yield f'<div class="wide"><table><tr><th></th>{head}</tr>'
+    for what, cells in rows.items():
+        shown = "".join(_cost(cells.get(column)) for column in columns)
+        yield f"<tr><th>{escape(what)}</th>{shown}</tr>"
+    yield "</table></div>"
+
+
+def _cost(history: CostHistory | None) -> str:
+    if history is None or not history.values:
+        return '<td class="none">-</td>'
+    value = history.values[-1][1]
+    before = history.values[-2][1] if len(history.values) > 1 else value
+    change, kind = "", ""
+    if before and abs(value / before - 1) > SHIFT:
+        kind = "bad" if value > before else "good"
+        change = f" <b>{value / before - 1:+.0%}</b>"
+    return f'<td class="{kind}">{value:g}{change}<br>{line_plot(history.values)}</td>'
 
 
 def _failures(found: Overview, kind: str) -> Iterator[str]:

@@ -66,6 +66,17 @@ class Proof:
 
 
 @dataclass
+class CostHistory:
+    """What something cost, night by night: the last value is of the newest one that measured it."""
+
+    what: str
+    column: str
+    unit: str
+    values: list[tuple[str, float]] = field(default_factory=list)
+    """Date and commit to value."""
+
+
+@dataclass
 class Overview:
     """All of it."""
 
@@ -85,6 +96,7 @@ class Overview:
     """Column to what is known of the target."""
     trend: list[tuple[str, Counted]]
     """Date and commit of each night to its verdicts; this one is the last."""
+    costs: list[CostHistory]
 
     @property
     def score(self) -> tuple[int, int]:
@@ -131,6 +143,7 @@ def overview(
             (_when(one, [subject.name for subject in one.subjects]), Counter(one.verdicts().values()))
             for one in (*earlier, night)
         ],
+        costs=list(_cost_histories(earlier, night, names)),
     )
 
 
@@ -144,6 +157,25 @@ def counted(counts: Mapping[Verdict | None, int]) -> str:
     """``41 conformant, 1 crash``."""
     found = [f"{counts[one]} {one.value}" for one in Verdict if counts.get(one)]
     return ", ".join([*found, *([f"{counts[None]} without verdict"] if counts.get(None) else [])]) or "-"
+
+
+def _cost_histories(
+    earlier: Sequence[Night], night: Night, names: Mapping[Column, str]
+) -> Iterator[CostHistory]:
+    """Of what this night has measured, or else the newest one that measured anything."""
+    newest = next((one for one in (night, *reversed(earlier)) if one.costs), night)
+    found = {
+        (one.what, one.target, one.subject, one.unit): CostHistory(
+            one.what, names.get((one.target, one.subject), one.target), one.unit
+        )
+        for one in newest.costs
+    }
+    for one in (*earlier, night):
+        for cost in one.costs:
+            history = found.get((cost.what, cost.target, cost.subject, cost.unit))
+            if history is not None:
+                history.values.append((_when(one, [cost.subject]), cost.value))
+    yield from found.values()
 
 
 def _area(about: Mapping[str, CheckLine], key: Key) -> str:
