@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from touchstone import __version__
-from touchstone.commands import costs, diff, expect, night, sick, summary
+from touchstone.commands import costs, diff, expect, night, requirements, sick, summary
 from touchstone.journal.read import JournalError
 from touchstone.new.project import WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     night.add_parser(commands)
     sick.add_parser(commands)
     summary.add_parser(commands)
+    requirements.add_parser(commands)
     claims = commands.add_parser(
         "claims", help="list what a subject's TOML file may claim, as a Markdown table"
     )

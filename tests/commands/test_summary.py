@@ -1,4 +1,4 @@
-"""`touchstone summary` and `touchstone requirements`: what nights found, by journals made by hand."""
+"""`touchstone summary`: what nights found, by journals made by hand."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import msgspec
 import pytest
 
 from tests.support.journals import (
-    SUBJECT,
     cost_line,
     judged_line,
     key,
     planned_lines,
     run_line,
-    target_line,
     write_journal,
 )
 from touchstone.cli import main
 from touchstone.journal import nights
-from touchstone.journal.lines import CheckLine, JudgedLine, Key, Software
+from touchstone.journal.lines import JudgedLine, Key, Software
 from touchstone.journal.nights import night_of, read_nights
 from touchstone.journal.read import read_journal
 from touchstone.journal.writer import JournalWriter
@@ -240,33 +238,3 @@ def test_damaged_history_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["summary", str(journal), "--history", str(tmp_path / "h")]) == 2
     assert f"{tmp_path / 'h'}:1: not a night" in capsys.readouterr().err
     assert (tmp_path / "h").read_text() == "nonsense\n"
-
-
-def test_requirements_and_targets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "conformance").mkdir()
-    (tmp_path / "conformance" / "requirements.yaml").write_text("- id: need\n- id: forgotten\n")
-    lines = [
-        CheckLine(at=1, check=one, title="T", area="exits", level="must", phase="loaded", proves=["need"])
-        for one in ("exits.a", "exits.b", "exits.c")
-    ]
-    (tmp_path / "build" / "journals").mkdir(parents=True)
-    write_journal(
-        tmp_path / "build" / "journals" / "1.jsonl",
-        run_line(SUBJECT),
-        target_line("qemu-amd"),
-        *planned_lines([A, B, C, key("exits.c")]),
-        *lines,
-        judged_line(A),
-        failed(B),
-        judged_line(C, Verdict.BLOCKED),
-    )
-    assert main(["requirements"]) == 0
-    said = capsys.readouterr().out
-    assert "| requirement | qemu-amd | bochs-intel |\n" in said
-    assert "| need | 1 hold, 1 FAIL, 1 not judged | none judged |\n" in said
-    assert "| forgotten | - | - |\n" in said
-    assert "without a check: " in said
-    assert "forgotten" in said.split("without a check: ")[1]

@@ -7,18 +7,27 @@ import re
 import pytest
 
 from tests.support.checkout import ROOT
-from touchstone.suite import each, given, handle, load, raising, requires
+from touchstone.suite import citations, each, given, handle, load, raising, requires, statements
 from touchstone.suite.registers import TABLES
+from touchstone.words import STATEMENT_LEVELS
 
 PAGE = (ROOT / "docs" / "writing-a-check.md").read_text(encoding="utf-8")
+
+
+REQUIREMENTS = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("word", [*statements.CHAPTER_KEYS, *statements.STATEMENT_KEYS, *STATEMENT_LEVELS])
+def test_every_word_of_a_requirement_is_there(word: str) -> None:
+    assert f"`{word}`" in REQUIREMENTS
 
 
 @pytest.mark.parametrize(
     "word",
     sorted({
-        *load.SUITE_KEYS, *load.CHECK_KEYS, *load.CITE_KEYS, *given.CONTROL, "gprs", "at", "keep", "page-end",
-        *each.ON, each.ROWS, *handle.KINDS, *raising.WORDS, "native", "exception", "rip", "memory", "exits",
-        "events", *requires.NAMES, *TABLES,
+        *load.SUITE_KEYS, *load.CHECK_KEYS, *citations.CITE_KEYS, *given.CONTROL, "gprs", "at", "keep",
+        "page-end", *each.ON, each.ROWS, *handle.KINDS, *raising.WORDS, "native", "exception", "rip",
+        "memory", "exits", "events", *requires.NAMES, *TABLES,
     }),
 )  # fmt: skip
 def test_every_word_of_the_language_is_there(word: str) -> None:

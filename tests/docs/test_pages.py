@@ -32,6 +32,7 @@ def known_options() -> set[str]:
         ("touchstone.cli", "diff"),
         ("touchstone.cli", "expect"),
         ("touchstone.cli", "night"),
+        ("touchstone.cli", "requirements"),
         ("touchstone.cli", "sick"),
         ("touchstone.cli", "costs"),
     ):

@@ -7,6 +7,7 @@ import codecs
 import pytest
 
 from tests.support.project import INVENTORY, SUITE, Project, check
+from tests.support.requirement_texts import requirements
 
 PASSING = check("passing", "nop", "{rax: 0}")
 
@@ -273,18 +274,20 @@ def test_other_yaml_files_are_left_alone(project: Project) -> None:
     project.file("compose.yaml", "services: {}\n")
     project.file(".github/workflows/ci.yml", "jobs:\n  suite: x\n")
     project.file("charts/values.yaml", "test:\n  suite: x\n")
-    project.file("conformance/requirements.yaml", "- id: one\n")
+    project.file("conformance/requirements.yaml", requirements("one"))
     assert project.run().parseoutcomes() == {"passed": 1}
     assert project.run(".").parseoutcomes() == {"passed": 1}
     assert project.run("charts", "tests").parseoutcomes() == {"passed": 1}
 
 
 def test_requirements_are_known(project: Project) -> None:
-    project.file("conformance/requirements.yaml", "- id: one\n- id: two\n")
+    project.file("conformance/requirements.yaml", requirements("one", "two"))
     project.suite(check("a", "nop", "{rax: 0}", proves="[twoo]"))
     project.run().stdout.fnmatch_lines(["suite.yaml:*twoo*two*"])
     project.file("conformance/requirements.yaml", "- 1\n")
-    project.run().stdout.fnmatch_lines(["conformance/requirements.yaml: it must be a list of entries*"])
+    project.run().stdout.fnmatch_lines(
+        ["conformance/requirements.yaml:1:3: a requirement must be a mapping*"]
+    )
 
 
 def test_touchstone_s_suites_are_added_where_a_project_wants_them(project: Project) -> None:
@@ -302,7 +305,7 @@ def test_touchstone_s_suites_are_added_where_a_project_wants_them(project: Proje
 
 
 def test_selection_by_marks_and_words(project: Project) -> None:
-    project.file("conformance/requirements.yaml", "- id: some.need\n")
+    project.file("conformance/requirements.yaml", requirements("some.need"))
     project.suite(
         check("first", "nop", "{rax: 0}", level="may", tags="[slow-one]", proves="[some.need]")
         + check("second", "nop", "{rax: 0}", phase="unloaded")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.project import INVENTORY, Project, check
+from tests.support.requirement_texts import requirements
 
 
 class Results:
@@ -59,7 +60,7 @@ def test_each_target_has_its_own_result(project: Project) -> None:
 
 
 def test_result_of_a_check(project: Project) -> None:
-    project.file("conformance/requirements.yaml", "- id: need\n")
+    project.file("conformance/requirements.yaml", requirements("need"))
     project.suite(
         check("good", "nop", "{rax: 0}", level="should", tags="[mine]", proves="[need]", each="{cpl: [0, 3]}")
         + check("wrong", "mov eax, 1", "{rax: 2}", each="{on: [every-cpu]}", claims="true")

@@ -1,4 +1,4 @@
-"""``touchstone summary`` and ``touchstone requirements``: what a night found, made from its journals."""
+"""``touchstone summary``: what a night found, made from its journals."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from touchstone.journal.nights import Night, add_night, night_of
 from touchstone.journal.read import Journal, JournalError, read_journal
-from touchstone.shipped import source_root
+from touchstone.suite.problems import SuiteErrors
+from touchstone.suite.statements import Statement, known_statements
 
 JOURNALS = Path("build", "journals")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both to the command ``touchstone``."""
+    """Add it to the command ``touchstone``."""
     summary = commands.add_parser(
         "summary",
         help="say on one screen what a run found, as Markdown",
@@ -45,14 +44,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--title", default="Touchstone", metavar="TEXT", help="heading of the page (default: %(default)s)"
     )
     summary.set_defaults(run=_summary)
-    requirements = commands.add_parser(
-        "requirements",
-        help="say which requirement holds where, by a run",
-        description="Print the requirements of conformance/requirements.yaml: how many of their checks hold "
-        "and fail on each target, and which have no check in the run.",
-    )
-    add_journals(requirements)
-    requirements.set_defaults(run=_requirements)
 
 
 def add_journals(parser: argparse.ArgumentParser) -> None:
@@ -86,18 +77,12 @@ def read_night(paths: Sequence[Path]) -> list[Journal]:
     return journals
 
 
-def requirement_statements() -> dict[str, str]:
-    """Id to statement: Touchstone's, and the project's own. JournalError if a file cannot be read."""
-    found: dict[str, str] = {}
-    for path in (source_root() / "conformance" / "requirements.yaml", Path("conformance/requirements.yaml")):
-        try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-            found |= {str(one["id"]): " ".join(str(one.get("statement", "")).split()) for one in entries}
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-            raise JournalError(f"{path}: cannot be read: {error}") from None
-    return found
+def requirements_known() -> dict[str, Statement]:
+    """Touchstone's requirements, and the project's own. JournalError if a file cannot be read."""
+    try:
+        return known_statements(Path("conformance", "requirements.yaml"))
+    except SuiteErrors as error:
+        raise JournalError(str(error)) from None
 
 
 def _summary(asked: argparse.Namespace) -> int:
@@ -110,7 +95,7 @@ def _summary(asked: argparse.Namespace) -> int:
         earlier: list[Night] = []
         if asked.history is not None:
             earlier = add_night(asked.history, night_of(journals))
-        found = overview(journals, earlier, requirement_statements())
+        found = overview(journals, earlier, requirements_known())
         lines = list(markdown(found))
         if asked.html is not None:
             asked.html.write_text(front_page(found, asked.title, asked.checks), encoding="utf-8")
@@ -121,17 +106,4 @@ def _summary(asked: argparse.Namespace) -> int:
     except (JournalError, OSError) as error:
         print(f"touchstone summary: error: {error}", file=sys.stderr)
         return 2
-    return 0
-
-
-def _requirements(asked: argparse.Namespace) -> int:
-    from touchstone.reporting.overview import overview  # noqa: PLC0415
-    from touchstone.reporting.summary import proofs  # noqa: PLC0415
-
-    try:
-        found = overview(read_night(asked.journals), [], requirement_statements())
-    except JournalError as error:
-        print(f"touchstone requirements: error: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(proofs(found)))
     return 0

@@ -140,6 +140,12 @@ def check_of(item: Any, mark: pytest.Mark) -> Check:
             citations.append(Citation(**cite))
         except TypeError as error:
             errors.append(f"cite: {str(error).removeprefix('Citation.__init__() ')}")
+    known = run_of(item.config).requirements if values.get("proves") else ()
+    errors += [
+        f"proves: there is no requirement {word!r}{did_you_mean(word, known)}"
+        for word in values.get("proves", ())
+        if word not in known
+    ]
     needed = values.get("requires")
     needs = [] if needed is None else [Requirement(needed, source)]
     if needed is not None:

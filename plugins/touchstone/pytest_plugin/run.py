@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from touchstone.config.expectations import ending_soon
 from touchstone.config.inventory import Inventory, Target, read_inventory, select
@@ -34,8 +33,9 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
-from touchstone.shipped import source_root
 from touchstone.suite.model import Check
+from touchstone.suite.problems import SuiteErrors
+from touchstone.suite.statements import known_statements
 from touchstone.words import HERE
 
 if TYPE_CHECKING:
@@ -113,20 +113,11 @@ class Run:
     @cached_property
     def requirements(self) -> Collection[str]:
         """Ids that ``proves`` may name: Touchstone's, and those of the project's own requirements.yaml."""
-        shipped = source_root() / "conformance" / "requirements.yaml"
         own = home(self.config) / "conformance" / "requirements.yaml"
-        found = self._requirement_ids(shipped)
-        return found | self._requirement_ids(own) if own.is_file() and not own.samefile(shipped) else found
-
-    def _requirement_ids(self, path: Path) -> frozenset[str]:
-        shown = show_path(self.config, path)
         try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return frozenset(str(entry["id"]) for entry in entries)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise pytest.UsageError(f"{shown}: cannot be read: {error}") from None
-        except (TypeError, KeyError):
-            raise pytest.UsageError(f"{shown}: it must be a list of entries, each with an id") from None
+            return frozenset(known_statements(own, lambda path: show_path(self.config, path)))
+        except SuiteErrors as error:
+            raise pytest.UsageError(str(error)) from None
 
     @cached_property
     def subject(self) -> Subject:

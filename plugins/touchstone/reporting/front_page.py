@@ -20,7 +20,8 @@ from touchstone.reporting.overview import (
     counted,
 )
 from touchstone.reporting.plot import line_plot
-from touchstone.reporting.summary import HEADINGS, lab, proof_cell, verdict_of
+from touchstone.reporting.proofs import Proof, chapters, level_text
+from touchstone.reporting.summary import HEADINGS, lab, verdict_of
 from touchstone.words import Verdict
 
 _STYLE = """
@@ -34,6 +35,7 @@ th, td { border: 1px solid #8885; padding: .25rem .5rem; text-align: left; verti
 td.bad { background: #c6282822; } td.good { background: #2e7d3218; } td.lab { background: #7b4fb51f; }
 li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } summary { cursor: pointer; }
 details { display: inline-block; vertical-align: top; } details[open] { display: block; }
+details.chapter { display: block; margin: .25rem 0; }
 .bar { display: flex; height: .8rem; width: 16rem; max-width: 50vw; background: #8883; }
 .bar span { display: block; min-width: 2px; }
 svg { display: block; overflow: visible; } svg path { fill: none; stroke: currentColor; }
@@ -83,21 +85,7 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
             yield f"{escape(trouble.target)}: {_names(trouble.checks)}</li>"
         yield "</ul>"
     yield "<h2>Requirements and targets</h2>"
-    yield from _table(
-        ["", *found.columns],
-        [
-            (
-                f"{escape(one.requirement)}<br><small>{escape(one.statement)}</small>",
-                [
-                    (proof_cell(one.cells.get(name)), _class(one.cells.get(name)))
-                    if one.cells
-                    else ("no check in this run", "none")
-                    for name in found.columns
-                ],
-            )
-            for one in found.proofs
-        ],
-    )
+    yield from _requirements(found)
     yield "<h2>Run by run</h2>"
     yield from _trend(found)
     yield from _costs(found)
@@ -134,6 +122,33 @@ def _cost(history: CostHistory | None) -> str:
         kind = "bad" if value > before else "good"
         change = f" <b>{value / before - 1:+.0%}</b>"
     return f'<td class="{kind}">{value:g}{change}<br>{line_plot(history.values)}</td>'
+
+
+def _requirements(found: Overview) -> Iterator[str]:
+    """A line per chapter, which opens; those in which something fails are open."""
+    for chapter in chapters(found.proofs):
+        failing = any(one.fails for one in chapter.proofs)
+        cells = "; ".join(f"{name}: {chapter.cell(name)}" for name in found.columns)
+        missing = f", {len(chapter.unproved)} without a check in this run" if chapter.unproved else ""
+        yield f'<details class="chapter"{" open" if failing else ""}><summary><b>{escape(chapter.title)}</b> '
+        yield f"<small>{len(chapter.proofs)} requirements{missing}; {escape(cells)}</small></summary>"
+        yield from _table(
+            ["", "", *found.columns],
+            [
+                (
+                    f"{escape(one.requirement)}<br><small>{escape(one.statement)}</small>",
+                    [(level_text(one), ""), *(_proof_cell(one, name) for name in found.columns)],
+                )
+                for one in chapter.proofs
+            ],
+        )
+        yield "</details>"
+
+
+def _proof_cell(one: Proof, column: str) -> tuple[str, str]:
+    if not one.proved:
+        return "no check in this run", "none"
+    return one.cell(column), "none" if column in one.elsewhere else _class(one.cells.get(column))
 
 
 def _failures(found: Overview, kind: str) -> Iterator[str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from touchstone.journal.lines import CheckLine, Key
 from touchstone.journal.nights import FAILED, NOT_JUDGED, Night, night_of
 from touchstone.journal.read import Journal
+from touchstone.reporting.proofs import Proof, proofs_of
+from touchstone.suite.statements import Statement
 from touchstone.words import AREAS, Verdict
 
 REGRESSION = "regression"
@@ -57,15 +59,6 @@ class Trouble:
 
 
 @dataclass
-class Proof:
-    """A requirement, and what its checks say on each column."""
-
-    requirement: str
-    statement: str
-    cells: dict[str, Counted] = field(default_factory=dict)
-
-
-@dataclass
 class CostHistory:
     """What something cost, night by night: the last value is of the newest one that measured it."""
 
@@ -107,11 +100,11 @@ class Overview:
 
 
 def overview(
-    journals: Sequence[Journal], earlier: Sequence[Night], requirements: Mapping[str, str]
+    journals: Sequence[Journal], earlier: Sequence[Night], requirements: Mapping[str, Statement]
 ) -> Overview:
     """What these journals of one night found, compared with earlier nights, the oldest first.
 
-    ``requirements``: id to statement.
+    ``requirements``: by id.
     """
     night = night_of(journals)
     subjects = {one.name for one in night.subjects}
@@ -137,7 +130,13 @@ def overview(
         failures=list(_failures(night, earlier, names)),
         fixed=sum(before[key] in FAILED and verdicts.get(key) is Verdict.CONFORMANT for key in before),
         trouble=list(_trouble(journals, verdicts)),
-        proofs=list(_proofs(verdicts, about, requirements, names)),
+        proofs=proofs_of(
+            verdicts,
+            about,
+            requirements,
+            names,
+            {names[one.target, one.subject]: one.facts.get("vendor", "") for one in night.columns},
+        ),
         targets={names[one.target, one.subject]: _facts(one.facts) for one in night.columns},
         trend=[
             (_when(one, [subject.name for subject in one.subjects]), Counter(one.verdicts().values()))
@@ -237,18 +236,3 @@ def _trouble(journals: Sequence[Journal], verdicts: Mapping[Key, Verdict | None]
             group = (key.target, told + reason.split("\n")[0])
             found.setdefault(group, Trouble(*group)).checks.append(key.check)
     yield from sorted(found.values(), key=lambda one: -len(one.checks))
-
-
-def _proofs(
-    verdicts: Mapping[Key, Verdict | None],
-    about: Mapping[str, CheckLine],
-    requirements: Mapping[str, str],
-    names: Mapping[Column, str],
-) -> Iterator[Proof]:
-    found = {name: Proof(name, statement) for name, statement in requirements.items()}
-    for key, verdict in verdicts.items():
-        line = about.get(key.check.partition("[")[0])
-        for name in line.proves if line is not None else ():
-            proof = found.setdefault(name, Proof(name, ""))
-            proof.cells.setdefault(names[key.target, key.subject], Counter())[verdict] += 1
-    yield from found.values()

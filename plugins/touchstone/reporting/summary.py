@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from touchstone.journal.nights import FAILED, NOT_JUDGED
 from touchstone.reporting.overview import (
     FAILING,
     FIRST,
@@ -14,7 +13,6 @@ from touchstone.reporting.overview import (
     areas_of,
     counted,
 )
-from touchstone.words import Verdict
 
 MOST = 8
 """Causes of a kind that are shown; the report has all."""
@@ -64,7 +62,7 @@ def markdown(found: Overview) -> Iterator[str]:
     yield f"|---|{'---|' * len(areas)}"
     for name, row in found.areas.items():
         yield f"| {escaped(name)} | {' | '.join(counted(row.get(area, {})) for area in areas)} |"
-    unproved = [one.requirement for one in found.proofs if not one.cells]
+    unproved = [one.requirement for one in found.proofs if not one.proved]
     if unproved:
         named = f": {', '.join(map(escaped, unproved))}" if len(unproved) <= MOST else ""
         yield ""
@@ -110,34 +108,3 @@ def _checks(checks: list[str]) -> str:
 def escaped(text: str) -> str:
     """Text that Markdown leaves as it is."""
     return "".join(f"\\{letter}" if letter in r"\`*_[]<>|" else letter for letter in text)
-
-
-def proofs(found: Overview) -> Iterator[str]:
-    """Requirements and targets as a Markdown table that reads well in a terminal too."""
-    yield f"| requirement | {' | '.join(found.columns)} |"
-    yield f"|---|{'---|' * len(found.columns)}"
-    for one in found.proofs:
-        cells = (proof_cell(one.cells.get(column)) for column in found.columns)
-        yield f"| {one.requirement} | {' | '.join(cells)} |"
-    unproved = [one.requirement for one in found.proofs if not one.cells]
-    yield ""
-    yield f"{len(found.proofs) - len(unproved)} of {len(found.proofs)} requirements have checks in this run"
-    if unproved:
-        yield f"without a check: {', '.join(unproved)}"
-
-
-def proof_cell(counts: dict[Verdict | None, int] | None) -> str:
-    """``12 hold``, ``11 hold, 1 FAILS``, ``none judged``; ``-`` where there is no check."""
-    if not counts:
-        return "-"
-    good, bad = counts.get(Verdict.CONFORMANT, 0), sum(counts.get(one, 0) for one in FAILED)
-    said = [f"{good} hold"] if good else []
-    if bad:
-        said.append(f"{bad} FAIL")
-    known = counts.get(Verdict.KNOWN_DEVIATION, 0) + counts.get(Verdict.MACHINE, 0)
-    if known:
-        said.append(f"{known} known or the machine's")
-    missing = sum(counts.get(one, 0) for one in NOT_JUDGED)
-    if said and missing:
-        said.append(f"{missing} not judged")
-    return ", ".join(said) or "none judged"

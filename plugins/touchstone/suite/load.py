@@ -12,6 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from touchstone.suite import requires, steps
 from touchstone.suite.cases import cases, prepared
+from touchstone.suite.citations import citations
 from touchstone.suite.claims import implied
 from touchstone.suite.model import Check, Citation, Requirement, Source, Suite
 from touchstone.suite.positions import Document, read_text
@@ -23,7 +24,6 @@ CHECK_KEYS = (
     "id", "title", "level", "cite", "proves", "requires", "phase", "claims", "each", "mode", "bits", "given",
     "handle", "sweep", "random", "run", "expect", "at-load", "at-unload", "then", "timeout", "tags",
 )  # fmt: skip
-CITE_KEYS = ("doc", "title", "says", "section")
 TIMEOUT = 5.0
 """Seconds that a probe may take if its check does not say."""
 
@@ -112,7 +112,7 @@ def _suite(doc: Document, requirements: Collection[str] | None) -> Suite | None:
     title = _text(doc, keys, "suite")
     area = doc.choice(keys["area"][1], "area", AREAS) if "area" in keys else None
     phase = _phase(doc, keys, "loaded")
-    cite = _cites(doc, keys["cite"][1]) if "cite" in keys else ()
+    cite = citations(doc, keys["cite"][1]) if "cite" in keys else ()
     needs = _requires(doc, keys)
     checks: list[Check] = []
     if "checks" in keys:
@@ -155,25 +155,6 @@ def _requires(doc: Document, keys: Keys) -> tuple[Requirement, ...]:
     return (Requirement(text, doc.at(node)),)
 
 
-def _cites(doc: Document, node: Node) -> tuple[Citation, ...]:
-    found = []
-    for item in doc.items(node, "cite"):
-        keys = doc.take(item, "cite", CITE_KEYS)
-        missing = [name for name in ("doc", "title", "says") if name not in keys]
-        if isinstance(item, MappingNode) and missing:
-            doc.wrong(
-                item,
-                f"cite has no {' and no '.join(missing)}: name the document, the title and the sentence",
-            )
-        word, title, says = (_text(doc, keys, name) for name in ("doc", "title", "says"))
-        section = _text(doc, keys, "section")
-        if word and not _WORD.fullmatch(word):
-            doc.wrong(keys["doc"][1], f"doc is a short name like intel-sdm or amd-apm, not '{word}'")
-        if word and title and says:
-            found.append(Citation(word, title, says, section))
-    return tuple(found)
-
-
 class _Reader:
     """Reads the checks of one suite."""
 
@@ -206,7 +187,7 @@ class _Reader:
         title = _text(doc, keys, "title")
         word = doc.choice(keys["level"][1], "level", LEVELS) if "level" in keys else "must"
         level: Level = next((level for level in LEVELS if level == word), "must")
-        cite = _cites(doc, keys["cite"][1]) if "cite" in keys else self.cite
+        cite = citations(doc, keys["cite"][1]) if "cite" in keys else self.cite
         if "cite" not in keys and not self.cite:
             doc.wrong(
                 entry,

@@ -12,9 +12,10 @@ import sys
 from touchstone.machine.probe import CALL_GPRS, GPRS
 from touchstone.suite import more_registers
 from touchstone.suite.cases import PREPARED_ON, VENDORS
+from touchstone.suite.citations import CITE_KEYS
 from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
-from touchstone.suite.load import CHECK_KEYS, CITE_KEYS, SUITE_KEYS
+from touchstone.suite.load import CHECK_KEYS, SUITE_KEYS
 from touchstone.suite.model import CODE_BITS
 from touchstone.suite.place import MODES, PAGE_WORDS
 from touchstone.suite.registers import TABLES
