@@ -35,7 +35,7 @@ def cpuids(target, subject, cpu):
     title="The hypervisor says that it has as many CPUs as the machine, and each of them confirms it",
     area="broadcast",
     cite=COMMIT,
-    proves=["every-cpu"],
+    proves=["load-every-cpu"],
 )
 def test_all_cpus(target, virtualized):
     status = target.query()
@@ -53,7 +53,7 @@ def test_all_cpus(target, virtualized):
     area="broadcast",
     requires="subject.refuses.loaded != false",
     cite=PROTOCOL,
-    proves=["all-or-nothing"],
+    proves=["refuse-loaded"],
 )
 def test_twice(target, subject, state, virtualized):
     before, counted = state(), [cpuids(target, subject, cpu) for cpu in range(target.cpus)]
@@ -84,7 +84,7 @@ def test_twice(target, subject, state, virtualized):
             "be read while it runs",
         }
     ],
-    proves=["every-cpu", "concurrency"],
+    proves=["load-own-exits"],
 )
 def test_own_counters(target, subject, probe):
     for cpu in range(target.cpus):
@@ -111,7 +111,7 @@ def test_own_counters(target, subject, probe):
             "be read while it runs, and after a crash.",
         }
     ],
-    proves=["every-cpu"],
+    proves=["exits-trace"],
 )
 def test_trace(target, probe):
     for cpu in range(target.cpus):
@@ -137,7 +137,7 @@ def test_trace(target, probe):
             "be read while it runs, and after a crash.",
         }
     ],
-    proves=["every-cpu"],
+    proves=["exits-trace", "load-own-exits"],
 )
 def test_trace_order(target, probe):
     body = """
@@ -163,7 +163,7 @@ def test_trace_order(target, probe):
     area="broadcast",
     phase="unloaded",
     cite={"doc": "touchstone-design", "title": "Veneer", "says": "Load and unload as often as asked."},
-    proves=["as-often-as-asked", "every-cpu"],
+    proves=["load-again"],
 )
 def test_again(target, virtualized, cycles):
     assert virtualized() == []

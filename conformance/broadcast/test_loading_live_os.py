@@ -17,7 +17,7 @@ ROUNDS = 3
     phase="unloaded",
     requires="os == linux",
     cite=DESIGN,
-    proves=["live-os", "loading-transparent", "every-cpu"],
+    proves=["load-live-os"],
 )
 def test_all_work(target, subject, virtualized, complaints):
     with target.work() as work:
@@ -45,7 +45,7 @@ def test_all_work(target, subject, virtualized, complaints):
             "all tell the same story",
         },
     ],
-    proves=["one-hypervisor", "nested-hidden", "live-os"],
+    proves=["refuse-other-hypervisor"],
 )
 def test_kvm_refused(target, virtualized, complaints):
     tried = target.try_kvm()

@@ -26,7 +26,7 @@ NMI = [
     requires="os == bare",
     claims=False,
     cite=NMI,
-    proves=["nmi-exact"],
+    proves=["nmi-once"],
 )
 def test_each_cpu(target):
     before = target.nmi_counts()
@@ -43,7 +43,7 @@ def test_each_cpu(target):
     requires="os == bare and cpus >= 2",
     claims=False,
     cite=NMI,
-    proves=["nmi-exact", "concurrency"],
+    proves=["nmi-once", "nmi-in-hypervisor", "exits-concurrent"],
 )
 def test_storm(target, nmi_storm):
     for sender in sorted({0, target.cpus - 1}):

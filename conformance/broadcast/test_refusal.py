@@ -127,7 +127,7 @@ def clean(target):
             "CR4.VMXE[bit 13] = 1.",
         },
     ],
-    proves=["all-or-nothing"],
+    proves=["refuse-in-use", "refuse-rolls-back", "refuse-then-load"],
 )
 def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, physical, clean):
     for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
@@ -168,7 +168,7 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
             "says": "SVMDIS: when this bit is set, writes to EFER treat the SVME bit as MBZ.",
         },
     ],
-    proves=["all-or-nothing"],
+    proves=["refuse-switched-off-intel", "refuse-switched-off-amd", "refuse-rolls-back", "refuse-then-load"],
 )
 def test_switched_off(target, subject, probe, state, same_state, virtualized, cycles, clean):
     msr, off = (VM_CR, SVMDIS) if target.vendor == "amd" else (FEATURE_CONTROL, LOCK)

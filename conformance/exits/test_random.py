@@ -16,6 +16,7 @@ from touchstone.suite.random_probes import as_yaml
         "title": "Words",
         "says": "`expect: native` means that the hypervisor must not show.",
     },
+    proves=["exits-code-native"],
 )
 def test_campaign(random_campaign, record_property):
     campaign = random_campaign()

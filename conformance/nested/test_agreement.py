@@ -61,7 +61,7 @@ def vmx_witnesses(probe, cpu):
     level="must",
     claims=False,
     requires="cpuid.svm or cpuid.vmx",
-    proves=["nested-hidden"],
+    proves=["nested-one-story"],
     cite=[
         {
             "doc": "intel-sdm",
@@ -111,7 +111,7 @@ def test_hidden_on_every_cpu(target, probe):
     area="nested",
     requires="subject.control-closed",
     level="must",
-    proves=["control-closed", "every-cpu"],
+    proves=["door-closed", "door-cpl"],
     cite={
         "doc": "touchstone-design",
         "title": "Veneer",

@@ -35,7 +35,7 @@ def demand_ud(result, number):
     area="nested",
     level="must",
     requires="os == bare and subject.control-closed",
-    proves=["control-closed"],
+    proves=["door-address"],
     cite=CITE,
 )
 @pytest.mark.parametrize("upper", [1 << 32, 1 << 46, 0xFFFF_8000 << 32])
@@ -53,7 +53,7 @@ def test_equal_low_half(target, probe, upper):
     area="nested",
     level="must",
     requires="os == bare and subject.control-closed",
-    proves=["control-closed"],
+    proves=["door-cpl"],
     cite=CITE,
 )
 def test_expected_address_at_cpl_3(target, probe):
@@ -71,7 +71,7 @@ def test_expected_address_at_cpl_3(target, probe):
     area="nested",
     level="must",
     requires="os == bare and subject.control-closed",
-    proves=["control-closed"],
+    proves=["door-address"],
     cite=CITE,
 )
 @pytest.mark.parametrize("distance", [-3, 3, 0x10, -0x10, 0x100, -0x100])

@@ -23,7 +23,7 @@ CYCLES = 20
     area="teardown",
     phase="unloaded",
     cite=AS_OFTEN,
-    proves=["as-often-as-asked", "unloading-transparent", "every-cpu"],
+    proves=["load-again"],
 )
 def test_twenty(target, cycles, state, same_state):
     before = state()
@@ -40,7 +40,7 @@ def test_twenty(target, cycles, state, same_state):
     # Under Linux other programs allocate and free memory meanwhile.
     requires="os == bare",
     cite=AS_OFTEN,
-    proves=["as-often-as-asked"],
+    proves=["unload-memory"],
 )
 def test_memory(target, cycles):
     def free():
@@ -68,7 +68,7 @@ def test_memory(target, cycles):
         "title": "subject do=...: the hypervisor under test",
         "says": "do=exits: exit counters of CPU K since loading",
     },
-    proves=["as-often-as-asked"],
+    proves=["unload-counters"],
 )
 def test_counters(target, probe, cycles):
     # Programs of a running OS add some dozens of CPUIDs each; all of them together stay below this number.
@@ -89,7 +89,7 @@ def test_counters(target, probe, cycles):
     area="teardown",
     phase="unloaded",
     cite=PROTOCOL,
-    proves=["all-or-nothing", "as-often-as-asked"],
+    proves=["refuse-loaded"],
 )
 def test_not_loaded(target, state, virtualized):
     assert target.query().get("loaded") == "0"
@@ -114,7 +114,7 @@ def test_not_loaded(target, state, virtualized):
         "title": "Touchstone: the house",
         "says": "slipped underneath a running system on every processor and taken out again",
     },
-    proves=["unloading-transparent", "every-cpu"],
+    proves=["unload-every-cpu"],
 )
 def test_all_cpus(target, virtualized):
     assert virtualized() == list(range(target.cpus))
@@ -146,7 +146,7 @@ def test_all_cpus(target, virtualized):
             "incremented every cycle.",
         },
     ],
-    proves=["loading-transparent", "unloading-transparent"],
+    proves=["load-keeps-time", "unload-keeps-time"],
 )
 def test_tsc(target, probe, cycles):
     def now():

@@ -37,7 +37,7 @@ VMX_CYCLE = """
         "guest state from the VMCB and enters the guest; the guest runs until an intercept causes "
         "#VMEXIT.",
     },
-    proves=["hardware-released"],
+    proves=["unload-next-hypervisor"],
 )
 def test_guest_runs(target, probe, physical):
     for cpu in range(target.cpus):
@@ -61,7 +61,7 @@ def test_guest_runs(target, probe, physical):
         "says": "Puts the logical processor in VMX operation with no current VMCS; if the logical "
         "processor is in VMX operation already, VMfail.",
     },
-    proves=["hardware-released"],
+    proves=["unload-next-hypervisor"],
 )
 def test_vmxon_works(target, probe, physical):
     for cpu in range(target.cpus):

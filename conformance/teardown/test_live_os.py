@@ -20,7 +20,7 @@ KINDS = [
     kind(
         "processes",
         "Processes are forked, scheduled and waited for while the hypervisor comes and goes",
-        ["live-os", "loading-transparent", "unloading-transparent", "every-cpu"],
+        ["unload-live-os", "load-live-os"],
         {
             "doc": "intel-sdm",
             "title": "Loading Guest Control Registers, Debug Registers, and MSRs",
@@ -30,7 +30,7 @@ KINDS = [
     kind(
         "faults",
         "Page faults tell where and why, and pages keep their content, while the hypervisor comes and goes",
-        ["live-os", "page-fault-fidelity", "memory-transparent", "unloading-transparent"],
+        ["unload-live-os", "page-error-code", "page-cr2"],
         {
             "doc": "intel-sdm",
             "title": "Interrupt 14—Page-Fault Exception (#PF)",
@@ -41,7 +41,7 @@ KINDS = [
     kind(
         "timers",
         "No timer's expiry gets lost or comes early while the hypervisor comes and goes",
-        ["live-os", "time", "unloading-transparent"],
+        ["unload-live-os", "interrupt-once", "unload-gif"],
         {
             "doc": "amd-apm",
             "title": "Interrupt Masking in EFLAGS.IF and GIF",
@@ -51,7 +51,7 @@ KINDS = [
     kind(
         "perf",
         "A performance counter's NMIs are each taken while the hypervisor comes and goes",
-        ["live-os", "nmi-exact", "unloading-transparent"],
+        ["unload-live-os", "counters-work", "unload-keeps-nmi"],
         {
             "doc": "intel-sdm",
             "title": "Nonmaskable Interrupt (NMI)",
@@ -63,7 +63,7 @@ KINDS = [
     kind(
         "ptrace",
         "A debugger's breakpoint and single steps are each taken while the hypervisor comes and goes",
-        ["live-os", "single-step", "debug-registers", "unloading-transparent"],
+        ["unload-live-os", "step-one-trap", "debug-instruction-breakpoint"],
         {
             "doc": "intel-sdm",
             "title": "Single-Step Exception Condition",
@@ -74,7 +74,7 @@ KINDS = [
     kind(
         "signals",
         "Signals and exceptions reach the process that they are for while the hypervisor comes and goes",
-        ["live-os", "exception-fidelity", "unloading-transparent"],
+        ["unload-live-os", "fault-error-code"],
         {
             "doc": "amd-apm",
             "title": "Exceptions and Interrupts",
@@ -85,7 +85,7 @@ KINDS = [
     kind(
         "vdso",
         "The vDSO tells the kernel's time and the right CPU while the hypervisor comes and goes",
-        ["live-os", "time", "unloading-transparent"],
+        ["unload-live-os", "time-forward"],
         {
             "doc": "intel-sdm",
             "title": "Time-Stamp Counter",
@@ -97,7 +97,7 @@ KINDS = [
     kind(
         "fpu",
         "Every register of the FPU, SSE and AVX keeps its value while the hypervisor comes and goes",
-        ["live-os", "exit-keeps-state", "unloading-transparent"],
+        ["unload-live-os", "load-keeps-vectors", "unload-keeps-vectors"],
         {
             "doc": "amd-apm",
             "title": "#VMEXIT",
@@ -141,7 +141,7 @@ def test_work_goes_on(target, kind, cycles, state, same_state, complaints):
             "#VMEXIT.",
         },
     ],
-    proves=["hardware-released", "live-os"],
+    proves=["unload-next-hypervisor"],
 )
 def test_kvm(target, complaints):
     tried = target.try_kvm()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.checkout import ROOT
 from tests.support.copied_checkout import Copy
 from tests.support.docs_blocks import PAGES, Block, blocks
 from touchstone.suite import requires
+from touchstone.suite.statements import load_statements
 
 FILES = [block for page in PAGES for block in blocks(page) if block.path is not None]
 CHECK_ID = re.compile(r"^\s*(?:- )?id(?:: *|=\")([a-z0-9.-]+)", re.MULTILINE)
@@ -20,9 +22,14 @@ TARGET = re.compile(r"^\[targets\.([\w.-]+)\]$", re.MULTILINE)
 
 def checks(block: Block) -> list[str]:
     """Ids of the checks that a block defines."""
-    if block.language not in ("yaml", "python") or "broken" in block.words:
+    if block.language not in ("yaml", "python") or "broken" in block.words or is_requirements(block):
         return []
     return CHECK_ID.findall(block.text)
+
+
+def is_requirements(block: Block) -> bool:
+    """Whether it is of a file of requirements, which no target is asked about."""
+    return (block.path or "").endswith("requirements.yaml")
 
 
 def node_ids(block: Block) -> list[str]:
@@ -116,6 +123,13 @@ def test_inventory_and_subjects_are_read(page: Path, copy: Copy) -> None:
             words += f" --hypervisor={block.path}"
     read = copy.shell(f"{words} --collect-only --target=qemu-amd,linux-amd conformance/exits/cpuid.yaml")
     assert read.returncode == 0, read.stdout
+
+
+@pytest.mark.parametrize("block", [block for block in FILES if is_requirements(block)], ids=str)
+def test_requirements_are_read(block: Block) -> None:
+    shipped = (ROOT / str(block.path)).read_text(encoding="utf-8")
+    before = load_statements(Path(str(block.path)), shipped)
+    assert len(load_statements(Path(str(block.path)), shipped + block.text)) > len(before)
 
 
 @pytest.mark.parametrize(
