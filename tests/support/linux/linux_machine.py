@@ -74,7 +74,10 @@ class Kernel:
         return list(dict.fromkeys(self._walk(module)))
 
     def _walk(self, module: str) -> Iterator[Path]:
-        modules = (self.root / "lib/modules" / self.release / "kernel").rglob("*.ko*")
+        tops = [self.root / "lib", self.root / "usr/lib"]  # The latter since Debian 13.
+        modules = [
+            path for top in tops for path in (top / "modules" / self.release / "kernel").rglob("*.ko*")
+        ]
         found = next((path for path in modules if module_name(path.name) == module), None)
         assert found, f"Linux {self.release} has no module {module}"
         for name in depends(found.read_bytes(), found.name):
