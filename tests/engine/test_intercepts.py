@@ -1,29 +1,119 @@
-"""What a processor's SVM does wrong is measured, where a hosted subject depends on it."""
+"""Which controls a processor ignores is measured, and no subject is blamed for it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from tests.support.emulators import FACTOR
+from tests.support.project import Project, check, verdicts
 from touchstone.drivers import registry
-from touchstone.engine.intercepts import xsetbv_is_intercepted
+from touchstone.engine import known
+from touchstone.engine.cpu_state import StateReader
+from touchstone.engine.intercepts import SelfTest, self_test
+from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.machine.intercepts import svm, vmx
 from touchstone.machine.settings import TargetSettings
 
+IGNORED_BY_QEMU_7 = {
+    "exception-bp", "icebp", "invd", "msr-read-wide", "msr-write-wide", "rdtscp", "xsetbv",
+}  # fmt: skip
+MSRS = {"msr-read", "msr-read-wide", "msr-write", "msr-write-wide"}
+WITHOUT_CONTROL = {
+    "amd": {"vmrun", "exception-gp", "vmload", "vmsave"},
+    "intel": {"cpuid", "invd", "xsetbv", *MSRS},
+}
+"""These exits come in any guest of ours: without nested paging, or without bitmaps, too."""
 
-@pytest.mark.parametrize("emulator", ["qemu", "bochs"])
-def test_whether_xsetbv_is_an_exit(emulator: str, tmp_path: Path) -> None:
-    settings = TargetSettings("intercepts", emulator, "amd", cpus=1, timeout_factor=FACTOR)
+
+@pytest.mark.parametrize(("emulator", "vendor"), [("qemu", "amd"), ("bochs", "amd"), ("bochs", "intel")])
+def test_which_controls_are_heeded(
+    emulator: str, vendor: Literal["intel", "amd"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TargetSettings("intercepts", emulator, vendor, cpus=1, timeout_factor=FACTOR)
     driver = registry.make_driver(settings, None, tmp_path)
+    kind = svm if vendor == "amd" else vmx
     try:
-        driver.start(print)
-        found = xsetbv_is_intercepted(driver, 30.0)
+        info = driver.start(print)
+        state = StateReader(info, 30.0)
+        state.learn(driver)
+        self_test(driver, info, 30.0, found := SelfTest())
+        changes = state.changes(driver.run(state.request()))
+        unset = tuple(replace(one, settings={}) for one in kind.ROWS if not one.may_hang)
+        monkeypatch.setattr(kind, "ROWS", unset)
+        self_test(driver, info, 30.0, without := SelfTest())
         version = driver.emulator_version
     finally:
         driver.stop()
     assert version is not None
+    assert changes is None
+    assert not found.asked
+    assert len(found.heeded) + len(found.ignored) >= 50
     if emulator == "bochs":
-        assert found
+        assert not found.ignored
     elif version < (8, 0):
-        assert not found
+        assert set(found.ignored) == IGNORED_BY_QEMU_7
+        assert found.ignored["xsetbv"] == "exit 0x81 in the place of 0x8d"
+    assert without.heeded <= WITHOUT_CONTROL[vendor]
+    assert len(without.ignored) >= 40
+
+
+NEEDS = {"requires": "intercepts.xsetbv"}
+WRONG = check("wrong", "cpuid", "{ecx: 0}", given="{rax: 1}", **NEEDS)
+"""The subject sets another bit there than the machine."""
+RIGHT = check("right", "mov eax, 1", "{rax: 1}", **NEEDS)
+DEADLY = check("deadly", "invd", "{rax: unchanged}", **NEEDS)
+OTHER = check("other", "cpuid", "{ecx: 0}", given="{rax: 1}", requires="intercepts.invd")
+
+
+def finds(monkeypatch: pytest.MonkeyPatch, **ignored: str) -> None:
+    """Let the self-test find what the fake machine, which runs no guests, cannot show."""
+
+    def fake(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
+        found.heeded.add("invd")
+        found.ignored.update(ignored)
+
+    monkeypatch.setattr(known, "self_test", fake)
+
+
+def test_nobody_is_blamed_for_an_exit_that_does_not_come(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, xsetbv="exit 0x81 in the place of 0x8d")
+    project.suite(WRONG + RIGHT + DEADLY + OTHER)
+    result = project.run("-v", "-rs")
+    found = verdicts(result)
+    assert found == {"wrong": "SKIPPED", "right": "PASSED", "deadly": "SKIPPED", "other": "FAILED"}
+    result.stdout.fnmatch_lines_random(
+        [
+            "*needs intercepts.xsetbv, fake-amd has false (xsetbv: exit 0x81 in the place of 0x8d);"
+            " without it: CPU 0: ecx: expected 0x0, *",
+            "*needs intercepts.xsetbv, *; without it: guest triple fault (fake)*",
+        ]
+    )
+
+
+def test_who_sees_all_exits_is_blamed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch)
+    project.suite(WRONG + RIGHT)
+    assert verdicts(project.run("-v")) == {"wrong": "FAILED", "right": "PASSED"}
+
+
+def test_the_machine_without_a_subject_is_not_excused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, xsetbv="exit 0x81 in the place of 0x8d")
+    project.suite(WRONG)
+    assert verdicts(project.run("-v", "--hypervisor=none")) == {"wrong": "FAILED"}
+
+
+def test_what_nobody_asks_for_is_not_tested(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
+        raise AssertionError("nobody has asked")
+
+    monkeypatch.setattr(known, "self_test", fake)
+    project.suite(check("plain", "mov eax, 1", "{rax: 1}"))
+    assert verdicts(project.run("-v")) == {"plain": "PASSED"}

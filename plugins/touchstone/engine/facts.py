@@ -9,12 +9,13 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import PROBE_TIMEOUT, Leaf, MeasuredCpu, measure_cpu
 from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.machine.intercepts.names import NAMES
 from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
 
-INTERCEPTS_XSETBV = "intercepts.xsetbv"
-"""Taken for granted, and measured where a subject depends on it: see ``intercepts``."""
+INTERCEPTS = "intercepts."
+"""What the facts about controls begin with. All are taken for granted, until a self-test finds otherwise."""
 
 
 def static_facts(target: Target, subject: Subject) -> requires.Facts:
@@ -33,7 +34,7 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         "vendor": settings.vendor,
         **({"os": os, "way": way} if os and way else {}),
         "cpus": settings.cpus,
-        INTERCEPTS_XSETBV: True,
+        **dict.fromkeys((f"{INTERCEPTS}{name}" for name in NAMES), True),
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,

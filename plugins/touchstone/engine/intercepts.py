@@ -1,46 +1,241 @@
-"""Whether the machine under a hosted subject lets it see what its guests do, asked of the bare machine."""
+"""Self-test of a target's virtualization hardware: whether a guest exits where it is told to.
+
+A control that the processor ignores is no fault of a hypervisor that relies on it. Each is set in a guest of
+its own, on the bare OS, by a probe; see ``machine.intercepts``.
+"""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from touchstone.machine.driver import AgentRefused, Driver
-from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
-from touchstone.machine.svm_guest import PHYSICAL, VMEXIT_VMMCALL, run_guest
+from touchstone.engine.cpu import MeasuredCpu, measure_cpu
+from touchstone.engine.facts import cpu_facts
+from touchstone.machine.driver import AgentRefused, Driver, TargetInfo
+from touchstone.machine.intercepts import row, svm, vmx
+from touchstone.machine.intercepts.row import Machine, Row
+from touchstone.machine.probe import Operand, Page, Place, ProbeRequest, ProbeResult
+from touchstone.machine.svm_guest import PHYSICAL
+from touchstone.suite import cpu_bits, requires
 from touchstone.suite.assemble import Assembler
+from touchstone.suite.cpu_bits import CpuidBits
 from touchstone.suite.model import Body, Source
 
-XSETBV = 1 << 13
-"""In the VMCB's word at 10h (APM2, appendix B)."""
-WRITE_XCR0 = """xor ecx, ecx
-    xgetbv
-    xsetbv"""
+ROWS_PER_PROBE = 10
+"""As many as fit into a request, together with the settings that all guests have."""
+_NMI = 2
+_SETTING = struct.Struct("<HQ")
+_STATE = struct.Struct("<7Q HQ6x HQ6x 2Q 5Q 4Q")
+"""CR0, CR3, CR4, EFER, CS, SS, TR, GDTR and IDTR, the descriptor of the TSS, the bases of FS and GS, the
+three MSRs of SYSENTER, and the physical addresses of the pages."""
+_READ_STATE = """
+    mov r11, rdi
+    lea rdi, [rsi + 0x1000]
+    mov r12, rdi
+    mov rax, cr0
+    stosq
+    mov rax, cr3
+    stosq
+    mov rax, cr4
+    stosq
+    mov ecx, IA32_EFER
+    call read_msr
+    mov eax, cs
+    stosq
+    mov eax, ss
+    stosq
+    str eax
+    stosq
+    sgdt [rdi]
+    mov rbx, [rdi + 2]
+    add rdi, 16
+    sidt [rdi]
+    add rdi, 16
+    str eax
+    and eax, 0xfff8
+    push rsi
+    lea rsi, [rbx + rax]
+    movsq
+    movsq
+    pop rsi
+    mov ecx, IA32_FS_BASE
+    call read_msr
+    mov ecx, IA32_GS_BASE
+    call read_msr
+    mov ecx, IA32_SYSENTER_CS
+    call read_msr
+    inc ecx
+    call read_msr
+    inc ecx
+    call read_msr
+    mov r12, rdi
+    mov rdi, r11
+    mov r8d, 4
+    3: call physical
+    mov [r12], rax
+    add r12, 8
+    add rdi, 0x1000
+    dec r8d
+    jnz 3b
+    jmp over
+    read_msr: rdmsr
+    stosd
+    mov eax, edx
+    stosd
+    ret
+    physical: PHYSICAL
+    ret
+    over: nop
+"""
+"""Writes a _STATE to RSI + 1000h. RDI: the first page."""
+_PLACE = Place(pages=tuple(Page(Operand(offset=row.FIRST_PAGE + at * 0x1000)) for at in range(row.PAGES)))
 
 
-def xsetbv_is_intercepted(driver: Driver, timeout: float) -> bool:
-    """Whether a guest's XSETBV is an exit if that is asked for. ``timeout`` in seconds, for each probe.
+@dataclass
+class SelfTest:
+    """What came of it so far."""
 
-    QEMU 7.2 ignores the intercept: a hypervisor on it never learns of its guest's XCR0, and puts back the old
-    one. True where that cannot be asked.
+    heeded: set[str] = field(default_factory=set)
+    """The controls that made their guest exit."""
+    ignored: dict[str, str] = field(default_factory=dict)
+    """Those that did not, with what was seen in the place of the exit."""
+    asked: Sequence[Row] = ()
+    """Those whose guests run now."""
+
+    def was_lost(self, why: str) -> None:
+        """The machine did not survive what it was asked; of several guests, nobody knows which."""
+        if len(self.asked) == 1:
+            self.ignored[self.asked[0].name] = why
+
+    def __str__(self) -> str:
+        """``60 heeded``, ``60 heeded; ignored: xsetbv (exit 0x81 in the place of 0x8d)``."""
+        wrong = ", ".join(f"{name} ({seen})" for name, seen in self.ignored.items())
+        return f"{len(self.heeded)} heeded" + (f"; ignored: {wrong}" if wrong else "")
+
+
+def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
+    """Test the controls on CPU 0 of a bare machine, which stays as it is. ``timeout`` in seconds, per probe.
+
+    Nothing is found where that cannot be asked: no virtualization, or switched off, or not the bare OS.
+    TargetHung or TargetDied where the machine does not come back: see ``SelfTest.was_lost``.
     """
-    pages = []
-    for offset in (0, 0x1000):
-        found = _run(driver, PHYSICAL, {"rdi": Operand("scratch", offset)}, timeout)
-        if found is None:
-            return True
-        pages.append(Operand(offset=found.registers["rax"]))
-    registers = {"rdi": Operand("scratch"), "r8": pages[0], "r9": pages[1], "r10": Operand()}
-    found = _run(driver, run_guest(WRITE_XCR0, XSETBV), registers, timeout)
-    return found is None or found.registers["r10"] != VMEXIT_VMMCALL
+    kind = svm if info.vendor == "amd" else vmx
+    has_it = "cpuid.svm" if info.vendor == "amd" else "cpuid.vmx"
+    needed = {has_it, *(one.needs for one in kind.ROWS if one.needs)}
+    bits = {name: bit for name in needed if isinstance(bit := cpu_bits.parse(name), CpuidBits)}
+    leaves = {(bit.leaf, bit.subleaf) for bit in bits.values()}
+    cpu = measure_cpu(driver, info.vendor, info.cpus, leaves, kind.CAPABILITIES, timeout)
+    facts = cpu_facts(cpu, bits)
+    machine = _machine(driver, cpu, timeout) if facts[has_it] and info.os == "bare" else None
+    if machine is None or not kind.is_usable(machine):
+        return
+    rows = [
+        one
+        for one in kind.ROWS
+        if (not one.needs or requires.evaluate(one.needs, facts).result) and kind.possible(one, machine)
+    ]
+    batches = list(_batches(rows))
+    bodies = [_guests(batch, kind.CODE, kind.HYPERCALL) for batch in batches]
+    assembled = Assembler().assemble(bodies)
+    for batch, body in zip(batches, bodies, strict=True):
+        found.asked = batch
+        code = assembled.codes[body]
+        settings = _pack(kind.common(machine))
+        own = [kind.settings(one, machine) for one in batch]
+        table = b"".join(
+            struct.pack("<2H", code.labels[f"guest{at}"] - code.labels["guests"], len(one)) + _pack(one)
+            for at, one in enumerate(own)
+        )
+        request = ProbeRequest(
+            code=code.data,
+            place=_PLACE,
+            registers={
+                "rdi": Operand(offset=row.FIRST_PAGE),
+                "rsi": Operand("scratch"),
+                "r15": Operand("scratch", len(settings)),
+                "r10": Operand(offset=len(settings) // _SETTING.size),
+                "r11": Operand(offset=len(batch)),
+                **{name: Operand(offset=value) for name, value in kind.registers(machine).items()},
+            },
+            memory=((row.INPUTS, settings + table), *kind.memory(machine)),
+            read=(row.RESULTS, 8 * len(batch)),
+            handlers={_NMI: "return", row.INTERRUPT: "return"},
+            timeout=timeout,
+        )
+        result = _ask(driver, request)
+        if result is None:
+            continue
+        for one, (seen,) in zip(batch, struct.iter_unpack("<Q", result.memory), strict=True):
+            if seen == one.exit:
+                found.heeded.add(one.name)
+            else:
+                found.ignored[one.name] = f"exit {seen:#x} in the place of {one.exit:#x}"
+    found.asked = ()
 
 
-def _run(driver: Driver, text: str, registers: dict[str, Operand], timeout: float) -> ProbeResult | None:
-    """What a probe ends with on CPU 0; None if it is refused, or ends in an exception."""
-    lines = tuple(line for line in text.splitlines() if line.strip())
-    body = Body(lines, (Source(Path(__file__), 1, 1),) * len(lines))
-    code = Assembler().assemble([body]).codes[body]
+def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Those that a machine may not survive come last, one by one."""
+    safe = [one for one in rows if not one.may_hang]
+    for first in range(0, len(safe), ROWS_PER_PROBE):
+        yield safe[first : first + ROWS_PER_PROBE]
+    yield from ([one] for one in rows if one.may_hang)
+
+
+def _guests(rows: Sequence[Row], code: str, hypercall: str) -> Body:
+    guests = "; ".join(f"guest{at}: {one.guest}; {hypercall}" for at, one in enumerate(rows))
+    return _body(code.replace("GUESTS", guests.replace("; ", "\n")))
+
+
+def _machine(driver: Driver, cpu: MeasuredCpu, timeout: float) -> Machine | None:
+    """The state of CPU 0; None if the agent refuses."""
+    body = _body(_READ_STATE.replace("PHYSICAL", PHYSICAL))
+    request = ProbeRequest(
+        code=Assembler().assemble([body]).codes[body].data,
+        place=_PLACE,
+        registers={"rdi": Operand(offset=row.FIRST_PAGE), "rsi": Operand("scratch")},
+        read=(row.RESULTS, _STATE.size),
+        timeout=timeout,
+    )
+    result = _ask(driver, request)
+    if result is None:
+        return None
+    cr0, cr3, cr4, efer, cs, ss, tr, gdt_limit, gdt, idt_limit, idt, low, high, *rest = _STATE.unpack(
+        result.memory
+    )
+    return Machine(
+        cr0=cr0,
+        cr3=cr3,
+        cr4=cr4,
+        efer=efer,
+        cs=cs,
+        ss=ss,
+        tr=tr,
+        gdt=(gdt, gdt_limit),
+        idt=(idt, idt_limit),
+        tss=low >> 16 & 0xFF_FFFF | low >> 32 & 0xFF00_0000 | (high & 0xFFFF_FFFF) << 32,
+        fs_base=rest[0],
+        gs_base=rest[1],
+        sysenter=(rest[2], rest[3], rest[4]),
+        pages=tuple(rest[5:]),
+        msrs=cpu.msrs,
+    )
+
+
+def _pack(settings: Mapping[int, int]) -> bytes:
+    return b"".join(_SETTING.pack(key, value) for key, value in settings.items())
+
+
+def _body(text: str) -> Body:
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    return Body(lines, (Source(Path(__file__), 1, 1),) * len(lines))
+
+
+def _ask(driver: Driver, request: ProbeRequest) -> ProbeResult | None:
+    """What a probe ends with; None if it is refused, or ends in an exception."""
     try:
-        (result,) = driver.run(ProbeRequest(code=code.data, registers=registers, timeout=timeout))
+        (result,) = driver.run(request)
     except AgentRefused:
         return None
     return result if result.vector is None else None

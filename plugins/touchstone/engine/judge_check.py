@@ -9,7 +9,9 @@ from touchstone.engine.blame import accused, holds_natively, natively
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
     Autopsied,
+    Crash,
     Deviation,
+    Hang,
     Infrastructure,
     MachineDeviates,
     Unsupported,
@@ -60,6 +62,17 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
 def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     """Judge a check of a suite. Returns if it holds; ``engine.verdicts`` tells what exceptions mean."""
     record = begin(session, check_on_target)
+    try:
+        _judge(session, record)
+    except (Deviation, Crash, Hang) as error:
+        wrong = [run.case for run in record.runs if run.case and (run.differences or not run.results)]
+        requirements = (*record.check.requires, *(one for case in wrong for one in case.requires))
+        if (reason := session.known.ignores(requirements)) is not None:
+            raise Unsupported(f"{reason}; without it: {error}") from error
+        raise
+
+
+def _judge(session: TargetSession, record: CheckRecord) -> None:
     check = record.check
     found = session.ahead.take(check.id) or attempt(session, check)
     if not found.planned:

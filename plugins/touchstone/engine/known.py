@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from touchstone.config.inventory import Target
@@ -10,18 +10,19 @@ from touchstone.config.subjects import Subject
 from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
-from touchstone.engine.facts import INTERCEPTS_XSETBV, measured_facts
-from touchstone.engine.intercepts import xsetbv_is_intercepted
+from touchstone.engine.facts import INTERCEPTS, measured_facts
+from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, TargetInfo
-from touchstone.suite.requires import Facts
+from touchstone.suite.model import Requirement
+from touchstone.suite.requires import Facts, evaluate_all
 
 VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
 """What requirements call it."""
 
 
 class Known:
-    """What is known of a target and of its subject. Only ``measure`` and ``measure_guest`` ask the target."""
+    """What is known of a target and of its subject. Only ``measure...`` and ``test...`` ask it."""
 
     def __init__(self, target: Target, subject: Subject, facts: Facts, plan: TargetPlan) -> None:
         self.subject = subject
@@ -35,6 +36,8 @@ class Known:
         """What the subject answered when it was loaded first."""
         self.guest_measured = False
         """Whether ``facts`` are about a guest, and no longer only about the bare machine."""
+        self.self_test: SelfTest | None = None
+        """None: which controls the processor heeds was not tested."""
         self._target = target
         self._plan = plan
         self._line: tuple[Mapping[str, str], str] | None = None
@@ -54,8 +57,30 @@ class Known:
         self.facts |= found
         self.facts |= {"os": self.info.os, "cpus": self.info.cpus}
         self.facts.setdefault("way", self.info.os)
-        if driver.loads_another_machine and self.cpu.virtualization.startswith("SVM"):
-            self.facts[INTERCEPTS_XSETBV] = xsetbv_is_intercepted(driver, PROBE_TIMEOUT)
+
+    def test_intercepts(self, driver: Driver) -> None:
+        """Ask the bare machine which controls its processor ignores. Raises what the driver raises.
+
+        A subject that has the machine as its guest cannot do without any of them.
+        """
+        assert self.info is not None
+        assert self.self_test is not None
+        self_test(driver, self.info, PROBE_TIMEOUT, self.self_test)
+        if driver.loads_another_machine:
+            self.facts |= _as_facts(self.self_test)
+
+    def ignores(self, requirements: Iterable[Requirement]) -> str | None:
+        """Why a subject is not to blame for what came of requirements: the processor ignores a control.
+
+        A subject that does without it may hold the check all the same: this is asked about one that does not.
+        """
+        if self.subject.absent or self.self_test is None:
+            return None
+        outcome = evaluate_all(tuple(requirements), {**self.facts, **_as_facts(self.self_test)})
+        if outcome.result is not False:
+            return None
+        seen = [f"{name}: {what}" for name, what in self.self_test.ignored.items() if name in outcome.reason]
+        return f"{outcome.reason} ({', '.join(seen)})"
 
     def measure_guest(self, driver: Driver) -> None:
         """What the guest's CPUs do not have is not required of it: how many features it has is configured.
@@ -96,5 +121,11 @@ class Known:
         if self.info is None or self.cpu is None or driver is None:
             return {}
         under = {"hypervisor": underneath(self.cpu)} if self.as_found else {}
+        if self.self_test is not None and (self.self_test.heeded or self.self_test.ignored):
+            under["intercepts"] = str(self.self_test)
         settings = self._target.settings
         return facts_about(settings, self.info, self.cpu, self.status, {**driver.facts(), **under})
+
+
+def _as_facts(found: SelfTest) -> Facts:
+    return dict.fromkeys((f"{INTERCEPTS}{name}" for name in found.ignored), False)

@@ -11,6 +11,7 @@ from touchstone.suite.assemble import Assembled, Assembler, AssemblerMissing, Co
 from touchstone.suite.model import Body, Case, Check
 from touchstone.suite.problems import Problem, SuiteErrors, in_order
 from touchstone.suite.request import code_offset
+from touchstone.suite.requires import names_used
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,16 @@ class TargetPlan:
     """Check id to its cases; a check that is written in Python has none."""
     prepared: Mapping[str, Planned] = field(default_factory=dict)
     """Key of a prepared state to the probe that prepares it."""
+
+    def asks_for(self, prefix: str) -> bool:
+        """Whether a requirement of a check or a case is about a fact whose name begins so."""
+        needed = (
+            requirement
+            for check in self.checks
+            for requirements in (check.requires, *(case.requires for case in check.cases))
+            for requirement in requirements
+        )
+        return any(name.startswith(prefix) for one in needed for name in names_used(one))
 
     def __iter__(self) -> Iterator[Planned]:
         """All of them."""

@@ -9,6 +9,8 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.bare_machine import BareMachine
+from touchstone.engine.facts import INTERCEPTS
+from touchstone.engine.intercepts import SelfTest
 from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
@@ -339,6 +341,8 @@ class TargetSession:
                 yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
         if self.known.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
+        if self._phase == "native" and self.known.self_test is None and self._plan.asks_for(INTERCEPTS):
+            yield Step(f"testing the intercepts of {name}", Party.LAB, self._test_intercepts)
         if phase == "native" and not oracles:
             return
         if self._phase == "native":
@@ -448,6 +452,17 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         with self.asking() as driver:
             self.known.measure(driver)
+
+    def _test_intercepts(self) -> None:
+        """Find out which controls the processor ignores. A machine that does not survive that is reset."""
+        found = self.known.self_test = SelfTest()
+        self.bare.be_as_before()
+        try:
+            with self.asking() as driver:
+                self.known.test_intercepts(driver)
+        except Autopsied as error:
+            found.was_lost(f"the machine is lost: {error.autopsy.reason}")
+            self.reset_machine()
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.

@@ -89,7 +89,8 @@ class TargetLine(_Line, frozen=True, kw_only=True, tag="target"):
     """The line of the summary."""
     facts: dict[str, str] = {}
     """``driver``, ``vendor``, ``cpus``, ``os``, ``cpu``, ``stepping``, ``microcode``, ``emulator``,
-    ``accelerator``, ``firmware``, ``kernel``, ``subject`` (the version that is loaded). Absent: not known.
+    ``accelerator``, ``firmware``, ``kernel``, ``subject`` (the version that is loaded), ``intercepts``
+    (which controls the processor heeds). Absent: not known.
     """
 
 

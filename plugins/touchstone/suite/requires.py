@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
 
+from touchstone.machine.intercepts.names import NAMES as INTERCEPTS
 from touchstone.suite import cpu_bits
 from touchstone.suite.model import Requirement
 from touchstone.suite.numeral import number
-from touchstone.suite.problems import did_you_mean, one_of
+from touchstone.suite.problems import did_you_mean, did_you_mean_or_all, one_of
 
 Fact = str | int | bool
 Facts = Mapping[str, Fact]
@@ -32,7 +33,6 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "os": ("bare", "linux"),
     "way": ("bare", "linux", "hosted", "uefi", "here"),
     "cpus": int,
-    "intercepts.xsetbv": None,
     "target": None,
     "driver": None,
     "subject": None,
@@ -341,6 +341,11 @@ def _check_name(token: _Token) -> None:
     head, _, rest = token.text.partition(".")
     if token.text in NAMES or (head == "subject" and rest):
         return
+    if head == "intercepts" and rest:
+        if rest not in INTERCEPTS:
+            hint = did_you_mean_or_all(rest, INTERCEPTS)
+            raise ExpressionError(token.offset, f"nobody tests whether '{rest}' is intercepted{hint}")
+        return
     if head in ("cpuid", "msr") and rest:
         try:
             cpu_bits.parse(token.text)
@@ -349,8 +354,8 @@ def _check_name(token: _Token) -> None:
         return
     hint = (
         did_you_mean(token.text, NAMES)
-        or f"; known are {', '.join(NAMES)}, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
-        " msr.NAME[BIT]"
+        or f"; known are {', '.join(NAMES)}, intercepts.CONTROL, subject.CLAIM, cpuid.FEATURE,"
+        " cpuid.LEAF.REGISTER[BIT] and msr.NAME[BIT]"
     )
     raise ExpressionError(token.offset, f"'{token.text}' is nothing that is known of a target{hint}")
 
