@@ -14,6 +14,7 @@
 /* Bits that no manual defines: 15, 26, 29 to 31, 33 to 63 (SDM 3A 2.5, APM2 3.1.3). */
 #define CR4_RESERVED 0xfffffffee4008000ull
 #define DR7_GD (1ull << 13)
+#define PAGE_BITS 12
 #define RFLAGS_DF (1ull << 10)
 
 _Static_assert(__builtin_offsetof(struct probe_context, rip) == CONTEXT_RIP, "probe_entry.S");
@@ -150,6 +151,16 @@ static bool find_place(struct probe_context *context, const struct probe_request
 	return !why || refuse(outcome, why);
 }
 
+/* The page tables of a place are the probe's alone: the next one builds others in the same memory. */
+static void leave_place(const struct probe_context *context, const struct probe_machine *machine,
+			struct probe_outcome *outcome)
+{
+	uint64_t cr3 = x86_read_cr3();
+
+	if (context->cr3 && (cr3 ^ context->cr3) >> PAGE_BITS == 0 && probe_try_cr3(machine->cr3))
+		outcome->left |= LEFT_CR3;
+}
+
 void probe_run(struct probe_context *context, const struct probe_request *request,
 	       struct probe_outcome *outcome, void (*meet)(void *), void *arg)
 {
@@ -196,6 +207,7 @@ void probe_run(struct probe_context *context, const struct probe_request *reques
 	read_dr7_of_probe(context, outcome);
 	if (ready && request->leave && !context->entry_fault) {
 		keep_registers(context);
+		leave_place(context, &machine, outcome);
 		saved_state_read_msrs(request, outcome);
 	} else if (saved) {
 		saved_state_restore(&machine, outcome);
