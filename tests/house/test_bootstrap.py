@@ -158,12 +158,9 @@ def test_the_status_is_the_command_s(ready: Checkout) -> None:
     assert ready.run("sh", "-c", "exit 7").returncode == 7
 
 
-def test_the_caller_s_directory_is_kept_inside_the_checkout_only(ready: Checkout, tmp_path: Path) -> None:
-    inside = ready.root / "targets"
-    assert ready.run("pwd", cwd=inside).stdout.strip() == str(inside)
-    outside = ready.run("pwd", cwd=tmp_path)
-    assert outside.stdout.strip() == str(ready.root)
-    assert f"running in {ready.root}" in outside.stderr
+def test_the_caller_s_directory_is_kept(ready: Checkout, tmp_path: Path) -> None:
+    for directory in (ready.root / "targets", tmp_path):
+        assert ready.run("pwd", cwd=directory).stdout.strip() == str(directory)
 
 
 @pytest.mark.parametrize("changed", ["requirements.lock", "bootstrap"])
