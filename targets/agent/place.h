@@ -27,7 +27,8 @@ enum probe_mode {
 	PROBE_PAE_PAGING,
 	PROBE_32_BIT_PAGING,
 	PROBE_NO_PAGING,
-	PROBE_REAL
+	PROBE_REAL,
+	PROBE_VIRTUAL_8086
 };
 
 /* A page whose entry in the page tables is changed while the probe runs. */

@@ -12,6 +12,7 @@ bool place_take_mode(const char *value, struct probe_place *place, struct agent_
 		[PROBE_32_BIT_PAGING] = "32-bit-paging",
 		[PROBE_NO_PAGING] = "no-paging",
 		[PROBE_REAL] = "real",
+		[PROBE_VIRTUAL_8086] = "virtual-8086",
 	};
 
 	for (uint32_t i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
@@ -20,8 +21,10 @@ bool place_take_mode(const char *value, struct probe_place *place, struct agent_
 		place->mode = i;
 		return true;
 	}
-	return agent_refuse(error, "argument",
-			    "mode: long, pae-paging, 32-bit-paging, no-paging or real", NULL, NULL);
+	return agent_refuse(
+		error, "argument",
+		"mode: long, pae-paging, 32-bit-paging, no-paging, real or virtual-8086", NULL,
+		NULL);
 }
 
 /* The part of a value up to ':', which may be more than a number; *text is then behind it, or NULL. */

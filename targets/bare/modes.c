@@ -3,13 +3,12 @@
 
 #include "../agent/place.h"
 #include "../agent/slot.h"
+#include "modes_obstacles.h"
 #include "page_tables.h"
 #include "panic.h"
 #include "x86.h"
 
 #define CR4_PSE (1ull << 4)
-#define CR4_LA57 (1ull << 12)
-#define CR4_PCIDE (1ull << 17)
 
 /* Descriptors (SDM 3A 3.4.5): code and data that were accessed, present; attributes without base and limit. */
 #define DESCRIPTOR_CODE 0x00009b0000000000ull
@@ -105,8 +104,8 @@ static uint64_t descriptor(uint64_t attributes, uint64_t base)
 	return attributes | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
 }
 
-/* The slot below 1 MiB; addresses are relative to its start in real mode. */
-static void use_low_slot(struct probe_context *context, struct mode_cpu *mode, bool is_real)
+/* The slot below 1 MiB. */
+static void use_low_slot(struct probe_context *context, struct mode_cpu *mode, bool relative)
 {
 	uint8_t *low = (uint8_t *)(uint64_t)mode->low;
 
@@ -121,10 +120,10 @@ static void use_low_slot(struct probe_context *context, struct mode_cpu *mode, b
 	context->code = low + SLOT_CODE;
 	context->scratch = low + SLOT_SCRATCH;
 	context->stack = low + SLOT_STACK;
-	context->slot[0] = context->slot[1] = is_real ? 0 : mode->low;
+	context->slot[0] = context->slot[1] = relative ? 0 : mode->low;
 	context->dirty_from = 0;
 	context->dirty_to = SLOT_CODE_SIZE;
-	context->data_base = is_real ? mode->low : 0;
+	context->data_base = relative ? mode->low : 0;
 }
 
 /* The pages of the low slot, as a slot is mapped in long mode. */
@@ -201,7 +200,7 @@ static const char *map_page(const struct probe_context *context,
 			return "page: too many of them";
 		entry = (uint64_t)fresh | PTE_PRESENT | PTE_WRITE;
 	}
-	if (request->cpl == 3)
+	if (modes_is_user(request))
 		entry |= PTE_USER;
 	entry = (entry | page->set) & ~page->clear;
 	if (!page_tables_set(&mode->tables, linear, entry))
@@ -216,12 +215,13 @@ static const char *build_tables(struct probe_context *context, const struct prob
 		[PROBE_LONG] = PAGES_4_LEVEL,
 		[PROBE_PAE_PAGING] = PAGES_PAE,
 		[PROBE_32_BIT_PAGING] = PAGES_32_BIT,
+		[PROBE_VIRTUAL_8086] = PAGES_32_BIT,
 	};
 	const struct probe_place *place = &request->place;
 	const char *why = NULL;
 
 	page_tables_begin(&mode->tables, formats[place->mode]);
-	if (place->mode != PROBE_LONG && !map_low_slot(mode, request->cpl == 3))
+	if (place->mode != PROBE_LONG && !map_low_slot(mode, modes_is_user(request)))
 		return "the slot cannot be mapped";
 	if (place->has_linear && !map_code(request, mode))
 		return "linear: an address that cannot be mapped";
@@ -260,51 +260,12 @@ static void choose_segment(struct probe_context *context, const struct probe_req
 	context->start = (uint32_t)(linear - context->code_base);
 }
 
-static const char *find_obstacle(const struct probe_request *request, const struct cpu *cpu)
-{
-	const struct probe_place *place = &request->place;
-	uint64_t cr4 = (x86_read_cr4() | request->cr4.set) & ~request->cr4.clear;
-
-	if (place->has_base && request->code_bits == 64)
-		return "base: 64-bit code has no base of its segment";
-	if (place->has_linear && (place->linear & (PAGE_BYTES - 1)) != request->at)
-		return "linear and at: not the same offset in a page";
-	if (cr4 & CR4_LA57)
-		return "modes and places: not with 5-level paging";
-	if (place->mode == PROBE_LONG)
-		return NULL;
-	if (cpu->index >= MODES_CPUS)
-		return "mode: only the first 16 CPUs have memory below 1 MiB for it";
-	if (request->cpl && place->mode == PROBE_REAL)
-		return "mode: real mode has no privilege levels";
-	if (request->cpl && request->handler_count)
-		return "mode: no handlers at CPL 3 outside of long mode";
-	if (request->code_bits == 64)
-		return "mode: 64-bit code exists in long mode only";
-	/* An exception in the same privilege level has no other stack. */
-	if (!request->cpl && request->gpr_given & 1u << GPR_RSP &&
-	    request->gpr[GPR_RSP].base != PROBE_STACK)
-		return "mode: rsp must be an address of the stack";
-	for (uint32_t i = 0; i < request->handler_count; i++)
-		if (request->handler[i].kind != PROBE_HANDLER_CODE ||
-		    request->handler[i].vector == PROBE_VECTOR_NMI ||
-		    request->handler[i].vector >= PROBE_VECTOR_INTERRUPT)
-			return "mode: handlers of exceptions in the probe's code only";
-	if (cr4 & CR4_PCIDE)
-		return "mode: CR4.PCIDE exists in long mode only";
-	if (place->mode == PROBE_REAL && (request->code_bits != 16 || place->has_base))
-		return "mode: code in real mode has 16 bits, and the base of its slot";
-	if (place->mode >= PROBE_NO_PAGING && (place->has_linear || place->page_count))
-		return "mode: linear and page need paging";
-	return NULL;
-}
-
 static const char *prepare(struct probe_context *context, const struct probe_request *request)
 {
 	struct cpu *cpu = cpu_of_stack();
 	struct mode_cpu *mode = mode_cpu_of(cpu);
 	const struct probe_place *place = &request->place;
-	const char *why = find_obstacle(request, cpu);
+	const char *why = modes_find_obstacle(request, cpu);
 	uint64_t linear;
 
 	mode->is_low = false;
@@ -312,17 +273,17 @@ static const char *prepare(struct probe_context *context, const struct probe_req
 	if (why)
 		return why;
 	if (place->mode != PROBE_LONG)
-		use_low_slot(context, mode, place->mode == PROBE_REAL);
+		use_low_slot(context, mode, modes_has_8086_segments(request));
 	linear = place->has_linear ? place->linear
 				   : context->slot[request->cpl == 3] + SLOT_CODE + request->at;
-	if (place->mode == PROBE_REAL) {
+	if (modes_has_8086_segments(request)) {
 		context->cs = mode->low >> 4;
 		context->code_base = mode->low;
 		context->start = request->at;
 	} else {
 		choose_segment(context, request, cpu, linear);
 	}
-	if (place->mode >= PROBE_NO_PAGING ||
+	if (!modes_has_paging(place->mode) ||
 	    (place->mode == PROBE_LONG && !place->has_linear && !place->page_count))
 		return NULL;
 	why = build_tables(context, request, mode);
@@ -387,7 +348,8 @@ static void fill_real(const struct probe_context *context, struct mode_cpu *mode
 static void fill_block(struct probe_context *context, struct mode_cpu *mode, struct cpu *cpu)
 {
 	struct mode_block *block = &mode->block;
-	uint32_t kind = mode->request->place.mode;
+	const struct probe_place *place = &mode->request->place;
+	uint32_t kind = place->mode;
 	uint64_t cr0 = x86_read_cr0(), cr4 = x86_read_cr4();
 
 	for (unsigned int i = 0; i < 8; i++)
@@ -406,7 +368,9 @@ static void fill_block(struct probe_context *context, struct mode_cpu *mode, str
 	block->end_eflags = block->end_ss = block->nmis = 0;
 	block->is_real = kind == PROBE_REAL;
 	block->kernel_stack = 0;
-	if (mode->request->cpl == 3) {
+	if (kind == PROBE_VIRTUAL_8086)
+		block->eflags |= EFLAGS_VM;
+	if (modes_is_user(mode->request)) {
 		block->kernel_stack = (uint32_t)(uint64_t)(mode->kernel_stack + KERNEL_STACK_SIZE);
 		/*
 		 * TR keeps the TSS of long mode, which the CPU reads as a 32-bit one now: ESP0 and SS0 are where RSP0
@@ -414,12 +378,12 @@ static void fill_block(struct probe_context *context, struct mode_cpu *mode, str
 		 */
 		cpu->tss.rsp[0] = (uint64_t)PROBE_KERNEL_DS << 32 | block->kernel_stack;
 	}
-	block->cr0 = (uint32_t)(kind >= PROBE_NO_PAGING ? cr0 & ~CR0_PG : cr0);
-	if (kind >= PROBE_NO_PAGING)
+	block->cr0 = (uint32_t)(modes_has_paging(place->mode) ? cr0 : cr0 & ~CR0_PG);
+	if (!modes_has_paging(place->mode))
 		block->cr3 = block->long_cr3;
 	if (kind != PROBE_PAE_PAGING)
 		cr4 &= ~CR4_PAE;
-	if (kind == PROBE_32_BIT_PAGING)
+	if (kind == PROBE_32_BIT_PAGING || kind == PROBE_VIRTUAL_8086)
 		cr4 |= CR4_PSE;
 	block->cr4 = (uint32_t)cr4;
 	cpu->gdt[MODES_BLOCK / 8] =

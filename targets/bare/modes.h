@@ -50,6 +50,8 @@
 #define REAL_CODE 0x2400
 #define REAL_BLOCK 0x2f00
 
+#define EFLAGS_VM 0x20000
+
 #define MODE_STUB_SIZE 16
 #define REAL_STUB_SIZE 6
 

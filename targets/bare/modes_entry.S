@@ -69,8 +69,16 @@ mode_enter_end:
 	mov	MODE_KERNEL_STACK(%ebx), %esp
 	test	%esp, %esp
 	jz	5f
+	testl	$EFLAGS_VM, MODE_EFLAGS(%ebx)
+	jz	7f
+	/* To virtual-8086 mode: IRET takes ESP, SS, ES, DS, FS and GS as well. */
+	.rept	5
+	pushl	MODE_CS(%ebx)
+	.endr
+	pushl	MODE_GPR + 4 * 4(%ebx)
+	jmp	6f
 	/* To CPL 3: IRET takes ESP and SS as well. */
-	pushl	$PROBE_USER_DS
+7:	pushl	$PROBE_USER_DS
 	pushl	MODE_GPR + 4 * 4(%ebx)
 	mov	$PROBE_USER_DS, %eax
 	mov	%eax, %ds
@@ -118,7 +126,7 @@ mode_stubs:
 	.endr
 	.size	mode_stubs, . - mode_stubs
 
-/* An exception in a protected mode: of CPL 0 on the stack of the probe, of CPL 3 on that of the TSS. */
+/* An exception in a protected mode: of CPL 0 on the stack of the probe, of CPL 3 and of virtual-8086 mode on that of the TSS. */
 	.type	mode_ended, @function
 mode_ended:
 	push	%ds
@@ -145,6 +153,9 @@ mode_ended:
 	popl	MODE_END_EIP
 	popl	MODE_END_CS
 	popl	MODE_END_EFLAGS
+	/* In virtual-8086 mode CS is no selector, and SS follows in the same place. */
+	testl	$EFLAGS_VM, MODE_END_EFLAGS
+	jnz	2f
 	testl	$3, MODE_END_CS
 	jnz	2f
 	mov	%esp, MODE_END_GPR + 4 * 4

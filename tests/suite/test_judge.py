@@ -103,6 +103,9 @@ def test_flags() -> None:
     assert differences(faulting, vector=6, rip=0, rflags=0x10002) != []
     assert differences(expecting("{rflags.rf: unchanged}"), rflags=0x10002) != []
     assert differences(expecting("{rflags: {zf: 1, cf: 0}}"), rflags=0x42) == []
+    virtual = "mode: virtual-8086\n" + expecting("{rflags: unchanged}")
+    assert differences(virtual, rflags=0x20002) == []
+    assert differences(virtual, rflags=2) == [("rflags", "unchanged", "0x2")]
 
 
 def test_cr2_and_dr6_after_other_exceptions() -> None:

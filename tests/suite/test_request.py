@@ -96,15 +96,17 @@ expect: native
 
 
 def test_the_mode_decides_the_kind_of_code_unless_the_check_does() -> None:
-    found = check("each: {mode: [long, no-paging, real]}\nrun: nop\nexpect: native")
-    made = [request(found, index=index) for index in range(3)]
+    found = check("each: {mode: [long, no-paging, real, virtual-8086]}\nrun: nop\nexpect: native")
+    made = [request(found, index=index) for index in range(4)]
     assert [(one.place.mode, one.code_bits) for one in made] == [
         ("long", 64),
         ("no-paging", 32),
         ("real", 16),
+        ("virtual-8086", 16),
     ]
     assert [[need.text for need in case.requires][:1] for case in found.cases] == [
         [],
+        ["os == bare"],
         ["os == bare"],
         ["os == bare"],
     ]

@@ -48,7 +48,7 @@ class Operand:
 HandlerKind = Literal["return", "no-gate", "not-present"]
 """What a vector leads to, other than code of the probe: the agent notes the event and returns; a descriptor
 without a valid type; a gate that is not present."""
-Mode = Literal["long", "pae-paging", "32-bit-paging", "no-paging", "real"]
+Mode = Literal["long", "pae-paging", "32-bit-paging", "no-paging", "real", "virtual-8086"]
 """What the processor is in: long mode, protected mode with a kind of paging or without, or real mode."""
 CodeBits = Literal[16, 32, 64]
 """Kind of code segment: 64-bit mode; 32- or 16-bit code, in compatibility mode if the mode is ``long`` (SDM

@@ -12,7 +12,7 @@ from touchstone.suite.measured import ones
 from touchstone.suite.model import Case, FieldExpectation, Value
 from touchstone.suite.request import memory_range, resolve_labels
 
-_RF = 1 << 16
+_ALWAYS, _RF, _VM = 1 << 1, 1 << 16, 1 << 17
 _DEMANDS = {"unchanged": Demand.UNCHANGED, "native": Demand.NATIVE}
 _NOT_MEASURED = {
     "cr2": "not measured (only #PF brings it)",
@@ -44,7 +44,9 @@ def register_at_start(case: Case, result: ProbeResult, name: str) -> int | None:
     """Value of a register when the probe starts; None for those that are not given."""
     if name in result.more:
         return result.more[name][0]
-    return case.given.rflags | 2 if name == "rflags" else result.given.get(name)
+    if name == "rflags":
+        return case.given.rflags | _ALWAYS | (_VM if case.mode == "virtual-8086" else 0)
+    return result.given.get(name)
 
 
 class FieldJudge:

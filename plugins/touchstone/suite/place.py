@@ -23,6 +23,7 @@ BITS_OF: Mapping[Mode, tuple[CodeBits, ...]] = {
     "32-bit-paging": (32, 16),
     "no-paging": (32, 16),
     "real": (16,),
+    "virtual-8086": (16,),
 }
 """The kinds of code that each mode has; the first is the one of a check that does not say."""
 PAGES = 8
@@ -156,9 +157,12 @@ def check(doc: Document, case: Case, source: Source) -> None:
         wrong(f"at: {given.linear[1]:#x} is no address of {bits}-bit code, which ends at 4 GiB")
     if mode == "long":
         return
+    user = case.cpl == 3 or mode == "virtual-8086"
     if case.cpl and mode == "real":
         wrong(f"cpl: {case.cpl}: mode: real has no privilege levels")
-    if case.cpl and given.handlers:
+    if case.cpl and mode == "virtual-8086":
+        wrong(f"cpl: {case.cpl}: mode: virtual-8086 is always at CPL 3; leave cpl out")
+    if user and given.handlers:
         wrong(f"handle: at CPL 3 a body in mode: {mode} has no handlers")
     if any(
         vector == NMI or vector >= FIRST_INTERRUPT or isinstance(to, str)
@@ -167,9 +171,11 @@ def check(doc: Document, case: Case, source: Source) -> None:
         wrong(f"handle: in mode: {mode} handlers are code of the body, for exceptions")
     if mode in ("no-paging", "real") and (given.linear or given.pages):
         wrong(f"{'pages' if given.pages else 'at'}: mode: {mode} has no paging")
-    if mode == "real" and given.base is not None:
-        wrong("cs-base: in mode: real the base of all segments is that of the slot")
-    if mode == "32-bit-paging" and any(page.set >> 32 for page in given.pages):
+    if mode in ("real", "virtual-8086") and given.base is not None:
+        wrong(f"cs-base: in mode: {mode} the base of all segments is that of the slot")
+    if mode == "virtual-8086" and given.linear:
+        wrong("at: in mode: virtual-8086 the code is in the slot, below 1 MiB")
+    if mode in ("32-bit-paging", "virtual-8086") and any(page.set >> 32 for page in given.pages):
         wrong("an entry of 32-bit paging has neither no-execute nor a reserved bit 51")
     for name, value in given.registers.items():
         if name not in LEGACY_GPRS:
@@ -182,7 +188,7 @@ def check(doc: Document, case: Case, source: Source) -> None:
         if item.register in GPRS and item.register not in LEGACY_GPRS and item.source:
             doc.problems.add(item.source, f"{item.what}: mode: {mode} has no registers but EAX to EDI")
     stack = given.registers.get("rsp")
-    if stack is not None and not case.cpl and not (isinstance(stack, Operand) and stack.base == "stack"):
+    if stack is not None and not user and not (isinstance(stack, Operand) and stack.base == "stack"):
         wrong(f"rsp: in mode: {mode} exceptions use the body's stack: stack, stack-N")
 
 

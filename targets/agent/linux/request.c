@@ -29,7 +29,8 @@ static bool place_valid(const struct probe_place *place)
 {
 	u32 i;
 
-	if (place->mode > PROBE_REAL || !is_bool(&place->has_linear) || !is_bool(&place->has_base))
+	if (place->mode > PROBE_VIRTUAL_8086 || !is_bool(&place->has_linear) ||
+	    !is_bool(&place->has_base))
 		return false;
 	if (place->page_count > PROBE_PAGE_MAX)
 		return false;
