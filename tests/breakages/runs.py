@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +15,6 @@ TIMEOUT = 3600
 """Seconds for a run. A broken Veneer may hang the machine, which is found out with the target's patience."""
 ENOUGH = 25
 """Failures after which a run of all suites ends: a lost machine fails each check anew."""
-
-
-COMPILER = Path(__file__).parent / "compiler"
-"""Has a gcc that takes what has been compiled again."""
 
 
 @dataclass
@@ -49,7 +42,6 @@ def run_checks(root: Path, target: str, subject: Path, what: Iterable[str], most
         run = subprocess.run(
             command,
             cwd=root,
-            env=compiling(root, subject),
             capture_output=True,
             text=True,
             check=False,
@@ -65,23 +57,3 @@ def run_checks(root: Path, target: str, subject: Path, what: Iterable[str], most
             elif case.find("skipped") is None:
                 outcome.green.add(check)
     return outcome
-
-
-def compiling(root: Path, subject: Path) -> dict[str, str]:
-    """The environment in which a copy of Veneer is built: copies share what they have in common."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        return dict(os.environ)  # the build says what is missing
-    copy = subject.parent.parent
-    digest = hashlib.sha256()
-    for folder in (subject.parent, root / "targets"):
-        for path in sorted(folder.rglob("*.h")):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return {
-        **os.environ,
-        "PATH": f"{COMPILER}{os.pathsep}{os.environ.get('PATH', '')}",
-        "BREAKAGES_GCC": gcc,
-        "BREAKAGES_OBJECTS": str(copy.parent / "objects"),
-        "BREAKAGES_COPY": copy.name,
-        "BREAKAGES_HEADERS": digest.hexdigest(),
-    }

@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.breakages.faults import Fault, apply
+from tests.support import objects
 
 KEPT = 40
 """How many copies are kept. One takes half a MiB."""
-OBJECTS = 1500
-"""How many compiled objects are kept, for all copies."""
 DIGITS = 16
 """Length of a copy's name."""
 NAME = "veneer-broken"
@@ -53,11 +52,10 @@ def break_veneer(root: Path, folder: Path, faults: Iterable[Fault]) -> Path:
 
 
 def remove_old(folder: Path) -> None:
-    """Remove all copies and objects but those that were used last."""
+    """Remove all copies but those that were used last, and old objects."""
     for path in _by_age(folder.glob("?" * DIGITS))[KEPT:]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in _by_age((folder / "objects").glob("*"))[2 * OBJECTS :]:
-        path.unlink(missing_ok=True)
+    objects.remove_old()
 
 
 def _by_age(paths: Iterable[Path]) -> list[Path]:

@@ -1,9 +1,14 @@
-"""Compiled objects of the bare OS, shared by all images that tests build. See compiler/gcc."""
+"""Compiled objects, shared by all that the tests build: bare images, modules for Linux, copies of Veneer.
+
+See compiler/gcc.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +18,8 @@ COMPILER = Path(__file__).parent / "compiler"
 OBJECTS = ROOT / "build" / "test-objects"
 KEPT = 7 * 24 * 3600
 """Seconds since its making after which an object is made again."""
+MOST = 4000
+"""How many objects are kept; one takes some 50 kB."""
 
 
 def share() -> None:
@@ -23,12 +30,21 @@ def share() -> None:
     # that is found there is the one in front. Without any gcc, the tests say what is missing.
     if "TESTS_GCC" in os.environ or gcc is None:
         return
+    version = subprocess.run([gcc, "-dumpfullversion"], capture_output=True, text=True, check=False).stdout
     os.environ |= {
         "PATH": os.pathsep.join([str(COMPILER), *path]),
         "TESTS_GCC": gcc,
-        "TESTS_SOURCES": str((ROOT / "targets" / "bare").resolve()),
-        "TESTS_OBJECTS": str(OBJECTS),
+        "TESTS_OBJECTS": str(OBJECTS / version.strip()),
     }
-    for file in OBJECTS.glob("*"):
-        if file.stat().st_mtime < time.time() - KEPT:
+    remove_old()
+
+
+def remove_old() -> None:
+    """Keep the newest objects."""
+    ages = []
+    for file in OBJECTS.glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            ages.append((file.stat().st_mtime, file))
+    for number, (made, file) in enumerate(sorted(ages, reverse=True)):
+        if number >= 2 * MOST or made < time.time() - KEPT:
             file.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""tests/support/compiler/gcc compiles each object once, and again when anything it is made of has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.objects import COMPILER
+
+GCC = """#!/bin/sh
+echo "$@" >>'{log}'
+exec '{gcc}' "$@"
+"""
+
+
+class Checkout:
+    """targets/bare and a subject in it, with a header each, and a compiler that notes how it is called."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bare = path / "targets" / "bare"
+        self.bare.mkdir(parents=True)
+        self.subject("hypervisor")
+        (self.bare / "os.h").write_text("#define OS 1\n")
+        (self.bare / "main.c").write_text('#include "os.h"\nint main_os = OS;\n')
+        (path / "targets" / "agent").mkdir()
+        real = os.environ.get("TESTS_GCC") or shutil.which("gcc")
+        self.log = path / "log"
+        gcc = path / "real-gcc"
+        gcc.write_text(GCC.format(log=self.log, gcc=real))
+        gcc.chmod(0o755)
+        self.environment = {**os.environ, "TESTS_GCC": str(gcc), "TESTS_OBJECTS": str(path / "objects")}
+
+    def subject(self, name: str) -> Path:
+        folder = self.path / name
+        (folder / "core").mkdir(parents=True)
+        (folder / "subject.mk").write_text("")
+        (folder / "core" / "x.h").write_text("#define X 7\n")
+        (folder / "core" / "x.c").write_text('#include "core/x.h"\n#include "os.h"\nint x = X + OS;\n')
+        return folder
+
+    def gcc(self, source: str, *flags: str) -> tuple[bytes, str]:
+        """What a compilation makes: the object and the list of what it depends on."""
+        output = self.path / "x.o"
+        command = [str(COMPILER / "gcc"), *flags, "-MMD", "-MP", "-c", "-o", str(output), source]
+        subprocess.run(command, cwd=self.bare, env=self.environment, check=True)
+        return output.read_bytes(), (self.path / "x.d").read_text()
+
+    def compile(self, name: str, *flags: str) -> tuple[bytes, str]:
+        """A file of a subject, as targets/bare/Makefile does it."""
+        return self.gcc(f"../../{name}/core/x.c", *flags, "-I.", f"-I../../{name}")
+
+    @property
+    def compiled(self) -> int:
+        """How often the real compiler was called."""
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    return Checkout(tmp_path / "some & place")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Checkout:
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    return Checkout(tmp_path / "checkout")
+
+
+def test_a_copy_takes_the_object_and_keeps_its_own_dependencies(plain: Checkout) -> None:
+    made, depends = plain.compile("hypervisor")
+    assert "../../hypervisor/core/x.h" in depends
+    assert plain.compile("hypervisor") == (made, depends)
+    plain.subject("mine/copy")
+    (plain.path / "mine" / "copy" / "core" / "y.c").write_text("int y;\n")  # nothing includes it
+    copied, its = plain.compile("mine/copy")
+    assert copied == made
+    assert its == depends.replace("../../hypervisor/", "../../mine/copy/")
+    assert plain.compiled == 1
+    of_os, depends = plain.gcc("main.c")
+    assert plain.gcc("main.c") == (of_os, depends)
+    assert plain.compiled == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["hypervisor/core/x.c", "hypervisor/core/x.h", "targets/bare/os.h", "hypervisor/svm/new.h", "flag"],
+)
+def test_what_an_object_is_made_of_decides(change: str, plain: Checkout) -> None:
+    made, _ = plain.compile("hypervisor")
+    if change == "flag":
+        other, _ = plain.compile("hypervisor", "-DX=9", "-Wno-error", "-w")
+    else:
+        file = plain.path / change
+        file.parent.mkdir(exist_ok=True)
+        file.write_text((file.read_text() if file.exists() else "") + "\n#undef X\n#define X 9\nchar y[X];\n")
+        other, _ = plain.compile("hypervisor")
+    assert plain.compiled == 2
+    if change not in ("flag", "hypervisor/svm/new.h"):
+        assert other != made
+
+
+def test_what_includes_other_folders_is_compiled_every_time(plain: Checkout) -> None:
+    (plain.path / "elsewhere").mkdir()
+    other = plain.path / "elsewhere" / "z.h"
+    (plain.path / "hypervisor" / "core" / "x.c").write_text('#include "../../elsewhere/z.h"\nint x = Z;\n')
+    objects = []
+    for value in (1, 2):
+        other.write_text(f"#define Z {value}\n")
+        objects.append(plain.compile("hypervisor")[0])
+    assert objects[0] != objects[1]
+    # A folder of -I counts.
+    (plain.path / "hypervisor" / "core" / "x.c").write_text('#include "z.h"\nint x = Z;\n')
+    for value in (1, 2, 2):
+        other.write_text(f"#define Z {value}\n")
+        objects.append(plain.compile("hypervisor", "-I../../elsewhere")[0])
+    assert objects[2] != objects[3] == objects[4]
+    assert plain.compiled == 4
+
+
+def test_a_path_that_sed_would_not_understand_is_compiled_as_ever(checkout: Checkout) -> None:
+    assert checkout.compile("hypervisor") == checkout.compile("hypervisor")
+    assert checkout.compiled == 2
+
+
+def test_a_mistake_is_told_each_time(plain: Checkout) -> None:
+    (plain.bare / "main.c").write_text("int main_os = nothing;\n")
+    for _ in range(2):
+        with pytest.raises(subprocess.CalledProcessError):
+            plain.gcc("main.c")
+    assert plain.compiled == 2
+
+
+def test_other_work_is_the_real_compilers(plain: Checkout) -> None:
+    command = [str(COMPILER / "gcc"), "--version"]
+    said = subprocess.run(command, env=plain.environment, capture_output=True, check=True)
+    assert b"gcc" in said.stdout.lower()
+    assert plain.compiled == 1
