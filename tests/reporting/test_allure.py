@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.project import INVENTORY, Project, check
 from tests.support.requirement_texts import requirements
+from touchstone.reporting.html import read_results
 
 
 class Results:
@@ -187,3 +190,12 @@ def test_parameters_of_a_python_check_are_entries_of_their_own(project: Project)
     }
     assert len({one["testCaseId"] for one in found.all}) == 2
     assert sorted(one["name"] for one in found.all) == ["Sizes[1]", "Sizes[2]"]
+
+
+def test_suite_outside_of_the_project(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Such as Touchstone's own, where it is installed: no label without a value, which no report can read."""
+    suite = project.suite(check("far", "nop", "{rax: 0}"))
+    elsewhere = suite.rename(tmp_path_factory.mktemp("elsewhere") / "suite.yaml")
+    results = run(project, "--rootdir=.", "-c", "pyproject.toml", str(elsewhere), target="fake-amd")
+    assert all(label.get("value") for label in results.one("exits.far")["labels"])
+    assert read_results([results.directory]).count == 1

@@ -116,7 +116,8 @@ class AllureReport:
             Parameter("subject", subject),
         ]
         result.status = STATUS[verdict]
-        result.labels = [label for label in result.labels if label.name in _KEPT]
+        # A suite outside of the rootdir has no package.
+        result.labels = [label for label in result.labels if label.name in _KEPT and label.value]
         result.labels += labels(
             JudgedCheck(verdict, check.id, target.name, check.area, check.level, check.phase, subject), title
         )
