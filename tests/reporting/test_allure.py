@@ -178,18 +178,18 @@ def test_parameters_of_a_python_check_are_entries_of_their_own(project: Project)
     project.file(
         "test_checks.py",
         "import pytest\n"
-        "@pytest.mark.parametrize('size', [1, 2])\n"
+        "@pytest.mark.parametrize('size', [-2, 2])\n"
         "@pytest.mark.touchstone(id='exits.sizes', title='Sizes', area='exits',\n"
         "    cite={'doc': 'amd-apm', 'title': 't', 'says': 'It says so.'})\n"
         "def test_sizes(target, size):\n    assert size == 2\n",
     )
     found = run(project, target="fake-amd")
     assert {one["fullName"]: one["status"] for one in found.all} == {
-        "exits.sizes[1]": "failed",
+        "exits.sizes[-2]": "failed",
         "exits.sizes[2]": "passed",
     }
     assert len({one["testCaseId"] for one in found.all}) == 2
-    assert sorted(one["name"] for one in found.all) == ["Sizes[1]", "Sizes[2]"]
+    assert sorted(one["name"] for one in found.all) == ["Sizes[-2]", "Sizes[2]"]
 
 
 def test_suite_outside_of_the_project(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:

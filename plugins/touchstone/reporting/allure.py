@@ -257,7 +257,7 @@ def differences_table(record: CheckRecord) -> Iterator[str]:
 
 
 def step(run: CaseRun) -> TestStepResult:
-    """A case, with a step per CPU."""
+    """A case, and what each CPU did if something is wrong there: else the table has it."""
     wrong = {difference.cpu for difference in run.differences}
     start, stop = int(run.start * 1000), int(run.stop * 1000)
     failed = bool(wrong or run.ended or run.refused)
@@ -266,7 +266,7 @@ def step(run: CaseRun) -> TestStepResult:
     )
     if run.refused or run.ended:
         found.statusDetails = StatusDetails(message=run.refused or run.ended)
-    for result in run.results if len(run.results) > 1 or wrong else ():
+    for result in run.results if failed else ():
         found.steps.append(
             TestStepResult(
                 name=f"CPU {result.cpu}: {show.end(result)}",
