@@ -19,6 +19,7 @@ from touchstone.journal.lines import Key
 from touchstone.journal.nights import add_night, night_of
 from touchstone.journal.read import read_journal
 from touchstone.reporting import html
+from touchstone.reporting.packed_page import UnknownPage, files_of, pack
 from touchstone.words import Verdict
 
 STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
@@ -62,7 +63,9 @@ def results(tmp_path: Path) -> Path:
 
 
 def parts(page: str) -> dict[str, object]:
-    """The data that the page carries, by name."""
+    """The data that a page carries, by name."""
+    if "packed-data" in page:
+        return {name: json.loads(data) for name, data in files_of(page).items() if name.endswith(".json")}
     found = re.findall(r'd\("([^"]+)",\s*"([A-Za-z0-9+/=]*)"\)', page)
     return {name: json.loads(base64.b64decode(data)) for name, data in found if name.endswith(".json")}
 
@@ -123,6 +126,36 @@ def test_only_what_is_empty_is_hidden() -> None:
 def test_page_of_another_allure_is_refused() -> None:
     with pytest.raises(html.ReportError, match=r"a page without widgets/quality-gate\.json"):
         html.without_empty("<html><head></head></html>", True)
+
+
+def test_packed_page_has_all_files_and_short_names() -> None:
+    one, two = "0123456789abcdef" * 2, "f" * 32
+    files = {
+        f"data/test-results/{one}.json": b'{"id":"%b","fullName":"exits.a","note":"\xc3\xa4 </script>"}'
+        % one.encode(),
+        f"data/attachments/{two}.txt": b"\0\xff",
+        "widgets/tree.json": b'["%b","%b", "%b0"]' % (one.encode(), two.encode(), two.encode()),
+    }
+    calls = ",".join(f'd("{name}","{base64.b64encode(data).decode()}")' for name, data in files.items())
+    program = '<script   src="data:text/javascript;base64,Zm9vKCk="></script>'
+    page = (
+        f"<html><head>{program}</head><body><div id=app></div><script defer>\n Promise.allSettled([{calls}])"
+        ".then(function(){})</script></body></html>"
+    )
+    packed = pack(page)
+    assert packed == pack(page)
+    assert "Zm9vKCk" not in packed
+    found = dict(files_of(packed))
+    assert found == {
+        "data/test-results/i1.json": b'{"id":"i1","fullName":"exits.a","note":"\xc3\xa4 </script>"}',
+        "data/attachments/i0.txt": b"\0\xff",
+        "widgets/tree.json": b'["i1","i0", "%b0"]' % two.encode(),
+    }
+    for text in (page.replace(program, ""), page.replace("Promise", "Promises"), page.replace(calls, "")):
+        with pytest.raises(UnknownPage):
+            pack(text)
+    with pytest.raises(UnknownPage):
+        files_of(page)
 
 
 @needs_allure

@@ -30,7 +30,8 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; 
 h1 { margin: 0 0 .3rem; } h1.bad, .bad { color: var(--bad); } h1.good, .good { color: var(--good); }
 .lab { color: var(--lab); } .quiet, td.none { color: var(--quiet); }
 h2 { margin: 1.6rem 0 .4rem; font-size: 1.15rem; } p { margin: .3rem 0; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; } small { color: var(--quiet); }
+.wide { overflow-x: auto; } table { border-collapse: collapse; }
+small { color: var(--quiet); font-weight: normal; }
 th, td { border: 1px solid #8885; padding: .25rem .5rem; text-align: left; vertical-align: top; }
 td.bad { background: #c6282822; } td.good { background: #2e7d3218; } td.lab { background: #7b4fb51f; }
 li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } summary { cursor: pointer; }

@@ -21,6 +21,7 @@ import filelock
 
 from touchstone.journal.nights import read_nights
 from touchstone.reporting.allure_history import history_points
+from touchstone.reporting.packed_page import UnknownPage, pack
 
 OLDEST_NODE = 18
 HISTORY_LIMIT = 60
@@ -260,7 +261,12 @@ def _generate(
     pages = sorted(made.glob("**/index.html"), key=lambda page: len(page.parts))
     if done.returncode != 0 or not pages:
         raise ReportError(f"Allure failed (exit status {done.returncode}):\n{done.stdout.strip()}")
-    return seal(without_empty(pages[0].read_text(encoding="utf-8"), results.without_target > 0))
+    try:
+        return pack(seal(without_empty(pages[0].read_text(encoding="utf-8"), results.without_target > 0)))
+    except UnknownPage as error:
+        raise ReportError(
+            f"Allure wrote a page of another kind than the version that is pinned: {error}"
+        ) from None
 
 
 def without_empty(page: str, default: bool) -> str:

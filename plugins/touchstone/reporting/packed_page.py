@@ -1,0 +1,130 @@
+"""Makes Allure's page a tenth of its size: compressed, with short names for what has long ones.
+
+Allure writes its program and each file of its data as base64 into the page, which so opens without a server.
+In a packed page both are compressed with gzip, all files together, and the page's first script unpacks them:
+every browser can since 2023. Allure's program finds its data where it looks for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+_FILE = re.compile(r'd\("((?:[^"\\]|\\.)+)",\s*"([A-Za-z0-9+/=]*)"\)')
+_DATA = re.compile(r"<script defer>\s*Promise\.allSettled\(\[.*?</script>", re.DOTALL)
+_PROGRAM = re.compile(r'<script\s+src="data:text/javascript;base64,([A-Za-z0-9+/=]+)"></script>')
+_PACKED = re.compile(r'<script type="application/gzip" id="packed-data">([A-Za-z0-9+/=]*)</script>')
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_TEXT, _BYTES = "t", "b"
+"""Kinds of a file: UTF-8 as it is; anything else as base64."""
+
+_UNPACK = """
+(async () => {
+  const unpack = async (id) => {
+    const packed = await fetch("data:application/gzip;base64," + document.getElementById(id).textContent);
+    return new Response(packed.body.pipeThrough(new DecompressionStream("gzip"))).text();
+  };
+  const base64 = (text) => {
+    const bytes = new TextEncoder().encode(text);
+    let letters = "";
+    for (let at = 0; at < bytes.length; at += 8192) {
+      letters += String.fromCharCode(...bytes.subarray(at, at + 8192));
+    }
+    return btoa(letters);
+  };
+  const files = {};
+  const parts = (await unpack("packed-data")).split("\\0");
+  for (let at = 0; at + 2 < parts.length; at += 3) {
+    files[parts[at]] = { kind: parts[at + 1], content: parts[at + 2] };
+  }
+  window.allureReportData = new Proxy(files, {
+    get: (_, name) => Object.hasOwn(files, name)
+      ? (files[name].kind === "t" ? base64(files[name].content) : files[name].content)
+      : undefined,
+  });
+  window.allureReportDataReady = true;
+  const program = document.createElement("script");
+  program.src = URL.createObjectURL(new Blob([await unpack("packed-program")], { type: "text/javascript" }));
+  document.body.append(program);
+})().catch((error) => {
+  document.body.textContent = `This report cannot be shown: ${error}. It needs a browser of 2023 or later.`;
+});
+"""
+
+
+class UnknownPage(Exception):
+    """Allure wrote another kind of page than the version that is pinned does."""
+
+
+def pack(page: str) -> str:
+    """Pack Allure's page. UnknownPage if it is not as expected."""
+    program, data = _PROGRAM.search(page), _DATA.search(page)
+    if program is None or data is None:
+        raise UnknownPage("there is no program or no data in it")
+    files = dict(_files(data[0]))
+    if not files:
+        raise UnknownPage("there are no files in its data")
+    packed = "".join(f"{part}\0" for name, file in _short(files).items() for part in (name, *file))
+    scripts = (
+        f'<script type="application/gzip" id="packed-program">{_gzip(base64.b64decode(program[1]))}</script>'
+        f'<script type="application/gzip" id="packed-data">{_gzip(packed.encode())}</script>'
+        f"<script>{_UNPACK}</script>"
+    )
+    body = page.rindex("</body>")
+    rest = f"{page[:body]}{scripts}{page[body:]}"
+    return rest.replace(program[0], "", 1).replace(data[0], "", 1)
+
+
+def files_of(page: str) -> Mapping[str, bytes]:
+    """The files of a packed page's data. UnknownPage if there are none."""
+    found = _PACKED.search(page)
+    if found is None:
+        raise UnknownPage("it is not packed")
+    parts = gzip.decompress(base64.b64decode(found[1])).decode().split("\0")
+    return {
+        name: content.encode() if kind == _TEXT else base64.b64decode(content)
+        for name, kind, content in zip(*[iter(parts[:-1])] * 3, strict=True)
+    }
+
+
+def _files(script: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name, kind and content of each file."""
+    for found in _FILE.finditer(script):
+        name, encoded = json.loads(f'"{found[1]}"'), found[2]
+        try:
+            text = base64.b64decode(encoded).decode()
+        except (UnicodeDecodeError, binascii.Error):
+            yield name, (_BYTES, encoded)
+            continue
+        yield name, ((_BYTES, encoded) if "\0" in text else (_TEXT, text))
+
+
+def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """The same with a short name for each identity of 32 digits, which nothing can compress.
+
+    In an order in which what is alike is together: results of the same check follow on each other.
+    """
+    names: dict[str, str] = {}
+
+    def short(found: re.Match[str]) -> str:
+        return names.setdefault(found[0], f"i{len(names):x}")
+
+    return {
+        _ID.sub(short, name): (kind, _ID.sub(short, content) if kind == _TEXT else content)
+        for name, (kind, content) in sorted(files.items(), key=lambda one: _alike(*one))
+    }
+
+
+def _alike(name: str, file: tuple[str, str]) -> tuple[str, ...]:
+    if name.startswith("data/test-results/"):
+        found = re.search(r'"fullName":"([^"]*)"', file[1])
+        return "results", found[1] if found else "", name
+    return "others", *reversed(name.split("/"))
+
+
+def _gzip(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
