@@ -115,6 +115,32 @@ journl = "x"
     )
 
 
+def test_box_cannot_exist_twice(project: Project) -> None:
+    project.inventory(
+        INVENTORY
+        + """
+[targets.box]
+driver = "ssh"
+vendor = "amd"
+host = "box"
+instances = 2
+
+[targets.none]
+driver = "fake"
+vendor = "amd"
+instances = 0
+"""
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*targets/inventory.toml:16: instances: there is one box, with one address; only a bare*",
+            "*targets/inventory.toml:21: instances must be a whole number, 1 to 64, not 0 (a number)",
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

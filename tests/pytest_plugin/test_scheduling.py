@@ -131,3 +131,47 @@ def test_longest_unit_is_given_out_first() -> None:
     scheduling.mark_test_complete(worker, 2)
     scheduling.mark_test_complete(worker, 3)
     assert worker.queue == [2, 3, 1, 0]
+
+
+def given_out(
+    tests: dict[str, int], workers: int, parts: dict[str, int], costs: dict[str, float] | None = None
+) -> list[list[str]]:
+    """What each worker gets at first, and what nobody has yet."""
+    nodeids = [f"s.yaml::c{n}[{name}]" for name, count in tests.items() for n in range(count)]
+    scheduling = TargetScheduling(
+        workers,
+        lambda nodeid: unit_of(nodeid, list(tests)),
+        cost_of=lambda unit: (costs or {}).get(unit.split()[-1], 0.0),
+        parts_of=lambda unit: parts.get(unit.split()[-1], 1),
+    )
+    them = [Worker(f"gw{n}") for n in range(workers)]
+    for worker in them:
+        scheduling.add_node(worker)
+        scheduling.add_node_collection(worker, nodeids)
+    scheduling.schedule()
+    return [[nodeids[index] for index in worker.queue] for worker in them]
+
+
+@pytest.mark.parametrize(
+    ("tests", "workers", "parts", "sizes"),
+    [
+        ({"a": 9}, 3, {"a": 3}, [3, 3, 3]),
+        ({"a": 9}, 3, {"a": 2}, [4, 5, 0]),
+        ({"a": 9, "b": 4}, 2, {"a": 2}, [9, 4]),
+        ({"a": 9, "b": 4}, 3, {"a": 3, "b": 3}, [4, 5, 4]),
+        ({"a": 9, "b": 8}, 4, {"b": 3, "a": 1}, [9, 2, 3, 3]),
+        ({"a": 5}, 4, {"a": 9}, [2, 3, 0, 0]),
+    ],
+)
+def test_target_is_split_over_workers_that_have_nothing_else(
+    tests: dict[str, int], workers: int, parts: dict[str, int], sizes: list[int]
+) -> None:
+    found = given_out(tests, workers, parts)
+    assert [len(one) for one in found] == sizes
+    everything = [one for part in found for one in part]
+    assert len(set(everything)) == len(everything) == sum(tests.values())
+
+
+def test_longest_target_is_split_by_its_cost() -> None:
+    found = given_out({"a": 9, "b": 4}, 3, {"a": 2, "b": 2}, {"a": 5.0, "b": 60.0})
+    assert [len(one) for one in found] == [2, 2, 9]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.support.project import INVENTORY, Project, check
+from touchstone.journal.read import read_journal
 
 FIVE = "".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(5))
 
@@ -32,6 +33,22 @@ def test_auto_is_one_worker_per_target(project: Project) -> None:
         f"{name} {word}" for name in ("fake-amd", "fake-intel") for word in ("start", "load", "stop")
     )
     assert len(results(project)) == 10
+
+
+def test_target_with_instances_is_split_over_workers(project: Project) -> None:
+    """The verdicts are the same, on the same target; a worker that dies costs its own check."""
+    more = f'\njournal = "{project.path / "journal"}"\ninstances = 2\ncpus'
+    project.inventory(INVENTORY.split("[targets.fake-intel]")[0].replace("\ncpus", more))
+    project.suite(check("dies", "emms", "{rax: 0}", claims="true") + FIVE)
+    result = project.run("-n", "auto", "--journal=j", target="all", process=True)
+    result.stdout.fnmatch_lines(["created: 2/2 workers"])
+    result.assert_outcomes(passed=5, errors=1)
+    journal = read_journal(project.path / "j")
+    assert {str(key): line.verdict.value for key, line in journal.judged.items()} == {
+        "exits.dies[fake-amd]": "infrastructure",
+        **{f"exits.c{n}[fake-amd]": "conformant" for n in range(5)},
+    }
+    assert project.journal().count("fake-amd start") >= 2, "two machines"
 
 
 def test_worker_that_dies_costs_one_check(project: Project) -> None:

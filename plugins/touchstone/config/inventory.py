@@ -24,10 +24,14 @@ from touchstone.words import HERE
 VENDORS = ("amd", "intel")
 CPUS = (1, 64)
 MEMORY_MIB = (1, 2**20)
+INSTANCES = (1, 64)
 FACTORS = (0.01, 1000.0)
 """Bounds of ``timeout-factor``."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_KEYS = ("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor", "deviates-like")
+_KEYS = (
+    *("driver", "title", "vendor", "cpus", "memory-mib", "cpu-model", "timeout-factor", "deviates-like"),
+    "instances",
+)
 WAIVERS: Mapping[str, tuple[str, ...]] = {
     "known-deviations": ("check", "reason", "until", "link", "emulator"),
     "unsupported": ("check", "reason", "link", "emulator"),
@@ -52,6 +56,8 @@ class Target:
     unsupported: tuple[Waiver, ...] = ()
     base: str = ""
     """Of a cell of a matrix: the entry that it is made of."""
+    instances: int = 1
+    """How many of it there may be at once, each with a worker of its own and a part of the checks."""
 
     def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
         """The known deviation of a check, on an emulator of this version; None if it should hold."""
@@ -178,7 +184,11 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         where=file.where(key_path),
         known_deviations=read_waivers(file, table, key_path, "known-deviations", WAIVERS["known-deviations"]),
         unsupported=read_waivers(file, table, key_path, "unsupported", WAIVERS["unsupported"]),
+        instances=file.whole(table, "instances", key_path, 1, *INSTANCES),
     )
+    if target.instances > 1 and settings.driver == "ssh":
+        text = "instances: there is one box, with one address; only a bare emulated machine can exist twice"
+        file.error((*key_path, "instances"), text)
     if validate is not None and len(file.errors) == errors:
         try:
             validate(settings)

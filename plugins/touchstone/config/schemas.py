@@ -86,6 +86,7 @@ def _common() -> dict[str, object]:
         "cpu-model": _TEXT,
         "timeout-factor": {"type": "number", "minimum": low, "maximum": high},
         "deviates-like": _TEXT,
+        "instances": _whole(inventory.INSTANCES),
     }
     return found | {key: _waivers(keys) for key, keys in inventory.WAIVERS.items()}
 

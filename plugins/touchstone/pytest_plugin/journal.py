@@ -206,7 +206,8 @@ class RunJournal:
         found = self.read()
         begun = [] if found is None else [key for key in found.interrupted if key.target == judged.target]
         key = Key(judged.check, judged.target, judged.subject)
-        if found is not None and begun:
+        # Of a Python check, the node id does not tell the check's.
+        if found is not None and begun and key not in begun:
             key = max(begun, key=lambda one: found.started[one].at)
         line = judged_line(key, judged, Verdict.INFRASTRUCTURE, reason, 0.0, None)
         self._write(line)

@@ -103,12 +103,13 @@ class Run:
 
     @property
     def workers(self) -> int:
-        """How many workers are of use: one per target, and of emulators not more than there are CPUs."""
+        """How many workers are of use: one per machine, and of emulators not more than there are CPUs."""
         drivers = ("qemu", "bochs")
-        ours = sum(
-            target.settings.driver in drivers or "image" in target.settings.options for target in self.targets
-        )
-        return len(self.targets) - ours + min(ours, os.cpu_count() or 1)
+        counts = {True: 0, False: 0}
+        for target in self.targets:
+            emulated = target.settings.driver in drivers or "image" in target.settings.options
+            counts[emulated] += target.instances
+        return counts[False] + min(counts[True], os.cpu_count() or 1)
 
     @cached_property
     def requirements(self) -> Collection[str]:

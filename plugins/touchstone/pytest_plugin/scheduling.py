@@ -1,4 +1,4 @@
-"""Distribution over xdist's workers: a target has one worker, and if that dies only one check is lost.
+"""Distribution over xdist's workers: a machine has one worker, and if that dies only one check is lost.
 
 xdist's own schedulers by scope run a test that killed its worker again on every replacement, and lose those
 behind it; ``--dist=loadgroup`` spreads a group over workers with the current releases. So this is a complete
@@ -8,7 +8,8 @@ implementation of ``xdist.scheduler.protocol.Scheduling``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ LOW_WATER = 2
 class TargetScheduling:
     """One unit of work per target (and per file of other tests), each given to one worker.
 
+    Where there are more workers than units, those that may be are split, until every worker has a part.
+
     Args:
         workers: How many workers will report their collection.
         unit_of: Node id to the name of its unit.
         log: Takes a line if workers do not agree on what they collected.
         cost_of: Name of a unit to how long it takes: those that take longest are given out first, so that
             no worker is left alone with one of them at the end.
+        parts_of: Name of a unit to the number of workers that may have a part of it.
     """
 
     def __init__(
@@ -35,11 +39,13 @@ class TargetScheduling:
         unit_of: Callable[[str], str],
         log: Callable[[str], None] = lambda text: None,
         cost_of: Callable[[str], float] = lambda unit: 0.0,
+        parts_of: Callable[[str], int] = lambda unit: 1,
     ) -> None:
         self._workers = workers
         self._unit_of = unit_of
         self._log = log
         self._cost_of = cost_of
+        self._parts_of = parts_of
         self._collections: dict[WorkerController, list[str]] = {}
         self._collection: list[str] | None = None
         self._units: deque[list[int]] = deque()
@@ -124,10 +130,29 @@ class TargetScheduling:
             units: dict[str, list[int]] = {}
             for index, nodeid in enumerate(self._collection):
                 units.setdefault(self._unit_of(nodeid), []).append(index)
-            names = sorted(units, key=self._cost_of, reverse=True)
-            self._units.extend(units[name] for name in names)
+            self._units.extend(self._split(units))
         for node in self.nodes:
             self._feed(node)
+
+    def _split(self, units: Mapping[str, Sequence[int]]) -> Iterator[list[int]]:
+        """Units and parts of units, the longest first. A part has no gaps: its phases follow as before."""
+        parts = dict.fromkeys(units, 1)
+
+        def size(name: str) -> tuple[float, float]:
+            return self._cost_of(name) / parts[name], len(units[name]) / parts[name]
+
+        def may_be_split(name: str) -> bool:
+            return parts[name] < min(self._parts_of(name), len(units[name]) // LOW_WATER)
+
+        for _ in range(len(units), self._workers):
+            longest = max(filter(may_be_split, units), key=size, default=None)
+            if longest is None:
+                break
+            parts[longest] += 1
+        for name in sorted(units, key=lambda name: size(name)[0], reverse=True):
+            tests, count = units[name], parts[name]
+            ends = [len(tests) * number // count for number in range(count + 1)]
+            yield from (list(tests[first:last]) for first, last in pairwise(ends))
 
     def _feed(self, node: WorkerController) -> None:
         """Give a worker units until it has enough to go on; let it go when there are none."""

@@ -1,4 +1,4 @@
-"""pytest-xdist: one worker per target, and a result also for the check whose worker died."""
+"""pytest-xdist: one worker per machine, and a result also for the check whose worker died."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
 
     if config.getoption("dist") in ("each", "no"):
         return None
-    names = [target.name for target in run_of(config).targets]
+    targets = run_of(config).targets
+    names = [target.name for target in targets]
+    instances = {f"target {target.name}": target.instances for target in targets}
 
     def say(text: str) -> None:
         log(text)
@@ -62,7 +64,11 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
 
     workers = len(parse_tx_spec_config(config))
     return TargetScheduling(
-        workers, lambda nodeid: unit_of(nodeid, names), say, _cost_by_journal(config, names)
+        workers,
+        lambda nodeid: unit_of(nodeid, names),
+        say,
+        _cost_by_journal(config, names),
+        lambda unit: instances.get(unit, 1),
     )
 
 
