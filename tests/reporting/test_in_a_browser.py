@@ -1,0 +1,107 @@
+"""What a person sees who opens a night's report from its file, in a browser that is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.house.test_report import write_results
+from tests.support.browser import measure, needs_browser, show
+from tests.support.journals import (
+    cost_line,
+    judged_line,
+    key,
+    planned_lines,
+    run_line,
+    target_line,
+    write_journal,
+)
+from tests.support.report_tools import needs_allure
+from touchstone import cli
+from touchstone.journal.lines import Line, Software
+from touchstone.words import Verdict
+
+pytestmark = [pytest.mark.nightly, needs_browser]
+CAUSE = "CPU 0: rbx: expected 0x756e_6547, native, measured 0xffff_ffff_756e_6547"
+TARGETS = ("qemu-amd", "bochs-intel", "bochs-tigerlake", "linux-amd")
+PHONE, DESK = 390, 1280
+"""Pixels."""
+
+
+def a_night(directory: Path, day: int, failing: int) -> Path:
+    """A journal of 400 checks on four targets, of which the first of the first target fail."""
+    keys = [key(f"exits.cpuid.c{n}", target) for target in TARGETS for n in range(100)]
+    lines: list[Line] = [target_line(name, emulator="QEMU 7.2", kernel="6.1.0-40-amd64") for name in TARGETS]
+    lines += [
+        judged_line(one, Verdict.DEVIATION, cause=CAUSE) if number < failing else judged_line(one)
+        for number, one in enumerate(keys)
+    ]
+    lines += [cost_line(f"exit: CPUID, leaf {n}", 100 + n + day) for n in range(3)]
+    subject = Software(name="veneer", commit=f"{day}" * 40)
+    first = run_line(subject, at=float(1_700_000_000 + day * 86400))
+    return write_journal(directory / f"{day}.jsonl", first, *planned_lines(keys), *lines)
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("nights")
+    page = directory / "front.html"
+    for day, failing in enumerate((0, 0, 7), start=1):
+        journal = str(a_night(directory, day, failing))
+        words = ["--history", str(directory / "nights.jsonl"), "--html", str(page), "--checks", "checks.html"]
+        assert cli.main(["summary", journal, *words, "--output", str(directory / "summary.md")]) == 0
+    return page
+
+
+def test_first_screen_says_what_broke_where_and_since_when(front: Path) -> None:
+    found = measure(front, DESK, "h1, li, h2")["measured"]
+    (head,) = (one for one in found if one["text"] == "7 regressions")
+    assert head["top"] < 100
+    (cause,) = (one for one in found if CAUSE in one["text"])
+    assert cause["top"] < 500, "on the first screen"
+    assert "qemu-amd: " in cause["text"]
+    assert "exits.cpuid.c0" in cause["text"]
+    assert "since 20" in cause["text"]
+    assert "held on 20" in cause["text"]
+    headings = [
+        one["text"] for one in found[1:] if one["text"].startswith(("Reg", "Tar", "Req", "Run", "Costs"))
+    ]
+    assert headings == [
+        "Regressions since the last run: 7",
+        "Targets and areas",
+        "Requirements and targets",
+        "Run by run",
+        "Costs, in instructions",
+    ]
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_legible_at_the_width_of(front: Path, width: int) -> None:
+    """Wide tables scroll by themselves; the page does not, and nothing is too small to read."""
+    found = measure(front, width, "h1, h2, p, li, small, code, th, td")
+    assert found["needed"] <= found["width"], "the scroll bar takes some of it"
+    assert min(one["size"] for one in found["measured"]) >= 12
+    outside_of_tables = measure(front, width, "h1, h2, p, li, code")["measured"]
+    assert max(one["right"] for one in outside_of_tables) <= width
+    red = next(one["color"] for one in found["measured"] if one["text"] == "7 regressions")
+    cells = {one["text"]: one for one in found["measured"]}
+    assert cells["93 conformant, 7 deviation"]["color"] == red
+    assert cells["100 conformant"]["color"] != red
+
+
+def test_nothing_is_asked_of_a_network(front: Path) -> None:
+    shown = show(front)
+    assert "<svg" in shown.dom
+    assert shown.requests == []
+
+
+@needs_allure
+def test_packed_report_unpacks_itself(tmp_path: Path) -> None:
+    verdicts = {(f"exits.c{n}", "qemu-amd"): "conformant" for n in range(20)}
+    results = write_results(tmp_path / "results", {**verdicts, ("exits.bad", "bochs-intel"): "deviation"})
+    page = tmp_path / "report.html"
+    assert cli.main(["report", str(results), "-o", str(page), "--no-history", "--title", "Night"]) == 0
+    shown = show(page)
+    assert 'Environment: "bochs-intel"' in shown.dom.replace("&quot;", '"')
+    assert shown.requests == []
