@@ -20,7 +20,7 @@ from tests.support.journals import (
 )
 from touchstone.cli import main
 from touchstone.journal import nights
-from touchstone.journal.lines import JudgedLine, Key, Software
+from touchstone.journal.lines import Difference, EvidenceLine, JudgedLine, Key, Software
 from touchstone.journal.nights import night_of, read_nights
 from touchstone.journal.read import read_journal
 from touchstone.journal.writer import JournalWriter
@@ -106,6 +106,34 @@ def test_checks_of_a_cause_are_told_together(tmp_path: Path, capsys: pytest.Capt
     assert "x: `exits.c0`, `exits.c1`, `exits.c2` and 2 more; y: `exits.c0`" in text
     text = summary(capsys, night(tmp_path, 3, dict.fromkeys(keys, GOOD)), "--history", history)
     assert "10 of 10 judged checks conformant (100.0%), 10 fixed" in text
+
+
+def test_checks_that_measured_other_values_of_the_same_register_are_one_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history, page = tmp_path / "h", tmp_path / "page.html"
+    keys = [key(f"exits.c{n}") for n in range(3)]
+    summary(capsys, night(tmp_path, 1, dict.fromkeys(keys, GOOD)), "--history", history)
+    seen = [f"0x{n + 1:x}2345678_00000000" for n in range(3)]
+    verdicts = {
+        one: failed(one, f"rbx: measured {value}, nop") for one, value in zip(keys, seen, strict=True)
+    }
+    journal = night(tmp_path, 2, verdicts)
+    writer = JournalWriter(journal)
+    for one, value in zip(keys, seen, strict=True):
+        found = [Difference(what="rbx", expected="0x0, native", measured=value)]
+        writer.write(
+            EvidenceLine(at=1, check=one.check, target=one.target, subject=one.subject, differences=found)
+        )
+    writer.close()
+    text = summary(capsys, journal, "--history", history, "--html", page)
+    assert (
+        f"- **rbx differs in bits 63:32** (deviation, such as rbx: measured {seen[0]}, nop): ".replace(
+            "_", "\\_"
+        )
+        + "qemu-amd: `exits.c0`, `exits.c1`, `exits.c2`; since "
+    ) in text
+    assert text.count("differs") == page.read_text().count("differs") == 1
 
 
 def test_what_was_never_judged_before_is_no_regression(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from touchstone.journal.causes import common_cause
 from touchstone.journal.lines import Key, Software
 from touchstone.journal.read import Journal
 from touchstone.words import Verdict
@@ -90,7 +91,8 @@ def compare(before: Journal, after: Journal) -> Comparison:
     was, now = _verdicts(before), _verdicts(after)
     for key in {**was, **now}:
         line = after.judged.get(key)
-        change = Change(key, was.get(key), now.get(key), "" if line is None else line.cause or line.reason)
+        cause = "" if line is None else common_cause(line, after.evidence.get(key))
+        change = Change(key, was.get(key), now.get(key), cause)
         if key not in was:
             found.new.append(change)
         elif key not in now:

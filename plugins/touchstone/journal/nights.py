@@ -13,6 +13,7 @@ from pathlib import Path
 import filelock
 import msgspec
 
+from touchstone.journal.causes import common_cause
 from touchstone.journal.lines import Key, Software
 from touchstone.journal.read import Journal, JournalError
 from touchstone.words import Verdict
@@ -120,7 +121,7 @@ def night_of(journals: Sequence[Journal]) -> Night:
     for journal in journals:
         verdicts |= dict.fromkeys(journal.planned) | {key: one.verdict for key, one in journal.judged.items()}
         causes |= {
-            key: (one.cause or one.reason).split("\n")[0][:LONGEST_CAUSE]
+            key: common_cause(one, journal.evidence.get(key))[:LONGEST_CAUSE]
             for key, one in journal.judged.items()
             if one.verdict in FAILED
         }

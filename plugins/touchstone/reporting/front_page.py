@@ -165,6 +165,8 @@ def _failure(one: Failures) -> Iterator[str]:
     good = f"; held on {escape(one.last_good)}" if one.last_good else ""
     yield f'<li><b class="bad">{escape(one.cause) or "no cause known"}</b> ({one.verdict.value})<br>'
     yield f"since {escape(one.since)}<small>{good}</small>"
+    if one.example:
+        yield f"<br><small>such as {escape(one.example)}</small>"
     yield from (f"<br>{escape(target)}: {_names(checks)}" for target, checks in one.checks.items())
     yield "</li>"
 

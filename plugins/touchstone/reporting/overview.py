@@ -40,6 +40,8 @@ class Failures:
     """Date and commit of the last one that they held in; empty: they were never seen to."""
     kind: str
     """``REGRESSION``, ``FIRST`` or ``FAILING``."""
+    example: str = ""
+    """What one of them has measured, where each has something else."""
     checks: dict[str, list[str]] = field(default_factory=dict)
     """By target."""
 
@@ -127,7 +129,7 @@ def overview(
         before=_when(earlier[-1], [one.name for one in earlier[-1].subjects]) if earlier else "",
         columns=list(names.values()),
         areas=areas,
-        failures=list(_failures(night, earlier, names)),
+        failures=list(_failures(night, earlier, names, _own_causes(journals))),
         fixed=sum(before[key] in FAILED and verdicts.get(key) is Verdict.CONFORMANT for key in before),
         trouble=list(_trouble(journals, verdicts)),
         proofs=proofs_of(
@@ -197,7 +199,18 @@ def _facts(facts: Mapping[str, str]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in facts.items() if value) or "not reached"
 
 
-def _failures(night: Night, earlier: Sequence[Night], names: Mapping[Column, str]) -> Iterator[Failures]:
+def _own_causes(journals: Sequence[Journal]) -> dict[Key, str]:
+    return {
+        key: line.cause.split("\n")[0]
+        for journal in journals
+        for key, line in journal.judged.items()
+        if line.cause
+    }
+
+
+def _failures(
+    night: Night, earlier: Sequence[Night], names: Mapping[Column, str], own: Mapping[Key, str]
+) -> Iterator[Failures]:
     """By cause; those that are new come first, and of these the most frequent."""
     causes = night.causes_of()
     history = [(one, one.verdicts()) for one in earlier]
@@ -219,7 +232,10 @@ def _failures(night: Night, earlier: Sequence[Night], names: Mapping[Column, str
         last = "" if good is None else _when(good, [key.subject])
         cause = causes.get(key, "")
         group = (cause, verdict, since, last, kind)
-        entry = found.setdefault(group, Failures(cause, verdict, since, last, kind))
+        example = own.get(key, "")
+        if example.startswith(cause):
+            example = ""
+        entry = found.setdefault(group, Failures(cause, verdict, since, last, kind, example))
         entry.checks.setdefault(names[key.target, key.subject], []).append(key.check)
     kinds = (REGRESSION, FIRST, FAILING)
     yield from sorted(found.values(), key=lambda one: (kinds.index(one.kind), -one.count))

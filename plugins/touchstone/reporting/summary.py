@@ -97,7 +97,8 @@ def _failure(one: Failures) -> str:
     good = f", held on {one.last_good}" if one.last_good else ""
     targets = "; ".join(f"{target}: {_checks(checks)}" for target, checks in one.checks.items())
     cause = escaped(one.cause[:LONGEST]) or "no cause known"
-    return f"**{cause}** ({one.verdict.value}): {targets}; since {escaped(one.since)}{escaped(good)}"
+    example = f", such as {escaped(one.example[:LONGEST])}" if one.example else ""
+    return f"**{cause}** ({one.verdict.value}{example}): {targets}; since {escaped(one.since)}{escaped(good)}"
 
 
 def _checks(checks: list[str]) -> str:
