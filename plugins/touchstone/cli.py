@@ -12,7 +12,7 @@ from pathlib import Path
 from touchstone import __version__
 from touchstone.commands import costs, diff, expect, night, requirements, sick, summary
 from touchstone.journal.read import JournalError
-from touchstone.new.project import WAYS, NewProjectError, make_project
+from touchstone.new.project import TARGETS, WAYS, NewProjectError, make_project
 from touchstone.shipped import build_directory, checkout, source_root
 
 EPILOG = """\
@@ -67,7 +67,7 @@ def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="make a project for a hypervisor that is to be judged",
         description="Make a directory with a hypervisor's skeleton that builds and is judged at once, a "
         "suite of one check, settings of pytest, and a workflow for CI.",
-        epilog=f"Ways in: {ways}. Both may be given.",
+        epilog=f"Ways in: {ways}. Several may be given.",
     )
     parser.add_argument("name", metavar="NAME", help="the hypervisor's name, such as my-hypervisor")
     parser.add_argument(
@@ -85,8 +85,9 @@ def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _new(asked: argparse.Namespace) -> int:
     directory: Path = asked.directory or Path(asked.name)
+    ways = tuple(dict.fromkeys(asked.way or _ask_for_ways()))
     try:
-        files = make_project(asked.name, tuple(dict.fromkeys(asked.way or _ask_for_ways())), directory)
+        files = make_project(asked.name, ways, directory)
     except NewProjectError as error:
         print(f"touchstone new: error: {error}", file=sys.stderr)
         return 2
@@ -96,8 +97,15 @@ def _new(asked: argparse.Namespace) -> int:
     print(f"made {directory}:")
     for name in files:
         print(f"  {name}")
-    print(f"next: cd {directory} && pytest --target=qemu-amd")
+    print(f"next: cd {directory} && {_pytest()} --target={TARGETS[ways[0]][0]}")
     return 0
+
+
+def _pytest() -> str:
+    """The command that runs the pytest that Touchstone is a plugin of."""
+    beside = Path(sys.executable).with_name("pytest")
+    found = shutil.which("pytest")
+    return "pytest" if found is not None and Path(found).parent == beside.parent else str(beside)
 
 
 def _ask_for_ways() -> list[str]:

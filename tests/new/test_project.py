@@ -47,7 +47,7 @@ def run(installed: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[
 def test_a_new_project_is_judged_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     made = run(installed, tmp_path, "-m", "touchstone.cli", "new", "my-hv")
     assert made.returncode == 0, made.stderr
-    assert "next: cd my-hv && pytest --target=qemu-amd" in made.stdout
+    assert re.search(r"next: cd my-hv && \S*pytest --target=qemu-amd", made.stdout)
     mine = tmp_path / "my-hv"
     wanted = "broadcast.my-hv.signature or exits.cpuid.upper-halves or broadcast.signature.every-cpu"
     done = run(
@@ -107,13 +107,41 @@ def test_the_linux_skeleton_is_a_module(tmp_path: Path) -> None:
     assert (tmp_path / "build" / "my_hv.ko").is_file()
 
 
-def test_both_ways_are_in_one_subject_file(tmp_path: Path) -> None:
-    files = project.make_project("my-hv", ["bare", "linux"], tmp_path / "mine")
+def test_the_uefi_skeleton_is_a_program(tmp_path: Path) -> None:
+    project.make_project("my-hv", ["uefi"], tmp_path / "mine")
+    (tmp_path / "build").mkdir()
+    command = ["make", f"UEFI={source_root() / 'targets' / 'uefi'}", f"BUILD={tmp_path / 'build'}"]
+    done = subprocess.run(
+        command, cwd=tmp_path / "mine" / "uefi", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in done.stdout + done.stderr
+    assert (tmp_path / "build" / "my-hv.efi").read_bytes()[:2] == b"MZ"
+
+
+@pytest.mark.parametrize("way", project.WAYS)
+def test_what_is_said_next_is_about_the_way_in(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["new", "my-hv", f"--directory={tmp_path / 'mine'}", f"--way={way}"]) == 0
+    target = project.TARGETS[way][0]
+    (said,) = re.findall(r"^next: cd \S+ && (.+)$", capsys.readouterr().out, re.MULTILINE)
+    program, option = said.split()
+    assert option == f"--target={target}"
+    assert subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    assert f"pytest --target={target} " in (tmp_path / "mine" / "README.md").read_text()
+    workflow = (tmp_path / "mine" / ".github" / "workflows" / "touchstone.yml").read_text()
+    assert f"target: [{', '.join(project.TARGETS[way])}]" in workflow
+
+
+def test_all_ways_are_in_one_subject_file(tmp_path: Path) -> None:
+    files = project.make_project("my-hv", list(project.WAYS), tmp_path / "mine")
     assert files.count("my-hv.toml") == 1
     made = [path for path in (tmp_path / "mine").rglob("*") if path.is_file()]
     text = (tmp_path / "mine" / "my-hv.toml").read_text()
     assert "[deploy.bare]" in text
     assert "[deploy.linux]" in text
+    assert "[deploy.uefi]" in text
     assert not re.search("@[A-Z]+@", "".join(path.read_text() for path in made))
 
 

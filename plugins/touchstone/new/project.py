@@ -2,7 +2,8 @@
 
 The files are in ``templates/``: those in ``common`` and those of each way in that is asked for. In their
 text and names, ``@NAME@`` is the subject's name, ``@IDENTIFIER@`` the name as C takes it, and ``@EBX@``,
-``@ECX@``, ``@EDX@`` its signature in CPUID leaf 4000_0000.
+``@ECX@``, ``@EDX@`` its signature in CPUID leaf 4000_0000, ``@TARGETS@`` those that judge it at once,
+``@TARGET@`` the first of them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-WAYS = {"bare": "linked into a tiny OS, on emulated machines", "linux": "a module of a running Linux"}
+WAYS = {
+    "bare": "linked into a tiny OS, on emulated machines",
+    "linux": "a module of a running Linux",
+    "uefi": "a program of a UEFI firmware, before the OS",
+}
 """The ways in that there are skeletons for, and what they are."""
+TARGETS = {"bare": ("qemu-amd", "bochs-intel"), "linux": ("linux-amd",), "uefi": ("qemu-amd-uefi",)}
+"""The targets that judge a subject with that way in at once."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -39,7 +46,7 @@ def make_project(name: str, ways: Sequence[str], directory: Path) -> list[str]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
     try:
-        values = _values(name)
+        values = _values(name, ways)
         written = [one for kind in ("common", *ways) for one in _copy(_TEMPLATES / kind, new, values)]
         new.chmod(0o777 & ~_umask())
         new.rename(directory)
@@ -68,13 +75,15 @@ def _fill(text: str, values: dict[str, str]) -> str:
     return re.sub("@([A-Z]+)@", lambda match: values[match[1]], text)
 
 
-def _values(name: str) -> dict[str, str]:
+def _values(name: str, ways: Sequence[str]) -> dict[str, str]:
     """What stands for the placeholders. The signature: the name in 12 bytes, as CPUID returns them."""
     text = name.encode()[:12].ljust(12, b"-")
     registers = (int.from_bytes(text[at : at + 4], "little") for at in (0, 4, 8))
     ebx, ecx, edx = (f"{value:#010x}" for value in registers)
     return {
         "NAME": name,
+        "TARGETS": ", ".join(target for way in ways for target in TARGETS[way]),
+        "TARGET": TARGETS[ways[0]][0],
         "IDENTIFIER": name.replace("-", "_"),
         "EBX": ebx,
         "ECX": ecx,
