@@ -66,6 +66,14 @@ def test_entries_that_are_about_no_check(project: Project, workers: tuple[str, .
     result.stdout.no_fnmatch_line("*there is no check 'exits.pass[*]'*")
 
 
+def test_a_run_that_requires_its_targets_requires_the_checks_of_known_deviations(project: Project) -> None:
+    project.inventory(INVENTORY + ENTRIES.split("\n\n", maxsplit=1)[0] + "\n")
+    project.file("pyproject.toml", "[tool.pytest]\ntestpaths = ['suites']\n")
+    project.suite(PASSING, "suites/suite.yaml")
+    assert project.run().ret == 0
+    assert project.run("--require-targets").ret == 11
+
+
 def test_a_run_of_some_suites_says_nothing_of_the_others(project: Project) -> None:
     project.inventory(INVENTORY + ENTRIES)
     project.suite(PASSING)

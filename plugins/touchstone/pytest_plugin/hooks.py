@@ -372,7 +372,8 @@ class RunHooks:
         conformant = int(config.getoption("touchstone_require_conformant"))
         targets = [target.name for target in self.run.targets]
         self._missing = list(gates.missing(judged, targets, every_area, conformant))
-        ours = gates.status(judged, self.summary.others_failed, self._missing)
+        missing = [*self._missing, *(self._entries if every_area else ())]
+        ours = gates.status(judged, self.summary.others_failed, missing)
         if ours is None and status == pytest.ExitCode.OK and not self._lost and self.journal.missing():
             ours = gates.Status.NOT_JUDGED
         return status if ours is None else int(ours)

@@ -84,7 +84,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--require-targets",
         action="store_true",
         dest="touchstone_require_targets",
-        help="end with status 11 if nothing was judged on a target, or nothing of an area on it",
+        help="end with status 11 if nothing was judged on a target, or nothing of an area on it, or if a "
+        "known deviation names a check that does not exist",
     )
     group.addoption(
         "--require-conformant",
