@@ -114,7 +114,7 @@ def test_checks_that_measured_other_values_of_the_same_register_are_one_cause(
     history, page = tmp_path / "h", tmp_path / "page.html"
     keys = [key(f"exits.c{n}") for n in range(3)]
     summary(capsys, night(tmp_path, 1, dict.fromkeys(keys, GOOD)), "--history", history)
-    seen = [f"0x{n + 1:x}2345678_00000000" for n in range(3)]
+    seen = [f"0x{n + 1:x}234567800000000" for n in range(3)]
     verdicts = {
         one: failed(one, f"rbx: measured {value}, nop") for one, value in zip(keys, seen, strict=True)
     }
@@ -128,10 +128,8 @@ def test_checks_that_measured_other_values_of_the_same_register_are_one_cause(
     writer.close()
     text = summary(capsys, journal, "--history", history, "--html", page)
     assert (
-        f"- **rbx differs in bits 63:32** (deviation, such as rbx: measured {seen[0]}, nop): ".replace(
-            "_", "\\_"
-        )
-        + "qemu-amd: `exits.c0`, `exits.c1`, `exits.c2`; since "
+        f"- **rbx differs in bits 63:32** (deviation, such as rbx: measured {seen[0]}, nop): "
+        "qemu-amd: `exits.c0`, `exits.c1`, `exits.c2`; since "
     ) in text
     assert text.count("differs") == page.read_text().count("differs") == 1
 
@@ -224,7 +222,7 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_costs_over_nights_are_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history, page = tmp_path / "h", tmp_path / "page.html"
-    for day, (cpuid, rdmsr) in enumerate([(100, 50), (100, 50), (110, 50)], start=1):
+    for day, (cpuid, rdmsr) in enumerate([(100, 50), (100, 50), (110, 51)], start=1):
         journal = night(tmp_path, day, {A: GOOD})
         writer = JournalWriter(journal)
         writer.write(cost_line("exit: CPUID", cpuid))
@@ -236,12 +234,11 @@ def test_costs_over_nights_are_plotted(tmp_path: Path, capsys: pytest.CaptureFix
     rose, same = re.findall(r"<tr><th>exit: .*?</tr>", text, re.DOTALL)
     assert '<td class="bad">110 <b>+10%</b><br><svg' in rose
     assert f"<title>{date(1)}, veneer 111111111111: 100\n{date(3)}, veneer 333333333333: 110</title>" in text
-    assert '<td class="">50<br><svg' in same
+    assert '<td class="">51 <small>+1</small><br><svg' in same
     path = re.search(r'<path d="M(\S+) (\S+) L(\S+) (\S+) L(\S+) (\S+)"/>', rose)
     assert path
     assert path[2] == path[4]
     assert float(path[6]) < float(path[4]), "more is higher"
-    assert re.search(r"<title>[^<]*: 50</title>", same)
     summary(capsys, night(tmp_path, 4, {A: GOOD}), "--history", history, "--html", page)
     assert "110" in page.read_text(), "a night that measured nothing shows the last figures"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.journals import judged_line, key
+from touchstone.journal.bits import as_ranges
 from touchstone.journal.causes import common_cause
 from touchstone.journal.lines import Difference, EvidenceLine
 from touchstone.words import Verdict
@@ -47,3 +48,20 @@ def test_names_of_bits_and_what_the_machine_does_too() -> None:
     assert cause(machine, shown) == "ecx differs in bit 5 (cpuid.0x1.ecx: vmx)"
     assert cause(machine) == OWN
     assert common_cause(judged_line(key("exits.a"), Verdict.CRASH, reason="it died\nso"), None) == "it died"
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        ([5], "5"),
+        ([5, 7], "7, 5"),
+        ([*range(32, 64)], "63:32"),
+        ([0, 28, 29, 30, 31], "31:28, 0"),
+        ([32, 34, 36, 38, 40, 62], "of 63:32"),
+        ([1, 3, 5, 7, 9], "of 31:0"),
+        ([1, 33, 35, 37, 39], "of 63:0"),
+        ([], ""),
+    ],
+)
+def test_bits_in_words(bits: list[int], text: str) -> None:
+    assert as_ranges(bits) == text

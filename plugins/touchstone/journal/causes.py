@@ -6,12 +6,9 @@ same, so one fault of a hypervisor would be as many causes as checks that see it
 
 from __future__ import annotations
 
-import re
-
+from touchstone.journal.bits import differing_bits
 from touchstone.journal.lines import Difference, EvidenceLine, JudgedLine
 
-_REGISTER = re.compile(r"(\w+)(?:\[(\d+)(?::(\d+))?\])?")
-_NUMBER = re.compile(r"0x([0-9a-f_]+)(?:, (native|unchanged))?")
 FEW = 4
 """Bits that are named."""
 
@@ -26,20 +23,15 @@ def common_cause(line: JudgedLine, evidence: EvidenceLine | None) -> str:
 
 def _of_register(one: Difference) -> str:
     """Empty if it is about something else, or if the values themselves say what is wrong."""
-    register, expected = _REGISTER.fullmatch(one.what), _NUMBER.match(one.expected)
-    measured = _NUMBER.match(one.measured)
-    if register is None or expected is None or measured is None:
-        return ""
-    lowest = int(register[3] or register[2] or 0)
-    differing = (int(expected[1], 16) ^ int(measured[1], 16)) << lowest
-    bits = [bit for bit in range(differing.bit_length()) if differing >> bit & 1]
+    bits = differing_bits(one.what, one.expected, one.measured)
+    register, note = one.what.partition("[")[0], one.expected.rpartition(", ")[2]
     if not bits:
         return ""
     if bits[0] >= 32 and len(bits) > FEW:
-        return f"{register[1]} differs in bits 63:32"
-    if expected[2] is None:
+        return f"{register} differs in bits 63:32"
+    if note not in ("native", "unchanged"):
         return ""
     if len(bits) <= FEW:
         named = f" ({one.bits})" if one.bits else ""
-        return f"{register[1]} differs in bit{'s' * (len(bits) > 1)} {', '.join(map(str, bits))}{named}"
-    return f"{register[1]} is changed" if expected[2] == "unchanged" else ""
+        return f"{register} differs in bit{'s' * (len(bits) > 1)} {', '.join(map(str, bits))}{named}"
+    return f"{register} is changed" if note == "unchanged" else ""

@@ -29,6 +29,7 @@ from allure_commons.model2 import (
 
 from touchstone import __version__
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord
+from touchstone.journal.bits import as_ranges, differing_bits
 from touchstone.reporting.allure_files import ResultFiles
 from touchstone.reporting.disassembly import listing
 from touchstone.reporting.failure import autopsy_lines, heading, reproduce, table_lines, traces
@@ -246,13 +247,17 @@ def differences_table(record: CheckRecord) -> Iterator[str]:
     found = [(run, one) for run in record.runs for one in run.differences]
     if not found:
         return
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for run, one in found:
+        named = (run.case and differing(run.case, one.what, one.expected, one.measured)) or ""
+        bits = named or as_ranges(differing_bits(one.what, one.expected, one.measured))
+        rows.setdefault((run.label, one.what, one.expected, one.measured, bits), []).append(one.cpu)
     yield "| case | CPU | what | expected | measured | bits |\n|---|---|---|---|---|---|"
-    for run, one in found[:DIFFERENCES]:
-        bits = (run.case and differing(run.case, one.what, one.expected, one.measured)) or ""
-        cells = (run.label, str(one.cpu), one.what, one.expected, one.measured, bits)
+    for (label, *rest), cpus in list(rows.items())[:DIFFERENCES]:
+        cells = (label, ", ".join(map(str, dict.fromkeys(cpus))), *rest)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-    if len(found) > DIFFERENCES:
-        yield f"\n... and {len(found) - DIFFERENCES} more\n"
+    if len(rows) > DIFFERENCES:
+        yield f"\n... and {len(rows) - DIFFERENCES} more\n"
     yield ""
 
 

@@ -122,6 +122,8 @@ def _cost(history: CostHistory | None) -> str:
     if before and abs(value / before - 1) > SHIFT:
         kind = "bad" if value > before else "good"
         change = f" <b>{value / before - 1:+.0%}</b>"
+    elif value != before:
+        change = f" <small>{value - before:+g}</small>"
     return f'<td class="{kind}">{value:g}{change}<br>{line_plot(history.values)}</td>'
 
 
