@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Allure 3's configuration for `touchstone report`, which says in $TOUCHSTONE_REPORT (a JSON file) what this report
-// is made of: {title, output, history, historyLimit, runsBefore, targets: [name]}; history is null where none is kept.
+// is made of: {title, output, history, historyLimit, runsBefore, ownHistory, targets: [name]}; history is null where none
+// is kept. ownHistory: Allure wrote it, so that it has durations and transitions; what is made of nights has verdicts.
 import { readFileSync } from "node:fs";
 
 const asked = JSON.parse(readFileSync(process.env.TOUCHSTONE_REPORT, "utf8"));
@@ -42,11 +43,12 @@ const charts = [
 ];
 if (asked.runsBefore > 0) {
   const limit = asked.historyLimit;
-  charts.push(
-    { type: "statusDynamics", title: "Run by run", limit },
-    { type: "statusTransitions", title: "What changed, run by run", limit },
-    { type: "durationDynamics", title: "Duration, run by run", limit },
-  );
+  charts.push({ type: "statusDynamics", title: "Run by run", limit });
+  if (asked.ownHistory)
+    charts.push(
+      { type: "statusTransitions", title: "What changed, run by run", limit },
+      { type: "durationDynamics", title: "Duration, run by run", limit },
+    );
 }
 
 export default {

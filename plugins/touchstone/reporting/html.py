@@ -171,16 +171,20 @@ def make_report(
             points = list(history_points(one for one in read_nights(nights) if one.until < results.start))
             lines = [json.dumps(point) + "\n" for point in points[-HISTORY_LIMIT:]]
             (work / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-            page = _generate(results, work, title, work / "history.jsonl", (node, allure), tools)
+            page = _generate(
+                results, work, title, work / "history.jsonl", (node, allure), tools, own_history=False
+            )
             return Report(output, _replace(output, page), len(lines) + 1)
         if history is None:
-            page = _generate(results, work, title, None, (node, allure), tools)
+            page = _generate(results, work, title, None, (node, allure), tools, own_history=False)
             return Report(output, _replace(output, page), 0)
         history.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{history}.lock"):
             lines = _history_without(history, results)
             (work / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-            page = _generate(results, work, title, work / "history.jsonl", (node, allure), tools)
+            page = _generate(
+                results, work, title, work / "history.jsonl", (node, allure), tools, own_history=True
+            )
             size = _replace(output, page)
             new = (work / "history.jsonl").read_text(encoding="utf-8")
             _replace(history, new)
@@ -218,7 +222,14 @@ def find_allure(tools: Path) -> tuple[str, Path]:
 
 
 def _generate(
-    results: Results, work: Path, title: str, history: Path | None, programs: tuple[str, Path], tools: Path
+    results: Results,
+    work: Path,
+    title: str,
+    history: Path | None,
+    programs: tuple[str, Path],
+    tools: Path,
+    *,
+    own_history: bool,
 ) -> str:
     asked = work / "asked.json"
     made = work / "made"
@@ -230,6 +241,7 @@ def _generate(
                 "history": history and str(history),
                 "historyLimit": HISTORY_LIMIT,
                 "runsBefore": history.read_text(encoding="utf-8").count("\n") if history else 0,
+                "ownHistory": own_history,
                 "targets": results.targets,
             }
         ),
