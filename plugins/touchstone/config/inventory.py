@@ -23,6 +23,7 @@ from touchstone.words import HERE
 
 VENDORS = ("amd", "intel")
 CPUS = (1, 64)
+MORE_CPUS = "a probe names its CPUs in 64 bits: boot a larger machine with the kernel argument nr_cpus=64"
 MEMORY_MIB = (1, 2**20)
 INSTANCES = (1, 64)
 FACTORS = (0.01, 1000.0)
@@ -172,7 +173,7 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
         name=name,
         driver=file.text(table, "driver", key_path),
         vendor=cast(Literal["amd", "intel"], vendor),
-        cpus=file.whole(table, "cpus", key_path, 4, *CPUS),
+        cpus=file.whole(table, "cpus", key_path, 4, *CPUS, beyond=MORE_CPUS),
         memory_mib=file.whole(table, "memory-mib", key_path, 64, *MEMORY_MIB),
         cpu_model=file.text(table, "cpu-model", key_path, "") if "cpu-model" in table else "",
         timeout_factor=_factor(file, table, key_path),

@@ -219,14 +219,21 @@ class TomlFile:
         return value
 
     def whole(
-        self, table: Mapping[str, Any], key: str, key_path: KeyPath, default: int, low: int, high: int
+        self,
+        table: Mapping[str, Any],
+        key: str,
+        key_path: KeyPath,
+        default: int,
+        low: int,
+        high: int,
+        beyond: str = "",
     ) -> int:
-        """A whole number in a range."""
+        """A whole number in a range. ``beyond``: what to do about a larger one."""
         value = table.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.error(
-                (*key_path, key), f"{key} must be a whole number, {low} to {high}, not {describe(value)}"
-            )
+            text = f"{key} must be a whole number, {low} to {high}, not {describe(value)}"
+            larger = isinstance(value, int) and value > high and beyond
+            self.error((*key_path, key), f"{text}{'; ' if larger else ''}{beyond if larger else ''}")
             return default
         return value
 

@@ -50,7 +50,7 @@ int cpus_create(struct cpus *cpus)
 	for_each_online_cpu(number)
 	{
 		if (cpus->count == ARRAY_SIZE(cpus->cpu)) {
-			pr_err("more CPUs are online than the 64 that a mask of the protocol names\n");
+			pr_err("more CPUs are online than the 64 that a probe can name: boot with nr_cpus=64\n");
 			error = -EOVERFLOW;
 			break;
 		}
