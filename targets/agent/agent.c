@@ -364,6 +364,23 @@ static bool do_kvm(void)
 	return true;
 }
 
+static void payload_starts(void)
+{
+	begin_ok();
+	send_answer();
+}
+
+static bool do_payload(void)
+{
+	static const char *const keys[] = { NULL };
+
+	if (!only_keys(keys))
+		return false;
+	platform_text[0] = '\0';
+	answer_pairs(platform_payload(payload_starts, platform_text, sizeof(platform_text)));
+	return true;
+}
+
 static bool serve(void)
 {
 	if (line_equal(request.verb, "hello")) {
@@ -389,6 +406,8 @@ static bool serve(void)
 		return do_work();
 	if (line_equal(request.verb, "kvm"))
 		return do_kvm();
+	if (line_equal(request.verb, "payload"))
+		return do_payload();
 	return agent_refuse(&refusal, "verb", "unknown verb ", request.verb, NULL);
 }
 

@@ -55,6 +55,12 @@ int platform_work(enum platform_work_verb verb, const char *kinds, unsigned int 
 /* The verb `kvm` (PROTOCOL.md). Returns as platform_work() does. */
 int platform_kvm(char *buffer, size_t size);
 
+/*
+ * The verb `payload` (PROTOCOL.md): call starting(), then hand the machine over and do not return. Else a negative errno
+ * and the reason in buffer.
+ */
+int platform_payload(void (*starting)(void), char *buffer, size_t size);
+
 /* Name of the subject in the image, "none" without one. */
 const char *platform_subject_name(void);
 /*

@@ -5,6 +5,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "handover.h"
+#include "payload.h"
 #include "subject.h"
 #include "x86.h"
 
@@ -103,6 +104,11 @@ int platform_kvm(char *buffer, size_t size)
 {
 	os_snprintf(buffer, size, "this OS has no hypervisor of its own");
 	return -EOPNOTSUPP;
+}
+
+int platform_payload(void (*starting)(void), char *buffer, size_t size)
+{
+	return payload_start(starting, buffer, size);
 }
 
 const char *platform_subject_name(void)

@@ -22,6 +22,7 @@
 #define DELIVERY_PENDING 0x1000
 #define LVT_MASKED 0x10000
 #define LVT_NMI 0x400
+#define LVT_EXTERNAL 0x700
 #define DIVIDE_BY_ONE 0xb
 #define APIC_BASE_ENABLE (1ull << 11)
 
@@ -33,6 +34,10 @@
 
 #define PIC_MASK_1 0x21
 #define PIC_MASK_2 0xa1
+
+/* As the firmware has left them. */
+static uint64_t io_apic_base;
+static uint8_t pic_masks[2];
 
 static volatile uint32_t *local(unsigned int reg)
 {
@@ -54,6 +59,9 @@ void apic_init(uint64_t io_apic)
 {
 	uint64_t base = io_apic ? io_apic : DEFAULT_IO_APIC;
 
+	io_apic_base = base;
+	pic_masks[0] = x86_in8(PIC_MASK_1);
+	pic_masks[1] = x86_in8(PIC_MASK_2);
 	x86_out8(PIC_MASK_1, 0xff);
 	x86_out8(PIC_MASK_2, 0xff);
 	/* Edge, active high, physical destination: this CPU. */
@@ -76,6 +84,17 @@ void apic_init_this_cpu(void)
 	 * be unmasked only while the APIC is enabled by software, which was done just now (SDM 3A 10.4.7.2).
 	 */
 	*local(REGISTER_LINT1) = LVT_NMI;
+}
+
+void apic_leave(void)
+{
+	io_apic_write(io_apic_base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ, LVT_MASKED);
+	io_apic_write(io_apic_base, IO_APIC_REDIRECTION + 2 * SERIAL_IRQ + 1, 0);
+	*local(REGISTER_TIMER_COUNT) = 0;
+	/* "Virtual wire" (MultiProcessor Specification 3.6.2.2): the PIC's interrupts come through LINT0. */
+	*local(REGISTER_LINT0) = LVT_EXTERNAL;
+	x86_out8(PIC_MASK_1, pic_masks[0]);
+	x86_out8(PIC_MASK_2, pic_masks[1]);
 }
 
 void apic_end_of_interrupt(void)

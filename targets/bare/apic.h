@@ -19,6 +19,8 @@
 /* Mask the PICs, and route the serial port's interrupt to this CPU. io_apic: 0 for the default address. */
 void apic_init(uint64_t io_apic);
 void apic_init_this_cpu(void);
+/* The interrupt controllers as they were before apic_init(). Boot CPU only. */
+void apic_leave(void);
 uint8_t apic_id(void);
 void apic_end_of_interrupt(void);
 /* Send an inter-processor interrupt. Interrupts must be off. */

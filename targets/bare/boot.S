@@ -134,6 +134,7 @@ trampoline_gdt_pointer:
 trampoline_end:
 
 	.balign	8
+	.globl	boot_gdt_pointer
 boot_gdt_pointer:
 	.word	boot_gdt_end - boot_gdt - 1
 	.long	boot_gdt

@@ -65,6 +65,15 @@ void console_wait(void)
 		virtio_console_set_interrupt(false);
 }
 
+void console_leave(void)
+{
+	x86_out8(INTERRUPT_ENABLE, 0);
+	if (virtio)
+		virtio_console_leave();
+	while (!(x86_in8(LINE_STATUS) & STATUS_TRANSMITTER_EMPTY))
+		x86_pause();
+}
+
 static void write_com1(const char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++) {

@@ -11,6 +11,8 @@ void console_enable_interrupt(void);
 bool console_read(char *byte);
 /* Sleep until a byte has arrived or another interrupt wakes this CPU. */
 void console_wait(void);
+/* No interrupt from the console any more, and nothing that it writes into memory. */
+void console_leave(void);
 /* Send LF unless the last byte was one. */
 void console_fresh_line(void);
 

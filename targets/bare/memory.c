@@ -9,6 +9,7 @@
 #include "handover.h"
 #include "modes.h"
 #include "panic.h"
+#include "payload.h"
 #include "x86.h"
 
 #define PAGE 4096ul
@@ -58,18 +59,18 @@ static struct range find_memory(const struct multiboot *boot)
 {
 	struct range best = { 0, 0 };
 	const struct multiboot_range *range;
-	uint64_t at = boot->map_address;
+	uint64_t at = boot->map_address, first = payload_end();
 
 	if (!(boot->flags & MULTIBOOT_HAS_MAP)) {
-		best.start = (uint64_t)os_image_end;
+		best.start = first;
 		best.end =
 			MIB + (boot->flags & MULTIBOOT_HAS_MEMORY ? boot->mem_upper * 1024ul : 0);
 	}
 	while (boot->flags & MULTIBOOT_HAS_MAP && next_range(boot, &at, &range)) {
 		uint64_t start = range->base, end = range->base + range->length;
 
-		if (start < (uint64_t)os_image_end)
-			start = (uint64_t)os_image_end;
+		if (start < first)
+			start = first;
 		if (end > SLOT_SUPERVISOR_BASE)
 			end = SLOT_SUPERVISOR_BASE;
 		if (range->type == MULTIBOOT_USABLE && end > start &&

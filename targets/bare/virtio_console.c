@@ -138,6 +138,11 @@ bool virtio_console_init(void)
 	return false;
 }
 
+void virtio_console_leave(void)
+{
+	x86_out8(ports + VIRTIO_STATUS, 0);
+}
+
 size_t virtio_console_write(const char *text, size_t length)
 {
 	struct queue *queue = &queues[VIRTIO_TRANSMIT];

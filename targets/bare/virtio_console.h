@@ -10,6 +10,8 @@ bool virtio_console_init(void);
 /* Returns how many bytes the device has taken. */
 size_t virtio_console_write(const char *text, size_t length);
 bool virtio_console_read(char *byte);
+/* Reset the device: it writes nothing into memory any more. */
+void virtio_console_leave(void);
 /* Whether bytes that arrive from now on raise an interrupt. Returns whether none has arrived so far. */
 bool virtio_console_set_interrupt(bool wanted);
 

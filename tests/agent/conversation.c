@@ -96,6 +96,13 @@ int platform_kvm(char *buffer, size_t size)
 	return 0;
 }
 
+int platform_payload(void (*starting)(void), char *buffer, size_t size)
+{
+	(void)starting;
+	snprintf(buffer, size, "no payload here");
+	return -19;
+}
+
 const char *platform_subject_name(void)
 {
 	return "test-subject";

@@ -135,6 +135,8 @@ def test_refused_without_harm(talk: Talk, sent: str, answer: str) -> None:
         ("9 work do=nothing", ["9 err code=argument text=do: start, wait, query or stop"]),
         ("9 work", ["9 err code=argument text=do: start, wait, query or stop"]),
         ("9 kvm", ["9 ok insert=none"]),
+        ("9 payload", ["9 err code=ENODEV text=no payload here"]),
+        ("9 payload at=0", ["9 err code=argument text=unknown key at"]),
         ("9 kvm do=x", ["9 err code=argument text=unknown key do"]),
         ("9 subject do=dance", ["9 err code=argument text=do: load, unload"]),
         ("9 subject", ["9 err code=argument text=do: "]),

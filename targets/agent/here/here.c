@@ -99,6 +99,13 @@ int platform_kvm(char *buffer, size_t size)
 	return -EOPNOTSUPP;
 }
 
+int platform_payload(void (*starting)(void), char *buffer, size_t size)
+{
+	(void)starting;
+	snprintf(buffer, size, "the machine is not this agent's to hand over");
+	return -EOPNOTSUPP;
+}
+
 static void find_cpus(void)
 {
 	cpu_set_t set;

@@ -150,6 +150,13 @@ int platform_kvm(char *buffer, size_t size)
 	return kvm_try(buffer, size);
 }
 
+int platform_payload(void (*starting)(void), char *buffer, size_t size)
+{
+	(void)starting;
+	snprintf(buffer, size, "the machine is not this agent's to hand over");
+	return -EOPNOTSUPP;
+}
+
 int main(void)
 {
 	char bytes[4096];
