@@ -56,6 +56,16 @@ class BareImage:
         return cls(elf, *(elf.with_suffix(suffix) for suffix in (".elf64", ".img", ".efi")))
 
 
+@dataclass(frozen=True)
+class MovedImage(BareImage):
+    """A bare image for payloads, elsewhere than at 1 MiB: ``disk`` and ``efi`` do not exist."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are built."""
+        return self.elf, self.symbols
+
+
 def subject_name(subject: Path) -> str:
     """The name that a subject's ``subject.mk`` gives it."""
     path = subject / "subject.mk"
@@ -74,15 +84,19 @@ def build_bare(
     *,
     root: Path | None = None,
     directory: Path | None = None,
+    base: int | None = None,
 ) -> BareImage:
     """The bare image of a subject, built unless there is one of the same sources, flags and tools.
+
+    ``base``: the address of one for payloads (``MovedImage``).
 
     ``subject`` is the directory of the subject's sources (with a ``subject.mk``), None for the bare machine.
     The image is in a directory of its own below ``directory``/bare (default: :func:`build_directory`), and
     is not removed before this process ends. InfrastructureError with the compiler's message.
     """
     name = "none" if subject is None else subject_name(subject)
-    sources = BareSources((root or source_root()) / "targets" / "bare", subject, name)
+    sources = BareSources((root or source_root()) / "targets" / "bare", subject, name, base)
+    kind = BareImage if base is None else MovedImage
     if shutil.which("make") is None:
         raise HostError("make is missing (apt-get install make gcc)")
 
@@ -91,17 +105,19 @@ def build_bare(
         sources.make(into)
 
     title = f"the bare image of {name}"
-    files = tuple(path.name for path in BareImage.named(name, Path()).files)
+    files = tuple(path.name for path in kind.named(name, Path()).files)
     cache = BuildCache((directory or build_directory(root)) / "bare", KEPT)
-    return BareImage.named(name, cache.provide(Recipe(name, title, files, sources.key, make), progress))
+    recipe = Recipe(name if base is None else f"{name}-payloads", title, files, sources.key, make)
+    return kind.named(name, cache.provide(recipe, progress))
 
 
 class BareSources:
     """What a bare image is made of: ``targets/bare`` with its Makefile, and a subject's directory."""
 
-    def __init__(self, source: Path, subject: Path | None, name: str) -> None:
+    def __init__(self, source: Path, subject: Path | None, name: str, base: int | None = None) -> None:
         self._source = source.resolve()
         self._name = name
+        self._base = base
         # A relative name, as bootstrap gives it: make takes a space in a path for the end of a name.
         self._subject = None if subject is None else os.path.relpath(subject.resolve(), self._source)
 
@@ -123,7 +139,9 @@ class BareSources:
         """Build into an empty directory. InfrastructureError with the compiler's words."""
         inputs = self._inputs(self._run("describe", "--silent"))
         # Silent: a failure shows the compiler's words, not its command lines.
-        self._run("--silent", f"-j{os.cpu_count() or 1}", f"BUILD={os.path.relpath(into, self._source)}")
+        goals = [] if self._base is None else ["for-payloads"]
+        build = f"BUILD={os.path.relpath(into, self._source)}"
+        self._run("--silent", f"-j{os.cpu_count() or 1}", build, *goals)
         used = {os.path.normpath(name) for path in into.rglob("*.d") for name in _dependencies(path)}
         missed = sorted(used - inputs)
         if missed:
@@ -154,6 +172,8 @@ class BareSources:
         command = ["make", "-C", str(self._source), "--no-print-directory", *arguments]
         if self._subject is not None:
             command.append(f"SUBJECT={self._subject}")
+        if self._base is not None:
+            command.append(f"IMAGE_BASE={self._base:#x}")
         status, output = run_tool(command)
         if status:
             raise HostError(f"{' '.join(command)} failed:\n{tail_of(output)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from touchstone.drivers.build import BareImage, build_bare
 from touchstone.machine.driver import Driver, InfrastructureError, Say
+from touchstone.machine.payload import Payload, PayloadMachine
 from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.shipped import build_directory
 
@@ -72,6 +73,35 @@ def make_driver(
     from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
 
     return BochsDriver(settings, provide, log_directory, program)
+
+
+def make_payload_machine(
+    settings: TargetSettings, subject: Path | None, payload: Payload, log_directory: Path, cpus: int = 1
+) -> PayloadMachine:
+    """A machine for one run of a payload, not started, as ``make_driver`` makes one.
+
+    It is the target with ``cpus`` CPUs and as much memory as a payload may want.
+    """
+    from touchstone.drivers.emulated.payload_image import IMAGE_BASE, MEMORY_MIB  # noqa: PLC0415
+
+    settings = replace(settings, cpus=cpus, memory_mib=max(settings.memory_mib, MEMORY_MIB))
+    if settings.driver == "qemu":
+        # SeaBIOS, unless the target names a firmware: the fast one leaves timer and interrupts unset.
+        settings = replace(settings, options={"firmware": "", **settings.options})
+    validate(settings)
+
+    def provide(progress: Say) -> BareImage:
+        return build_bare(subject, progress, base=IMAGE_BASE)
+
+    if settings.driver == "qemu":
+        from touchstone.drivers.qemu import kvm  # noqa: PLC0415
+        from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
+
+        problem = lambda say: kvm.problem(settings.vendor, say)  # noqa: E731
+        return QemuDriver(settings, provide, log_directory, problem, payload=payload)
+    from touchstone.drivers.bochs.driver import BochsDriver  # noqa: PLC0415
+
+    return BochsDriver(settings, provide, log_directory, payload=payload)
 
 
 def make_box_driver(

@@ -1,7 +1,8 @@
-"""The disk that Bochs boots a Linux from: a boot sector of ours, and memory as it is to be filled.
+"""The disks that Bochs boots Linux or a payload from: a boot sector, and memory as it is to be filled.
 
-The kernel is entered as the x86/HVM direct boot ABI says (xen/include/public/arch-x86/hvm/start_info.h),
+A Linux kernel is entered as the x86/HVM direct boot ABI says (xen/include/public/arch-x86/hvm/start_info.h),
 with the root file system as its one module. Nothing is compressed: the emulated CPU would have to unpack it.
+A bare image that has a payload behind it is entered as a Multiboot loader does.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from touchstone.drivers.linux_image.vmlinux import Kernel, unpack_kernel
+from touchstone.drivers.emulated.payload_image import PackedPayload, flattened
+from touchstone.drivers.linux_image.vmlinux import unpack_kernel
 from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.multiboot import Program
 from touchstone.shipped import source_root
 
 SECTOR = 512
@@ -47,7 +51,8 @@ def write_disk(vmlinuz: Path, initrd: Path, command_line: str, memory_mib: int, 
     words = start_info(info, root, size, command_line)
     end = info + len(words)
     sectors = -(-(end - kernel.address) // SECTOR)
-    boot = _assemble(kernel, info, sectors, path.with_name("boot"))
+    symbols = {"LOAD": kernel.address, "SECTORS": sectors, "START_INFO": info, "ENTRY": kernel.entry}
+    boot = _assemble("bochs_boot.S", symbols, path.with_name("boot"))
     with path.open("wb") as disk:
         disk.write(boot)
         for address, source in ((kernel.address, unpacked), (root, initrd)):
@@ -56,6 +61,19 @@ def write_disk(vmlinuz: Path, initrd: Path, command_line: str, memory_mib: int, 
                 shutil.copyfileobj(data, disk, 1 << 20)
         disk.seek(SECTOR + info - kernel.address)
         disk.write(words)
+        disk.truncate(-(-(SECTOR + sectors * SECTOR) // CYLINDER) * CYLINDER)
+
+
+def write_payload_disk(image: Program, payload: PackedPayload, path: Path) -> None:
+    """Write the disk of a machine that boots a bare image, which has a payload behind it in memory."""
+    memory = flattened(image)
+    first = min(one.address for one in image.segments)
+    memory += bytes(payload.address - first - len(memory)) + payload.data
+    sectors = -(-len(memory) // SECTOR)
+    symbols = {"LOAD": first, "SECTORS": sectors, "INFORMATION": payload.information, "ENTRY": image.entry}
+    with path.open("wb") as disk:
+        disk.write(_assemble("bochs_boot_multiboot.S", symbols, path.with_name("boot")))
+        disk.write(memory)
         disk.truncate(-(-(SECTOR + sectors * SECTOR) // CYLINDER) * CYLINDER)
 
 
@@ -75,14 +93,25 @@ def start_info(address: int, root: int, size: int, command_line: str) -> bytes:
     )
 
 
-def _assemble(kernel: Kernel, info: int, sectors: int, stem: Path) -> bytes:
+def _assemble(name: str, symbols: Mapping[str, int], stem: Path) -> bytes:
+    """A boot sector of ``targets/images``."""
     targets = source_root() / "targets"
-    source = targets / "images" / "bochs_boot.S"
-    symbols = {"LOAD": kernel.address, "SECTORS": sectors, "START_INFO": info, "ENTRY": kernel.entry}
+    source = targets / "images" / name
     defined = [word for name, value in symbols.items() for word in ("--defsym", f"{name}={value:#x}")]
     compiled, linked = stem.with_suffix(".o"), stem.with_suffix(".bin")
     for command in (
-        ["as", "--64", "-I", str(targets / "bare"), *defined, "-o", str(compiled), str(source)],
+        [
+            "as",
+            "--64",
+            "-I",
+            str(targets / "bare"),
+            "-I",
+            str(targets / "images"),
+            *defined,
+            "-o",
+            str(compiled),
+            str(source),
+        ],
         ["ld", "-m", "elf_x86_64", "-Ttext=0x7c00", "--oformat=binary", "-o", str(linked), str(compiled)],
     ):
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import select
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.emulator import Emulator
 from touchstone.drivers.emulated.machine import EmulatedMachine
+from touchstone.drivers.emulated.payload_image import PackedPayload, pack
 from touchstone.drivers.emulated.uefi import ProvideProgram, write_disk
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
@@ -24,10 +27,17 @@ from touchstone.machine.driver import (
     TargetDied,
     TargetInfo,
 )
+from touchstone.machine.multiboot import read_elf
+from touchstone.machine.payload import Payload, PayloadEnd
+from touchstone.machine.polling import poll_for
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
 E = TypeVar("E", bound=Emulator)
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at what a payload has said."""
+_ANSWER = re.compile(r"=1 [0-9a-f]{8} \d+ ")
+
 ImageProvider = Callable[[Say], BareImage]
 """Makes the image when a target is started, not before."""
 
@@ -47,13 +57,16 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         provide_image: ImageProvider,
         log_directory: Path,
         provide_program: ProvideProgram | None = None,
+        payload: Payload | None = None,
     ) -> None:
         """Starts nothing; the image is made by ``start``.
 
         ``provide_program``: the subject's program, for a machine with a UEFI firmware; None: no subject.
+        ``payload``: what ``run_payload`` hands the machine over to; the image is one for payloads then.
         """
         AgentDriver.__init__(self, settings, log_directory)
         self._provide_program = provide_program
+        self._payload = payload
         self._with_program = False
         """Whether the firmware starts the subject's program before our application."""
         self.loads_by_reset = settings.uefi
@@ -92,6 +105,50 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
             self._with_program = True
             self._boot(self._image, lambda _: None)
         super().load(option)
+
+    def run_payload(self, over: Callable[[str], bool], timeout: float) -> tuple[str, PayloadEnd]:
+        """See PayloadMachine."""
+        mark = self.serial_position()
+        self.request("payload", {})
+        emulator, deadline = self._running(), time.monotonic() + timeout * self.settings.timeout_factor
+        poll = select.poll()
+        poll.register(emulator.death_fd, select.POLLIN)
+        # QEMU has the port's output in a file, and Bochs stops when nobody takes it.
+        while not poll_for(poll, LOOK_AGAIN):
+            self._collect()
+            if over(self._said(mark)):
+                return self._said(mark), PayloadEnd("said", "it said that it had ended")
+            if time.monotonic() > deadline:
+                return self._said(mark), PayloadEnd("time", f"it had not ended after {timeout:g} s")
+        emulator.process.wait(0)
+        self._collect()
+        return self._said(mark), self._payload_end(emulator)
+
+    def _said(self, mark: int) -> str:
+        """What a payload has said, behind the agent's last answer."""
+        said = self.serial_since(mark)
+        return "".join(line for line in said.splitlines(keepends=True) if not _ANSWER.match(line))
+
+    def _payload_end(self, emulator: E) -> PayloadEnd:
+        """How a payload has ended whose machine has."""
+        code = self._exit_code(emulator.process.status() or 0)
+        if code is not None:
+            return PayloadEnd("exit", f"it ended the machine with code {code}")
+        if self._switched_off(emulator):
+            return PayloadEnd("exit", "it switched the machine off")
+        return PayloadEnd("died", emulator.died_with_panic())
+
+    def _exit_code(self, status: int) -> int | None:
+        """The code with which the machine was ended, by the exit status of its process; None: it was not."""
+        return None
+
+    def _switched_off(self, emulator: E) -> bool:
+        """Whether a machine that has ended was switched off by what ran in it."""
+        return False
+
+    def _packed(self, image: BareImage) -> PackedPayload:
+        assert self._payload is not None
+        return pack(self._payload, read_elf(image.elf))
 
     def inject_nmi(self) -> None:
         """See Driver."""

@@ -17,6 +17,7 @@ from touchstone.drivers.qemu.config import INSTALL, QemuSettings, cpu_model, rea
 from touchstone.drivers.qemu.emulator import SERIAL, Qemu, describe_reset
 from touchstone.machine.driver import InfrastructureError, Say, TargetInfo
 from touchstone.machine.followed_file import FollowedFile
+from touchstone.machine.payload import Payload
 from touchstone.machine.settings import TargetSettings
 
 COM1 = "com1"
@@ -99,12 +100,13 @@ class QemuDriver(EmulatorDriver[BareQemu]):
         log_directory: Path,
         kvm_problem: Callable[[Say], str],
         provide_program: ProvideProgram | None = None,
+        payload: Payload | None = None,
     ) -> None:
         """SettingsError when the settings cannot be a QEMU machine; starts nothing.
 
         ``kvm_problem``: why KVM of this host cannot run the machine, or nothing; for ``accel = "auto"``.
         """
-        super().__init__(settings, provide_image, log_directory, provide_program)
+        super().__init__(settings, provide_image, log_directory, provide_program, payload)
         self._qemu = read_settings(settings)
         self.program = self._qemu.binary
         self.boot_timeout = 20.0 + settings.cpus
@@ -142,12 +144,29 @@ class QemuDriver(EmulatorDriver[BareQemu]):
         def boots(directory: Path) -> list[str]:
             firmware = ["-bios", self._qemu.firmware] if self._qemu.firmware else []
             if not self._qemu.uefi:
-                return [*firmware, "-kernel", str(image.elf)]
+                kernel = [*firmware, "-kernel", str(image.elf)]
+                return kernel if self._payload is None else [*kernel, *self._with_payload(image, directory)]
             disk = directory / "disk.img"
             self._write_uefi_disk(image, disk)
             return [*firmware, "-drive", f"file={disk},format=raw,if=ide"]
 
         return BareQemu(self.settings, self._qemu, self._accel, boots)
+
+    def _with_payload(self, image: BareImage, directory: Path) -> list[str]:
+        """The payload in memory, and the devices that kvm-unit-tests and others end and test by."""
+        packed, path = self._packed(image), directory / "payload"
+        path.write_bytes(packed.data)
+        return [
+            *("-device", f"loader,file={path},addr={packed.address:#x},force-raw=on"),
+            *("-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-device", "pc-testdev"),
+        ]
+
+    def _exit_code(self, status: int) -> int | None:
+        # isa-debug-exit: twice what was written, plus 1.
+        return status >> 1 if status > 0 and status & 1 else None
+
+    def _switched_off(self, emulator: BareQemu) -> bool:
+        return "guest-shutdown" in emulator.died()
 
     def _image_file(self, image: BareImage) -> Path:
         return image.efi if self._qemu.uefi else image.elf
