@@ -45,6 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("markers", f"{word}: checks of this {kind} (touchstone)")
     if is_project(config):
         config.pluginmanager.import_plugin("touchstone.pytest_plugin.fixtures")
+    if config.getoption("touchstone_payloads"):
+        from touchstone.pytest_plugin.payloads import collect_payloads_only  # noqa: PLC0415
+
+        collect_payloads_only(config)
     if not asked_for(config):
         return
     from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
@@ -78,7 +82,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect suites: YAML files that look like one, that lie in a folder of suites, or are named."""
+    """Collect payloads, and suites: YAML files that look like one, lie in their folder, or are named."""
+    if parent.config.getoption("touchstone_payloads"):
+        from touchstone.pytest_plugin.payloads import PayloadFile, payloads_of  # noqa: PLC0415
+
+        if file_path in payloads_of(parent.config).by_file:
+            return PayloadFile.from_parent(parent, path=file_path)
     if not is_yaml(file_path):
         return None
     named = parent.session.isinitpath(file_path)
@@ -160,6 +169,6 @@ def is_project(config: pytest.Config) -> bool:
 
 
 def asked_for(config: pytest.Config) -> bool:
-    """Whether the command line names a target, a matrix or an inventory."""
-    names = ("touchstone_targets", "touchstone_inventory", "touchstone_matrix")
+    """Whether the command line names a target, a matrix, an inventory or a payload."""
+    names = ("touchstone_targets", "touchstone_inventory", "touchstone_matrix", "touchstone_payloads")
     return any(config.getoption(name) for name in names)

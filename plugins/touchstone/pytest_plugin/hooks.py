@@ -152,7 +152,12 @@ class RunHooks:
         self.run.ahead.expect(check_that_follows(item, nextitem))
         if (check_on_target := item.stash.get(CHECK, None)) is not None:
             self.journal.started(check_on_target)
-        return (yield)
+        done = yield
+        if item.config.getoption("touchstone_payloads"):
+            from touchstone.pytest_plugin.payloads import judge_lines  # noqa: PLC0415 - few runs have any
+
+            judge_lines(item, nextitem, self.journal)
+        return done
 
     def pytest_runtest_logstart(self) -> None:
         """Another item begins."""

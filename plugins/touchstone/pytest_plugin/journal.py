@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,6 +152,17 @@ class RunJournal:
             self._write(PlannedLine(at=_now(), target=target, subject=self._run.subject.name, checks=names))
         assert self._writer is not None
         self._writer.sync()
+
+    def also_planned(self, found: Sequence[CheckOnTarget]) -> None:
+        """Checks of a target of which only another check's end tells that they are there."""
+        if not found:
+            return
+        for one in found:
+            self._write(check_line(one.check))
+        target, subject = found[0].target.name, self._run.subject.name
+        self._write(
+            PlannedLine(at=_now(), target=target, subject=subject, checks=[one.name for one in found])
+        )
 
     def planner_has_collected(self) -> None:
         """A worker has begun the journal: this is the controller, which other runs must not write beside."""

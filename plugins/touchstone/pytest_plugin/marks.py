@@ -24,6 +24,8 @@ def check_that_follows(item: pytest.Item, following: pytest.Item | None) -> Chec
     found = following.stash.get(CHECK, None)
     if found is None or any(getattr(one, "fixturenames", None) for one in (item, following)):
         return None
+    if not found.check.cases:  # it runs a machine of its own
+        return None
     return None if any(following.get_closest_marker(name) for name in _SELECTING) else found
 
 

@@ -126,6 +126,15 @@ def add_options(parser: pytest.Parser) -> None:
         help="seed of the first thousand of these probes; the next thousand have the next seed (default: 1)",
     )
     group.addoption(
+        "--payload",
+        action="append",
+        dest="touchstone_payloads",
+        metavar="DIR|FILE",
+        help="run a Multiboot program that prints PASS and FAIL lines, all of a directory, or those of a "
+        "list (FILE.toml), on the bare machine and under the hypervisor, instead of the suites; may be "
+        "repeated (docs/payloads.md)",
+    )
+    group.addoption(
         "--matrix",
         dest="touchstone_matrix",
         metavar="NAME",

@@ -220,11 +220,13 @@ class Run:
     def _validate(self, settings: TargetSettings) -> None:
         self.config.hook.pytest_touchstone_validate_target(settings=settings)
 
+    def settings_of(self, target: Target) -> TargetSettings:
+        """What the inventory says of a target, with the command line's factor for timeouts."""
+        factor = target.settings.timeout_factor * self.options.timeout_factor
+        return replace(target.settings, timeout_factor=factor)
+
     def _driver_maker(self, target: Target) -> Callable[[], Driver]:
-        settings = replace(
-            target.settings,
-            timeout_factor=target.settings.timeout_factor * self.options.timeout_factor,
-        )
+        settings = self.settings_of(target)
 
         def make() -> Driver:
             driver: Driver | None = self.config.hook.pytest_touchstone_make_driver(

@@ -6,10 +6,11 @@ import os
 import shlex
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
+
+NAMED_BY = pytest.StashKey[list[str]]()
+"""In the stash of an item that a command line names by options, and not by its node id."""
 
 
 def command(config: pytest.Config, words: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from touchstone.engine.outcomes import Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
-from touchstone.reporting.commands import command
+from touchstone.reporting.commands import NAMED_BY, command
 from touchstone.reporting.disassembly import disassemble, listing
 from touchstone.reporting.exits import readable
 from touchstone.suite import show
@@ -271,7 +271,7 @@ def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     # A suite of the installed package is not below the rootdir, and its node id is no path from there.
     file, colons, rest = item.nodeid.partition("::")
     node = item.nodeid if _is_file(f"{config.rootpath}/{file}") else f"{item.path}{colons}{rest}"
-    words = ["pytest", node, f"--target={record.target.name}"]
+    words = ["pytest", *item.stash.get(NAMED_BY, [node]), f"--target={record.target.name}"]
     if record.target.base:
         words.append(f"--matrix={config.getoption('touchstone_matrix')}")
     hypervisor = config.getoption("touchstone_hypervisor")

@@ -1,0 +1,63 @@
+"""Other people's test images: natively and under Veneer, line by line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.payloads import build_sample
+from tests.support.runs import run_suites
+from touchstone.journal.read import read_journal
+
+LINES = {
+    "payload.sample": "conformant",
+    "payload.sample.entered as by a Multiboot loader": "conformant",
+    "payload.sample.command line": "conformant",
+    "payload.sample.a module": "unsupported",
+    "payload.sample.interrupts of the timer": "conformant",
+    "payload.sample.the BIOS in real mode": "conformant",
+    "payload.sample.what no machine does": "machine",
+    "payload.sample.no hypervisor says its name": "deviation",
+    "payload.sample.printed without a hypervisor": "deviation",
+    "payload.sample.printed by a guest": "deviation",
+}
+
+
+@pytest.mark.parametrize("target", ["qemu-amd", "bochs-intel"])
+def test_each_line_is_judged_by_the_bare_machine_s(target: str, tmp_path: Path) -> None:
+    program, journal, results = build_sample(tmp_path), tmp_path / "journal.jsonl", tmp_path / "allure"
+    run = run_suites(
+        tmp_path,
+        f"--payload={program}",
+        f"--target={target}",
+        f"--journal={journal}",
+        f"--alluredir={results}",
+    )
+    assert {one.check: one.word for one in run.verdicts} == LINES, run.printed
+    assert run.status == 1
+    assert "natively  PASS: no hypervisor says its name" in run.printed
+    assert "Veneer    FAIL: no hypervisor says its name" in run.printed
+    assert f"again: ./bootstrap pytest --payload={program} --target={target}" in run.printed
+    written = read_journal(journal)
+    assert {key.check: line.verdict.value for key, line in written.judged.items()} == LINES
+    assert written.missing == []
+    names = [json.loads(file.read_text())["fullName"] for file in results.glob("*-result.json")]
+    assert sorted(names) == sorted(LINES)
+
+
+def test_without_a_hypervisor_nobody_is_accused_and_a_list_says_how_it_is_run(tmp_path: Path) -> None:
+    build_sample(tmp_path)
+    (tmp_path / "environment").write_text("NR_CPUS=1\n")
+    file = tmp_path / "list.toml"
+    file.write_text(
+        '[[payload]]\nfile = "sample"\nname = "one"\narguments = "a b"\nmodules = ["environment"]\n'
+        "end = '^PASS: the BIOS'\n"
+    )
+    run = run_suites(tmp_path, f"--payload={file}", "--target=qemu-amd", "--hypervisor=none", "-v", "-n1")
+    words = {one.check: one.word for one in run.verdicts}
+    assert words.pop("payload.one.a module") == "conformant", run.printed
+    assert "payload.one.the BIOS in real mode" in words
+    assert set(words.values()) <= {"conformant", "machine"}
+    assert run.status == 0
