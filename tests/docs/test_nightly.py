@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.checkout import ROOT
@@ -30,7 +35,7 @@ def test_the_workflow_runs_the_nightly_script() -> None:
 
 
 def test_the_unit_runs_the_nightly_script_of_the_checkout_that_the_page_names() -> None:
-    unit = configparser.ConfigParser(interpolation=None)
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string((NIGHTLY / "touchstone-nightly.service").read_text(encoding="utf-8"))
     checkout = unit["Service"]["WorkingDirectory"]
@@ -39,6 +44,33 @@ def test_the_unit_runs_the_nightly_script_of_the_checkout_that_the_page_names() 
     page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
     assert f"a checkout in `{checkout}`" in page
     assert f"user `{unit['Service']['User']}`" in page
+
+
+def test_the_unit_updates_the_checkout_and_takes_what_to_run_from_elsewhere() -> None:
+    unit = (NIGHTLY / "touchstone-nightly.service").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    assert re.search(r"^Environment=TOUCHSTONE_UPDATE=\w+$", unit, re.MULTILINE)
+    (settings,) = re.findall(r"^EnvironmentFile=-(.*)$", unit, re.MULTILINE)
+    assert f"`{settings}`" in page
+    assert re.search(r"^ExecStart=\S+$", unit, re.MULTILINE), "targets here would go with any matrix there"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    units = []
+    for name in ("touchstone-nightly.service", "touchstone-nightly.timer"):
+        text = (NIGHTLY / name).read_text(encoding="utf-8").replace("/opt/touchstone", str(ROOT))
+        units.append(tmp_path / name)
+        units[-1].write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, units)],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if "touchstone" in line]
+    assert (done.returncode, ours) == (0, [])
 
 
 def test_variables_that_are_set_are_known_to_the_script() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.checkout import ROOT
 from tests.support.journals import a_journal, key
@@ -82,7 +83,8 @@ def test_options_go_to_pytest(nightly: Nightly) -> None:
     assert [word for word in words if word.startswith("--target=")] == ["--target=bochs-amd", "--target=box"]
     assert {"--hypervisor=my.toml", "--touchstone-inventory=lab.toml", "--require-targets"} <= set(words)
     nightly.run()
-    assert "--target=linux-intel" in nightly.pytest_words
+    (targets,) = (word for word in nightly.pytest_words if word.startswith("--target="))
+    assert "linux-intel" in targets.split(",")
 
 
 def test_matrix_is_run_with_all_its_subjects(nightly: Nightly) -> None:
@@ -150,6 +152,26 @@ def test_seeded_faults_follow(nightly: Nightly) -> None:
     last = nightly.log.read_text().splitlines()[-1].split()
     assert {"--all", "--minutes=30", f"--table={nightly.state}/faults-{head}"} <= set(last)
     assert not (nightly.state / "faults-of-another-commit").exists()
+
+
+def test_workflow_passes_options_on_and_shows_the_summary(nightly: Nightly) -> None:
+    """Its steps, as GitHub's runner starts them: by bash, with what it puts into the environment."""
+    workflow = yaml.safe_load((ROOT / "docs" / "nightly" / "github-actions.yml").read_text())
+    given = {"${{ inputs.options || vars.TOUCHSTONE_OPTIONS }}": "bochs-amd --hypervisor=my.toml"}
+    page = nightly.path / "page.md"
+    git(nightly.path, "init", "-q", "-b", "main")
+    git(nightly.path, "commit", "-q", "--allow-empty", "-m", "one")
+    for step in workflow["jobs"]["nightly"]["steps"]:
+        command = step.get("run", "")
+        if "nightly" not in command or "pytest" in command:
+            continue
+        said = {name: given.get(str(value), str(value)) for name, value in step.get("env", {}).items()}
+        environment = {**os.environ, **said, "GITHUB_STEP_SUMMARY": str(page)}
+        environment["PYTHONPATH"] = str(ROOT / "plugins")
+        subprocess.run(["bash", "-e", "-c", command], cwd=nightly.path, env=environment, check=True)
+    assert {"--target=bochs-amd", "--hypervisor=my.toml"} <= set(nightly.pytest_words)
+    assert "# Touchstone: no failures" in page.read_text()
+    assert (nightly.path / "build" / "last-night" / "night.jsonl").is_file()
 
 
 def test_old_reports_go(nightly: Nightly) -> None:
