@@ -207,6 +207,7 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert '<a href="checks.html">' in text
     assert '<b class="bad">rax &lt;b&gt;</b> (deviation)' in text
+    assert '<a href="checks.html#exits.a%40qemu-amd%40veneer"><code>exits.a</code></a>' in text
     assert f"since {date(2)}, veneer 222222222222" in text
     assert f"held on {date(1)}, veneer 111111111111" in text
     assert '<td class="bad">99 conformant, 1 deviation</td>' in text, "one failure of a hundred is not green"

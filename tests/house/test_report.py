@@ -19,7 +19,7 @@ from touchstone.journal.lines import Key
 from touchstone.journal.nights import add_night, night_of
 from touchstone.journal.read import read_journal
 from touchstone.reporting import html
-from touchstone.reporting.packed_page import UnknownPage, files_of, pack
+from touchstone.reporting.packed_page import INDEX, UnknownPage, files_of, fragment, pack
 from touchstone.words import Verdict
 
 STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
@@ -131,7 +131,8 @@ def test_page_of_another_allure_is_refused() -> None:
 def test_packed_page_has_all_files_and_short_names() -> None:
     one, two = "0123456789abcdef" * 2, "f" * 32
     files = {
-        f"data/test-results/{one}.json": b'{"id":"%b","fullName":"exits.a","note":"\xc3\xa4 </script>"}'
+        f"data/test-results/{one}.json": b'{"id":"%b","fullName":"exits.a","note":"\xc3\xa4 </script>",'
+        b'"parameters":[{"name":"target","value":"qemu-amd"},{"name":"subject","value":"veneer"}]}'
         % one.encode(),
         f"data/attachments/{two}.txt": b"\0\xff",
         "widgets/tree.json": b'["%b","%b", "%b0"]' % (one.encode(), two.encode(), two.encode()),
@@ -147,10 +148,13 @@ def test_packed_page_has_all_files_and_short_names() -> None:
     assert "Zm9vKCk" not in packed
     found = dict(files_of(packed))
     assert found == {
-        "data/test-results/i1.json": b'{"id":"i1","fullName":"exits.a","note":"\xc3\xa4 </script>"}',
+        "data/test-results/i1.json": b'{"id":"i1","fullName":"exits.a","note":"\xc3\xa4 </script>",'
+        b'"parameters":[{"name":"target","value":"qemu-amd"},{"name":"subject","value":"veneer"}]}',
         "data/attachments/i0.txt": b"\0\xff",
         "widgets/tree.json": b'["i1","i0", "%b0"]' % two.encode(),
+        INDEX: b'{"exits.a@qemu-amd@veneer":"i1"}',
     }
+    assert fragment("exits.a", "qemu-amd", "veneer") == "exits.a%40qemu-amd%40veneer"
     for text in (page.replace(program, ""), page.replace("Promise", "Promises"), page.replace(calls, "")):
         with pytest.raises(UnknownPage):
             pack(text)

@@ -20,6 +20,7 @@ from tests.support.journals import (
 from tests.support.report_tools import needs_allure
 from touchstone import cli
 from touchstone.journal.lines import Line, Software
+from touchstone.reporting.packed_page import fragment
 from touchstone.words import Verdict
 
 pytestmark = [pytest.mark.nightly, needs_browser]
@@ -102,6 +103,8 @@ def test_packed_report_unpacks_itself(tmp_path: Path) -> None:
     results = write_results(tmp_path / "results", {**verdicts, ("exits.bad", "bochs-intel"): "deviation"})
     page = tmp_path / "report.html"
     assert cli.main(["report", str(results), "-o", str(page), "--no-history", "--title", "Night"]) == 0
+    there = show(page, f"#{fragment('exits.bad', 'bochs-intel', '')}").dom
+    assert "CPU 0: rax: expected 0x1, measured 0x2" in there, "the link from the first page shows the check"
     shown = show(page)
     assert 'Environment: "bochs-intel"' in shown.dom.replace("&quot;", '"')
     assert shown.requests == []

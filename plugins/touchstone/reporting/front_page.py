@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from touchstone.journal.compare import SHIFT
@@ -12,6 +12,7 @@ from touchstone.reporting.overview import (
     FAILING,
     FIRST,
     REGRESSION,
+    Column,
     CostHistory,
     Counted,
     Failures,
@@ -19,6 +20,7 @@ from touchstone.reporting.overview import (
     areas_of,
     counted,
 )
+from touchstone.reporting.packed_page import fragment
 from touchstone.reporting.plot import line_plot
 from touchstone.reporting.proofs import Proof, chapters, level_text
 from touchstone.reporting.summary import HEADINGS, lab, verdict_of
@@ -69,7 +71,7 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield f'<p><b>Lab:</b> <span class="{"lab" if found.trouble else ""}">{escape(lab(found))}</span></p>'
     if checks:
         yield f'<p><a href="{escape(checks)}">Every check, with its evidence</a></p>'
-    yield from _failures(found, REGRESSION)
+    yield from _failures(found, REGRESSION, checks)
     areas = areas_of(found)
     rows = [
         (name, [(counted(row.get(area, {})), _class(row.get(area))) for area in areas])
@@ -77,8 +79,8 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     ]
     yield "<h2>Targets and areas</h2>"
     yield from _table(["", *areas], [(escape(name), cells) for name, cells in rows])
-    yield from _failures(found, FIRST)
-    yield from _failures(found, FAILING)
+    yield from _failures(found, FIRST, checks)
+    yield from _failures(found, FAILING, checks)
     if found.trouble:
         yield '<h2 class="lab">Lab trouble, not the hypervisor\'s fault</h2><ul>'
         for trouble in found.trouble:
@@ -154,27 +156,34 @@ def _proof_cell(one: Proof, column: str) -> tuple[str, str]:
     return one.cell(column), "none" if column in one.elsewhere else _class(one.cells.get(column))
 
 
-def _failures(found: Overview, kind: str) -> Iterator[str]:
+def _failures(found: Overview, kind: str, page: str) -> Iterator[str]:
     failures = [one for one in found.failures if one.kind == kind]
     if failures:
         yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}</h2><ul>"
         for one in failures:
-            yield from _failure(one)
+            yield from _failure(one, found.machines, page)
         yield "</ul>"
 
 
-def _failure(one: Failures) -> Iterator[str]:
+def _failure(one: Failures, machines: Mapping[str, Column], page: str) -> Iterator[str]:
     good = f"; held on {escape(one.last_good)}" if one.last_good else ""
     yield f'<li><b class="bad">{escape(one.cause) or "no cause known"}</b> ({one.verdict.value})<br>'
     yield f"since {escape(one.since)}<small>{good}</small>"
     if one.example:
         yield f"<br><small>such as {escape(one.example)}</small>"
-    yield from (f"<br>{escape(target)}: {_names(checks)}" for target, checks in one.checks.items())
+    for column, checks in one.checks.items():
+        places = [fragment(check, *machines[column]) for check in checks]
+        addresses = [f"{page}#{place}" for place in places] if page else []
+        yield f"<br>{escape(column)}: {_names(checks, addresses)}"
     yield "</li>"
 
 
-def _names(checks: list[str]) -> str:
+def _names(checks: Sequence[str], addresses: Sequence[str] = ()) -> str:
+    """``addresses``: of the checks' pages; none: there are none."""
     named = [f"<code>{escape(one)}</code>" for one in checks]
+    if addresses:
+        pairs = zip(addresses, named, strict=True)
+        named = [f'<a href="{escape(address)}">{name}</a>' for address, name in pairs]
     if len(named) <= _CHECKS:
         return ", ".join(named)
     return f"<details><summary>{len(named)} checks</summary>{', '.join(named)}</details>"

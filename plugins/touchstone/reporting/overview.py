@@ -80,6 +80,8 @@ class Overview:
     before: str
     """Of the run that this one is compared with; empty: there is none."""
     columns: list[str]
+    machines: dict[str, Column]
+    """Column to target and subject."""
     areas: dict[str, dict[str, Counted]]
     """Column to area to counts; the area ``all`` as well."""
     failures: list[Failures]
@@ -128,6 +130,7 @@ def overview(
         about=_when(night, [one.name for one in night.subjects]),
         before=_when(earlier[-1], [one.name for one in earlier[-1].subjects]) if earlier else "",
         columns=list(names.values()),
+        machines={name: column for column, name in names.items()},
         areas=areas,
         failures=list(_failures(night, earlier, names, _own_causes(journals))),
         fixed=sum(before[key] in FAILED and verdicts.get(key) is Verdict.CONFORMANT for key in before),

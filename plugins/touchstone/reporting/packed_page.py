@@ -13,12 +13,16 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 _FILE = re.compile(r'd\("((?:[^"\\]|\\.)+)",\s*"([A-Za-z0-9+/=]*)"\)')
 _DATA = re.compile(r"<script defer>\s*Promise\.allSettled\(\[.*?</script>", re.DOTALL)
 _PROGRAM = re.compile(r'<script\s+src="data:text/javascript;base64,([A-Za-z0-9+/=]+)"></script>')
 _PACKED = re.compile(r'<script type="application/gzip" id="packed-data">([A-Za-z0-9+/=]*)</script>')
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_RESULTS = "data/test-results/"
+INDEX = "touchstone/index.json"
+"""The file of a packed page that says where a check is."""
 _TEXT, _BYTES = "t", "b"
 """Kinds of a file: UTF-8 as it is; anything else as base64."""
 
@@ -47,6 +51,13 @@ _UNPACK = """
       : undefined,
   });
   window.allureReportDataReady = true;
+  const index = JSON.parse(files["touchstone/index.json"].content);
+  const find = () => {
+    const id = index[decodeURIComponent(location.hash.slice(1))];
+    if (id) location.replace("#" + id);
+  };
+  addEventListener("hashchange", find);
+  find();
   const program = document.createElement("script");
   program.src = URL.createObjectURL(new Blob([await unpack("packed-program")], { type: "text/javascript" }));
   document.body.append(program);
@@ -68,7 +79,9 @@ def pack(page: str) -> str:
     files = dict(_files(data[0]))
     if not files:
         raise UnknownPage("there are no files in its data")
-    packed = "".join(f"{part}\0" for name, file in _short(files).items() for part in (name, *file))
+    short = _short(files)
+    short[INDEX] = (_TEXT, json.dumps(_index(short), separators=(",", ":"), ensure_ascii=False))
+    packed = "".join(f"{part}\0" for name, file in short.items() for part in (name, *file))
     scripts = (
         f'<script type="application/gzip" id="packed-program">{_gzip(base64.b64decode(program[1]))}</script>'
         f'<script type="application/gzip" id="packed-data">{_gzip(packed.encode())}</script>'
@@ -77,6 +90,28 @@ def pack(page: str) -> str:
     body = page.rindex("</body>")
     rest = f"{page[:body]}{scripts}{page[body:]}"
     return rest.replace(program[0], "", 1).replace(data[0], "", 1)
+
+
+def fragment(check: str, target: str, subject: str) -> str:
+    """What behind the ``#`` of a packed page's address shows a check."""
+    return quote(_place(check, target, subject), safe="")
+
+
+def _place(check: str, target: str, subject: str) -> str:
+    return f"{check}@{target}@{subject}"
+
+
+def _index(files: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Check, target and subject to Allure's identity of the result; of several attempts, the last one's."""
+    found = {}
+    for name, (_, text) in files.items():
+        if name.startswith(_RESULTS):
+            result = json.loads(text)
+            said = {one["name"]: one["value"] for one in result.get("parameters", ())}
+            if "target" in said and not result.get("isRetry"):
+                place = _place(result["fullName"], said["target"], said.get("subject", ""))
+                found[place] = name.removeprefix(_RESULTS).removesuffix(".json")
+    return found
 
 
 def files_of(page: str) -> Mapping[str, bytes]:
@@ -120,7 +155,7 @@ def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 
 def _alike(name: str, file: tuple[str, str]) -> tuple[str, ...]:
-    if name.startswith("data/test-results/"):
+    if name.startswith(_RESULTS):
         found = re.search(r'"fullName":"([^"]*)"', file[1])
         return "results", found[1] if found else "", name
     return "others", *reversed(name.split("/"))
