@@ -4,13 +4,13 @@
 #include "broadcast.h"
 #include "console.h"
 #include "cpu.h"
+#include "firmware_subject.h"
 #include "handover.h"
 #include "payload.h"
 #include "subject.h"
 #include "x86.h"
 
 /* As Linux numbers them. */
-#define EIO 5
 #define ENODEV 19
 #define EOPNOTSUPP 95
 #define ETIMEDOUT 110
@@ -116,28 +116,6 @@ const char *platform_subject_name(void)
 	return subject ? subject->name : "none";
 }
 
-/* A subject that the firmware has loaded: what became of that is all that is known of it. */
-static int uefi_subject(const struct uefi_handover *handover, enum platform_subject_verb verb,
-			char *buffer, size_t size)
-{
-	if (handover->step != UEFI_STARTED) {
-		os_snprintf(buffer, size, "%s returned EFI_STATUS %lx",
-			    handover->step == UEFI_LOAD_IMAGE ? "LoadImage" : "the program",
-			    handover->status);
-		return verb == SUBJECT_LOAD ? -EIO : -ENODEV;
-	}
-	switch (verb) {
-	case SUBJECT_LOAD:
-		return 0;
-	case SUBJECT_QUERY:
-		os_snprintf(buffer, size, " loaded=1 by=firmware");
-		return 0;
-	default:
-		os_snprintf(buffer, size, "a program that the firmware has loaded is not asked");
-		return -EOPNOTSUPP;
-	}
-}
-
 int platform_subject(enum platform_subject_verb verb, const char *option, unsigned int cpu,
 		     unsigned int count, char *buffer, size_t size)
 {
@@ -147,7 +125,7 @@ int platform_subject(enum platform_subject_verb verb, const char *option, unsign
 		const struct uefi_handover *handover = uefi_handover();
 
 		if (handover && handover->step != UEFI_NO_SUBJECT)
-			return uefi_subject(handover, verb, buffer, size);
+			return firmware_subject(handover, verb, cpu, count, buffer, size);
 		os_snprintf(buffer, size, "there is no subject in this image");
 		return -ENODEV;
 	}

@@ -48,6 +48,8 @@ struct uefi_handover {
 	/* Local APIC ids of the CPUs that the firmware runs, by its MP services. */
 	uint32_t cpu_count;
 	uint8_t apic_id[OS_MAX_CPUS];
+	/* What the program offers (uefi/subject.h), or 0. */
+	uint64_t subject;
 };
 
 /* NULL unless a UEFI firmware has booted us. */

@@ -3,7 +3,7 @@
  * The UEFI application that boots the OS: start the subject's program if there is one beside us, leave the boot
  * services, put the image where it is linked to, and enter it as a Multiboot loader does.
  */
-#include "../uefi/uefi.h"
+#include "../uefi/subject.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -106,6 +106,17 @@ static void start_subject(efi_handle image)
 		handover.step = UEFI_STARTED;
 }
 
+/* What the program offers to the operating system: a configuration table of its own. */
+static void find_services(void)
+{
+	static const struct efi_guid name = UEFI_SUBJECT_GUID;
+	const struct efi_configuration_table *table = system->configuration_table;
+
+	for (uint64_t i = 0; i < system->configuration_tables; i++)
+		if (!__builtin_memcmp(&table[i].name, &name, sizeof(name)))
+			handover.subject = (uint64_t)table[i].table;
+}
+
 static efi_status find_cpus(void)
 {
 	static const struct efi_guid guid = EFI_MP_SERVICES_GUID;
@@ -188,6 +199,7 @@ efi_status efi_main(efi_handle image, struct efi_system_table *table)
 	if ((uint64_t)bare_image_end >> 32)
 		return fail("this application was loaded above 4 GiB", EFI_UNSUPPORTED);
 	start_subject(image);
+	find_services();
 	status = find_cpus();
 	if (status)
 		return fail("finding the CPUs with the firmware's MP services", status);

@@ -21,9 +21,11 @@ def judged(tmp_path: Path, subject: str, *suites: str) -> Run:
 def test_veneer_has_all_cpus_when_the_next_program_has_started_them(tmp_path: Path) -> None:
     run = judged(tmp_path, "veneer", *SUITES)
     assert run.status == 0, run.printed
-    assert "Veneer, loaded by the firmware" in run.printed
+    assert "Veneer 0.1.0 on 4 of 4 CPUs" in run.printed
     assert run.words() <= {"conformant", "unsupported", "machine"}
     assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 15, run.printed
+    counted = [verdict for verdict in run.verdicts if verdict.check == "broadcast.signature.last"]
+    assert [verdict.word for verdict in counted] == ["conformant"], "its exits are counted, each once"
 
 
 def test_a_cpu_that_is_lost_when_it_is_started_is_named(tmp_path: Path) -> None:

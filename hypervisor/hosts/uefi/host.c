@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Veneer under a UEFI firmware. Memory is identity mapped; what is allocated is of a type that an operating system leaves
- * alone. The firmware's MP services are there until an operating system takes over, and so long only can Veneer run
- * something on each CPU.
+ * alone. The firmware's MP services are there until an operating system takes over. From then on it is the operating
+ * system that runs something on a CPU for Veneer, while it asks for counters or the trace.
  */
 #include "core/host.h"
 
@@ -16,6 +16,9 @@
 
 static struct efi_boot_services *boot;
 static struct efi_mp_services *mp;
+static const struct uefi_subject_os *os;
+/* The CPU on which the operating system is running a function: to ask CPUID would be an exit, which is counted. */
+static unsigned int os_cpu;
 /* APIC ids of the CPUs that the firmware has enabled, by the numbers that Veneer gives them. */
 static u32 apic_ids[MOST_CPUS];
 static unsigned int cpu_count;
@@ -124,15 +127,25 @@ unsigned int host_running_cpus(void)
 	return cpu_count;
 }
 
+unsigned int host_cpu_of(u32 apic_id)
+{
+	unsigned int cpu = 0;
+
+	while (cpu < cpu_count && apic_ids[cpu] != apic_id)
+		cpu++;
+	return cpu;
+}
+
 unsigned int host_this_cpu(void)
 {
-	u32 id = this_apic_id();
+	unsigned int cpu = os ? os_cpu : host_cpu_of(this_apic_id());
 
-	for (unsigned int cpu = 0; cpu < cpu_count; cpu++) {
-		if (apic_ids[cpu] == id)
-			return cpu;
-	}
-	return 0;
+	return cpu < cpu_count ? cpu : 0;
+}
+
+void host_use(const struct uefi_subject_os *services)
+{
+	os = services;
 }
 
 static void EFIAPI work_here(void *argument)
@@ -143,11 +156,19 @@ static void EFIAPI work_here(void *argument)
 		work->function(work->argument);
 }
 
+/* The operating system has a function run on one CPU at a time, which what is asked for then does not mind. */
+static void run_by_os(struct work *work)
+{
+	for (os_cpu = 0; os_cpu < cpu_count; os_cpu++)
+		if (!work->one || os_cpu == work->cpu)
+			os->on_cpu(apic_ids[os_cpu], work_here, work);
+}
+
 /*
  * The others are started with an event, since that does not wait for them: this CPU takes part. The event comes with the
  * firmware's timer, so interrupts are on while it is waited for.
  */
-static void run(struct work *work)
+static void run_by_firmware(struct work *work)
 {
 	void *event = NULL;
 	bool others = cpu_count > 1 && !boot->create_event(0, EFI_TPL_NOTIFY, NULL, NULL, &event) &&
@@ -160,6 +181,14 @@ static void run(struct work *work)
 		pause();
 	if (event)
 		boot->close_event(event);
+}
+
+static void run(struct work *work)
+{
+	if (os)
+		run_by_os(work);
+	else
+		run_by_firmware(work);
 }
 
 void host_on_each_cpu(void (*function)(void *), void *argument)

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * Veneer as a UEFI runtime driver: the firmware loads it, it takes all CPUs, and stays in memory when an
- * operating system takes over. It cannot be unloaded from there.
+ * operating system takes over. It cannot be unloaded from there; counters and the trace are told to whoever finds
+ * its configuration table.
  */
+#include "core/backend.h"
 #include "core/lifecycle.h"
 #include "core/query.h"
+#include "core/text.h"
 
 #include "firmware.h"
 
@@ -38,8 +41,54 @@ static efi_status status_of(int error)
 	}
 }
 
+static int EFIAPI query(const struct uefi_subject_os *os, char *buffer, uint64_t size)
+{
+	struct text text = { .buffer = buffer, .size = size };
+	int error;
+
+	host_use(os);
+	error = veneer_query(0, buffer, size);
+	while (buffer[text.used])
+		text.used++;
+	/* Where control hypercalls are expected; checks on this machine call from elsewhere. */
+	text_add(&text, " control=");
+	text_add_hex(&text, (u64)veneer_backend()->hypercall_address);
+	host_use(NULL);
+	return error;
+}
+
+static int EFIAPI exits(const struct uefi_subject_os *os, uint32_t apic_id, char *buffer,
+			uint64_t size)
+{
+	int error;
+
+	host_use(os);
+	error = veneer_exits(host_cpu_of(apic_id), buffer, size);
+	host_use(NULL);
+	return error;
+}
+
+static int EFIAPI trace(const struct uefi_subject_os *os, uint32_t apic_id, unsigned int count,
+			char *buffer, uint64_t size)
+{
+	int error;
+
+	host_use(os);
+	error = veneer_trace(host_cpu_of(apic_id), count, buffer, size);
+	host_use(NULL);
+	return error;
+}
+
+static struct uefi_subject services = {
+	.version = UEFI_SUBJECT_VERSION,
+	.query = query,
+	.exits = exits,
+	.trace = trace,
+};
+
 efi_status efi_main(efi_handle image, struct efi_system_table *system)
 {
+	static const struct efi_guid name = UEFI_SUBJECT_GUID;
 	static char why[LINE];
 	struct refusal refusal;
 	efi_status status = host_begin(system->boot_services);
@@ -50,8 +99,11 @@ efi_status efi_main(efi_handle image, struct efi_system_table *system)
 		      "Veneer: the firmware has no MP services, or no memory below 1 MiB\r\n");
 		return status;
 	}
-	if (!veneer_load(&refusal))
+	if (!veneer_load(&refusal)) {
+		/* Without it, Veneer is there and cannot be asked. */
+		system->boot_services->install_configuration_table(&name, &services);
 		return EFI_SUCCESS;
+	}
 	host_end();
 	veneer_explain(&refusal, why, sizeof(why));
 	print(system, "Veneer: ");
