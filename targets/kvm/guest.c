@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,6 +232,39 @@ static void print_registers(int cpu)
 		s.ss.dpl);
 }
 
+/* Where a CPU is that has been interrupted. */
+static void report(struct guest_cpu *cpu)
+{
+	static const char *const states[] = {
+		[KVM_MP_STATE_RUNNABLE] = "runs",
+		[KVM_MP_STATE_UNINITIALIZED] = "was not started",
+		[KVM_MP_STATE_INIT_RECEIVED] = "waits for a start-up IPI",
+		[KVM_MP_STATE_HALTED] = "is in HLT",
+		[KVM_MP_STATE_SIPI_RECEIVED] = "has received a start-up IPI",
+	};
+	struct kvm_mp_state state = { 0 };
+	struct kvm_lapic_state apic;
+
+	cpu->report = false;
+	console_lock();
+	if (!ioctl(cpu->file, KVM_GET_MP_STATE, &state) &&
+	    state.mp_state < sizeof(states) / sizeof(*states))
+		fprintf(stderr, "CPU %u %s\n", cpu->index, states[state.mp_state]);
+	print_registers(cpu->file);
+	if (!ioctl(cpu->file, KVM_GET_LAPIC, &apic))
+		for (unsigned int i = 0; i < 8; i++) {
+			uint32_t requested, in_service;
+
+			memcpy(&requested, apic.regs + 0x200 + i * 0x10, sizeof(requested));
+			memcpy(&in_service, apic.regs + 0x100 + i * 0x10, sizeof(in_service));
+			if (requested || in_service)
+				fprintf(stderr,
+					"vectors from %02x: requested %08x, in service %08x\n",
+					i * 32, requested, in_service);
+		}
+	console_unlock();
+}
+
 /* The guest has ended: say how in a line that begins with "guest:", after the registers. */
 __attribute__((noreturn)) static void ended(struct guest_cpu *cpu, const char *how)
 {
@@ -285,13 +319,19 @@ static void handle(struct guest_cpu *cpu)
 	}
 }
 
-void guest_run(struct guest_cpu *cpu)
+static void *run(void *argument)
 {
+	struct guest_cpu *cpu = argument;
+
 	for (;;) {
 		char text[80];
 
 		if (!ioctl(cpu->file, KVM_RUN, 0)) {
 			handle(cpu);
+			continue;
+		}
+		if (errno == EINTR && cpu->report) {
+			report(cpu);
 			continue;
 		}
 		/* A CPU that waited for its start-up IPI returns with EAGAIN. */
@@ -300,4 +340,43 @@ void guest_run(struct guest_cpu *cpu)
 			ended(cpu, text);
 		}
 	}
+}
+
+static void interrupted(int number)
+{
+	(void)number;
+}
+
+/* KVM_RUN returns with EINTR in a thread that is sent a signal. */
+static void *serve_reports(void *argument)
+{
+	struct guest *guest = argument;
+	sigset_t wanted;
+	int number;
+
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGUSR1);
+	while (!sigwait(&wanted, &number))
+		for (unsigned int i = 0; i < guest->cpus; i++) {
+			guest->cpu[i].report = true;
+			pthread_kill(guest->cpu[i].thread, SIGUSR2);
+		}
+	return NULL;
+}
+
+void guest_start(struct guest *guest)
+{
+	struct sigaction action = { .sa_handler = interrupted };
+	pthread_t reporter;
+	sigset_t wanted;
+
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGUSR1);
+	if (pthread_sigmask(SIG_BLOCK, &wanted, NULL) || sigaction(SIGUSR2, &action, NULL))
+		cannot("set up signals");
+	for (unsigned int i = 0; i < guest->cpus; i++)
+		if (pthread_create(&guest->cpu[i].thread, NULL, run, &guest->cpu[i]))
+			cannot("start a thread for a CPU");
+	if (pthread_create(&reporter, NULL, serve_reports, guest))
+		cannot("start the thread that reports");
 }

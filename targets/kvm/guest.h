@@ -4,6 +4,8 @@
 #define KVM_GUEST_H
 
 #include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define GUEST_MAX_CPUS 64
@@ -12,6 +14,8 @@ struct guest_cpu {
 	unsigned int index;
 	int file;
 	struct kvm_run *run;
+	pthread_t thread;
+	volatile bool report; /* it is to say where it is */
 };
 
 struct guest {
@@ -28,8 +32,8 @@ void guest_create(struct guest *guest, unsigned int cpus, uint64_t memory_size);
 /* Load a Multiboot image of 32-bit ELF, and have the first CPU start in it. */
 void guest_load(struct guest *guest, const char *path);
 
-/* Run a CPU until the guest ends, which ends the process. */
-__attribute__((noreturn)) void guest_run(struct guest_cpu *cpu);
+/* Run the CPUs, each in a thread. On SIGUSR1, each of them says on standard error where it is, and goes on. */
+void guest_start(struct guest *guest);
 
 /* End the process before the guest runs: what could not be done, and errno's text. */
 __attribute__((noreturn)) void cannot(const char *what);

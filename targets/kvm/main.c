@@ -5,7 +5,6 @@
  * Its console (COM1, and a virtio console once that is set up) is standard input and output; the end of the input ends the guest. Status 3 means that the guest ended by
  * itself, and the last line on standard error says how; 1, that it could not be started.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,15 +28,8 @@ static unsigned long number(const char *text, const char *what, unsigned long mo
 	return value;
 }
 
-static void *run(void *cpu)
-{
-	guest_run(cpu);
-}
-
 int main(int argc, char **argv)
 {
-	pthread_t thread;
-
 	if (argc != 4) {
 		fprintf(stderr, "usage: touchstone-kvm IMAGE CPUS MEMORY_MIB\n");
 		return 1;
@@ -45,8 +37,6 @@ int main(int argc, char **argv)
 	guest_create(&guest, (unsigned int)number(argv[2], "CPUS", GUEST_MAX_CPUS),
 		     number(argv[3], "MEMORY_MIB", MEMORY_MOST_MIB) << 20);
 	guest_load(&guest, argv[1]);
-	for (unsigned int i = 0; i < guest.cpus; i++)
-		if (pthread_create(&thread, NULL, run, &guest.cpu[i]))
-			cannot("start a thread for a CPU");
+	guest_start(&guest);
 	console_serve();
 }

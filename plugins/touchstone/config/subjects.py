@@ -47,7 +47,18 @@ MAX_UNSIGNED = 2**64 - 1
 LINUX_NEEDS = ("sources", "build", "files", "present", "insert", "remove", "load", "unload", "query")
 LINUX_MAY_HAVE = ("exits", "trace")
 HOSTED_NEEDS = ("run",)
-HOSTED_MAY_HAVE = ("sources", "build", "files", "needs", "prepare", "restore", "up", "version", "end")
+HOSTED_MAY_HAVE = (
+    "sources",
+    "build",
+    "files",
+    "needs",
+    "prepare",
+    "restore",
+    "up",
+    "version",
+    "report",
+    "end",
+)
 PROGRAM = ("sources", "build", "files")
 """Keys of ``[deploy.hosted]`` for a program that has to be built: all of them, or none."""
 UEFI_NEEDS = ("file",)

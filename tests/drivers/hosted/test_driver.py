@@ -49,6 +49,10 @@ class Guests:
         assert gone in text
         text = text.replace(gone, 'assert Path(sys.argv[1]).read_text() == "an image"\n')
         text = text.replace('if code == b"exit"', ENDS.strip() + '\n        if code == b"exit"')
+        says = (
+            'signal.signal(signal.SIGUSR1, lambda *_: print("CPU 1 is in HLT", file=sys.stderr, flush=True))'
+        )
+        text = text.replace("import sys\n", f"import signal\nimport sys\n{says}\n", 1)
         text = text.replace("os=linux", "os=bare").replace("agent=fake", "agent={AGENT}")
         text = text.replace("stride=8000", "stride=10000").replace("vendor=amd slot", "vendor=amd slot")
         (self.program / "runner.py").write_text(text.replace("{AGENT}", self._native().start(print).agent))
@@ -68,6 +72,7 @@ class Guests:
             "run": "exec ./runner {image} {cpus} {memory-mib}",
             "up": "tr '\\0' ' ' </proc/$(cat agent.pid)/cmdline | grep -q './bare-none.elf 2 64 $'",
             "version": "echo 6.1",
+            "report": "kill -USR1 $(cat agent.pid); sleep 0.5",
             "end": "^guest: ",
         }
         program = a_guest("mine", "Mine", file, {**standard, **(table or {})}, 2)
@@ -159,6 +164,7 @@ def test_a_guest_that_hangs_is_killed_and_started_anew(guests: Guests) -> None:
     hurry(driver._guest, 0.2)
     with pytest.raises(TargetHung, match="the box itself answers over SSH"):
         driver.run(probe(HANG, timeout=1))
+    assert "CPU 1 is in HLT" in driver.autopsy().registers[0]
     works(driver, guests)
     assert (guests.lab.directory / "power").read_text() == ""
 

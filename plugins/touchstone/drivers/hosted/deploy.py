@@ -35,6 +35,8 @@ class GuestProgram:
     """Shell command that succeeds while a guest of the subject runs; or nothing."""
     version: str
     """Shell command that prints the subject's version; or nothing."""
+    report: str
+    """Shell command that has the program say on standard error where a guest's CPUs are; or nothing."""
     end: re.Pattern[str] | None
     """Matches the line of its complaint that says how a guest has ended."""
 
@@ -73,5 +75,6 @@ def a_guest(name: str, title: str, file: Path, table: Mapping[str, str], cpus: i
         title,
         up=table.get("up", ""),
         version=table.get("version", ""),
+        report=table.get("report", ""),
         end=re.compile(end) if end else None,
     )

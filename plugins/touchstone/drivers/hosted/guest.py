@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 
@@ -112,6 +113,10 @@ class GuestOnBox(SshDriver):
         """See Driver. A box that lives is not stopped and looked into: the guest is gone with its program."""
         if self._box_died or self._visit is None:
             return super().autopsy()
+        if self._program.report and isinstance(self._lost, TargetHung):
+            with contextlib.suppress(InfrastructureError, TargetError):
+                script = self._in_directory(self._visit, self._program.report)
+                self._visit.root.run(script, timeout=COMMAND_TIMEOUT)
         self._collect()
         said = self._visit.agent_complaint()
         return Autopsy(
