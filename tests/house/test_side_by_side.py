@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import ROOT
-from tests.support.side_by_side import UNITS, Unit, Units
+from tests.support.side_by_side import UNITS, Unit, Units, number_of_workers, pytest_cmdline_main
 
 CONFTEST = """
 from tests.support.side_by_side import (
@@ -67,9 +67,16 @@ def test_a_folder_has_workers_and_the_longest_begins(pytester: pytest.Pytester, 
 def test_who_gets_workers(
     pytester: pytest.Pytester, tests: Path, words: tuple[str, ...], workers: bool
 ) -> None:
-    result = run(pytester, *words)
-    assert result.ret == pytest.ExitCode.OK
-    assert ("created: " in result.stdout.str()) == workers
+    config = pytester.parseconfig("-p", "no:hypothesispytest", *words)
+    before = getattr(config.option, "numprocesses", None)
+    pytest_cmdline_main(config)
+    assert getattr(config.option, "numprocesses", None) == (number_of_workers() if workers else before)
+
+
+def test_workers_are_made(pytester: pytest.Pytester, tests: Path) -> None:
+    result = run(pytester, "tests")
+    result.assert_outcomes(passed=3)
+    result.stdout.re_match_lines_random([rf"created: {number_of_workers()}/{number_of_workers()} workers"])
 
 
 def test_the_first_entry_decides() -> None:

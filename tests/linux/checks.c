@@ -278,8 +278,10 @@ void set_online(int cpu, bool online)
 	write_file(path, online ? "1" : "0");
 }
 
+/* A CPU goes and comes 5 times, or hotplug=N. */
 static void test_hotplug(void)
 {
+	const int rounds = count_asked("hotplug", 5);
 	int cpus = online_cpus(), last = cpus - 1;
 	char answer[8192];
 
@@ -287,7 +289,7 @@ static void test_hotplug(void)
 		return;
 	start_load();
 	order("1 load");
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < rounds; i++) {
 		set_online(last, false);
 		expect_loaded(cpus - 1);
 		snprintf(answer, sizeof(answer), "1 exits %d", last);

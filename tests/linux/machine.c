@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine.h"
@@ -209,6 +210,15 @@ static void poke_only(int rounds)
 	end_machine();
 }
 
+/* Since the machine's start. In Bochs this counts simulated instructions, so it says what a test costs. */
+static double uptime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec * 1e-9;
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -229,7 +239,7 @@ int main(void)
 		test_name = test->name;
 		test->run();
 		expect_clean_log();
-		printf("ok %s\n", test_name);
+		printf("ok %s\n# until %.1f s\n", test_name, uptime());
 	}
 	tell_of_lockdep();
 	end_machine();

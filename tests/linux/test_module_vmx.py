@@ -20,16 +20,16 @@ def run(tmp_path: Path, cpus: int, append: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "cycles",
+    ("cpus", "words"),
     [
-        "cycles=6 quiet-cycles=12",
-        pytest.param("cycles=100 quiet-cycles=50", marks=pytest.mark.nightly),
+        (2, "cycles=6 quiet-cycles=12 hotplug=2"),
+        pytest.param(3, "cycles=100 quiet-cycles=50", marks=pytest.mark.nightly),
     ],
 )
-def test_busy_linux_does_not_notice(cycles: str, tmp_path: Path) -> None:
-    output = run(tmp_path, 3, f"suspend.pm_test_delay=0 {cycles}")
+def test_busy_linux_does_not_notice(cpus: int, words: str, tmp_path: Path) -> None:
+    output = run(tmp_path, cpus, f"suspend.pm_test_delay=0 {words}")
     linux_machine.expect_all(output)
-    assert re.search(r"^# ok loaded=1 .* cpus=3 backend=vmx ", output, re.MULTILINE), output
+    assert re.search(rf"^# ok loaded=1 .* cpus={cpus} backend=vmx ", output, re.MULTILINE), output
 
 
 @pytest.mark.nightly  # a boot in Bochs for one line, which test_module.py has from QEMU
