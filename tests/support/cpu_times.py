@@ -74,13 +74,13 @@ def spent() -> float:
     """CPU seconds of this process and of all that have come from it, dead or alive."""
     parents: dict[int, int] = {}
     seconds: dict[int, float] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             with contextlib.suppress(OSError):  # it has just ended, and is with its parent's children
                 # Behind the program's name, which may have blanks: the state, the parent, ...
-                words = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
-                parents[int(entry.name)] = int(words[1])
-                seconds[int(entry.name)] = sum(map(int, words[11:15])) * TICK
+                words = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()
+                parents[int(name)] = int(words[1])
+                seconds[int(name)] = sum(map(int, words[11:15])) * TICK
     children: dict[int, list[int]] = defaultdict(list)
     for pid, parent in parents.items():
         children[parent].append(pid)
