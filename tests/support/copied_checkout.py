@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -25,6 +28,17 @@ BOOTSTRAP = """\
 export VIRTUAL_ENV='{venv}' PATH='{venv}/bin':"$PATH" PYTHONPATH='{root}/plugins':"${{PYTHONPATH-}}"
 exec "$@"
 """
+LINKED = tuple(
+    f"{folder}/"
+    for folder in (
+        "hypervisor",
+        "plugins",
+        *(f"targets/{name}" for name in ("agent", "bare", "images", "kvm", "uefi")),
+    )
+)
+"""Folders of files that no command changes: a copy has the same files, under names of its own."""
+BYTECODE = ROOT / "build" / "test-bytecode"
+"""Of the package's modules: a new copy has none, and compiling them is most of what a short command takes."""
 AMONG = {"SSH_AUTH_SOCK", "VIRTUAL_ENV", "PYTHONPATH", "COLUMNS"}
 """Variables of this process that a person's shell does not have, besides pytest's."""
 
@@ -41,10 +55,10 @@ class Copy:
             text=True,
             check=True,
         ).stdout
+        self._linked: dict[str, tuple[int, int]] = {}
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).is_file():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
+                self._add(name)
         (root / "bootstrap").write_text(BOOTSTRAP.format(venv=sys.prefix, root=root))
         # What is slow to make, and named by its content: images of Linux, modules for it, and the bare
         # images.
@@ -57,6 +71,19 @@ class Copy:
         if (ROOT / "report" / "node_modules").is_dir():
             (root / "report" / "node_modules").symlink_to(ROOT / "report" / "node_modules")
 
+    def _add(self, name: str) -> None:
+        source, target = ROOT / name, self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not name.startswith(LINKED):
+            shutil.copy2(source, target)
+            return
+        link(source, target)
+        self._linked[name] = stamp(source)
+        if source.suffix == ".py":
+            cached = Path(importlib.util.cache_from_source(str(target)))
+            cached.parent.mkdir(exist_ok=True)
+            link(bytecode(source), cached)
+
     def apply(self, block: Block) -> None:
         """Write a block's file, or put its lines at the end of the file that it extends."""
         assert block.path is not None
@@ -67,6 +94,7 @@ class Copy:
             path.write_text(block.text, encoding="utf-8")
             return
         assert path.exists(), f"{block}: there is no {block.path}"
+        assert block.path not in self._linked, f"{block}: {block.path} is the checkout's own"
         lines = block.text
         if block.language == "yaml" and not lines.startswith(" "):
             lines = indent(lines, "  ")  # entries of `checks:`
@@ -75,10 +103,10 @@ class Copy:
 
     def shell(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a person would, with bash, at the top of the checkout; stderr is in stdout."""
-        return subprocess.run(
+        done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.root,
-            env={**environment(), **variables},
+            env={**environment(), "PYTHONDONTWRITEBYTECODE": "1", **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,6 +114,14 @@ class Copy:
             check=False,
             timeout=TIMEOUT,
         )
+        changed = [name for name, before in self._linked.items() if self._is_changed(name, before)]
+        assert not changed, f"$ {command}\nchanges files of the checkout itself: {changed}"
+        return done
+
+    def _is_changed(self, name: str, before: tuple[int, int]) -> bool:
+        """Whether a file that the copy shares has been written to, and not replaced."""
+        mine = self.root / name
+        return mine.exists() and mine.samefile(ROOT / name) and stamp(mine) != before
 
     def verdicts(self, targets: Sequence[str], *arguments: str) -> tuple[dict[tuple[str, str], str], str]:
         """Verdicts by check and target of a run, and what it printed."""
@@ -102,12 +138,31 @@ class Copy:
         return found, done.stdout
 
 
-def link(source: str, target: str) -> None:
-    """The same file under another name, which nobody changes; a copy where that is another file system."""
+def link(source: str | Path, target: str | Path) -> None:
+    """The same file under another name; a copy where that is another file system."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def bytecode(source: Path) -> Path:
+    """The bytecode of a module of the checkout, compiled if its source has changed."""
+    status, kept = source.stat(), BYTECODE / source.relative_to(ROOT)
+    kept = kept.with_name(f"{source.stem}.{sys.implementation.cache_tag}.pyc")
+    about = importlib.util.MAGIC_NUMBER + struct.pack(
+        "<III", 0, int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF
+    )
+    if not kept.is_file() or kept.read_bytes()[:16] != about:
+        by_time = py_compile.PycInvalidationMode.TIMESTAMP
+        py_compile.compile(str(source), str(kept), doraise=True, invalidation_mode=by_time)
+    return kept
 
 
 def environment() -> Mapping[str, str]:
