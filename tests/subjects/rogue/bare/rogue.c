@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+/*
+ * It virtualises nothing, and does to the machine what a hypervisor with a grave fault does, as ROGUE says:
+ * tests/acceptance/test_rogues.py.
+ */
+#include "os.h"
+#include "subject.h"
+
+#define COM1 0x3f8
+#define UART_IER 1
+#define UART_MCR 4
+
+static int loaded;
+
+static int is(const char *what)
+{
+	return !__builtin_strcmp(ROGUE, what);
+}
+
+static void spin(void *unused)
+{
+	(void)unused;
+	for (;;)
+		asm volatile("cli; pause");
+}
+
+static void port_write(uint16_t port, uint8_t value)
+{
+	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static int load(const char *option, char *why, size_t size)
+{
+	(void)option, (void)why, (void)size;
+	if (is("park"))
+		os_on_cpus(2, spin, NULL);
+	if (is("hang"))
+		spin(NULL);
+	/* What is sent goes back to the sender: loopback mode, and no interrupt. */
+	if (is("serial")) {
+		port_write(COM1 + UART_IER, 0);
+		port_write(COM1 + UART_MCR, 0x10);
+	}
+	loaded = 1;
+	return 0;
+}
+
+static int unload(char *why, size_t size)
+{
+	(void)why, (void)size;
+	return 0;
+}
+
+static int query(char *buffer, size_t size)
+{
+	os_snprintf(buffer, size, " loaded=%d name=rogue version=1.0 cpus=%u", loaded, os_cpus());
+	return 0;
+}
+
+static const struct subject_ops rogue = {
+	.name = "rogue",
+	.load = load,
+	.unload = unload,
+	.query = query,
+};
+
+const struct subject_ops *const subject = &rogue;
