@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import ROOT
+from touchstone.journal.compare import compare
 from touchstone.journal.read import Journal, JournalError, read_journal
 from touchstone.words import Verdict
 
@@ -26,8 +27,8 @@ SUITES = (
     "exits/cpuid.yaml",
     "teardown/gone.yaml",
 )
-INVENTORY = """
-include = ["touchstone:inventory.toml"]
+INCLUDE = 'include = ["touchstone:inventory.toml"]\n'
+INVENTORY = f"""{INCLUDE}
 [targets.dead-box]
 driver = "ssh"
 vendor = "amd"
@@ -180,3 +181,30 @@ def test_every_planned_check_has_a_verdict_whatever_is_shot(tmp_path: Path) -> N
     )
     assert status == 10, printed
     assert f"{len(found.planned)} planned checks: " in printed
+
+
+@pytest.mark.nightly
+def test_target_that_is_split_has_the_verdicts_of_one_that_is_not(tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    suites = [str(ROOT / "conformance" / suite) for suite in SUITES]
+    journals = []
+    for instances in (1, 2):
+        text = f'[targets.twins]\ndriver = "qemu"\nvendor = "amd"\ninstances = {instances}\n'
+        text += 'deviates-like = "qemu-amd"\ntimeout-factor = 10\n'
+        (tmp_path / "targets" / "inventory.toml").write_text(f"{INCLUDE}{text}")
+        name = f"{instances}.jsonl"
+        night = Night(
+            tmp_path, [*suites, "--target=twins", "-n", "2", f"--journal={name}"], tmp_path / "output"
+        )
+        try:
+            assert night.process.wait(PATIENCE) == 0, (tmp_path / "output").read_text()
+        finally:
+            night.process.kill()
+        journals.append(read_journal(tmp_path / name))
+        logs = list((tmp_path / "build" / "logs").glob("*/twins.serial.log"))
+        assert len(logs) == 2 * instances - 1, "a machine for each worker that has a part"
+    found = compare(*journals)
+    assert [*found.changes, *found.new, *found.vanished] == []
+    assert not journals[1].missing

@@ -22,6 +22,7 @@ FAILING = "failing"
 """It failed when it was judged last."""
 COMMIT = 12
 """Digits of a commit that are shown."""
+_FIXED = (Verdict.CONFORMANT, Verdict.MACHINE, Verdict.KNOWN_DEVIATION)
 Column = tuple[str, str]
 """Target and subject."""
 Counted = Counter[Verdict | None]
@@ -86,7 +87,7 @@ class Overview:
     """Column to area to counts; the area ``all`` as well."""
     failures: list[Failures]
     fixed: int
-    """Checks that failed in the run before, and hold."""
+    """Checks that failed in the run before, and were judged and do not."""
     trouble: list[Trouble]
     proofs: list[Proof]
     targets: dict[str, str]
@@ -133,7 +134,7 @@ def overview(
         machines={name: column for column, name in names.items()},
         areas=areas,
         failures=list(_failures(night, earlier, names, _own_causes(journals))),
-        fixed=sum(before[key] in FAILED and verdicts.get(key) is Verdict.CONFORMANT for key in before),
+        fixed=sum(before[key] in FAILED and verdicts.get(key) in _FIXED for key in before),
         trouble=list(_trouble(journals, verdicts)),
         proofs=proofs_of(
             verdicts,
