@@ -9,7 +9,7 @@ in the second.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
@@ -33,24 +33,38 @@ class Batch:
     @property
     def key(self) -> str:
         """Names what is run: another edit, check or choice of faults has another key."""
-        text = repr([(fault.id, fault.edits, fault.check, fault.target) for fault in self.faults])
+        text = repr([fault.digest for fault in self.faults])
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def make_batches(faults: Iterable[Fault], rounds: int, most: int = MOST) -> list[Batch]:
-    """Batches in which every fault occurs ``rounds`` times, each time with others."""
+def make_batches(
+    faults: Iterable[Fault], rounds: int, most: int = MOST, done: Iterable[tuple[str, list[str]]] = ()
+) -> list[Batch]:
+    """Batches in which every fault occurs ``rounds`` times, each time with others.
+
+    ``done``: what has been run already, and beside which others. Machines with many faults come first, and
+    all of a round before the next one: a run that is broken off has seen as much as it could.
+    """
+    turns: Counter[str] = Counter()
+    together: set[frozenset[str]] = set()
+    for name, others in done:
+        turns[name] += 1
+        together.update(frozenset((name, other)) for other in others)
     batches = []
-    for target, mine in _by_target(fault for fault in faults if fault.check).items():
-        together: set[frozenset[str]] = set()
-        for turn in range(1, rounds + 1):
-            again = [fault for fault in reversed(mine) if not fault.alone]  # nobody disturbs the others
-            groups = _pack(mine if turn == 1 else again, together, most)
-            for number, group in enumerate(groups, 1):
+    faults = list(faults)
+    for turn in range(1, rounds + 1):
+        left = [fault for fault in faults if turns[fault.id] < turn]
+        if turn > 1:  # nobody disturbs those that are alone
+            left = [fault for fault in reversed(left) if fault.check and not fault.alone]
+        mine = []
+        for target, some in _by_target(fault for fault in left if fault.check).items():
+            for number, group in enumerate(_pack(some, together, most), 1):
                 together.update(frozenset((one.id, other.id)) for one, other in combinations(group, 2))
-                batches.append(Batch(f"{target}-{turn}.{number}", target, tuple(group)))
-    for target, mine in _by_target(fault for fault in faults if not fault.check).items():
-        for number, group in enumerate(_pack(mine, set(), most), 1):
-            batches.append(Batch(f"{target}-quiet.{number}", target, tuple(group), quiet=True))
+                mine.append(Batch(f"{target}-{turn}.{number}", target, tuple(group)))
+        for target, some in _by_target(fault for fault in left if not fault.check).items():
+            for number, group in enumerate(_pack(some, set(), most), 1):
+                mine.append(Batch(f"{target}-quiet.{number}", target, tuple(group), quiet=True))
+        batches += sorted(mine, key=lambda batch: (batch.quiet, -len(batch.faults)))
     return batches
 
 

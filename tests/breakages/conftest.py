@@ -6,7 +6,7 @@ import pytest
 
 from tests.breakages.checks import find_titles
 from tests.breakages.faults import read_catalogue
-from tests.breakages.judging import Result
+from tests.breakages.judging import Result, load_folder
 from tests.breakages.table import as_text, merge, write
 from tests.support.checkout import ROOT
 
@@ -16,7 +16,7 @@ PROPERTY = "breakage"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Known where tests/breakages is named on the command line."""
     group = parser.getgroup("seeded faults of Veneer")
-    group.addoption("--all", action="store_true", help="all faults of the catalogue, in two rounds (hours)")
+    group.addoption("--all", action="store_true", help="all faults of the catalogue (hours)")
     group.addoption(
         "--fault", action="append", metavar="GLOB", help="these faults, each on a machine of its own"
     )
@@ -26,8 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--table",
         metavar="DIR",
-        help="folder for the tables and results (default: build/breakages); what has results there is "
-        "not run again",
+        help="folder for the tables and results (default: build/breakages); with --all, what has results "
+        "there is not run again",
+    )
+    group.addoption(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="with --all: how often each fault is run, each time beside others",
     )
     group.addoption(
         "--minutes", type=float, metavar="N", help="begin no batch after so many minutes, and skip the others"
@@ -47,11 +53,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties
         if name == PROPERTY
     ]
-    if not results:
-        return
+    given = terminalreporter.config.getoption("--table")
     faults = read_catalogue(Path(__file__).parent / "catalogue")
+    if not results and not given:
+        return
+    if given:  # what this run has found is there as well
+        results = load_folder(Path(given), faults)
     merged = merge(results)
-    folder = Path(terminalreporter.config.getoption("--table") or ROOT / "build" / "breakages")
+    folder = Path(given or ROOT / "build" / "breakages")
     write(folder, faults, merged, find_titles(ROOT))
     terminalreporter.section("seeded faults")
     terminalreporter.write_line(as_text(faults, merged))

@@ -7,6 +7,7 @@ value of that name.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections import Counter
@@ -84,6 +85,12 @@ class Fault:
     """Why no check sees it yet."""
     place: str = ""
     """Where the entry is, for messages: ``svm.toml, [svm-load-cr2]``."""
+
+    @property
+    def digest(self) -> str:
+        """Names what is run: with another edit, check or target it is another one."""
+        text = repr((self.id, self.edits, self.check, self.target))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_catalogue(folder: Path) -> dict[str, Fault]:

@@ -40,6 +40,10 @@ class Result:
     seen_by: list[str] = field(default_factory=list)
     """Checks that saw it, the named one first."""
     why: str = ""
+    of: str = ""
+    """The fault's digest when it was run."""
+    beside: list[str] = field(default_factory=list)
+    """The other faults of its batch."""
 
     def dump(self) -> str:
         """As text, for a report's properties."""
@@ -65,6 +69,25 @@ def load_results(path: Path) -> list[Result]:
     if not path.is_file():
         return []
     return [Result.load(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def load_folder(folder: Path | None, faults: dict[str, Fault]) -> list[Result]:
+    """The results in a folder that are of faults as they are now.
+
+    One that is not as it should be counts until the fault has been run by itself again.
+    """
+    if folder is None:
+        return []
+    kept: dict[str, list[Result]] = {}
+    for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+        for result in load_results(path):
+            if result.id not in faults or result.of != faults[result.id].digest:
+                continue
+            mine = kept.setdefault(result.id, [])
+            if not result.with_others:
+                mine[:] = [one for one in mine if one.fate not in BAD]
+            mine.append(result)
+    return [result for mine in kept.values() for result in mine]
 
 
 def judge(batch: Batch, nodes: dict[str, str], run: Run, whole: bool = True) -> list[Result]:

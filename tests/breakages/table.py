@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.breakages.faults import KINDS, VENDORS, Fault, read_catalogue
-from tests.breakages.judging import BAD, FATES, Result, load_results, quiet_fate
+from tests.breakages.judging import BAD, FATES, Result, load_folder, quiet_fate
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 """Where a page has the table."""
@@ -115,8 +115,7 @@ def main(folder: Path, page: Path) -> None:
     the number of the others of which it says nothing.
     """
     faults = read_catalogue(Path(__file__).parent / "catalogue")
-    found = [result for path in sorted(folder.glob("*.jsonl")) for result in load_results(path)]
-    results = merge(result for result in found if result.id in faults)
+    results = merge(load_folder(folder, faults))
     for name, fault in faults.items():
         if not fault.check:
             results.setdefault(name, Result(name, quiet_fate(fault)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.breakages.batches import Batch, choose_sample, make_batches
 from tests.breakages.checks import find_checks
 from tests.breakages.faults import Fault, find_outdated, matching, read_catalogue
-from tests.breakages.judging import BAD, Result, judge, judge_whole, load_results, save_results
+from tests.breakages.judging import BAD, Result, judge, judge_whole, load_folder, save_results
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.support.checkout import ROOT
@@ -22,6 +23,7 @@ from tests.support.checkout import ROOT
 CATALOGUE = Path(__file__).parent / "catalogue"
 COPIES = ROOT / "build" / "breakages"
 SAMPLE = 30
+ROUNDS = 2
 BEGAN = time.monotonic()
 """When this process began to look for tests: ``--minutes`` counts from here."""
 
@@ -33,7 +35,14 @@ def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
             Batch(fault.id, fault.target, (fault,), not fault.check) for fault in matching(faults, patterns)
         ]
     if config.getoption("--all", False):
-        return make_batches(faults.values(), rounds=2)
+        folder = config.getoption("--table", None)
+        found = load_folder(Path(folder) if folder else None, faults)
+        again = {result.id for result in found if result.fate in BAD}
+        return make_batches(
+            [replace(fault, alone=fault.alone or fault.id in again) for fault in faults.values()],
+            rounds=config.getoption("--rounds", None) or ROUNDS,
+            done=[(result.id, result.beside) for result in found if result.id not in again],
+        )
     return make_batches(choose_sample(faults.values(), SAMPLE), rounds=1, most=SAMPLE)
 
 
@@ -58,24 +67,27 @@ def test_no_fault_is_outdated() -> None:
 
 def run_batch(batch: Batch, config: pytest.Config) -> list[Result]:
     if config.getoption("--whole", False):
-        return [judge_whole(batch.target, fault, run) for fault in batch.faults]
-    asked = config.getoption("--all", False) or config.getoption("--fault", None)
-    whole = bool(asked) and not config.getoption("--named", False)
-    return judge(batch, find_checks(ROOT), run, whole)
+        results = [judge_whole(batch.target, fault, run) for fault in batch.faults]
+    else:
+        asked = config.getoption("--all", False) or config.getoption("--fault", None)
+        whole = bool(asked) and not config.getoption("--named", False)
+        results = judge(batch, find_checks(ROOT), run, whole)
+    digests = {fault.id: fault.digest for fault in batch.faults}
+    for result in results:
+        result.of = digests[result.id]
+        result.beside = [name for name in digests if name != result.id]
+    return results
 
 
 def test_every_fault_is_caught(
     batch: Batch, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     folder, minutes = request.config.getoption("--table", None), request.config.getoption("--minutes", None)
-    kept = Path(folder) / f"{batch.key}.jsonl" if folder else None
-    results = load_results(kept) if kept else []
-    if not results:
-        if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
-            pytest.skip(f"the {minutes:g} minutes are over")
-        results = run_batch(batch, request.config)
-        if kept:
-            save_results(kept, results)
+    if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
+        pytest.skip(f"the {minutes:g} minutes are over")
+    results = run_batch(batch, request.config)
+    if folder:
+        save_results(Path(folder) / f"{batch.key}.jsonl", results)
     for result in results:
         record_property("breakage", result.dump())
     remove_old(COPIES)

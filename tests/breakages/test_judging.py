@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.breakages.judging import (
     Result,
     judge,
     judge_whole,
+    load_folder,
     load_results,
     save_results,
 )
@@ -173,6 +175,25 @@ def test_batches_are_sound() -> None:
     assert max(met.values()) == 1, "two faults share a machine twice"
 
 
+def test_what_has_been_run_is_not_run_again_and_meets_nobody_twice() -> None:
+    faults = [fault(name, f"check-{name}") for name in ("one", "two", "three")]
+    batches = make_batches(faults, rounds=2, done=[("one", ["two"])])
+    groups = [[one.id for one in batch.faults] for batch in batches]
+    assert groups == [["two", "three"], ["three", "one"], ["two"]], "two has met both"
+    faults = [*faults, fault("new", "check-one"), fault("quiet", equivalent="because")]
+    done: list[tuple[str, list[str]]] = [(name, []) for name in ("one", "two", "three") for _ in range(2)]
+    batches = make_batches(faults, rounds=2, done=done)
+    assert [[one.id for one in batch.faults] for batch in batches] == [["new"], ["quiet"], ["new"]]
+
+
+def test_machines_with_many_faults_come_first() -> None:
+    lethal = [fault(f"lethal-{number}", f"l{number}", alone=True) for number in range(3)]
+    others = [fault(f"other-{number}", f"o{number}", target="bochs-amd") for number in range(3)]
+    quiet = [fault(f"quiet-{number}", equivalent="because") for number in range(9)]
+    batches = make_batches([*lethal, *quiet, *others], rounds=1)
+    assert [len(batch.faults) for batch in batches] == [3, 1, 1, 1, 9]
+
+
 def test_the_sample_is_fixed_and_spread() -> None:
     faults = read_catalogue(CATALOGUE)
     sample = choose_sample(faults.values(), 30)
@@ -230,6 +251,32 @@ def test_results_are_kept_by_what_was_run(tmp_path: Path) -> None:
     results = [Result("one", CAUGHT, 3.0, 1, ["a"]), Result("two", SURVIVED, 3.0, 0, [], "b: passed")]
     save_results(path, results)
     assert load_results(path) == results
+
+
+def test_results_count_while_their_fault_is_as_it_was(tmp_path: Path) -> None:
+    one, two = fault("one", "a"), fault("two", "b")
+    faults = {"one": one, "two": two}
+    first = [
+        Result("one", CAUGHT, 3.0, 1, ["a"], of=one.digest, beside=["two"]),
+        Result("two", SURVIVED, 3.0, 0, [], "b: passed", of=two.digest, beside=["one"]),
+        Result("gone", CAUGHT, 3.0, 1, ["a"], of="0"),
+    ]
+    save_results(tmp_path / "first.jsonl", first)
+    assert load_folder(tmp_path, faults) == first[:2]
+    assert load_folder(tmp_path, {**faults, "one": fault("one", "c")}) == first[1:2], "another check"
+    assert load_folder(None, faults) == []
+
+
+def test_a_survivor_counts_until_it_is_caught_by_itself(tmp_path: Path) -> None:
+    one = fault("one", "a")
+    survived = Result("one", SURVIVED, 3.0, 0, [], "a: passed", of=one.digest)
+    for number, (others, left) in enumerate(((1, [SURVIVED, CAUGHT]), (0, [CAUGHT]))):
+        folder = tmp_path / str(number)
+        again = Result("one", CAUGHT, 3.0, others, ["a"], of=one.digest)
+        for age, (name, result) in enumerate((("z", survived), ("a", again))):
+            save_results(folder / f"{name}.jsonl", [result])
+            os.utime(folder / f"{name}.jsonl", (age, age))
+        assert [result.fate for result in load_folder(folder, {"one": one})] == left
 
 
 def test_the_table_goes_into_a_page(tmp_path: Path) -> None:
