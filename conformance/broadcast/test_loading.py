@@ -22,6 +22,10 @@ ATTEMPTS = 20
 """Measurements to make on a running OS, where other programs cause exits as well."""
 
 
+MOST_TRACED = 32
+"""What is asked for of a trace: no more than every subject keeps."""
+
+
 def attempts(target):
     return range(ATTEMPTS if target.info.os != "bare" else 1)
 
@@ -155,6 +159,87 @@ def test_trace_order(target, probe):
         wanted = [f"info={ecx << 32 | eax:#x}" for eax, ecx in asked]
         trace = [line for line in target.trace(cpu, 6) if "5a0000" in line]
         assert [line.split()[-1] for line in trace] == wanted, f"CPU {cpu}: {trace}"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.questions-not-counted",
+    title="Asking the hypervisor for its state and its trace is neither counted nor in the trace",
+    area="broadcast",
+    level="should",
+    requires="os == bare and subject.counters and subject.trace",
+    cite=[
+        {
+            "doc": "touchstone-design",
+            "title": "Words in code and commits",
+            "says": "Control hypercalls are not counted as exits.",
+        }
+    ],
+    proves=["exits-control-uncounted"],
+)
+def test_questions_not_counted(target, probe):
+    probe("cpuid\ncpuid\ncpuid\ncpuid", on="every-cpu")
+
+    def hypercalls():
+        return [target.exits(cpu).get("hypercall", 0) for cpu in range(target.cpus)]
+
+    before = hypercalls()
+    control = target.query().get("control")
+    traces = [target.trace(cpu, 4) for cpu in range(target.cpus)]
+    assert hypercalls() == before
+    # Where control hypercalls come from, if the subject says it.
+    asked = [line for trace in traces for line in trace if control and f"rip=0x{control}" in line]
+    assert not asked, f"control hypercalls in the trace: {asked}"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace-of-few",
+    title="The trace of a CPU begins with its first exit since loading",
+    area="broadcast",
+    phase="unloaded",
+    requires="os == bare and subject.counters and subject.trace",
+    cite=[
+        {
+            "doc": "touchstone-design",
+            "title": "Veneer",
+            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
+            "be read while it runs, and after a crash.",
+        }
+    ],
+    proves=["exits-trace"],
+)
+def test_trace_of_few(target):
+    target.load()
+    for cpu in range(target.cpus):
+        before = sum(target.exits(cpu).values())
+        trace = target.trace(cpu, MOST_TRACED)
+        after = sum(target.exits(cpu).values())
+        assert min(before, MOST_TRACED) <= len(trace) <= min(after, MOST_TRACED), (
+            f"CPU {cpu} has had {before} to {after} exits, and the trace has {len(trace)}: {trace}"
+        )
+    target.unload()
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.unknown-option",
+    title="Loading with an option that does not exist is refused, and takes no CPU",
+    area="broadcast",
+    level="should",
+    phase="unloaded",
+    requires="os == bare and way == bare and subject.refuses.loaded != false",
+    cite={
+        "doc": "touchstone-protocol",
+        "title": "subject do=...: the hypervisor under test",
+        "says": "do=load [opt=WORD]: ok when every CPU is virtualised; else err code=EBUSY text=reason, "
+        "and no CPU is",
+    },
+    proves=["refuse-loaded"],
+)
+def test_unknown_option(target, virtualized):
+    with pytest.raises(AgentRefused) as refusal:
+        target.load("no-such-option")
+    assert refusal.value.text, "a refusal says why"
+    assert virtualized() == []
+    assert target.query().get("loaded") == "0"
 
 
 @pytest.mark.touchstone(

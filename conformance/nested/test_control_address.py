@@ -85,3 +85,22 @@ def test_same_page(target, probe, distance):
         (result,) = probe(CALLS[target.vendor], place=Place(linear=other), rax=number)
         demand_ud(result, number)
         assert result.rip == other
+
+
+@pytest.mark.touchstone(
+    id="nested.hypercall.unknown-operation",
+    title="A control hypercall whose number is unknown raises #UD, also from where one is expected",
+    area="nested",
+    level="must",
+    requires="os == bare and subject.control-closed",
+    proves=["door-address"],
+    cite=CITE,
+)
+@pytest.mark.parametrize("number", [0, 1, 0x56656E00, 0x56656E05, 1 << 32 | 0x56656E01, (1 << 64) - 1])
+def test_unknown_operation(target, probe, number):
+    address = control_address(target)
+    # Where the stub goes on behind an answer, it stores to RSI and returns to where it was called.
+    (result,) = probe("call rdx", rax=number, rdx=address, rdi=0, rsi=Operand("scratch"), r15=0x600D)
+    demand_ud(result, number)
+    assert result.rip == address
+    assert result.registers["rax"] == number, "RAX has changed"

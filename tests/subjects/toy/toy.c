@@ -12,6 +12,7 @@
 #include "subject.h"
 
 #define EBUSY 16
+#define EINVAL 22
 #define ENODEV 19
 #define ENOMEM 12
 
@@ -246,7 +247,10 @@ static int load(const char *option, char *why, size_t size)
 	uint32_t values[4];
 	unsigned int cpus = os_cpus();
 
-	(void)option;
+	if (option) {
+		os_snprintf(why, size, "there is no option %s", option);
+		return -EINVAL;
+	}
 	if (taken) {
 		os_snprintf(why, size, "it is loaded");
 		return -EBUSY;
