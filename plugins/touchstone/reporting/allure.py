@@ -140,10 +140,10 @@ class AllureReport:
                 result.description += f"\n```\n{probes_text(record)}\n```"
             else:
                 result.attachments += list(attachments(record))
+                result.steps += [step(run) for run in record.runs]
             for waiver in (record.own_waiver, record.waiver):
                 if waiver is not None and waiver.link:
                     result.links.append(Link("issue", waiver.link, waiver.reason))
-            result.steps += [step(run) for run in record.runs]
 
     def crashed_worker(self, judged: JudgedCheck, nodeid: str, report: pytest.TestReport) -> None:
         """Write the result of a check whose worker died before it wrote one."""
