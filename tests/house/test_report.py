@@ -1,6 +1,7 @@
 """``touchstone report``: from generated Allure results to one HTML file, by the Allure that is installed."""
 
 import base64
+import gzip
 import json
 import re
 from collections import Counter
@@ -160,6 +161,31 @@ def test_packed_page_has_all_files_and_short_names() -> None:
             pack(text)
     with pytest.raises(UnknownPage):
         files_of(page)
+
+
+def test_long_texts_are_in_a_packed_page_once() -> None:
+    """And come back where they were, in files with marks of ours in their text as well."""
+    texts = [f"a text of usual length, number {number}" for number in range(50)]
+    files = {
+        f"data/test-results/{number}.json": json.dumps(
+            {"fullName": f"c{number}", "text": texts[number % 50] + "\n" + texts[number // 2], "e": "\1\2"}
+        ).encode()
+        for number in range(100)
+    }
+    files["data/attachments/serial.txt"] = texts[0].encode() + b"\1\2\0" + texts[0].encode()
+    calls = ",".join(f'd("{name}","{base64.b64encode(data).decode()}")' for name, data in files.items())
+    program = '<script src="data:text/javascript;base64,Zm9vKCk="></script>'
+    packed = pack(f"{program}<script defer>Promise.allSettled([{calls}])</script></body>")
+    found = dict(files_of(packed))
+    assert found.pop(INDEX) == b"{}"
+    assert found == files
+    assert found_once(packed, texts[7])
+
+
+def found_once(packed: str, text: str) -> bool:
+    data = re.search(r'id="packed-data">([^<]*)<', packed)
+    assert data
+    return gzip.decompress(base64.b64decode(data[1])).decode().count(text) == 1
 
 
 @needs_allure

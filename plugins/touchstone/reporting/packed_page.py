@@ -12,6 +12,7 @@ import binascii
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
@@ -23,6 +24,11 @@ _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _RESULTS = "data/test-results/"
 INDEX = "touchstone/index.json"
 """The file of a packed page that says where a check is."""
+LONG = 20
+"""Characters of a text that is kept once."""
+_MARKS = re.compile("[\0\1\2]")
+"""Of what a packed page is made of; files that have them are kept as base64."""
+_MARKED = re.compile("\1([^\1]*)\1|\2([^\2]*)\2")
 _TEXT, _BYTES = "t", "b"
 """Kinds of a file: UTF-8 as it is; anything else as base64."""
 
@@ -40,8 +46,15 @@ _UNPACK = """
     }
     return btoa(letters);
   };
+  const known = [];
+  const whole = (_, first, number) => {
+    if (first === undefined) return known[parseInt(number, 36)];
+    known.push(first);
+    return first;
+  };
   const files = {};
-  const parts = (await unpack("packed-data")).split("\\0");
+  const packed = await unpack("packed-data");
+  const parts = packed.replace(/\\x01([^\\x01]*)\\x01|\\x02([^\\x02]*)\\x02/g, whole).split("\\0");
   for (let at = 0; at + 2 < parts.length; at += 3) {
     files[parts[at]] = { kind: parts[at + 1], content: parts[at + 2] };
   }
@@ -84,7 +97,7 @@ def pack(page: str) -> str:
     packed = "".join(f"{part}\0" for name, file in short.items() for part in (name, *file))
     scripts = (
         f'<script type="application/gzip" id="packed-program">{_gzip(base64.b64decode(program[1]))}</script>'
-        f'<script type="application/gzip" id="packed-data">{_gzip(packed.encode())}</script>'
+        f'<script type="application/gzip" id="packed-data">{_gzip(_once(packed).encode())}</script>'
         f"<script>{_UNPACK}</script>"
     )
     body = page.rindex("</body>")
@@ -119,7 +132,16 @@ def files_of(page: str) -> Mapping[str, bytes]:
     found = _PACKED.search(page)
     if found is None:
         raise UnknownPage("it is not packed")
-    parts = gzip.decompress(base64.b64decode(found[1])).decode().split("\0")
+    known: list[str] = []
+
+    def whole(marked: re.Match[str]) -> str:
+        if marked[1] is None:
+            return known[int(marked[2], 36)]
+        known.append(marked[1])
+        return marked[1]
+
+    packed = gzip.decompress(base64.b64decode(found[1])).decode()
+    parts = _MARKED.sub(whole, packed).split("\0")
     return {
         name: content.encode() if kind == _TEXT else base64.b64decode(content)
         for name, kind, content in zip(*[iter(parts[:-1])] * 3, strict=True)
@@ -135,7 +157,7 @@ def _files(script: str) -> Iterator[tuple[str, tuple[str, str]]]:
         except (UnicodeDecodeError, binascii.Error):
             yield name, (_BYTES, encoded)
             continue
-        yield name, ((_BYTES, encoded) if "\0" in text else (_TEXT, text))
+        yield name, ((_BYTES, encoded) if _MARKS.search(text) else (_TEXT, text))
 
 
 def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
@@ -152,6 +174,33 @@ def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
         _ID.sub(short, name): (kind, _ID.sub(short, content) if kind == _TEXT else content)
         for name, (kind, content) in sorted(files.items(), key=lambda one: _alike(*one))
     }
+
+
+def _once(packed: str) -> str:
+    """The same with every longer text once, and a number where it comes again: gzip looks back 32 KiB only.
+
+    A text ends at a quotation mark, or at an escaped end of line.
+    """
+    texts = re.split(r'(\\n|")', packed)
+    counts = Counter(text for text in texts if len(text) >= LONG)
+    numbers: dict[str, str] = {}
+    parts = []
+    for text in texts:
+        if counts[text] < 2:
+            parts.append(text)
+        elif (number := numbers.get(text)) is not None:
+            parts.append(f"\2{number}\2")
+        elif "\0" not in text:
+            numbers[text] = _base36(len(numbers))
+            parts.append(f"\1{text}\1")
+        else:
+            parts.append(text)
+    return "".join(parts)
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return (_base36(number // 36) if number >= 36 else "") + digits[number % 36]
 
 
 def _alike(name: str, file: tuple[str, str]) -> tuple[str, ...]:
