@@ -31,6 +31,8 @@ BATCH = 200
 """Inputs for each process: a crash costs one."""
 LIMIT = 20.0
 """CPU seconds for a batch's input that takes the longest; none should take one."""
+EVERY = 30.0
+"""Seconds between two lines that say how far a campaign is."""
 MEMORY = 1 << 30
 """Bytes of address space on top of what a process begins with."""
 
@@ -151,11 +153,14 @@ def campaign(kind: str, count: int, seed: int) -> Figures:
     """Run one."""
     figures = Figures(kind)
     make = KINDS[kind]()
-    began = time.process_time()
+    began, said = time.process_time(), time.monotonic()
     for first in range(0, count, BATCH):
         _batch(figures, make, range(first, min(first + BATCH, count)), seed)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    figures.seconds = time.process_time() - began + used.ru_utime + used.ru_stime
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        figures.seconds = time.process_time() - began + used.ru_utime + used.ru_stime
+        if time.monotonic() - said >= EVERY and figures.tried < count:
+            said = time.monotonic()
+            print(f"so far, of {count}: {figures}", file=sys.stderr, flush=True)
     return figures
 
 
