@@ -14,8 +14,9 @@ from touchstone.drivers import registry
 from touchstone.engine import known
 from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.intercepts import SelfTest, self_test
-from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.machine.driver import Driver, TargetHung, TargetInfo
 from touchstone.machine.intercepts import svm, vmx
+from touchstone.machine.intercepts.row import Row
 from touchstone.machine.settings import TargetSettings
 
 IGNORED_BY_QEMU = {
@@ -113,6 +114,22 @@ def test_the_machine_without_a_subject_is_not_excused(
     finds(monkeypatch, xsetbv="exit 0x81 in the place of 0x8d")
     project.suite(WRONG)
     assert verdicts(project.run("-v", "--hypervisor=none")) == {"wrong": "FAILED"}
+
+
+def test_a_machine_that_is_lost_in_the_test_is_reset(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fake(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
+        found.asked = [Row("hlt", "hlt", 0x78, may_hang=True)]
+        raise TargetHung("no answer")
+
+    monkeypatch.setattr(known, "self_test", fake)
+    project.options()
+    project.suite(RIGHT + check("waits", "cpuid", "{ecx: 0}", given="{rax: 1}", requires="intercepts.hlt"))
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == {"right": "PASSED", "waits": "SKIPPED"}
+    result.stdout.fnmatch_lines_random(["*needs intercepts.hlt, * (hlt: the machine is lost: guest triple*"])
+    assert [line.split()[1] for line in project.journal()][:3] == ["start", "autopsy", "reset"]
 
 
 def test_what_nobody_asks_for_is_not_tested(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,8 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
     Nothing is found where that cannot be asked: no virtualization, or switched off, or not the bare OS.
     TargetHung or TargetDied where the machine does not come back: see ``SelfTest.was_lost``.
     """
+    if info.os != "bare":
+        return
     kind = svm if info.vendor == "amd" else vmx
     has_it = "cpuid.svm" if info.vendor == "amd" else "cpuid.vmx"
     needed = {has_it, *(one.needs for one in kind.ROWS if one.needs)}
@@ -128,7 +130,7 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
     leaves = {(bit.leaf, bit.subleaf) for bit in bits.values()}
     cpu = measure_cpu(driver, info.vendor, info.cpus, leaves, kind.CAPABILITIES, timeout)
     facts = cpu_facts(cpu, bits)
-    machine = _machine(driver, cpu, timeout) if facts[has_it] and info.os == "bare" else None
+    machine = _machine(driver, cpu, timeout) if facts[has_it] else None
     if machine is None or not kind.is_usable(machine):
         return
     rows = [
