@@ -186,6 +186,7 @@ def _general(text: str) -> str:
     return (
         text.removeprefix("linux-amd cannot do this: ")
         .split(" (targets/inventory.toml")[0]
+        .split("; without it: ")[0]
         .replace("|", "\\|")
     )
 

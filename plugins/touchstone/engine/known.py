@@ -59,15 +59,10 @@ class Known:
         self.facts.setdefault("way", self.info.os)
 
     def test_intercepts(self, driver: Driver) -> None:
-        """Ask the bare machine which controls its processor ignores. Raises what the driver raises.
-
-        A subject that has the machine as its guest cannot do without any of them.
-        """
+        """Ask the bare machine which controls its processor ignores. Raises what the driver raises."""
         assert self.info is not None
         assert self.self_test is not None
         self_test(driver, self.info, PROBE_TIMEOUT, self.self_test)
-        if driver.loads_another_machine:
-            self.facts |= _as_facts(self.self_test)
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
         """Why a subject is not to blame for what came of requirements: the processor ignores a control.
