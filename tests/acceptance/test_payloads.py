@@ -11,6 +11,21 @@ from tests.support.payloads import build_sample
 from tests.support.runs import run_suites
 from touchstone.journal.read import read_journal
 
+LIST = """
+[[payload]]
+file = "sample"
+
+[[payload]]
+file = "sample"
+name = "dies"
+arguments = "D"
+
+[[payload]]
+file = "sample"
+name = "guest-dies"
+arguments = "G"
+end = "^SKIP: a module"
+"""
 LINES = {
     "payload.sample": "conformant",
     "payload.sample.entered as by a Multiboot loader": "conformant",
@@ -22,24 +37,34 @@ LINES = {
     "payload.sample.no hypervisor says its name": "deviation",
     "payload.sample.printed without a hypervisor": "deviation",
     "payload.sample.printed by a guest": "deviation",
+    "payload.dies": "machine",
+    "payload.dies.entered as by a Multiboot loader": "conformant",
+    "payload.dies.command line": "conformant",
+    "payload.guest-dies": "crash",
+    "payload.guest-dies.entered as by a Multiboot loader": "conformant",
+    "payload.guest-dies.command line": "conformant",
+    "payload.guest-dies.a module": "blocked",
 }
 
 
 @pytest.mark.parametrize("target", ["qemu-amd", "bochs-intel"])
 def test_each_line_is_judged_by_the_bare_machine_s(target: str, tmp_path: Path) -> None:
-    program, journal, results = build_sample(tmp_path), tmp_path / "journal.jsonl", tmp_path / "allure"
+    build_sample(tmp_path)
+    file, journal, results = tmp_path / "list.toml", tmp_path / "journal.jsonl", tmp_path / "allure"
+    file.write_text(LIST)
     run = run_suites(
         tmp_path,
-        f"--payload={program}",
+        f"--payload={file}",
         f"--target={target}",
         f"--journal={journal}",
         f"--alluredir={results}",
     )
     assert {one.check: one.word for one in run.verdicts} == LINES, run.printed
     assert run.status == 1
+    assert "guest triple fault" in run.printed
     assert "natively  PASS: no hypervisor says its name" in run.printed
     assert "Veneer    FAIL: no hypervisor says its name" in run.printed
-    assert f"again: ./bootstrap pytest --payload={program} --target={target}" in run.printed
+    assert f"again: ./bootstrap pytest --payload={file} --target={target}" in run.printed
     written = read_journal(journal)
     assert {key.check: line.verdict.value for key, line in written.judged.items()} == LINES
     assert written.missing == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import ROOT
-from touchstone.config.payloads import find_payloads, is_over, read_forms, read_lines
+from touchstone.config.payloads import find_payloads, read_forms, read_lines, said_until_end
 from touchstone.config.tomlfile import TomlError
 from touchstone.drivers.emulated.payload_image import IMAGE_BASE, pack
 from touchstone.machine.driver import HostError
@@ -122,8 +122,9 @@ def test_lines_of_the_families_that_come_with_it(tmp_path: Path) -> None:
     (entry,) = find_payloads(tmp_path / "a", "a")
     text = (
         "enabling apic\nPASS: null\r\nFAIL: lock: mov\nPASS: null\nSKIP: no x2APIC\nXFAIL: known\n"
+        "PASS: XGETBV(0x517a1f0200000000) succeeds\nPASS: XGETBV(0x5) fails\n"
         "--- Xen Test Framework ---\nTest result: SUCCESS\n"
-        "ok 1 - boots\nnot ok 2 - halts\nok 3 - sleeps # SKIP no timer\nSUMMARY: 3 tests\n"
+        "ok 1 - boots\nnot ok 2 - halts\nok 3 - sleeps # SKIP no timer\nSUMMARY: 3 tests\nPASS: cut of"
     )
     assert [(one.name, one.result) for one in read_lines(text, forms)] == [
         ("null", "pass"),
@@ -131,11 +132,14 @@ def test_lines_of_the_families_that_come_with_it(tmp_path: Path) -> None:
         ("null (2)", "pass"),
         ("no x2APIC", "skip"),
         ("known", "pass"),
+        ("XGETBV(0x*) succeeds", "pass"),
+        ("XGETBV(0x5) fails", "pass"),
         ("Test result", "pass"),
         ("boots", "pass"),
         ("halts", "fail"),
         ("sleeps", "skip"),
     ]
-    assert is_over(text, entry, forms)
-    assert is_over("--- DONE: 0 ---\n", entry, forms)
-    assert not is_over("PASS: null\nTest result: SUCC", entry, forms)
+    end = "Test result: SUCCESS\n"
+    assert said_until_end(text, entry, forms) == text[: text.index(end)] + end
+    assert said_until_end("--- DONE: 0 ---\r\n", entry, forms) == "--- DONE: 0 ---\r\n"
+    assert said_until_end("PASS: null\nTest result: SUCC", entry, forms) is None

@@ -21,7 +21,7 @@ TIMEOUT = 60
 """Seconds that a payload has, before the target's own factor."""
 TIMEOUTS = (1, 86400)
 CPUS = (1, 64)
-_FORM_KEYS = (*RESULTS, "end")
+_FORM_KEYS = (*RESULTS, "end", "varies")
 _ENTRY_KEYS = ("file", "name", "arguments", "modules", "cpus", "timeout", "end")
 
 
@@ -34,6 +34,8 @@ class Form:
     """The group ``name`` of a pattern is what the line is about."""
     end: re.Pattern[str] | None
     """A line after which nothing of interest follows, of payloads that do not end the machine."""
+    varies: re.Pattern[str] | None = None
+    """What differs from run to run in the name of a line: it is left out."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _form(file: TomlFile, name: str, value: object) -> Form:
     )
     if not any(result == "pass" for result, _ in results):
         file.error(at, "pass is missing")
-    return Form(name, results, _pattern(file, table, "end", at))
+    end, varies = (_pattern(file, table, key, at) for key in ("end", "varies"))
+    return Form(name, results, end, varies)
 
 
 def _pattern(file: TomlFile, table: dict[str, Any], key: str, at: KeyPath) -> re.Pattern[str] | None:
@@ -98,30 +101,35 @@ def _pattern(file: TomlFile, table: dict[str, Any], key: str, at: KeyPath) -> re
 
 
 def read_lines(text: str, forms: Sequence[Form]) -> list[Said]:
-    """The lines of a payload's output that report something."""
+    """The whole lines of a payload's output that report something."""
     found: list[Said] = []
     times: dict[str, int] = {}
-    for line in text.splitlines():
-        for result, match in _results(line, forms):
-            name = " ".join(match["name"].split()).replace("::", ":") or "(unnamed)"
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        for result, about in _results(line, forms):
+            name = " ".join(about.split()).replace("::", ":") or "(unnamed)"
             times[name] = count = times.get(name, 0) + 1
             found.append(Said(name if count == 1 else f"{name} ({count})", result, line.strip()))
             break
     return found
 
 
-def _results(line: str, forms: Sequence[Form]) -> Iterator[tuple[Result, re.Match[str]]]:
+def _results(line: str, forms: Sequence[Form]) -> Iterator[tuple[Result, str]]:
+    """What a line reports, by each form that it has, and what about."""
     for form in forms:
         for result, pattern in form.results:
             if (match := pattern.search(line)) is not None:
-                yield result, match
+                name = match["name"]
+                yield result, name if form.varies is None else form.varies.sub("*", name)
 
 
-def is_over(text: str, entry: PayloadEntry, forms: Sequence[Form]) -> bool:
-    """Whether a payload has said in a whole line that it has ended."""
-    whole = text[: text.rfind("\n") + 1]
+def said_until_end(text: str, entry: PayloadEntry, forms: Sequence[Form]) -> str | None:
+    """What a payload has said, to the whole line with which it said that it has ended; None: it has not."""
     ends = [end for end in (entry.end, *(form.end for form in forms)) if end is not None]
-    return any(end.search(line) for line in whole.splitlines() for end in ends)
+    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
+    for at, line in enumerate(lines):
+        if any(end.search(line.rstrip("\r\n")) for end in ends):
+            return "".join(lines[: at + 1])
+    return None
 
 
 def find_payloads(path: Path, shown: str) -> list[PayloadEntry]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from touchstone.config.payloads import Form, PayloadEntry, Said, is_over, read_lines
+from touchstone.config.payloads import Form, PayloadEntry, Said, read_lines, said_until_end
 from touchstone.engine.outcomes import (
     Blocked,
     Crash,
     Deviation,
     Finding,
     Hang,
-    Infrastructure,
     MachineDeviates,
     Unsupported,
     infrastructure,
@@ -39,6 +38,10 @@ class Output:
     text: str
     lines: Sequence[Said]
     end: PayloadEnd
+    facts: Mapping[str, str]
+    """See Driver."""
+    version: tuple[int, ...] | None
+    """Of the emulator."""
     autopsy: Autopsy | None = None
     """Of a machine that the payload has not ended itself."""
 
@@ -67,6 +70,12 @@ class BothOutputs:
         native = {one.name: one for one in self.native.lines}
         loaded = {one.name: one for one in self.loaded.lines}
         return [Line(name, native.get(name), loaded.get(name)) for name in dict.fromkeys((*native, *loaded))]
+
+    @property
+    def came_as_far(self) -> bool:
+        """Whether the loaded run has all lines of the native one, whose end a dying machine may swallow."""
+        native, loaded = ([one.name for one in output.lines] for output in (self.native, self.loaded))
+        return loaded[: len(native)] == native
 
     def around(self, line: Line) -> str:
         """The output of both runs up to the line, as far as a failure shows it."""
@@ -110,13 +119,19 @@ def run_payload(
         if load:
             _load(machine)
         try:
-            text, end = machine.run_payload(lambda said: is_over(said, entry, forms), entry.timeout)
+            text, end = machine.run_payload(
+                lambda said: said_until_end(said, entry, forms) is not None, entry.timeout
+            )
         except AgentRefused as error:
             raise infrastructure(HostError(f"{entry.payload.program}: {error}")) from error
         except TargetError as error:
             raise infrastructure(error) from error
+        # However much of it was read, and whatever has become of the machine meanwhile.
+        if (said := said_until_end(text, entry, forms)) is not None:
+            text, end = said, PayloadEnd("said", "it said that it had ended")
         autopsy = machine.autopsy() if end.how in ("died", "time") else None
-        return Output(text, read_lines(text, forms), end, autopsy)
+        lines, version = read_lines(text, forms), machine.emulator_version
+        return Output(text, lines, end, machine.facts(), version, autopsy)
     finally:
         machine.stop()
 
@@ -137,6 +152,9 @@ def _load(machine: PayloadMachine) -> None:
 def judge_end(both: BothOutputs) -> None:
     """Judge how a payload has ended under the subject. Returns if that is as on the bare machine."""
     native, loaded = both.native.end, both.loaded.end
+    if loaded.how == native.how == "died" and both.came_as_far:
+        # A hypervisor, and an emulator, each has its own words for a triple fault.
+        raise MachineDeviates(f"on the bare machine, it died behind the same line: {native.text}")
     if loaded != native:
         kinds: dict[str, type[Finding]] = {"died": Crash, "time": Hang}
         raise kinds.get(loaded.how, Deviation)(
@@ -154,7 +172,7 @@ def judge_line(both: BothOutputs, line: Line) -> None:
     if loaded is None and both.loaded.end.how in ("died", "time"):
         raise Blocked(f"under {both.subject}, it did not get so far: {both.loaded.end.text}")
     if native is None and both.native.end.how in ("died", "time"):
-        raise Infrastructure(f"on the bare machine, it did not get so far: {both.native.end.text}")
+        raise Unsupported(f"on the bare machine, it did not get so far: {both.native.end.text}")
     if native is None or loaded is None or native.result != loaded.result:
         raise Deviation(f"under {both.subject}, {_said(loaded)}; on the bare machine, {_said(native)}")
     if native.result == "fail":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -34,6 +34,9 @@ class PayloadEnd:
 class PayloadMachine(Protocol):
     """A machine that a payload has been put into. It is good for one run. Calls raise what Driver's do."""
 
+    emulator_version: tuple[int, ...] | None
+    """See Driver."""
+
     def start(self, progress: Say) -> object:
         """Switch it on and reach its agent."""
 
@@ -45,6 +48,9 @@ class PayloadMachine(Protocol):
 
         ``over``: whether it has said that it has ended. ``timeout`` in seconds, not stretched yet.
         """
+
+    def facts(self) -> Mapping[str, str]:
+        """See Driver."""
 
     def autopsy(self) -> Autopsy:
         """Evidence of how it is now. Does not raise."""

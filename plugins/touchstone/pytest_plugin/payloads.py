@@ -162,13 +162,15 @@ class PayloadItem(CheckItem):
         """Run the payload natively and loaded, and judge its end."""
         self.outputs = None
         run, one = run_of(self.config), self.stash[CHECK]
-        record = begin(run, one)
+        record = begin(run, one, None)
         subject = record.subject
         progress = StageProgress(progress_writer(self.config))
         with progress.stage(one.target.name):
             native = self._run("native", load=False, progress=progress)
             loaded = native if subject.absent else self._run("loaded", load=True, progress=progress)
         self.outputs = both = BothOutputs(native, loaded, subject.title)
+        run.note_facts(one.target, facts_of(native, one.target, self.entry))
+        cover(run, one, record, native.version)
         record.add_serial(f"on the bare machine:\n{native.text}\nunder {subject.title}:\n{loaded.text}")
         if loaded.autopsy is not None:
             record.target_failed(loaded.autopsy)
@@ -226,21 +228,35 @@ class LineItem(CheckItem):
 
     def runtest(self) -> None:
         """Judge the line."""
-        record = begin(run_of(self.config), self.stash[CHECK])
+        record = begin(run_of(self.config), self.stash[CHECK], self._both.native.version)
         if self._line.native != self._line.loaded:
             record.add_serial(self._both.around(self._line))
         judge_line(self._both, self._line)
 
 
-def begin(run: Run, one: CheckOnTarget) -> CheckRecord:
-    """Start the record of an item."""
+def begin(run: Run, one: CheckOnTarget, version: tuple[int, ...] | None) -> CheckRecord:
+    """Start the record of an item. ``version`` of the emulator; None: not known."""
     record = one.begin(run.subject.on(one.target.settings))
+    cover(run, one, record, version)
+    return record
+
+
+def cover(run: Run, one: CheckOnTarget, record: CheckRecord, version: tuple[int, ...] | None) -> None:
+    """Note what inventory and subject say of an item."""
     facts = static_facts(one.target, run.subject)
     record.is_covered_by(
-        one.target.known_deviation(one.check.id, None),
-        record.subject.known_deviation(one.check.id, None, facts),
+        one.target.known_deviation(one.check.id, version),
+        record.subject.known_deviation(one.check.id, version, facts),
     )
-    return record
+
+
+def facts_of(output: Output, target: Target, entry: PayloadEntry) -> dict[str, str]:
+    """What is known of the machine that a payload has run on."""
+    settings = target.settings
+    found = {"driver": settings.driver, "vendor": settings.vendor, "cpus": str(entry.cpus)}
+    if settings.cpu_model:
+        found["cpu"] = settings.cpu_model
+    return found | dict(output.facts)
 
 
 def judge_lines(item: pytest.Item, nextitem: pytest.Item | None, journal: RunJournal) -> None:

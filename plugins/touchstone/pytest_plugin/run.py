@@ -56,6 +56,9 @@ class Run:
         self.causes: dict[tuple[str, str], str] = {}
         """Target and cause of a failure to the check that has it first."""
         self._sessions: dict[str, TargetSession] = {}
+        self._about: dict[str, str] = {}
+        self._facts: dict[str, dict[str, str]] = {}
+        """Of targets without a session, by name."""
         self.note_retry: Callable[[CheckOnTarget, str], None] = lambda one, reason: None
         """Takes a check that is judged once more, and why."""
 
@@ -201,12 +204,21 @@ class Run:
     def about(self, target: Target) -> str | None:
         """The line that says what a target is; None as long as it has not been reached."""
         session = self._sessions.get(target.name)
-        return None if session is None or session.known.cpu is None else session.describe()
+        if session is not None and session.known.cpu is not None:
+            return session.describe()
+        return self._about.get(target.name)
 
     def facts(self, target: Target) -> dict[str, str]:
         """What is known of a target that was reached."""
         session = self._sessions.get(target.name)
-        return {} if session is None else session.facts()
+        return self._facts.get(target.name, {}) if session is None else session.facts()
+
+    def note_facts(self, target: Target, facts: dict[str, str]) -> None:
+        """What is known of a target that had machines without a session: of payloads."""
+        self._facts[target.name] = facts
+        cpus = f"{facts['cpus']} CPU{'s' if facts['cpus'] != '1' else ''}"
+        words = [facts.get("cpu", facts["vendor"]), cpus, facts["emulator"]]
+        self._about[target.name] = f"{', '.join(words)}; payloads under {self.subject.title}"
 
     def lines_about_results(self) -> list[str]:
         """Lines that say where results are."""

@@ -36,6 +36,8 @@ from touchstone.machine.symbols import Symbols
 E = TypeVar("E", bound=Emulator)
 LOOK_AGAIN = 0.1
 """Seconds between two looks at what a payload has said."""
+_PANIC = re.compile(r"(?P<before>[^\n]*)\n!1 panic [^\n]*\n")
+_READY = re.compile(r"^!1 ready ", re.MULTILINE)
 _ANSWER = re.compile(r"=1 [0-9a-f]{8} \d+ ")
 
 ImageProvider = Callable[[Say], BareImage]
@@ -116,8 +118,13 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         # QEMU has the port's output in a file, and Bochs stops when nobody takes it.
         while not poll_for(poll, LOOK_AGAIN):
             self._collect()
-            if over(self._said(mark)):
-                return self._said(mark), PayloadEnd("said", "it said that it had ended")
+            said = self._said(mark)
+            if over(said):
+                return said, PayloadEnd("said", "it said that it had ended")
+            if (panic := _PANIC.search(said)) is not None:
+                return said, PayloadEnd("died", f"the OS under it panicked: {panic['before']}")
+            if _READY.search(said) is not None:
+                return said, PayloadEnd("died", "it reset the machine")
             if time.monotonic() > deadline:
                 return self._said(mark), PayloadEnd("time", f"it had not ended after {timeout:g} s")
         emulator.process.wait(0)
