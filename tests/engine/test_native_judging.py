@@ -41,6 +41,19 @@ def test_a_probe_that_changes_the_bare_machine_is_blamed_itself(project: Project
     assert words(project) == ["start", "autopsy", "reset", "reset", "load", "stop"]
 
 
+def test_a_check_with_many_deadly_cases_does_not_kill_the_bare_machine_with_each(project: Project) -> None:
+    project.options()
+    project.suite(
+        check("deadly", "hlt", "native", each="{on: [first], n: [1, 2, 3, 4, 5, 6, 7]}", given='{rax: "{n}"}')
+        + PASSING
+    )
+    result = project.run("-v")
+    assert verdicts(result)["passing"] == "PASSED"
+    native = words(project)[: words(project).index("load")]
+    assert native.count("autopsy") == 1 + 3  # all at once, and then one by one
+    result.stdout.fnmatch_lines(["*does not survive on the bare machine*"])
+
+
 def test_the_case_that_changes_the_bare_machine_is_named_and_the_others_are_judged(project: Project) -> None:
     """Nothing hangs: the change is seen at the end of the native phase."""
     project.options()

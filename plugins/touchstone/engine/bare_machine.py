@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -16,6 +16,10 @@ from touchstone.engine.questions import Question, questions
 from touchstone.machine.driver import AgentRefused, Driver, InfrastructureError, TargetInfo
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 
+MAX_LOST = 3
+"""So many cases of one check may each end the bare machine; the others are not asked then. A machine that
+hangs takes its time, and some checks have a case for each bit.
+"""
 MAX_LINKS_LOST = 3
 """So many probes may each end the connection to the bare machine; more, and it is the lab."""
 
@@ -87,6 +91,7 @@ class BareMachine:
         """Measure oracles, with a look at every CPU after each probe, which tells whose doing a change is."""
         left = deque(asked)
         links_lost = 0
+        lost: Counter[str] = Counter()
         while left:
             self.be_as_before()
             assert self._state is not None
@@ -106,6 +111,9 @@ class BareMachine:
                 one = left.popleft().one
                 why = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
                 one.is_to_blame(why, died=True)
+                lost[one.check.id] += 1
+                if lost[one.check.id] == MAX_LOST:
+                    _give_up(left, one)
                 self._asked.reset_machine()
             except InfrastructureError as error:
                 links_lost += 1
@@ -147,3 +155,11 @@ class BareMachine:
         if isinstance(outcome, AgentRefused):
             raise InfrastructureError(f"the state of the CPUs cannot be read: {outcome}")
         return self._state.changes(outcome)
+
+
+def _give_up(left: deque[Question], lost: Planned) -> None:
+    """Ask no more cases of the check of one that was lost."""
+    of_check = [one for one in left if one.one.check.id == lost.check.id]
+    for one in of_check:
+        left.remove(one)
+        one.one.is_to_blame(f"cases like it do not survive on the bare machine: {lost.failed}", died=True)
