@@ -34,6 +34,7 @@ def known_options() -> set[str]:
         ("touchstone.cli", "night"),
         ("touchstone.cli", "requirements"),
         ("touchstone.cli", "sick"),
+        ("touchstone.cli", "summary"),
         ("touchstone.cli", "costs"),
     ):
         run = f"import sys; from {module} import main; sys.exit(main(sys.argv[1:]))"
