@@ -8,13 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from allure_commons import model2
-from allure_commons.logger import AllureFileLogger
-from allure_commons.model2 import Label, Parameter, Status, StatusDetails
-from allure_commons.utils import md5, uuid4
 
 from tests.support.journals import judged_line, planned_lines, run_line, write_journal
-from tests.support.report_tools import needs_allure
+from tests.support.report_tools import needs_allure, write_results
 from touchstone import cli
 from touchstone.journal.lines import Key
 from touchstone.journal.nights import add_night, night_of
@@ -22,32 +18,6 @@ from touchstone.journal.read import read_journal
 from touchstone.reporting import html
 from touchstone.reporting.packed_page import INDEX, UnknownPage, files_of, fragment, pack
 from touchstone.words import Verdict
-
-STATUS = {"conformant": Status.PASSED, "deviation": Status.FAILED, "crash": Status.FAILED}
-
-
-def write_results(directory: Path, verdicts: dict[tuple[str, str], str], subject: str = "") -> Path:
-    """Results as a run leaves them, for ``{(check, target): verdict}``."""
-    parameters = [Parameter("subject", subject)] if subject else []
-    logger = AllureFileLogger(str(directory))
-    for (check, target), verdict in verdicts.items():
-        message = StatusDetails(message=f"{verdict}: CPU 0: rax: expected 0x1, measured 0x2")
-        logger.report_result(
-            model2.TestResult(
-                uuid=str(uuid4()),
-                name=f"{check} holds",
-                fullName=check,
-                testCaseId=md5(check),
-                historyId=md5(check, target),
-                status=STATUS[verdict],
-                statusDetails=None if verdict == "conformant" else message,
-                parameters=[Parameter("target", target), *parameters],
-                labels=[Label("target", target), Label("verdict", verdict), Label("suite", "exits")],
-                start=1000,
-                stop=1010,
-            )
-        )
-    return directory
 
 
 @pytest.fixture

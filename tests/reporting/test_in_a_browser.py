@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.test_report import write_results
 from tests.support.browser import measure, needs_browser, show
 from tests.support.journals import (
     cost_line,
@@ -17,7 +16,7 @@ from tests.support.journals import (
     target_line,
     write_journal,
 )
-from tests.support.report_tools import needs_allure
+from tests.support.report_tools import needs_allure, write_results
 from touchstone import cli
 from touchstone.journal.lines import Line, Software
 from touchstone.reporting.packed_page import fragment
