@@ -14,6 +14,7 @@ because ``touchstone.suite.model.Requirement`` is a condition of a check.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -137,4 +138,19 @@ def known_statements(own: Path, shown: Callable[[Path], str | Path] = Path) -> d
     paths = [source_root() / "conformance" / "requirements.yaml"]
     if own.is_file() and not own.samefile(paths[0]):
         paths.append(own)
-    return {one.id: one for path in paths for one in load_statements(path, shown=Path(shown(path)))}
+    return {one.id: one for path in paths for one in _as_it_is(path, Path(shown(path)), _state(path))}
+
+
+@functools.lru_cache(maxsize=8)
+def _as_it_is(path: Path, shown: Path, state: object) -> tuple[Statement, ...]:
+    """The requirements of a file in this state: the tests run pytest hundreds of times in one process."""
+    return tuple(load_statements(path, shown=shown))
+
+
+def _state(path: Path) -> object:
+    """What is another one when a file was written to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return object()  # whoever reads it says why not
+    return status.st_mtime_ns, status.st_size, status.st_ino
