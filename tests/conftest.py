@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from tests.support.skips import SkipWatch, read_known
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.engine import progress
 from touchstone.pytest_plugin.xdist import is_worker
+
+# The tests run pytest hundreds of times, here and in other processes: none of them compiles the package anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 for name in (
