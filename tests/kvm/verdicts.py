@@ -2,10 +2,10 @@
 
     ./bootstrap python tests/kvm/verdicts.py --write docs/kvm.md
 
---results takes the verdicts of runs that were made already, out of their --junitxml, instead of judging; if
-two have the same check, the later one counts. Without --write it prints the page. --check PAGE judges
-nothing: it compares the checks that the page lists with the known deviations of hypervisor/kvm.toml. The
-reasons are that file's, figures and measured values the runs'.
+--journal takes the verdicts of runs that were made already, of linux-amd and of linux-intel, instead of
+judging; if two have the same check of a target, the later one counts. Without --write it prints the page.
+--check PAGE judges nothing: it compares the checks that the page lists with the known deviations of
+hypervisor/kvm.toml. The reasons are that file's, figures and measured values the runs'.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import pytest
 from touchstone.config.subjects import Subject, read_subject
 from touchstone.config.waivers import Waiver
 from touchstone.engine.facts import static_facts
+from touchstone.journal.read import read_journal
 from touchstone.pytest_plugin.collect import reason_to_skip
 from touchstone.pytest_plugin.marks import CHECK
 from touchstone.reporting.properties import about_of, judged_of
@@ -31,6 +31,8 @@ from touchstone.suite.model import Check
 from touchstone.words import AREAS, Verdict
 
 SUBJECT = Path(__file__).resolve().parents[2] / "hypervisor" / "kvm.toml"
+TARGETS = {"linux-amd": "QEMU", "linux-intel": "Bochs"}
+"""Whose processor each has."""
 MARK = "Measured on "
 """With this line begins what is generated."""
 RED = (
@@ -47,6 +49,7 @@ RED = (
 class Judged:
     """What came of one check."""
 
+    target: str
     check: Check
     verdict: Verdict
     text: str
@@ -58,28 +61,26 @@ class Collector:
 
     def __init__(self) -> None:
         self.judged: list[Judged] = []
-        self.about = ""
+        self.about: dict[str, str] = {}
+        """What each target is."""
         self._checks: dict[str, Check] = {}
-        self._skipped: dict[str, str | None] = {}
-        """Why a check would not be judged now, as far as is known beforehand."""
+        self._skipped: dict[tuple[str, str], str | None] = {}
+        """Why a check of a target would not be judged now, as far as is known beforehand."""
 
-    def read(self, results: Path) -> None:
-        """Take what a run's --junitxml has, once the checks are collected."""
-        for case in ET.parse(results).iter("testcase"):
-            said = {entry.get("name"): entry.get("value") or "" for entry in case.iter("property")}
-            if line := said.get("touchstone.about"):
-                self.about = line.partition("\t")[2]
-            if "touchstone.verdict" not in said or said["touchstone.check"] not in self._checks:
+    def read(self, path: Path) -> None:
+        """Take what a run's journal has, once the checks are collected."""
+        journal = read_journal(path)
+        self.about |= {name: one.about for name, one in journal.targets.items() if one.about}
+        for key, line in journal.judged.items():
+            if (key.target, key.check) not in self._skipped:
                 continue
-            texts = [
-                child.get("message") or "" for child in case if child.tag in ("failure", "skipped", "error")
-            ]
-            check = self._checks[said["touchstone.check"]]
-            self.judged = [one for one in self.judged if one.check is not check]
-            verdict, text = Verdict(said["touchstone.verdict"]), "".join(texts[:1])
-            if (reason := self._skipped[check.id]) is not None:
+            check, verdict, text = self._checks[key.check], line.verdict, line.reason
+            if (evidence := journal.evidence.get(key)) is not None:
+                text = evidence.text.partition("\n")[2].partition("\n")[0].removeprefix(f"{key.target}: ")
+            if (reason := self._skipped[key.target, key.check]) is not None:
                 verdict, text = Verdict.UNSUPPORTED, reason
-            self.judged.append(Judged(check, verdict, text))
+            self.judged = [one for one in self.judged if (one.target, one.check) != (key.target, check)]
+            self.judged.append(Judged(key.target, check, verdict, text))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Of a judged check, a report has only the id."""
@@ -88,16 +89,16 @@ class Collector:
                 check, target = item.stash[CHECK].check, item.stash[CHECK].target
                 self._checks[check.id] = check
                 facts = static_facts(target, read_subject(SUBJECT))
-                self._skipped[check.id] = reason_to_skip(check, target, facts)
+                self._skipped[target.name, check.id] = reason_to_skip(check, target, facts)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take one."""
         if (line := about_of(report)) is not None:
-            self.about = line[1]
+            self.about[line[0]] = line[1]
         if (judged := judged_of(report)) is None:
             return
         text = getattr(report, "wasxfail", "") or _reason(report)
-        self.judged.append(Judged(self._checks[judged.check], judged.verdict, text))
+        self.judged.append(Judged(judged.target, self._checks[judged.check], judged.verdict, text))
 
 
 def _reason(report: pytest.TestReport) -> str:
@@ -107,17 +108,25 @@ def _reason(report: pytest.TestReport) -> str:
     return str(crash.message if crash is not None else report.longrepr or "")
 
 
-def generated(judged: list[Judged], about: str, subject: Subject) -> Iterator[str]:
-    """The part of the page that a run decides."""
-    yield f"{MARK}`linux-amd`{': ' if about else ''}{about}."
+def _table(judged: list[Judged], target: str, about: str) -> Iterator[str]:
+    """How many checks have which verdict on a target."""
+    yield f"{MARK}`{target}`{': ' if about else ''}{about}."
     yield ""
-    counts = {area: Counter(one.verdict for one in judged if one.check.area == area) for area in AREAS}
+    mine = [one for one in judged if one.target == target]
+    counts = {area: Counter(one.verdict for one in mine if one.check.area == area) for area in AREAS}
     words = [word for word in Verdict if any(counts[area][word] for area in AREAS)]
     yield f"| | {' | '.join(word.value for word in words)} |"
     yield f"|---|{'---|' * len(words)}"
     for area, found in [*counts.items(), ("all", sum(counts.values(), Counter[Verdict]()))]:
         yield f"| {area} | {' | '.join(str(found[word] or '') for word in words)} |"
     yield ""
+
+
+def generated(judged: list[Judged], about: Mapping[str, str], subject: Subject) -> Iterator[str]:
+    """The part of the page that runs decide."""
+    targets = [target for target in TARGETS if any(one.target == target for one in judged)]
+    for target in targets:
+        yield from _table(judged, target, about.get(target, ""))
     yield "## What KVM does otherwise"
     for reason, waivers in _by_reason(subject).items():
         yield ""
@@ -136,12 +145,13 @@ def generated(judged: list[Judged], about: str, subject: Subject) -> Iterator[st
     yield ""
     yield "## What the processor underneath does otherwise"
     yield ""
-    yield "QEMU's software CPU, without KVM and with it, in the same way:"
-    yield ""
-    for one in judged:
-        if one.verdict is Verdict.MACHINE:
-            yield f"- `{one.check.id}`: {one.check.title}"
-    yield ""
+    for target in targets:
+        found = [one for one in judged if one.target == target and one.verdict is Verdict.MACHINE]
+        if found:
+            yield f"The CPU of {TARGETS[target]} (`{target}`), without KVM and with it, in the same way:"
+            yield ""
+            yield from (f"- `{one.check.id}`: {one.check.title}" for one in found)
+            yield ""
     yield "## What was not judged"
     yield ""
     yield "| checks | why |"
@@ -168,9 +178,14 @@ def _by_reason(subject: Subject) -> dict[str, list[Waiver]]:
 
 
 def _listed(judged: Iterator[Judged] | list[Judged]) -> Iterator[str]:
-    """Each check with its title, what was measured, and the sentence that it goes by."""
+    """Each check with its title, what was measured where, and the sentence that it goes by."""
+    found: dict[str, list[Judged]] = {}
     for one in judged:
-        yield f"- `{one.check.id}`: {one.check.title}. {_measured(one.text)}"
+        found.setdefault(one.check.id, []).append(one)
+    for each in found.values():
+        one = each[0]
+        said = " ".join(f"On `{here.target}`: {_measured(here.text)}." for here in each)
+        yield f"- `{one.check.id}`: {one.check.title}. {said}"
         for cite in one.check.cite:
             yield f"  - {cite.doc}, *{cite.title}*: “{' '.join(cite.says.split())}”"
 
@@ -178,13 +193,13 @@ def _listed(judged: Iterator[Judged] | list[Judged]) -> Iterator[str]:
 def _measured(text: str) -> str:
     """The first line of a failure: its first difference."""
     found = text.strip().partition("\n")[0].removeprefix("AssertionError: ").rstrip(":")
-    return f"Measured: `{found.replace('`', chr(39))}`" if found else ""
+    return f"`{found.replace('`', chr(39))}`" if found else "it was red"
 
 
 def _general(text: str) -> str:
     """A reason for many checks, without what is another one for each."""
     return (
-        text.removeprefix("linux-amd cannot do this: ")
+        re.sub("^linux-(amd|intel) cannot do this: ", "", text)
         .split(" (targets/inventory.toml")[0]
         .split("; without it: ")[0]
         .replace("|", "\\|")
@@ -221,7 +236,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace what is measured in this page")
     parser.add_argument("--check", type=Path, metavar="PAGE", help="only compare this page with kvm.toml")
     parser.add_argument(
-        "--results", type=Path, metavar="XML", action="append", help="judge nothing: what runs had"
+        "--journal", type=Path, action="append", help="judge nothing: what runs had, by their journals"
     )
     parser.add_argument("suites", nargs="*", default=["conformance"])
     arguments = parser.parse_args()
@@ -241,12 +256,11 @@ def main() -> None:
         "no:cacheprovider",
         "-Wignore::pytest.PytestAssertRewriteWarning",
     ]
-    options += ["--collect-only", "-qq"] if arguments.results else []
-    options += [*arguments.suites, "--target=linux-amd", f"--hypervisor={SUBJECT}"]
-    pytest.main(options, plugins=[collector])
-    if arguments.results:
-        for results in arguments.results:
-            collector.read(results)
+    options += ["--collect-only", "-qq"] if arguments.journal else []
+    options += [f"--target={target}" for target in TARGETS] if arguments.journal else ["--target=linux-amd"]
+    pytest.main([*options, *arguments.suites, f"--hypervisor={SUBJECT}"], plugins=[collector])
+    for journal in arguments.journal or ():
+        collector.read(journal)
     if not collector.judged:
         sys.exit("nothing was judged")
     subject = read_subject(SUBJECT)
