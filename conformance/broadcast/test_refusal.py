@@ -49,7 +49,7 @@ def write_msr(probe, cpu, msr, value):
 
 def refused(target, state, same_state, virtualized, code, cpu):
     """Load, which must be refused with this code, because of this CPU, and leave every CPU alone."""
-    before = state()
+    before, free = state(), target.query().get("free-pages")
     with pytest.raises(AgentRefused) as refusal:
         target.load()
     assert refusal.value.code == code, f"refused with {refusal.value}, not with {code}"
@@ -62,6 +62,7 @@ def refused(target, state, same_state, virtualized, code, cpu):
     assert (status.get("loaded"), status.get("cpus")) == ("0", "0"), (
         f"the subject says of itself: {dict(status)}"
     )
+    assert status.get("free-pages") == free, "the refused loading has kept memory"
 
 
 def take_svm(probe, cpu):
