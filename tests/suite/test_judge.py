@@ -201,7 +201,9 @@ def test_resume_flag_that_the_bare_machine_leaves_set_accuses_nobody() -> None:
     kept = {"rflags": 0x10002}
     assert differences(expecting("native"), kept, rflags=2) == []
     assert differences(expecting("native"), kept, **kept) == []
+    assert differences(expecting("{rax: native, rflags: native}"), kept, rflags=2) == []
     assert differences(expecting("native"), kept, rflags=3)
+    assert differences(expecting("{rflags: native}"), kept, rflags=3)
     assert differences(expecting("native"), {"rflags": 2}, **kept)
     faulted = {"vector": 13, "error_code": 0, "rip": 0}
     assert differences(expecting("native"), {**faulted, **kept}, **faulted, rflags=2)

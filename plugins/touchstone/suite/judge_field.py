@@ -8,11 +8,11 @@ from touchstone.machine.probe import Operand, ProbeResult
 from touchstone.suite import measured, show
 from touchstone.suite.assemble import Code
 from touchstone.suite.judgement import Demand, Row
-from touchstone.suite.measured import ones
+from touchstone.suite.measured import RF, ones
 from touchstone.suite.model import Case, FieldExpectation, Value
 from touchstone.suite.request import memory_range, resolve_labels
 
-_ALWAYS, _RF, _VM = 1 << 1, 1 << 16, 1 << 17
+_ALWAYS, _VM = 1 << 1, 1 << 17
 _DEMANDS = {"unchanged": Demand.UNCHANGED, "native": Demand.NATIVE}
 _NOT_MEASURED = {
     "cr2": "not measured (only #PF brings it)",
@@ -81,31 +81,16 @@ class FieldJudge:
             ok = found is not None and found not in wanted
         if field.kind == "unchanged" and field.register == "rflags" and self.result.vector is not None:
             # What a fault pushes has RF set (SDM 3B 17.3.1.1, APM2 8.1.3): that is no change by the subject.
-            rf = _RF >> field.low if field.low <= 16 < field.low + field.width else 0
+            rf = RF >> field.low if field.low <= 16 < field.low + field.width else 0
             ok = found is not None and found & ~rf in {value & ~rf for value in wanted}
-        if not ok and found is not None and self._oracle_leaves_rf(field):
-            ok = found in {value & ~(_RF >> field.low) for value in wanted}
+        if field.kind == "native" and field.register == "rflags" and found is not None:
+            left = measured.rf_left(self.native) >> field.low
+            ok = found & ~left in {value & ~left for value in wanted}
         start = "" if given is None else self._text(field, given)
         shown = (
             _NOT_MEASURED.get(field.register, "not measured") if found is None else self._text(field, found)
         )
         return Row(field.what, (start, text, shown), ok, field.source, _DEMANDS.get(field.kind, Demand.VALUE))
-
-    def _oracle_leaves_rf(self, field: FieldExpectation) -> bool:
-        """Whether the native answer has RF set though the code ended without an exception.
-
-        Each instruction but IRET and task switches clears RF when it is done (SDM 3B 17.3.1.1, APM2 3.1.6).
-        QEMU 10 pushes RF with an interrupt, and keeps it behind the IRET until its translated block ends, as
-        it does at an exit. A subject that clears RF there is right.
-        """
-        native = self.native
-        return (
-            (field.kind, field.register) == ("native", "rflags")
-            and field.low <= 16 < field.low + field.width
-            and native is not None
-            and native.vector is None
-            and bool(native.rflags & _RF)
-        )
 
     def _at_start(self, field: FieldExpectation) -> int | None:
         if field.register == "memory":

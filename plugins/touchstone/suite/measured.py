@@ -6,6 +6,7 @@ from touchstone.machine.probe import ProbeResult
 from touchstone.suite.model import FieldExpectation
 
 MASK64 = 2**64 - 1
+RF = 1 << 16
 MSR = "msr "
 """Begins the name of a field's register that is an MSR: ``msr 0x1d9``."""
 
@@ -31,6 +32,16 @@ def register(result: ProbeResult, name: str) -> int | None:
     if name in result.more:
         return result.more[name][1]
     return result.dr6 if name == "dr6" else None
+
+
+def rf_left(native: ProbeResult | None) -> int:
+    """RF, if the bare machine has it set though the code ended without an exception; else 0.
+
+    Each instruction but IRET and task switches clears RF when it is done (SDM 3B 17.3.1.1, APM2 3.1.6).
+    QEMU 10 pushes RF with an interrupt, and keeps it behind the IRET until its translated block ends, as it
+    does at an exit. A subject that clears RF there is right.
+    """
+    return native.rflags & RF if native is not None and native.vector is None else 0
 
 
 def ones(field: FieldExpectation) -> int:
