@@ -97,11 +97,11 @@ def _new(asked: argparse.Namespace) -> int:
     print(f"made {directory}:")
     for name in files:
         print(f"  {name}")
-    print(f"next: cd {directory} && {_pytest()} --target={TARGETS[ways[0]][0]}")
+    print(f"next: cd {directory} && {_command()} --target={TARGETS[ways[0]][0]}")
     return 0
 
 
-def _pytest() -> str:
+def _command() -> str:
     """The command that runs the pytest that Touchstone is a plugin of."""
     beside = Path(sys.executable).with_name("pytest")
     found = shutil.which("pytest")

@@ -56,6 +56,7 @@ class Copy:
             check=True,
         ).stdout
         self._linked: dict[str, tuple[int, int]] = {}
+        self._written: set[Path] = set()
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).is_file():
                 self._add(name)
@@ -85,11 +86,15 @@ class Copy:
             link(bytecode(source), cached)
 
     def apply(self, block: Block) -> None:
-        """Write a block's file, or put its lines at the end of the file that it extends."""
+        """Write a block's file, or put its lines at the end of the file that it extends.
+
+        A later block of a page may write a file of an earlier one anew, but none of the checkout.
+        """
         assert block.path is not None
         path = self.root / block.path
         if block.value("file"):
-            assert not path.exists(), f"{block}: there is a {block.path} already"
+            assert not path.exists() or path in self._written, f"{block}: there is a {block.path} already"
+            self._written.add(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
             return
