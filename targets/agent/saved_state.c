@@ -80,11 +80,25 @@ void saved_state_restore_msrs(const struct probe_request *request,
 			outcome->left |= LEFT_MSR;
 }
 
+static void restore_gdtr_and_ldtr(const struct probe_machine *machine)
+{
+	struct x86_table gdtr = x86_sgdt();
+	uint16_t ldtr;
+
+	if (gdtr.base != machine->gdtr.base || gdtr.limit != machine->gdtr.limit)
+		x86_lgdt(machine->gdtr);
+	asm volatile("sldt %0" : "=r"(ldtr));
+	if (ldtr != machine->ldtr)
+		asm volatile("lldt %0" : : "r"(machine->ldtr));
+}
+
 void saved_state_restore(const struct probe_machine *machine, struct probe_outcome *outcome)
 {
 	uint64_t efer;
 	uint16_t selector;
 
+	/* Before the data segments, which are loaded from them. */
+	restore_gdtr_and_ldtr(machine);
 	if (read_dr(7) != DR7_RESET)
 		try_dr(7, DR7_RESET);
 	for (unsigned int i = 0; i < 8; i++)
@@ -167,17 +181,10 @@ void saved_state_undo(struct probe_context *context, struct probe_outcome *outco
 {
 	struct probe_left *left = &context->left;
 	const struct probe_machine *machine = &left->machine;
-	struct x86_table gdtr = x86_sgdt();
-	uint16_t ldtr;
 
 	if (!left->valid)
 		return;
 	saved_state_restore_idtr(machine);
-	if (gdtr.base != machine->gdtr.base || gdtr.limit != machine->gdtr.limit)
-		x86_lgdt(machine->gdtr);
-	asm volatile("sldt %0" : "=r"(ldtr));
-	if (ldtr != machine->ldtr)
-		asm volatile("lldt %0" : : "r"(machine->ldtr));
 	saved_state_restore(machine, outcome);
 	for (uint32_t i = 0; i < left->msr_count; i++) {
 		uint64_t value;
