@@ -85,6 +85,17 @@ class Checkout:
         path.write_text(text)
         path.chmod(0o755)
 
+    def grow_old(self) -> None:
+        """Everything here was made an hour ago, the sources before it: what a test changes from here on
+        is newer, which two files of one tick of the file system's clock are not.
+        """
+        hour = 3600
+        now = time.time()
+        stamp = self.root / "build" / "images-stamp"
+        for path in [self.root, *self.root.rglob("*")]:
+            age = hour if path == stamp else 2 * hour
+            os.utime(path, (now - age, now - age), follow_symlinks=False)
+
     def become(self, uid: int) -> None:
         """From here on, ``id -u`` says this."""
         self._script(self.bin / "id", f"#!/bin/sh\necho {uid}\n")
@@ -130,6 +141,7 @@ def checkout(tmp_path: Path) -> Checkout:
 def ready(checkout: Checkout) -> Checkout:
     done = checkout.run()
     assert done.returncode == 0, done.stderr
+    checkout.grow_old()
     return checkout
 
 
