@@ -1,4 +1,4 @@
-"""tests/support/compiler/gcc compiles each object once, and again when anything it is made of has changed."""
+"""tests/support/compiler/gcc.c: an object is compiled once, and again when what it is made of has changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.objects import COMPILER
+from tests.support.objects import wrapper
 
 GCC = """#!/bin/sh
 echo "$@" >>'{log}'
@@ -29,6 +29,8 @@ class Checkout:
         (self.bare / "main.c").write_text('#include "os.h"\nint main_os = OS;\n')
         (path / "targets" / "agent").mkdir()
         real = os.environ.get("TESTS_GCC") or shutil.which("gcc")
+        assert real is not None
+        self.wrapper = wrapper(real)
         self.log = path / "log"
         gcc = path / "real-gcc"
         gcc.write_text(GCC.format(log=self.log, gcc=real))
@@ -46,7 +48,7 @@ class Checkout:
     def gcc(self, source: str, *flags: str) -> tuple[bytes, str]:
         """What a compilation makes: the object and the list of what it depends on."""
         output = self.path / "x.o"
-        command = [str(COMPILER / "gcc"), *flags, "-MMD", "-MP", "-c", "-o", str(output), source]
+        command = [str(self.wrapper), *flags, "-MMD", "-MP", "-c", "-o", str(output), source]
         subprocess.run(command, cwd=self.bare, env=self.environment, check=True)
         return output.read_bytes(), (self.path / "x.d").read_text()
 
@@ -125,7 +127,21 @@ def test_what_includes_other_folders_is_compiled_every_time(plain: Checkout) -> 
     assert plain.compiled == 4
 
 
-def test_a_path_that_sed_would_not_understand_is_compiled_as_ever(checkout: Checkout) -> None:
+@pytest.mark.parametrize(("header", "of_path"), [("core/y.h", "../core/y.h"), ("", "../formats/f.h")])
+def test_headers_beside_the_source_are_compared(header: str, of_path: str, plain: Checkout) -> None:
+    """A folder of the subject, by a path that leads out of another one; a folder of targets."""
+    (plain.path / "targets" / "formats").mkdir()
+    found = plain.path / "hypervisor" / header if header else plain.bare / of_path
+    found.write_text("#define Y 1\n")
+    (plain.path / "hypervisor" / "core" / "x.c").write_text(f'#include "{of_path}"\nint x = Y;\n')
+    objects = [plain.compile("hypervisor") for _ in range(2)]
+    found.write_text("#define Y 2\n")
+    objects += [plain.compile("hypervisor") for _ in range(2)]
+    assert objects[0] == objects[1] != objects[2] == objects[3]
+    assert plain.compiled == 2
+
+
+def test_a_path_that_make_would_quote_is_compiled_as_ever(checkout: Checkout) -> None:
     assert checkout.compile("hypervisor") == checkout.compile("hypervisor")
     assert checkout.compiled == 2
 
@@ -139,7 +155,7 @@ def test_a_mistake_is_told_each_time(plain: Checkout) -> None:
 
 
 def test_other_work_is_the_real_compilers(plain: Checkout) -> None:
-    command = [str(COMPILER / "gcc"), "--version"]
+    command = [str(plain.wrapper), "--version"]
     said = subprocess.run(command, env=plain.environment, capture_output=True, check=True)
     assert b"gcc" in said.stdout.lower()
     assert plain.compiled == 1
