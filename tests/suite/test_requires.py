@@ -83,10 +83,11 @@ def test_results_and_reasons(text: str, result: bool | None, reason: str) -> Non
         ("vendor > amd", 7, "> compares numbers; 'amd' is none"),
         ("cpu >= 2", 0, "'cpu' is nothing that is known of a target (did you mean 'cpus'?)"),
         ("memory >= 2", 0, "'memory' is nothing that is known of a target; known are vendor, os, way, cpus,"
-         " target, driver, subject, intercepts.CONTROL, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
+         " target, driver, subject, intercepts.CONTROL, machine.STATE, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
          " msr.NAME[BIT]"),
         ("vendor == amd and intercepts.xsetvb", 18,
          "nobody tests whether 'xsetvb' is intercepted (did you mean 'xsetbv'?)"),
+        ("machine.stores.pta", 0, "nobody tests 'stores.pta' of a machine (did you mean 'stores.pat'?)"),
         ("cpuid.xsav", 0, "there is no CPUID feature 'xsav' (did you mean 'xsave'?)"),
         ("cpuid.xsave[1]", 0, "'cpuid.xsave[1]': xsave is a feature, which has its bits already; write cpuid.xsave"),
         ("not cpuid.7.ebz[1]", 4, "'cpuid.7.ebz[1]': a CPUID leaf is cpuid.LEAF.REGISTER[BIT] or"

@@ -9,13 +9,10 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import PROBE_TIMEOUT, Leaf, MeasuredCpu, measure_cpu
 from touchstone.machine.driver import Driver, TargetInfo
-from touchstone.machine.intercepts.names import NAMES
+from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
 from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
-
-INTERCEPTS = "intercepts."
-"""What the facts about controls begin with. All are taken for granted, until a self-test finds otherwise."""
 
 
 def static_facts(target: Target, subject: Subject) -> requires.Facts:
@@ -34,7 +31,7 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         "vendor": settings.vendor,
         **({"os": os, "way": way} if os and way else {}),
         "cpus": settings.cpus,
-        **dict.fromkeys((f"{INTERCEPTS}{name}" for name in NAMES), True),
+        **dict.fromkeys(map(fact, (*NAMES, *STATE_NAMES)), True),  # until a self-test finds otherwise
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,

@@ -1,13 +1,14 @@
-"""Self-test of a target's virtualization hardware: whether a guest exits where it is told to.
+"""Self-test of a target's virtualization hardware: controls, and what becomes of a guest's state.
 
-A control that the processor ignores is no fault of a hypervisor that relies on it. Each is set in a guest of
-its own, on the bare OS, by a probe; see ``machine.intercepts``.
+A control that the processor ignores, or a register that it does not load or store, is no fault of a
+hypervisor that relies on it. Each is tried with a guest of its own, on the bare OS, by a probe; see
+``machine.intercepts``.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from touchstone.engine.cpu import MeasuredCpu, measure_cpu
 from touchstone.engine.facts import cpu_facts
 from touchstone.machine.driver import AgentRefused, Driver, TargetInfo
 from touchstone.machine.intercepts import row, svm, vmx
-from touchstone.machine.intercepts.row import Machine, Row
+from touchstone.machine.intercepts.names import NAMES, STATE_NAMES
+from touchstone.machine.intercepts.row import Machine, Row, Seen, Settings
 from touchstone.machine.probe import Operand, Page, Place, ProbeRequest, ProbeResult
 from touchstone.machine.svm_guest import PHYSICAL
 from touchstone.suite import cpu_bits, requires
@@ -23,14 +25,17 @@ from touchstone.suite.assemble import Assembler
 from touchstone.suite.cpu_bits import CpuidBits
 from touchstone.suite.model import Body, Source
 
-ROWS_PER_PROBE = 10
+ROWS_PER_PROBE = 6
 """As many as fit into a request, together with the settings that all guests have."""
 _NMI = 2
 _SETTING = struct.Struct("<HQ")
-_STATE = struct.Struct("<7Q HQ6x HQ6x 2Q 5Q 4Q")
+_HEAD = struct.Struct("<3H")
+"""Of a row: where its guest begins, how many settings follow, and what is read behind the exit."""
+_RESULT = struct.Struct("<4Q")
+_STATE = struct.Struct(f"<7Q HQ6x HQ6x 2Q 5Q {row.PAGES}Q")
 """CR0, CR3, CR4, EFER, CS, SS, TR, GDTR and IDTR, the descriptor of the TSS, the bases of FS and GS, the
 three MSRs of SYSENTER, and the physical addresses of the pages."""
-_READ_STATE = """
+_READ_STATE = f"""
     mov r11, rdi
     lea rdi, [rsi + 0x1000]
     mov r12, rdi
@@ -72,7 +77,7 @@ _READ_STATE = """
     call read_msr
     mov r12, rdi
     mov rdi, r11
-    mov r8d, 4
+    mov r8d, {row.PAGES}
     3: call physical
     mov [r12], rax
     add r12, 8
@@ -85,7 +90,7 @@ _READ_STATE = """
     mov eax, edx
     stosd
     ret
-    physical: PHYSICAL
+    physical: {PHYSICAL}
     ret
     over: nop
 """
@@ -98,9 +103,9 @@ class SelfTest:
     """What came of it so far."""
 
     heeded: set[str] = field(default_factory=set)
-    """The controls that made their guest exit."""
+    """What is as the manual says: controls that made their guest exit, and what became of its state."""
     ignored: dict[str, str] = field(default_factory=dict)
-    """Those that did not, with what was seen in the place of the exit."""
+    """What is not, with what was seen instead."""
     asked: Sequence[Row] = ()
     """Those whose guests run now."""
 
@@ -109,10 +114,20 @@ class SelfTest:
         if len(self.asked) == 1:
             self.ignored[self.asked[0].name] = why
 
-    def __str__(self) -> str:
-        """``60 heeded``, ``60 heeded; ignored: xsetbv (exit 0x81 in the place of 0x8d)``."""
-        wrong = ", ".join(f"{name} ({seen})" for name, seen in self.ignored.items())
-        return f"{len(self.heeded)} heeded" + (f"; ignored: {wrong}" if wrong else "")
+    def in_words(self) -> dict[str, str]:
+        """``{"intercepts": "60 right; wrong: xsetbv (exit 0x81 in the place of 0x8d)", ...}``."""
+        return {
+            key: text
+            for key, names in (("intercepts", NAMES), ("state", STATE_NAMES))
+            if (text := self._of(names))
+        }
+
+    def _of(self, names: Sequence[str]) -> str:
+        heeded = sum(name in names for name in self.heeded)
+        wrong = ", ".join(f"{name} ({seen})" for name, seen in self.ignored.items() if name in names)
+        if not heeded and not wrong:
+            return ""
+        return f"{heeded} right" + (f"; wrong: {wrong}" if wrong else "")
 
 
 def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
@@ -125,7 +140,8 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
         return
     kind = svm if info.vendor == "amd" else vmx
     has_it = "cpuid.svm" if info.vendor == "amd" else "cpuid.vmx"
-    needed = {has_it, *(one.needs for one in kind.ROWS if one.needs)}
+    every = (*kind.ROWS, *kind.STATE)
+    needed = {has_it, *(one.needs for one in every if one.needs)}
     bits = {name: bit for name in needed if isinstance(bit := cpu_bits.parse(name), CpuidBits)}
     leaves = {(bit.leaf, bit.subleaf) for bit in bits.values()}
     cpu = measure_cpu(driver, info.vendor, info.cpus, leaves, kind.CAPABILITIES, timeout)
@@ -135,20 +151,26 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
         return
     rows = [
         one
-        for one in kind.ROWS
+        for one in every
         if (not one.needs or requires.evaluate(one.needs, facts).result) and kind.possible(one, machine)
     ]
     batches = list(_batches(rows))
     bodies = [_guests(batch, kind.CODE, kind.HYPERCALL) for batch in batches]
     assembled = Assembler().assemble(bodies)
+    common = kind.common(machine)
     for batch, body in zip(batches, bodies, strict=True):
         found.asked = batch
         code = assembled.codes[body]
-        settings = _pack(kind.common(machine))
-        own = [kind.settings(one, machine) for one in batch]
+        settings = _pack(common)
+        own = [_own(one, common, kind.settings(one, machine)) for one in batch]
         table = b"".join(
-            struct.pack("<2H", code.labels[f"guest{at}"] - code.labels["guests"], len(one)) + _pack(one)
-            for at, one in enumerate(own)
+            _HEAD.pack(
+                code.labels[f"guest{at}"] - code.labels["guests"],
+                len(each),
+                kind.EXIT_CODE if one.read is None else one.read,
+            )
+            + _pack(each)
+            for at, (one, each) in enumerate(zip(batch, own, strict=True))
         )
         request = ProbeRequest(
             code=code.data,
@@ -162,19 +184,27 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
                 **{name: Operand(offset=value) for name, value in kind.registers(machine).items()},
             },
             memory=((row.INPUTS, settings + table), *kind.memory(machine)),
-            read=(row.RESULTS, 8 * len(batch)),
+            read=(row.RESULTS, row.RESULT * len(batch)),
+            keep=kind.KEEP,
             handlers={_NMI: "return", row.INTERRUPT: "return"},
             timeout=timeout,
         )
         result = _ask(driver, request)
         if result is None:
             continue
-        for one, (seen,) in zip(batch, struct.iter_unpack("<Q", result.memory), strict=True):
-            if seen == one.exit:
+        results = (Seen(*values) for values in _RESULT.iter_unpack(result.memory))
+        for one, seen, each in zip(batch, results, own, strict=True):
+            wrong = seen.wrong(one, {**common, **each})
+            if wrong is None:
                 found.heeded.add(one.name)
             else:
-                found.ignored[one.name] = f"exit {seen:#x} in the place of {one.exit:#x}"
+                found.ignored[one.name] = wrong
     found.asked = ()
+
+
+def _own(one: Row, common: Settings, settings: Settings) -> Settings:
+    """What a guest has otherwise than all guests."""
+    return {**settings, **{key: common[key] ^ bits for key, bits in one.toggles.items()}}
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -187,12 +217,12 @@ def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 def _guests(rows: Sequence[Row], code: str, hypercall: str) -> Body:
     guests = "; ".join(f"guest{at}: {one.guest}; {hypercall}" for at, one in enumerate(rows))
-    return _body(code.replace("GUESTS", guests.replace("; ", "\n")))
+    return _body(code.replace("GUESTS", guests.replace("; ", "\n")).replace("HYPERCALL", hypercall))
 
 
 def _machine(driver: Driver, cpu: MeasuredCpu, timeout: float) -> Machine | None:
     """The state of CPU 0; None if the agent refuses."""
-    body = _body(_READ_STATE.replace("PHYSICAL", PHYSICAL))
+    body = _body(_READ_STATE)
     request = ProbeRequest(
         code=Assembler().assemble([body]).codes[body].data,
         place=_PLACE,
@@ -225,7 +255,7 @@ def _machine(driver: Driver, cpu: MeasuredCpu, timeout: float) -> Machine | None
     )
 
 
-def _pack(settings: Mapping[int, int]) -> bytes:
+def _pack(settings: Settings) -> bytes:
     return b"".join(_SETTING.pack(key, value) for key, value in settings.items())
 
 

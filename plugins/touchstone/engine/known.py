@@ -10,10 +10,11 @@ from touchstone.config.subjects import Subject
 from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
-from touchstone.engine.facts import INTERCEPTS, measured_facts
+from touchstone.engine.facts import measured_facts
 from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.machine.intercepts.names import fact
 from touchstone.suite.model import Requirement
 from touchstone.suite.requires import Facts, evaluate_all
 
@@ -59,13 +60,13 @@ class Known:
         self.facts.setdefault("way", self.info.os)
 
     def test_intercepts(self, driver: Driver) -> None:
-        """Ask the bare machine which controls its processor ignores. Raises what the driver raises."""
+        """Test the bare machine's virtualization hardware. Raises what the driver raises."""
         assert self.info is not None
         assert self.self_test is not None
         self_test(driver, self.info, PROBE_TIMEOUT, self.self_test)
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
-        """Why a subject is not to blame for what came of requirements: the processor ignores a control.
+        """Why a subject is not to blame for what came of requirements: the processor does not do its part.
 
         A subject that does without it may hold the check all the same: this is asked about one that does not.
         """
@@ -74,7 +75,9 @@ class Known:
         outcome = evaluate_all(tuple(requirements), {**self.facts, **_as_facts(self.self_test)})
         if outcome.result is not False:
             return None
-        seen = [f"{name}: {what}" for name, what in self.self_test.ignored.items() if name in outcome.reason]
+        seen = [
+            f"{name}: {what}" for name, what in self.self_test.ignored.items() if fact(name) in outcome.reason
+        ]
         return f"{outcome.reason} ({', '.join(seen)})"
 
     def measure_guest(self, driver: Driver) -> None:
@@ -116,11 +119,11 @@ class Known:
         if self.info is None or self.cpu is None or driver is None:
             return {}
         under = {"hypervisor": underneath(self.cpu)} if self.as_found else {}
-        if self.self_test is not None and (self.self_test.heeded or self.self_test.ignored):
-            under["intercepts"] = str(self.self_test)
+        if self.self_test is not None:
+            under |= self.self_test.in_words()
         settings = self._target.settings
         return facts_about(settings, self.info, self.cpu, self.status, {**driver.facts(), **under})
 
 
 def _as_facts(found: SelfTest) -> Facts:
-    return dict.fromkeys((f"{INTERCEPTS}{name}" for name in found.ignored), False)
+    return dict.fromkeys(map(fact, found.ignored), False)

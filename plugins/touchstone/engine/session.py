@@ -9,7 +9,6 @@ from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.bare_machine import BareMachine
-from touchstone.engine.facts import INTERCEPTS
 from touchstone.engine.intercepts import SelfTest
 from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
@@ -35,6 +34,7 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.intercepts.names import INTERCEPTS, MACHINE
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
 from touchstone.suite.model import Check, Prepared, Transition
@@ -341,8 +341,12 @@ class TargetSession:
                 yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
         if self.known.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
-        if self._phase == "native" and self.known.self_test is None and self._plan.asks_for(INTERCEPTS):
-            yield Step(f"testing the intercepts of {name}", Party.LAB, self._test_intercepts)
+        if (
+            self._phase == "native"
+            and self.known.self_test is None
+            and self._plan.asks_for(INTERCEPTS, MACHINE)
+        ):
+            yield Step(f"testing the virtualization hardware of {name}", Party.LAB, self._test_intercepts)
         if phase == "native" and not oracles:
             return
         if self._phase == "native":

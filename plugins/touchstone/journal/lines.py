@@ -90,7 +90,7 @@ class TargetLine(_Line, frozen=True, kw_only=True, tag="target"):
     facts: dict[str, str] = {}
     """``driver``, ``vendor``, ``cpus``, ``os``, ``cpu``, ``stepping``, ``microcode``, ``emulator``,
     ``accelerator``, ``firmware``, ``kernel``, ``subject`` (the version that is loaded), ``intercepts``
-    (which controls the processor heeds). Absent: not known.
+    (which controls the processor heeds), ``state`` (what becomes of a guest's state). Absent: not known.
     """
 
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Literal, Protocol
 
 from touchstone.machine.intercepts.names import NAMES as INTERCEPTS
+from touchstone.machine.intercepts.names import STATE_NAMES
 from touchstone.suite import cpu_bits
 from touchstone.suite.model import Requirement
 from touchstone.suite.numeral import number
@@ -346,6 +347,11 @@ def _check_name(token: _Token) -> None:
             hint = did_you_mean_or_all(rest, INTERCEPTS)
             raise ExpressionError(token.offset, f"nobody tests whether '{rest}' is intercepted{hint}")
         return
+    if head == "machine" and rest:
+        if rest not in STATE_NAMES:
+            hint = did_you_mean_or_all(rest, STATE_NAMES)
+            raise ExpressionError(token.offset, f"nobody tests '{rest}' of a machine{hint}")
+        return
     if head in ("cpuid", "msr") and rest:
         try:
             cpu_bits.parse(token.text)
@@ -354,7 +360,7 @@ def _check_name(token: _Token) -> None:
         return
     hint = (
         did_you_mean(token.text, NAMES)
-        or f"; known are {', '.join(NAMES)}, intercepts.CONTROL, subject.CLAIM, cpuid.FEATURE,"
+        or f"; known are {', '.join(NAMES)}, intercepts.CONTROL, machine.STATE, subject.CLAIM, cpuid.FEATURE,"
         " cpuid.LEAF.REGISTER[BIT] and msr.NAME[BIT]"
     )
     raise ExpressionError(token.offset, f"'{token.text}' is nothing that is known of a target{hint}")

@@ -1,27 +1,67 @@
-"""One intercept or control, and how a guest shows whether the processor heeds it."""
+"""One statement about virtualization hardware, and the guest that shows whether it is true of a processor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+ALL = 2**64 - 1
+Settings = Mapping[int, int]
+"""Offset in the VMCB, or encoding of a field of the VMCS, to its value."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A guest that exits if one control is heeded."""
+    """A guest that exits as is due if the statement is true."""
 
     name: str
-    """What is intercepted: the same word for both vendors."""
+    """What it is about: the same word for both vendors."""
     guest: str
     """Instructions, separated by semicolons; behind them the guest ends with a hypercall."""
     exit: int
     """The exit code or basic exit reason that is due."""
-    settings: Mapping[int, int] = field(default_factory=dict)
-    """Offset in the VMCB, or encoding of a field of the VMCS, to its value in this guest."""
+    settings: Settings = field(default_factory=dict)
+    """What is set in this guest, in the place or beside of what all guests have."""
     needs: str = ""
-    """A requirement of CPUID, as suites have it, without which the processor lacks the instruction."""
+    """A requirement of CPUID, as suites have it, without which the processor lacks it."""
     may_hang: bool = False
-    """A processor that ignores the control may never come back."""
+    """A processor of which it is not true may never come back."""
+    toggles: Settings = field(default_factory=dict)
+    """Bits of what all guests have that are the other way round in this one."""
+    read: int | None = None
+    """What is read behind the exit; None: the exit alone tells."""
+    mask: int = ALL
+    """Which bits of it count."""
+    value: int | Callable[[Settings], int] = 0
+    """What it must be, or what tells that from the settings that the guest had."""
+    counted_from: Literal["", "start", "rip"] = ""
+    """The address that ``value`` begins at: of the guest's first instruction, or where it has exited."""
+
+    def due(self, settings: Settings) -> int:
+        """What must be read, under the mask."""
+        value = self.value if isinstance(self.value, int) else self.value(settings)
+        return value & self.mask
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of one guest."""
+
+    exit: int
+    read: int
+    rip: int
+    start: int
+
+    def wrong(self, one: Row, settings: Settings) -> str | None:
+        """What is not as it is due, in words; None: nothing."""
+        if self.exit != one.exit:
+            return f"exit {self.exit:#x} in the place of {one.exit:#x}"
+        if one.read is None:
+            return None
+        origin = {"": 0, "start": self.start, "rip": self.rip}[one.counted_from]
+        found, due = self.read - origin & one.mask, one.due(settings)
+        return None if found == due else f"{found:#x} in the place of {due:#x}"
 
 
 @dataclass(frozen=True)
@@ -50,12 +90,19 @@ class Machine:
     """MSR number to value: what tells which controls there are."""
 
 
-PAGES = 4
+PAGES = 8
 """Pages that a guest needs: zeroed, at linear addresses that follow each other from FIRST_PAGE."""
 FIRST_PAGE = 0x7000_0000_0000
+GUEST_IDT = FIRST_PAGE + 0x4000
+"""In the fifth of them: gates, for GATES vectors, that lead to HANDLER."""
+GATES = 64
+TARGET = 0xE00
+"""A place in the scratch area that DR0 points to: nothing else is there."""
 INPUTS, RESULTS, POINTERS, TABLES = 0, 0x1000, 0x1E00, 0x1F00
-"""Offsets in the scratch area: settings and rows; eight bytes for each row; of VMX, two pointers, and room
-for the descriptor-table registers."""
+"""Offsets in the scratch area: settings and rows; a RESULT for each row; of VMX, two pointers, and room for
+the descriptor-table registers."""
+RESULT = 32
+"""Bytes: the exit, what was read, where the guest has exited, and where it has begun."""
 
 BITMAP_BYTES = {0x10: 0x01, 0x5D: 0x09, 0x2E: 0x10, 0x82E: 0x20}
 """Of the page that is every bitmap: port 80h; reads of MSR 174h and writes of MSR 175h, as SVM has it (two
@@ -67,6 +114,30 @@ def bitmap_code() -> str:
     return "\n".join(
         f"mov byte ptr [rdi + {0x2000 + at:#x}], {value:#x}" for at, value in BITMAP_BYTES.items()
     )
+
+
+HANDLER = "handler: pop rax"
+"""Where the guest's gates lead: RAX is the error code, or where the event came."""
+
+
+def idt_code() -> str:
+    """Fills the page of the guest's IDT, from the pages at RDI on, with gates that lead to HANDLER."""
+    return f"""
+    lea rdx, [rip + handler]
+    lea rbx, [rdi + {GUEST_IDT - FIRST_PAGE:#x}]
+    mov ecx, {GATES}
+    gate: mov [rbx], dx
+    mov [rbx + 2], cs
+    mov word ptr [rbx + 4], 0x8e00
+    mov rax, rdx
+    shr rax, 16
+    mov [rbx + 6], ax
+    shr rax, 16
+    mov [rbx + 8], eax
+    add rbx, 16
+    dec ecx
+    jnz gate
+    """
 
 
 INTERRUPT = 0x40
@@ -88,6 +159,49 @@ WRITE_MSR = "mov ecx, 0x175; rdmsr; wrmsr"
 # RDMSR and WRMSR take ECX; what is in the upper half of RCX is nothing to them (SDM 2B, APM3).
 READ_MSR_WIDE = "mov rcx, 0x100000174; rdmsr"
 WRITE_MSR_WIDE = "mov rcx, 0x100000175; rdmsr; wrmsr"
+AN_ADDRESS, A_TYPES = 0x1234_5678_9000, 0x0007_0406_0007_0104
+"""For a register that takes addresses, and for PAT."""
+A_RFLAGS = 1 << 21 | 1 << 11 | 0xD5
+"""ID, OF and the other status flags."""
+BASE, LIMIT = "{} [rsp - 16]; mov rax, [rsp - 14]", "{} [rsp - 16]; movzx eax, word ptr [rsp - 16]"
+"""Of SGDT or SIDT, in RAX."""
+CHANGE_TABLE = (
+    f"mov rax, {AN_ADDRESS:#x}; mov [rsp - 14], rax; mov word ptr [rsp - 16], 0x123; l{{}} [rsp - 16]"
+)
+CHANGE_RFLAGS = f"push {2 | A_RFLAGS:#x}; popfq"
+TOGGLE_CR3_PWT = "mov rax, cr3; btc rax, 3; mov cr3, rax"
+TOGGLE_CR4_DE = "mov rax, cr4; btc rax, 3; mov cr4, rax"
+TOGGLE_EFER_SCE = "mov ecx, 0xc0000080; rdmsr; btc eax, 0; wrmsr"
+HIT_BREAKPOINT = "mov rax, dr0; mov [rax], rax; nop"
+SOFTWARE_INTERRUPT = f"int {INTERRUPT:#x}"
+NO_EVENT = "xor eax, eax"
+"""What HANDLER's RAX is told from."""
+
+
+def read_msr(number: int) -> str:
+    """All of an MSR, in RAX."""
+    return f"mov ecx, {number:#x}; rdmsr; shl rdx, 32; or rax, rdx"
+
+
+def write_msr(number: int, value: int) -> str:
+    """A value for an MSR."""
+    return f"mov ecx, {number:#x}; mov eax, {value & 0xFFFF_FFFF:#x}; mov edx, {value >> 32:#x}; wrmsr"
+
+
+UNBLOCK_NMIS = """
+    mov rdx, rsp
+    mov eax, ss
+    push rax
+    push rdx
+    pushfq
+    mov eax, cs
+    push rax
+    lea rax, [rip + unblocked]
+    push rax
+    iretq
+    unblocked: nop
+"""
+"""An IRET, as behind an NMI."""
 EXCEPTIONS = {
     "exception-de": (0, "xor ecx, ecx; div ecx"),
     "exception-db": (1, "pushfq; bts qword ptr [rsp], 8; popfq; nop"),

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from touchstone.machine.intercepts import row
-from touchstone.machine.intercepts.row import EXCEPTIONS, RESULTS, Machine, Row, bitmap_code
+from touchstone.machine.intercepts import row, svm_state
+from touchstone.machine.intercepts.row import (
+    EXCEPTIONS,
+    HANDLER,
+    RESULT,
+    RESULTS,
+    TARGET,
+    UNBLOCK_NMIS,
+    Machine,
+    Row,
+    bitmap_code,
+    idt_code,
+)
 
 _DF_AND_GP, _SHUTDOWN, _VMRUN_AND_VMMCALL = 1 << 8 | 1 << 13, 1 << 31, 3
 _WORDS = {2: _DF_AND_GP, 3: _SHUTDOWN, 4: _VMRUN_AND_VMMCALL}
@@ -104,13 +115,19 @@ ROWS = (
     _row("invpcid", 5, 2, row.INVPCID, needs="cpuid.invpcid"),
 )
 
+STATE = svm_state.ROWS
+"""What VMRUN, #VMEXIT, VMLOAD and VMSAVE have to do with the guest's state, and with events."""
+
 _VM_CR = 0xC0010114
 CAPABILITIES = (_VM_CR,)
+KEEP = (0x277, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000102)
+"""MSRs that guests change, and that #VMEXIT may leave so: PAT, STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE."""
+EXIT_CODE = 0x70
 
 
 def common(machine: Machine) -> dict[int, int]:
     """The VMCB of every guest: 64-bit code at CPL 0 in the address space of the probe, whose IDT is empty."""
-    vmcb, _, bitmap, _ = machine.pages
+    vmcb, _, bitmap, *_ = machine.pages
     flat = 0xFFFF_FFFF << 32
     return {
         0x08: _DF_AND_GP | _SHUTDOWN << 32,
@@ -141,14 +158,15 @@ def possible(one: Row, machine: Machine) -> bool:
 
 
 def settings(one: Row, machine: Machine) -> Mapping[int, int]:
-    """The settings of a row."""
-    return one.settings
+    """The settings of a row: where it has nested paging, the first GiB is mapped."""
+    with_tables = {0xB0: machine.pages[5]} if one.settings.get(svm_state.NESTED_CONTROL) else {}
+    return {**one.settings, **with_tables}
 
 
 def registers(machine: Machine) -> dict[str, int]:
     """The registers that CODE begins with, beside those that both vendors' code has."""
-    vmcb, save_area, _, host = machine.pages
-    return {"r8": vmcb, "r9": save_area, "r13": host}
+    vmcb, save_area, _, host, _, _, level3, level2 = machine.pages
+    return {"r8": vmcb, "r9": save_area, "r13": host, "r14": level3 | 7, "rbp": level2 | 7}
 
 
 def memory(machine: Machine) -> tuple[tuple[int, bytes], ...]:
@@ -175,7 +193,19 @@ CODE = f"""
     wrmsr
     mov rax, r13
     vmsave
+    lea rax, [rsi + {TARGET:#x}]
+    mov dr0, rax
+    mov [rdi + 0x5000], r14
+    mov [rdi + 0x6000], rbp
+    lea rbx, [rdi + 0x7000]
+    mov eax, 0x87
+    large: mov [rbx], rax
+    add rbx, 8
+    add rax, 0x200000
+    test ebx, 0xfff
+    jnz large
     {bitmap_code()}
+    {idt_code()}
     lea r12, [rsi + {RESULTS:#x}]
     clgi
     row: push rdi
@@ -190,10 +220,13 @@ CODE = f"""
     lea rdx, [rip + guests]
     add rax, rdx
     mov [rdi + 0x578], rax
+    mov [r12 + 24], rax
     movzx ecx, word ptr [r15 + 2]
-    lea rbx, [r15 + 4]
+    movzx ebp, word ptr [r15 + 4]
+    lea rbx, [r15 + 6]
     call apply
     push rbx
+    push rbp
     push rdi
     push rsi
     push r8
@@ -204,7 +237,13 @@ CODE = f"""
     lea rax, [rsp - 0x200]
     mov [rdi + 0x5d8], rax
     mov rax, r8
+    vmload
     vmrun
+    mov rax, [rsp + 0x20]
+    vmsave
+    mov rax, [rsp]
+    vmload
+    {UNBLOCK_NMIS}
     stgi
     nop
     clgi
@@ -215,10 +254,15 @@ CODE = f"""
     pop r8
     pop rsi
     pop rdi
+    pop rbp
     pop r15
     mov rax, [rdi + 0x70]
     mov [r12], rax
-    add r12, 8
+    mov rax, [rdi + rbp]
+    mov [r12 + 8], rax
+    mov rax, [rdi + 0x578]
+    mov [r12 + 16], rax
+    add r12, {RESULT}
     dec r11d
     jnz row
     mov rax, r13
@@ -237,6 +281,8 @@ CODE = f"""
     dec ecx
     jmp apply
     applied: ret
+    {HANDLER}
+    HYPERCALL
     guests: GUESTS
     over: nop
 """

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import struct
 
-from touchstone.machine.intercepts import row
+from touchstone.machine.intercepts import row, vmx_state
 from touchstone.machine.intercepts.row import (
     EXCEPTIONS,
+    HANDLER,
     POINTERS,
+    RESULT,
     RESULTS,
     TABLES,
+    TARGET,
+    UNBLOCK_NMIS,
     Machine,
     Row,
     bitmap_code,
+    idt_code,
 )
+from touchstone.machine.intercepts.vmx_state import ENTRY as _ENTRY
+from touchstone.machine.intercepts.vmx_state import EXIT as _EXIT
+from touchstone.machine.intercepts.vmx_state import HOST_EFER
 
-_PIN, _PROC, _EXCEPTIONS, _PROC2, _EXIT, _ENTRY = 0x4000, 0x4002, 0x4004, 0x401E, 0x400C, 0x4012
+_PIN, _PROC, _EXCEPTIONS, _PROC2 = 0x4000, 0x4002, 0x4004, 0x401E
 _CAPABILITY = {_PIN: 0x481, _PROC: 0x482, _EXIT: 0x483, _ENTRY: 0x484, _PROC2: 0x48B}
 _TRUE = {_PIN: 0x48D, _PROC: 0x48E, _EXIT: 0x48F, _ENTRY: 0x490}
 """Without those controls that early processors always had (SDM 3D A.2)."""
@@ -103,6 +111,11 @@ ROWS = (
     _proc2("invpcid", 12, 58, row.INVPCID, _INVLPG, "cpuid.invpcid"),
     _proc2("tpause", 26, 68, "xor eax, eax; xor edx, edx; xor ecx, ecx; tpause ecx", _RDTSC, "cpuid.waitpkg"),
 )
+STATE = vmx_state.ROWS
+"""What VM entries and VM exits have to do with the guest's state, and with events."""
+KEEP = (0x277,)
+"""IA32_PAT: a guest changes it, and a VM exit may leave it so."""
+EXIT_CODE = 0x4402
 
 
 def _capability(machine: Machine, control: int) -> int:
@@ -133,10 +146,10 @@ def possible(one: Row, machine: Machine) -> bool:
 
 def settings(one: Row, machine: Machine) -> dict[int, int]:
     """The fields of a row, with the bits that the processor demands."""
-    return {
-        key: _allowed(machine, key, value) if key in _CAPABILITY else value
-        for key, value in one.settings.items()
-    }
+    of_host = {HOST_EFER: machine.efer} if one.settings.get(_EXIT, 0) & vmx_state.LOAD_HOST_EFER else {}
+    bitmap = {vmx_state.MSR_BITMAP: machine.pages[5]} if vmx_state.MSR_BITMAP in one.settings else {}
+    own = {**one.settings, **of_host, **bitmap}
+    return {key: _allowed(machine, key, value) if key in _CAPABILITY else value for key, value in own.items()}
 
 
 def _cr(machine: Machine) -> tuple[int, int]:
@@ -148,7 +161,7 @@ def _cr(machine: Machine) -> tuple[int, int]:
 
 def common(machine: Machine) -> dict[int, int]:
     """The VMCS of every guest: 64-bit code at CPL 0 in the address space of the probe, whose IDT is empty."""
-    _, _, bitmap, _ = machine.pages
+    bitmap = machine.pages[2]
     cr0, cr4 = _cr(machine)
     unusable = {0x4814: 0x10000, 0x481C: 0x10000, 0x481E: 0x10000, 0x4820: 0x10000}
     return {
@@ -158,14 +171,15 @@ def common(machine: Machine) -> dict[int, int]:
         _EXIT: _allowed(machine, _EXIT, 1 << 9),  # the host is 64-bit code
         _ENTRY: _allowed(machine, _ENTRY, 1 << 9),  # so is the guest
         **dict.fromkeys((_EXCEPTIONS, 0x4006, 0x4008, 0x400A, 0x400E, 0x4010, 0x4014, 0x4016), 0),
-        **dict.fromkeys((_CR0_MASK, _CR4_MASK), 0),
+        **dict.fromkeys((_CR0_MASK, _CR4_MASK, 0x4018, 0x401A), 0),
         _CR0_SHADOW: cr0,
         _CR4_SHADOW: cr4,
         0x2000: bitmap,
         0x2002: bitmap,
-        0x2004: bitmap,
+        vmx_state.MSR_BITMAP: bitmap,
         0x2800: 2**64 - 1,
         0x2802: 0,
+        vmx_state.EFER: machine.efer,
         # the host
         **dict.fromkeys((0xC00, 0xC04, 0xC06), machine.ss),
         0xC02: machine.cs,
@@ -214,7 +228,7 @@ def common(machine: Machine) -> dict[int, int]:
 def registers(machine: Machine) -> dict[str, int]:
     """The registers that CODE begins with, beside those that both vendors' code has."""
     cr0, cr4 = _cr(machine)
-    return {"r13": cr0, "r14": cr4, "r8": machine.msrs.get(_BASIC, 0) & 0x7FFF_FFFF}
+    return {"r13": cr0, "r14": cr4, "r9": machine.ss, "r8": machine.msrs.get(_BASIC, 0) & 0x7FFF_FFFF}
 
 
 def memory(machine: Machine) -> tuple[tuple[int, bytes], ...]:
@@ -227,7 +241,10 @@ CODE = f"""
     mov cr4, r14
     mov [rdi], r8d
     mov [rdi + 0x1000], r8d
+    lea rax, [rsi + {TARGET:#x}]
+    mov dr0, rax
     {bitmap_code()}
+    {idt_code()}
     lea r12, [rsi + {RESULTS:#x}]
     sgdt [rsi + {TABLES:#x}]
     sidt [rsi + {TABLES + 0x10:#x}]
@@ -243,10 +260,13 @@ CODE = f"""
     add rdx, rax
     mov eax, 0x681e
     vmwrite rax, rdx
+    mov [r12 + 24], rdx
     movzx ecx, word ptr [r15 + 2]
-    lea rbx, [r15 + 4]
+    movzx ebp, word ptr [r15 + 4]
+    lea rbx, [r15 + 6]
     call apply
     push rbx
+    push rbp
     push rsi
     push r10
     push r11
@@ -264,31 +284,31 @@ CODE = f"""
     vmread rdx, rax
     bts rdx, 32
     jmp store
-    exited: mov eax, 0x4402
+    exited: mov rdi, rax
+    mov eax, 0x4402
     vmread rdx, rax
     store: pop r12
     pop r11
     pop r10
     pop rsi
+    pop rbp
     pop r15
     mov [r12], rdx
-    add r12, 8
+    cmp ebp, {vmx_state.RAX:#x}
+    je is_rax
+    vmread rdi, rbp
+    is_rax: mov [r12 + 8], rdi
+    mov eax, 0x681e
+    vmread rdx, rax
+    mov [r12 + 16], rdx
+    add r12, {RESULT}
+    {UNBLOCK_NMIS}
     dec r11d
     jnz row
     vmxoff
     lgdt [rsi + {TABLES:#x}]
     lidt [rsi + {TABLES + 0x10:#x}]
-    mov rdx, rsp
-    mov eax, ss
-    push rax
-    push rdx
-    pushfq
-    mov eax, cs
-    push rax
-    lea rax, [rip + unblocked]
-    push rax
-    iretq
-    unblocked: jmp over
+    jmp over
     failed: mov qword ptr [r12], -1
     jmp over
     apply: jrcxz applied
@@ -299,9 +319,10 @@ CODE = f"""
     dec ecx
     jmp apply
     applied: ret
+    {HANDLER}
+    HYPERCALL
     guests: GUESTS
     over: nop
 """
-"""Runs R11 guests, whose rows are at R15, with R10 settings at RSI before each. RDI: the first page. An IRET
-behind them unblocks the NMIs that an exit has blocked."""
+"""Runs R11 guests, whose rows are at R15, with R10 settings at RSI before each. RDI: the first page."""
 HYPERCALL = "vmcall"
