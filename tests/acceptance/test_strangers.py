@@ -28,7 +28,7 @@ def test_a_toy_is_accused_of_its_faults_and_of_nothing_else(tmp_path: Path) -> N
     assert run.words() <= RED | FINE, run.printed
     qemu, _ = installed_version("qemu-system-x86_64")
     listed = tomllib.loads((SUBJECTS / "faults.toml").read_text(encoding="utf-8"))["fault"]
-    faults = [fault for fault in listed if fault.get("qemu", 0) <= qemu]
+    faults = [fault for fault in listed if fault.get("qemu", 0) <= qemu < fault.get("below", qemu + 1)]
     red = {verdict.check for verdict in run.verdicts if verdict.word in RED}
     named = {
         fault["name"]: {one for one in red if any(fnmatchcase(one, pattern) for pattern in fault["checks"])}
