@@ -81,7 +81,7 @@ def test_regressions_by_cause_and_since_when(tmp_path: Path, capsys: pytest.Capt
     assert "**Lab:** 1 check could not be judged, on bochs-intel" in texts[2]
     assert "- bochs-intel: `exits.c`: infrastructure: no power" in texts[2]
     last = texts[3]
-    assert "# Touchstone: 2 regressions\n" in last
+    assert "# Touchstone: 2 regressions on qemu-amd and bochs-intel\n" in last
     assert f"; compared with {date(3)}, veneer 333333333333" in last
     regressions, known = last.split("## Failures that are known: 1")
     assert (
@@ -157,7 +157,7 @@ def test_subjects_of_a_night(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     summary(capsys, night(tmp_path, 2, {A: GOOD}), "--history", history)
     summary(capsys, night(tmp_path, 3, {other: GOOD}, name="other"), "--history", history)
     text = summary(capsys, night(tmp_path, 4, {A: failed(A)}), "--history", history)
-    assert "# Touchstone: 1 regression\n" in text
+    assert "# Touchstone: 1 regression on qemu-amd\n" in text
     assert f"compared with {date(2)}, veneer" in text, "not with the night of another subject"
 
 
@@ -202,7 +202,7 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--history", history, "--html", page, "--checks", "checks.html", "--title", "Night"]
     summary(capsys, night(tmp_path, 2, verdicts), *words)
     text = page.read_text()
-    assert '<h1 class="bad">1 regression</h1>' in text
+    assert '<h1 class="bad">1 regression on qemu-amd</h1>' in text
     assert "<b>Hypervisor:</b> 99 of 100 judged checks conformant (99.0%)" in text, (
         "without the lab's trouble"
     )
@@ -211,8 +211,9 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert '<a href="checks.html#exits.a%40qemu-amd%40veneer"><code>exits.a</code></a>' in text
     assert f"since {date(2)}, veneer 222222222222" in text
     assert f"held on {date(1)}, veneer 111111111111" in text
-    assert '<td class="bad">99 conformant, 1 deviation</td>' in text, "one failure of a hundred is not green"
-    assert '<td class="lab">1 blocked</td>' in text
+    wrong = '<td class="bad" data-column="exits"><b>1 deviation</b>, 99 conformant</td>'
+    assert wrong in text, "one failure of a hundred is not green, and comes first"
+    assert '<td class="lab" data-column="all"><b>1 blocked</b></td>' in text
     rows = re.findall(r"<tr><th>(\d[^<]*)</th>", text)
     assert rows == [f"{date(2)}, veneer 222222222222", f"{date(1)}, veneer 111111111111"], (
         "this run is the first"
@@ -220,6 +221,17 @@ def test_first_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no check in this run" in text
     assert "<script" not in text
     assert "http:" not in text
+
+
+def test_first_line_names_few_targets_and_counts_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [key("exits.a", f"target-{n}") for n in range(4)]
+    history = tmp_path / "h"
+    summary(capsys, night(tmp_path, 1, dict.fromkeys(keys, GOOD)), "--history", history)
+    verdicts = {one: failed(one) if number < 3 else GOOD for number, one in enumerate(keys)}
+    text = summary(capsys, night(tmp_path, 2, verdicts), "--history", history)
+    assert text.startswith("# Touchstone: 3 regressions on 3 of 4 targets\n")
 
 
 def test_costs_over_nights_are_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

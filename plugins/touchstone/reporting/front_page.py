@@ -27,7 +27,10 @@ from touchstone.reporting.summary import HEADINGS, lab, verdict_of
 from touchstone.words import Verdict
 
 _STYLE = """
-:root { color-scheme: light dark; --bad: #c62828; --good: #2e7d32; --lab: #7b4fb5; --quiet: #777; }
+:root { color-scheme: light dark; --bad: #b71c1c; --good: #256b29; --lab: #6a3fa6; --quiet: #666; }
+@media (prefers-color-scheme: dark) {
+  :root { --bad: #ff8a80; --good: #81c784; --lab: #c5a3f7; --quiet: #a3a3a3; }
+}
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem; }
 h1 { margin: 0 0 .3rem; } h1.bad, .bad { color: var(--bad); } h1.good, .good { color: var(--good); }
 .lab { color: var(--lab); } .quiet, td.none { color: var(--quiet); }
@@ -44,8 +47,15 @@ details.chapter { display: block; margin: .25rem 0; }
 svg { display: block; overflow: visible; } svg path { fill: none; stroke: currentColor; }
 svg circle { fill: currentColor; }
 .bar .g { background: var(--good); } .bar .b { background: var(--bad); } .bar .l { background: var(--lab); }
+@media (max-width: 42rem) {
+  .wide:is(.areas, .runs) :is(table, tbody, tr, th, td) { display: block; border: 0; }
+  .wide.areas :is(tr:first-child, td.none) { display: none; }
+  .areas td::before { content: attr(data-column) ": "; color: var(--quiet); }
+  ul { padding-left: 1rem; }
+}
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_WRONG = (*FAILED, Verdict.IMPROVED, *NOT_JUDGED)
 _CHECKS = 12
 """Checks of a cause and a target that are named without a click."""
 
@@ -74,11 +84,11 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield from _failures(found, REGRESSION, checks)
     areas = areas_of(found)
     rows = [
-        (name, [(counted(row.get(area, {})), _class(row.get(area))) for area in areas])
+        (escape(name), [(_counted(row.get(area, Counter())), _class(row.get(area))) for area in areas])
         for name, row in found.areas.items()
     ]
     yield "<h2>Targets and areas</h2>"
-    yield from _table(["", *areas], [(escape(name), cells) for name, cells in rows])
+    yield from _table(["", *areas], rows, "areas")
     yield from _failures(found, FIRST, checks)
     yield from _failures(found, FAILING, checks)
     if found.trouble:
@@ -87,11 +97,11 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
             yield f"<li><b>{escape(trouble.reason)}</b><br>"
             yield f"{escape(trouble.target)}: {_names(trouble.checks)}</li>"
         yield "</ul>"
-    yield "<h2>Requirements and targets</h2>"
-    yield from _requirements(found)
     yield "<h2>Run by run</h2>"
     yield from _trend(found)
     yield from _costs(found)
+    yield "<h2>Requirements and targets</h2>"
+    yield from _requirements(found)
     yield "<h2>What the targets are</h2><ul>"
     yield from (f"<li><b>{escape(name)}</b>: {escape(facts)}</li>" for name, facts in found.targets.items())
     yield "</ul></body></html>"
@@ -130,7 +140,7 @@ def _cost(history: CostHistory | None) -> str:
 
 
 def _requirements(found: Overview) -> Iterator[str]:
-    """A line per chapter, which opens; those in which something fails are open."""
+    """A line per chapter, which opens; those in which something fails are open, what fails first."""
     for chapter in chapters(found.proofs):
         failing = any(one.fails for one in chapter.proofs)
         cells = "; ".join(f"{name}: {chapter.cell(name)}" for name in found.columns)
@@ -142,9 +152,9 @@ def _requirements(found: Overview) -> Iterator[str]:
             [
                 (
                     f"{escape(one.requirement)}<br><small>{escape(one.statement)}</small>",
-                    [(level_text(one), ""), *(_proof_cell(one, name) for name in found.columns)],
+                    [(escape(level_text(one)), ""), *(_proof_cell(one, name) for name in found.columns)],
                 )
-                for one in chapter.proofs
+                for one in sorted(chapter.proofs, key=lambda one: not one.fails)
             ],
         )
         yield "</details>"
@@ -153,13 +163,15 @@ def _requirements(found: Overview) -> Iterator[str]:
 def _proof_cell(one: Proof, column: str) -> tuple[str, str]:
     if not one.proved:
         return "no check in this run", "none"
-    return one.cell(column), "none" if column in one.elsewhere else _class(one.cells.get(column))
+    return escape(one.cell(column)), "none" if column in one.elsewhere else _class(one.cells.get(column))
 
 
 def _failures(found: Overview, kind: str, page: str) -> Iterator[str]:
     failures = [one for one in found.failures if one.kind == kind]
     if failures:
-        yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}</h2><ul>"
+        causes = len({one.cause for one in failures})
+        of = f" <small>from {causes} causes</small>" if causes > 1 else " <small>from one cause</small>"
+        yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}{of}</h2><ul>"
         for one in failures:
             yield from _failure(one, found.machines, page)
         yield "</ul>"
@@ -174,7 +186,7 @@ def _failure(one: Failures, machines: Mapping[str, Column], page: str) -> Iterat
     for column, checks in one.checks.items():
         places = [fragment(check, *machines[column]) for check in checks]
         addresses = [f"{page}#{place}" for place in places] if page else []
-        yield f"<br>{escape(column)}: {_names(checks, addresses)}"
+        yield f"<br><b>{escape(column)}</b>: {_names(checks, addresses)}"
     yield "</li>"
 
 
@@ -200,17 +212,35 @@ def _class(counts: Counted | None) -> str:
     return "good" if counts[Verdict.CONFORMANT] else ""
 
 
-def _table(head: list[str], rows: list[tuple[str, list[tuple[str, str]]]]) -> Iterator[str]:
-    yield f'<div class="wide"><table><tr>{"".join(f"<th>{escape(one)}</th>" for one in head)}</tr>'
+def _counted(counts: Counted) -> str:
+    """What is wrong comes first; what says nothing of the subject is small."""
+    wrong: Counted = Counter({one: n for one, n in counts.items() if one in _WRONG})
+    rest: Counted = Counter({one: n for one, n in counts.items() if one not in (*_WRONG, Verdict.CONFORMANT)})
+    good = f"{counts[Verdict.CONFORMANT]} {Verdict.CONFORMANT.value}" if counts[Verdict.CONFORMANT] else ""
+    parts = [
+        f"<b>{counted(wrong)}</b>" if wrong else "",
+        good,
+        f"<small>{counted(rest)}</small>" if rest else "",
+    ]
+    return ", ".join(part for part in parts if part) or "-"
+
+
+def _table(head: list[str], rows: list[tuple[str, list[tuple[str, str]]]], kind: str = "") -> Iterator[str]:
+    """``rows``: the name, and text and class of each cell, as HTML; ``areas`` is no table on a phone."""
+    yield f'<div class="wide {kind}"><table><tr>{"".join(f"<th>{escape(one)}</th>" for one in head)}</tr>'
     for name, cells in rows:
-        shown = "".join(f'<td class="{kind}">{escape(text)}</td>' for text, kind in cells)
+        columns = [f' data-column="{escape(one)}"' if kind else "" for one in head[1:]]
+        shown = "".join(
+            f'<td class="{state}"{column}>{text}</td>'
+            for (text, state), column in zip(cells, columns, strict=True)
+        )
         yield f"<tr><th>{name}</th>{shown}</tr>"
     yield "</table></div>"
 
 
 def _trend(found: Overview) -> Iterator[str]:
     """The newest first: this run is the first row."""
-    yield '<div class="wide"><table>'
+    yield '<div class="wide runs"><table>'
     for when, counts in reversed(found.trend):
         parts = Counter(
             g=counts[Verdict.CONFORMANT],
@@ -219,5 +249,5 @@ def _trend(found: Overview) -> Iterator[str]:
         )
         bar = "".join(f'<span class="{name}" style="flex: {n}"></span>' for name, n in parts.items() if n)
         yield f'<tr><th>{escape(when)}</th><td><div class="bar">{bar}</div></td>'
-        yield f"<td>{escape(counted(counts))}</td></tr>"
+        yield f'<td class="{"bad" if parts["b"] else ""}">{_counted(counts)}</td></tr>'
     yield "</table></div>"

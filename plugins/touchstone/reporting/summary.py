@@ -18,6 +18,8 @@ MOST = 8
 """Causes of a kind that are shown; the report has all."""
 MOST_CHECKS = 3
 """Checks of a cause that are named."""
+MOST_TARGETS = 2
+"""Targets that the first line names."""
 LONGEST = 160
 """Characters of a cause."""
 HEADINGS = {
@@ -70,11 +72,15 @@ def markdown(found: Overview) -> Iterator[str]:
 
 
 def verdict_of(found: Overview) -> str:
-    """The first line."""
-    new = sum(one.count for one in found.failures if one.kind == REGRESSION)
+    """The first line: what broke, and where."""
+    broken = [one for one in found.failures if one.kind == REGRESSION]
+    new = sum(one.count for one in broken)
     failing = sum(one.count for one in found.failures) - new
     if new:
-        return f"{new} regression{'s' if new > 1 else ''}"
+        columns = list(dict.fromkeys(column for one in broken for column in one.checks))
+        many = len(columns) > MOST_TARGETS
+        where = f"{len(columns)} of {len(found.columns)} targets" if many else " and ".join(columns)
+        return f"{new} regression{'s' if new > 1 else ''} on {where}"
     if failing:
         return f"no regressions, {_number(failing)} fail{'' if failing > 1 else 's'}"
     return "no failures" if found.score[1] else "nothing was judged"
