@@ -9,7 +9,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from tests.support import boxes, cpu_times, nightly, objects
+from tests.support import boxes, cpu_times, installed, nightly, objects
 from tests.support.checkout import ROOT
 from tests.support.cpu_times import pytest_addoption  # noqa: F401  hook
 from tests.support.project import Project
@@ -38,6 +38,7 @@ for name in (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    installed.remember()
     nightly.register(config)
     objects.share()
     cpu_times.register(config, lambda nodeid: UNITS.of(nodeid)[0])
