@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 
+from tests.support.linux import linux_machine
 from touchstone.drivers.linux_image.image import build_image, kernel_headers
 from touchstone.drivers.qemu.linux import QemuLinuxMachine
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.serial_log import SerialLog
 from touchstone.machine.settings import TargetSettings
-from touchstone.shipped import source_root
 
 PATIENCE = 300.0
 """Seconds for what takes one or two on an idle machine."""
@@ -96,12 +96,9 @@ class SshChannel:
 
 
 def build_agent(machine: QemuLinuxMachine, into: Path) -> None:
-    headers = kernel_headers(machine.image, say)
-    source = source_root() / "targets" / "agent" / "linux"
-    command = ["make", "-C", str(source), f"KDIR={headers}", f"BUILD={into}"]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stdout + made.stderr
-    assert "warning:" not in made.stdout + made.stderr
+    image = machine.image
+    for file in linux_machine.build_agent(image.release, kernel_headers(image, say)):
+        shutil.copy2(file, into)
 
 
 def put(client: paramiko.SSHClient, *files: Path) -> None:

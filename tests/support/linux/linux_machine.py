@@ -132,20 +132,20 @@ def newest_kernel() -> Kernel:
 
 def build_module(kernel: Kernel, into: Path = BUILD) -> tuple[Path, str]:
     """veneer.ko for a kernel, and everything that the build said."""
-    said = _make(HOST, kernel, into)
+    said = _make(HOST, kernel.headers, into)
     return into / f"linux-{kernel.release}" / "veneer.ko", said
 
 
-def build_agent(kernel: Kernel) -> tuple[Path, Path]:
-    """The agent's module for a kernel, and its program."""
-    built = BUILD / f"agent-linux-{kernel.release}"
-    said = _make(AGENT, kernel, built)
+def build_agent(release: str, headers: Path) -> tuple[Path, Path]:
+    """The agent's module for a kernel, and its program: built once for all tests."""
+    built = BUILD / f"agent-linux-{release}"
+    said = _make(AGENT, headers, built)
     assert "warning:" not in said, said
     return built / "touchstone_agent.ko", built / "touchstone-agent"
 
 
-def _make(source: Path, kernel: Kernel, into: Path) -> str:
-    command = ["make", "--no-print-directory", "-C", str(source), f"KDIR={kernel.headers}", f"BUILD={into}"]
+def _make(source: Path, headers: Path, into: Path) -> str:
+    command = ["make", "--no-print-directory", "-C", str(source), f"KDIR={headers}", f"BUILD={into}"]
     with _lock():
         built = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -185,7 +185,7 @@ def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: boo
         # Nobody looks for its names in the kernel's log.
         files[f"modules/kvm/{index}.ko"] = _strip(path, "--strip-unneeded", directory)
     if agent:
-        module, program = build_agent(kernel)
+        module, program = build_agent(kernel.release, kernel.headers)
         files["modules/touchstone_agent.ko"] = _strip(module, "--strip-debug", directory)
         files["touchstone-agent"] = program
         files["abi-check"] = _build_program(directory / "abi-check", ABI_CHECK)
