@@ -16,6 +16,12 @@ PROTOCOL = {
     "says": "do=load: ok when every CPU is virtualised; else err code=EBUSY text=reason and nothing has "
     "changed",
 }
+PROTOCOL_QUERY = {
+    "doc": "touchstone-protocol",
+    "title": "subject do=...: the hypervisor under test",
+    "says": "do=query: loaded=0 or 1, name=, version=, cpus= (how many are in guest mode now), and the "
+    "subject's own keys.",
+}
 
 
 ATTEMPTS = 20
@@ -49,6 +55,33 @@ def test_all_cpus(target, virtualized):
         f"{status.get('cpus')} of {target.cpus} CPUs are in guest mode"
     )
     assert virtualized() == list(range(target.cpus)), "these CPUs, and no others, carry the signature"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.query",
+    title="What the hypervisor says of itself is what it claims, on the processor that is there",
+    area="broadcast",
+    cite=PROTOCOL_QUERY,
+    proves=["load-every-cpu"],
+)
+def test_query(target, subject, probe):
+    status = target.query()
+    assert status.get("loaded") == "1", f"the subject says of itself: {dict(status)}"
+    nested = subject.claims.get("nested")
+    assert nested is None or status.get("nested", nested) == nested, (
+        f"it claims nested = {nested}, and says nested={status.get('nested')}"
+    )
+    backend = {"amd": "svm", "intel": "vmx"}[target.vendor]
+    assert status.get("backend", backend) == backend, (
+        f"a processor with {backend}, and it says {dict(status)}"
+    )
+    if subject.claims.get("cpuid-version") and "version" in status:
+        for result in probe("cpuid", on="every-cpu", rax=0x40000001):
+            eax = result.registers["rax"]
+            version = f"{eax >> 16}.{eax >> 8 & 0xFF}.{eax & 0xFF}"
+            assert status.get("version") == version, (
+                f"CPU {result.cpu}: {version}, and it says {dict(status)}"
+            )
 
 
 @pytest.mark.touchstone(
@@ -159,6 +192,30 @@ def test_trace_order(target, probe):
         wanted = [f"info={ecx << 32 | eax:#x}" for eax, ecx in asked]
         trace = [line for line in target.trace(cpu, 6) if "5a0000" in line]
         assert [line.split()[-1] for line in trace] == wanted, f"CPU {cpu}: {trace}"
+
+
+EXIT_CODES = {"amd": {"cpuid": 0x72, "rdmsr": 0x7C}, "intel": {"cpuid": 10, "rdmsr": 31}}
+"""APM2 appendix C; SDM 3D appendix C."""
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace-codes",
+    title="The reasons in the trace of a CPU are the processor's exit codes",
+    area="broadcast",
+    requires="os == bare and subject.trace and subject.trace-codes",
+    cite=[
+        {"doc": "intel-sdm", "title": "Basic Exit Reasons", "says": "10: CPUID. … 31: RDMSR."},
+        {"doc": "amd-apm", "title": "SVM Intercept Exit Codes", "says": "72h VMEXIT_CPUID … 7Ch VMEXIT_MSR"},
+    ],
+    proves=["exits-trace"],
+)
+def test_trace_codes(target, probe):
+    codes = EXIT_CODES[target.vendor]
+    for cpu in range(target.cpus):
+        probe("cpuid\nmov ecx, IA32_EFER\nrdmsr", on=cpu, rax=0x5A000020)
+        asked = [int(line.split()[0], 16) for line in target.trace(cpu, 16)]
+        assert codes["cpuid"] in asked, f"CPU {cpu}: no CPUID among the reasons {asked}"
+        assert codes["rdmsr"] in asked, f"CPU {cpu}: no RDMSR among the reasons {asked}"
 
 
 @pytest.mark.touchstone(

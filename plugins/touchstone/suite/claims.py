@@ -50,6 +50,9 @@ CLAIMS: Mapping[str, Claim] = {
         "the leaves from 0x40000000 to 0x400000ff that are behind the last one that leaf 0x40000000 names "
         "are 0",
     ),
+    "cpuid-version": Claim(
+        bool, "EAX of leaf 0x40000001 is the version that `query` gives, as 0x010203 is of 1.2.3"
+    ),
     "hypervisor-bit": Claim(bool, "CPUID leaf 1 has bit 31 of ECX set, on every CPU"),
     "counters": Claim(
         bool,
@@ -57,6 +60,10 @@ CLAIMS: Mapping[str, Claim] = {
         "expect `exits` are unsupported",
     ),
     "trace": Claim(bool, "it keeps the last exits of each CPU, and `trace` reads them"),
+    "trace-codes": Claim(
+        bool,
+        "the reasons in the trace are the processor's: the exit code of SVM, the basic exit reason of VMX",
+    ),
     "unloadable": Claim(
         bool,
         "it can be unloaded, and the machine is as before then. Without it, checks of the phase `unloaded` "
