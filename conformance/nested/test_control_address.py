@@ -65,6 +65,63 @@ def test_expected_address_at_cpl_3(target, probe):
         assert result.rip == address
 
 
+AT_CPL_1_OR_2 = """
+    mov rbx, rdi
+    sgdt [rbx]
+    movzx ecx, word ptr [rbx]
+    inc ecx
+    mov r8d, ecx
+    mov rsi, [rbx + 2]
+    lea rdi, [rbx + 0x100]
+    mov [rbx + 2], rdi
+    cld
+    rep movsb
+    mov [rdi], r12
+    mov [rdi + 8], r13
+    add word ptr [rbx], 16
+    lgdt [rbx]
+    xor edi, edi
+    mov rsi, rbx
+    lea r9, [rip + answered]
+    push r9
+    mov r9, rsp
+    lea rcx, [r8 + r14 + 8]
+    push rcx
+    push r9
+    pushfq
+    lea rcx, [r8 + r14]
+    push rcx
+    push r15
+    iretq
+    answered: hlt
+"""
+"""To R15 at the CPL in R14, whose code and stack segments are in R12 and R13, by a copy of the GDT.
+
+Where the stub goes on behind an answer, it stores to RSI and returns: to HLT, which is #GP there."""
+SEGMENTS = {1: (0x0020_BA00_0000_0000, 0xB200_0000_0000), 2: (0x0020_DA00_0000_0000, 0xD200_0000_0000)}
+
+
+@pytest.mark.touchstone(
+    id="nested.hypercall.expected-address-ring-1-2",
+    title="A hypercall from the expected address raises #UD at CPL 1 and 2",
+    area="nested",
+    level="must",
+    requires="os == bare and subject.control-closed",
+    proves=["door-cpl"],
+    cite=CITE,
+)
+@pytest.mark.parametrize("cpl", SEGMENTS)
+def test_expected_address_at_cpl_1_and_2(target, probe, cpl):
+    address = control_address(target)
+    code, stack = SEGMENTS[cpl]
+    for number in NUMBERS:
+        (result,) = probe(
+            AT_CPL_1_OR_2, rax=number, rdi=Operand("scratch"), r12=code, r13=stack, r14=cpl, r15=address
+        )
+        demand_ud(result, number)
+        assert result.rip == address
+
+
 @pytest.mark.touchstone(
     id="nested.hypercall.same-page",
     title="A hypercall from the page in which it is expected, but from another address, raises #UD",
