@@ -47,8 +47,11 @@ def write_msr(probe, cpu, msr, value):
     )
 
 
-def refused(target, state, same_state, virtualized, code, cpu):
-    """Load, which must be refused with this code, because of this CPU, and leave every CPU alone."""
+def refused(target, state, same_state, virtualized, code, cpu, value=None):
+    """Load, which must be refused with this code, because of this CPU, and leave every CPU alone.
+
+    ``value``: of the register that forbids it, which a refusal that names one must have.
+    """
     before, free = state(), target.query().get("free-pages")
     with pytest.raises(AgentRefused) as refusal:
         target.load()
@@ -56,6 +59,9 @@ def refused(target, state, same_state, virtualized, code, cpu):
     assert refusal.value.text, "a refusal says why"
     if named := re.search(r"\bCPU (\d+)\b", refusal.value.text):
         assert int(named[1]) == cpu, f"CPU {cpu} is why, and the refusal says: {refusal.value.text}"
+    named = re.search(r"\bCPU \d+, value (?:0x)?([0-9a-f]+)", refusal.value.text)
+    if named and value is not None:
+        assert int(named[1], 16) == value, f"it is {value:#x}, and the refusal says: {refusal.value.text}"
     same_state(before, "after the refusal")
     assert virtualized() == []
     status = target.query()
@@ -134,12 +140,15 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
     for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
         if target.vendor == "amd":
             take_svm(probe, cpu)
-            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"), cpu)
+            code, efer = subject.claims.get("refuses.in-use"), read_msr(probe, cpu, EFER)
+            refused(target, state, same_state, virtualized, code, cpu, efer)
             assert read_msr(probe, cpu, EFER) & SVME, f"CPU {cpu}: somebody else's EFER.SVME was cleared"
             write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) & ~SVME)
         else:
             take_vmx(probe, cpu, physical)
-            refused(target, state, same_state, virtualized, subject.claims.get("refuses.in-use"), cpu)
+            cr4 = probe("mov rax, cr4", on=cpu)[0].registers["rax"]
+            code = subject.claims.get("refuses.in-use")
+            refused(target, state, same_state, virtualized, code, cpu, cr4)
             (result,) = probe("vmxoff", on=cpu)
             assert result.vector is None, f"CPU {cpu}: somebody else's VMX operation was ended"
             target.reset()  # CR4.VMXE stays set: every probe ends with the CR4 that it began with
