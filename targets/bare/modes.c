@@ -394,6 +394,13 @@ static void fill_block(struct probe_context *context, struct mode_cpu *mode, str
 		fill_idt(context, mode);
 }
 
+/* The bases that a probe has left behind the null selectors: not every AMD processor clears them when it loads these. */
+static void clear_fs_and_gs(void)
+{
+	asm volatile("mov %0, %%fs; mov %0, %%gs" : : "r"(PROBE_KERNEL_DS));
+	asm volatile("mov %0, %%fs; mov %0, %%gs" : : "r"(0));
+}
+
 static void enter(struct probe_context *context)
 {
 	struct cpu *cpu = cpu_of_stack();
@@ -404,6 +411,7 @@ static void enter(struct probe_context *context)
 
 	fill_block(context, mode, cpu);
 	mode_enter(context, &mode->block);
+	clear_fs_and_gs();
 	cpu->tss.rsp[0] = rsp0;
 	if (context->entry_fault)
 		return;

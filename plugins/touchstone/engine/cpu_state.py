@@ -68,7 +68,7 @@ _OF_VENDOR = {
     "intel": ("IA32_FEATURE_CONTROL", "IA32_MISC_ENABLE"),
     "amd": ("SYSCFG", "HWCR", "TSC_RATIO", "VM_CR", "VM_HSAVE_PA"),
 }
-_BARE_ONLY = ("IA32_KERNEL_GS_BASE", "IA32_SPEC_CTRL", "IA32_U_CET")
+_BARE_ONLY = ("IA32_FS_BASE", "IA32_GS_BASE", "IA32_KERNEL_GS_BASE", "IA32_SPEC_CTRL", "IA32_U_CET")
 """Linux gives each task its own."""
 _CR4_PCE = 1 << 8  # Linux: each task has its own (RDPMC for perf)
 

@@ -8,7 +8,7 @@ hypervisor that relies on it. Each is tried with a guest of its own, on the bare
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from touchstone.engine.cpu import MeasuredCpu, measure_cpu
 from touchstone.engine.facts import cpu_facts
 from touchstone.machine.driver import AgentRefused, Driver, TargetInfo
 from touchstone.machine.intercepts import row, svm, vmx
-from touchstone.machine.intercepts.names import NAMES, STATE_NAMES
+from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
 from touchstone.machine.intercepts.row import Machine, Row, Seen, Settings
 from touchstone.machine.probe import Operand, Page, Place, ProbeRequest, ProbeResult
 from touchstone.machine.svm_guest import PHYSICAL
@@ -27,6 +27,8 @@ from touchstone.suite.model import Body, Source
 
 ROWS_PER_PROBE = 6
 """As many as fit into a request, together with the settings that all guests have."""
+MAX_LOST = ROWS_PER_PROBE + 3
+"""So often the machine may be lost: those of one request, and some of their own."""
 _NMI = 2
 _SETTING = struct.Struct("<HQ")
 _HEAD = struct.Struct("<3H")
@@ -108,11 +110,26 @@ class SelfTest:
     """What is not, with what was seen instead."""
     asked: Sequence[Row] = ()
     """Those whose guests run now."""
+    suspects: set[str] = field(default_factory=set)
+    """One of them has ended the machine: they are asked one by one."""
+    is_over: bool = False
+    """Nothing is left to ask, or the machine was lost too often."""
+    lost: int = 0
+    """How often."""
 
     def was_lost(self, why: str) -> None:
         """The machine did not survive what it was asked; of several guests, nobody knows which."""
         if len(self.asked) == 1:
             self.ignored[self.asked[0].name] = why
+        self.suspects |= {one.name for one in self.asked}
+        self.lost += 1
+        self.is_over = self.lost == MAX_LOST
+
+    def is_to_ask(self, one: Row, wanted: Container[str]) -> bool:
+        """Whether a guest is still to run. What a machine may not survive is only asked if it is wanted."""
+        if one.name in self.heeded or one.name in self.ignored:
+            return False
+        return not one.may_hang or fact(one.name) in wanted
 
     def in_words(self) -> dict[str, str]:
         """``{"intercepts": "60 right; wrong: xsetbv (exit 0x81 in the place of 0x8d)", ...}``."""
@@ -130,11 +147,14 @@ class SelfTest:
         return f"{heeded} right" + (f"; wrong: {wrong}" if wrong else "")
 
 
-def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest) -> None:
-    """Test the controls on CPU 0 of a bare machine, which stays as it is. ``timeout`` in seconds, per probe.
+def self_test(
+    driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+) -> None:
+    """Test what is not ``found`` yet on CPU 0 of a bare machine, which stays as it is.
 
-    Nothing is found where that cannot be asked: no virtualization, or switched off, or not the bare OS.
-    TargetHung or TargetDied where the machine does not come back: see ``SelfTest.was_lost``.
+    ``timeout`` in seconds, per probe. ``wanted``: facts that requirements ask for, as far as the machine may
+    not survive the test. Nothing is found where that cannot be asked: no virtualization, or switched off, or
+    not the bare OS. TargetHung or TargetDied where the machine does not come back: see ``SelfTest.was_lost``.
     """
     if info.os != "bare":
         return
@@ -152,13 +172,15 @@ def self_test(driver: Driver, info: TargetInfo, timeout: float, found: SelfTest)
     rows = [
         one
         for one in every
-        if (not one.needs or requires.evaluate(one.needs, facts).result) and kind.possible(one, machine)
+        if found.is_to_ask(one, wanted)
+        and (not one.needs or requires.evaluate(one.needs, facts).result)
+        and kind.possible(one, machine)
     ]
-    batches = list(_batches(rows))
-    bodies = [_guests(batch, kind.CODE, kind.HYPERCALL) for batch in batches]
+    requests = list(batches(rows, found.suspects))
+    bodies = [_guests(batch, kind.CODE, kind.HYPERCALL) for batch in requests]
     assembled = Assembler().assemble(bodies)
     common = kind.common(machine)
-    for batch, body in zip(batches, bodies, strict=True):
+    for batch, body in zip(requests, bodies, strict=True):
         found.asked = batch
         code = assembled.codes[body]
         settings = _pack(common)
@@ -207,12 +229,12 @@ def _own(one: Row, common: Settings, settings: Settings) -> Settings:
     return {**settings, **{key: common[key] ^ bits for key, bits in one.toggles.items()}}
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def batches(rows: Sequence[Row], suspects: Container[str]) -> Iterator[Sequence[Row]]:
     """Those that a machine may not survive come last, one by one."""
-    safe = [one for one in rows if not one.may_hang]
+    safe = [one for one in rows if not one.may_hang and one.name not in suspects]
     for first in range(0, len(safe), ROWS_PER_PROBE):
         yield safe[first : first + ROWS_PER_PROBE]
-    yield from ([one] for one in rows if one.may_hang)
+    yield from ([one] for one in rows if one not in safe)
 
 
 def _guests(rows: Sequence[Row], code: str, hypercall: str) -> Body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
 from touchstone.config.inventory import Target
@@ -59,11 +59,15 @@ class Known:
         self.facts |= {"os": self.info.os, "cpus": self.info.cpus}
         self.facts.setdefault("way", self.info.os)
 
-    def test_intercepts(self, driver: Driver) -> None:
-        """Test the bare machine's virtualization hardware. Raises what the driver raises."""
+    def test_intercepts(self, driver: Driver, wanted: Container[str]) -> None:
+        """Test the bare machine's virtualization hardware. Raises what the driver raises.
+
+        ``wanted``: what is asked of it although it may not survive that.
+        """
         assert self.info is not None
         assert self.self_test is not None
-        self_test(driver, self.info, PROBE_TIMEOUT, self.self_test)
+        self_test(driver, self.info, PROBE_TIMEOUT, self.self_test, wanted)
+        self.self_test.is_over = True
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
         """Why a subject is not to blame for what came of requirements: the processor does not do its part.

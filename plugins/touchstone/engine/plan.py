@@ -25,15 +25,14 @@ class TargetPlan:
     prepared: Mapping[str, Planned] = field(default_factory=dict)
     """Key of a prepared state to the probe that prepares it."""
 
-    def asks_for(self, *prefixes: str) -> bool:
-        """Whether a requirement of a check or a case is about a fact whose name begins with one of these."""
-        needed = (
-            requirement
-            for check in self.checks
-            for requirements in (check.requires, *(case.requires for case in check.cases))
-            for requirement in requirements
-        )
-        return any(name.startswith(prefixes) for one in needed for name in names_used(one))
+    def facts(self, *prefixes: str) -> Iterator[tuple[str, str]]:
+        """Id of a check, and a fact that it requires, whose name begins with one of these."""
+        for check in self.checks:
+            for requirements in (check.requires, *(case.requires for case in check.cases)):
+                for requirement in requirements:
+                    for name in names_used(requirement):
+                        if name.startswith(prefixes):
+                            yield check.id, name
 
     def __iter__(self) -> Iterator[Planned]:
         """All of them."""

@@ -341,11 +341,8 @@ class TargetSession:
                 yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
         if self.known.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
-        if (
-            self._phase == "native"
-            and self.known.self_test is None
-            and self._plan.asks_for(INTERCEPTS, MACHINE)
-        ):
+        untested = self._phase == "native" and self.known.self_test is None
+        if untested and any(self._plan.facts(INTERCEPTS, MACHINE)):
             yield Step(f"testing the virtualization hardware of {name}", Party.LAB, self._test_intercepts)
         if phase == "native" and not oracles:
             return
@@ -458,15 +455,18 @@ class TargetSession:
             self.known.measure(driver)
 
     def _test_intercepts(self) -> None:
-        """Find out which controls the processor ignores. A machine that does not survive that is reset."""
+        """Find out what the processor does not do. A machine that does not survive that is reset."""
         found = self.known.self_test = SelfTest()
-        self.bare.be_as_before()
-        try:
-            with self.asking() as driver:
-                self.known.test_intercepts(driver)
-        except Autopsied as error:
-            found.was_lost(f"the machine is lost: {error.autopsy.reason}")
-            self.reset_machine()
+        asked = self._plan.facts(INTERCEPTS, MACHINE)
+        wanted = {name for check, name in asked if self.cannot(check) is None}
+        while not found.is_over:
+            self.bare.be_as_before()
+            try:
+                with self.asking() as driver:
+                    self.known.test_intercepts(driver, wanted)
+            except Autopsied as error:
+                found.was_lost(f"the machine is lost: {error.autopsy.reason}")
+                self.reset_machine()
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.

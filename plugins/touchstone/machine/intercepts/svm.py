@@ -158,9 +158,13 @@ def possible(one: Row, machine: Machine) -> bool:
 
 
 def settings(one: Row, machine: Machine) -> Mapping[int, int]:
-    """The settings of a row: where it has nested paging, the first GiB is mapped."""
-    with_tables = {0xB0: machine.pages[5]} if one.settings.get(svm_state.NESTED_CONTROL) else {}
-    return {**one.settings, **with_tables}
+    """The settings of a row, with the addresses of what CODE has prepared in the pages."""
+    own = dict(one.settings)
+    if own.get(svm_state.NESTED_CONTROL):
+        own[0xB0] = machine.pages[5]
+    if svm_state.CS_BASE in own:
+        own[svm_state.CS_BASE] = machine.pages[4]
+    return own
 
 
 def registers(machine: Machine) -> dict[str, int]:
@@ -206,6 +210,7 @@ CODE = f"""
     jnz large
     {bitmap_code()}
     {idt_code()}
+    mov dword ptr [rdi + {0x4000 + svm_state.VMMCALL_IN_IDT:#x}], 0xd9010f
     lea r12, [rsi + {RESULTS:#x}]
     clgi
     row: push rdi

@@ -31,6 +31,8 @@ _BASE = {_WORD2: 1 << 8 | 1 << 13 | 1 << 63, _WORD4: 3}
 """What all guests intercept, as the pairs of words are there."""
 _SHADOW, _V_INTR, _EVENT_INFO, _INFO1, _INFO2, _NEXT_RIP = 0x68, 0x60, 0x88, 0x78, 0x80, 0xC8
 NESTED_CONTROL, _EVENT = 0x90, 0xA8
+CS_BASE, CPL, VMMCALL_IN_IDT = 0x418, 0x4C8, 0x800
+"""CPL is in the fourth byte. Behind its gates, the page of the guest's IDT has a VMMCALL."""
 _ES, _SS, _DS, _GDTR_LIMIT, _GDTR, _IDTR_LIMIT, _IDTR = 0x400, 0x420, 0x430, 0x460, 0x468, 0x480, 0x488
 _EFER, _CR4, _CR3, _CR0, _DR7, _DR6, _RFLAGS, _RIP = 0x4D0, 0x548, 0x550, 0x558, 0x560, 0x568, 0x570, 0x578
 _RSP, _RAX, _CR2, _PAT = 0x5D8, 0x5F8, 0x640, 0x668
@@ -172,6 +174,27 @@ ROWS = (
         {_WORD2: _BASE[_WORD2] | 1 << 14},
         exit_code=_PF,
     ),
+    Row(
+        "stores.virtual-8086",
+        "",
+        _VMMCALL,
+        {
+            **dict.fromkeys((_ES, 0x410, _SS, _DS), 0xF3 << 16 | 0xFFFF << 32),
+            CS_BASE: 0,  # the page of the guest's IDT
+            CPL: 3 << 24,
+            _EFER: 1 << 12,
+            _CR4: 0,
+            _CR0: 0x11,
+            _RFLAGS: 1 << 17 | 2,
+            _RIP: VMMCALL_IN_IDT,
+            _RSP: 0xF00,
+        },
+        may_hang=True,
+        read=_RFLAGS,
+        mask=1 << 17,
+        value=1 << 17,
+    ),
+    Row("faults.paging-without-protection", row.PAGING_WITHOUT_PROTECTION, _GP, may_hang=True),
     _interrupted("software-interrupt", row.SOFTWARE_INTERRUPT, 4 << 8 | row.INTERRUPT),
     _interrupted("exception", "ud2", 3 << 8 | 6),
     _interrupted("breakpoint", "int3", 3 << 8 | 3),

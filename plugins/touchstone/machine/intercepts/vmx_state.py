@@ -203,6 +203,13 @@ ROWS = (
         {_EXCEPTIONS: 1 << 14},
         reason=_EXCEPTION,
     ),
+    Row(
+        "faults.paging-without-protection",
+        row.PAGING_WITHOUT_PROTECTION,
+        _EXCEPTION,
+        {_EXCEPTIONS: 1 << 13},
+        may_hang=True,
+    ),
     _interrupted("software-interrupt", row.SOFTWARE_INTERRUPT, 4 << 8 | row.INTERRUPT),
     _interrupted("exception", "ud2", 3 << 8 | 6),
     _interrupted("breakpoint", "int3", 6 << 8 | 3),
