@@ -46,6 +46,9 @@ struct cpu {
 	/* Work for this CPU: set by the boot CPU, fn cleared when it is done (broadcast.c). */
 	void (*fn)(void *);
 	void *arg;
+	/* guard.c: RSP within a guarded call, else 0; the vector that ended the last one. */
+	uint64_t guard_rsp;
+	unsigned int guard_vector;
 	uint64_t gdt[GDT_ENTRIES];
 	struct tss tss;
 	struct probe_context probe;

@@ -4,6 +4,7 @@
 #include "../uefi/subject.h"
 #include "broadcast.h"
 #include "cpu.h"
+#include "guard.h"
 
 /* As Linux numbers them. */
 #define EIO 5
@@ -15,11 +16,21 @@ struct call {
 	void *argument;
 };
 
-static void call_here(void *argument)
+/* The CPU on which the subject's function has ended in an exception, if there was one; NULL: none. */
+static const struct cpu *faulted;
+
+static void call_function(void *argument)
 {
 	const struct call *call = argument;
 
 	call->function(call->argument);
+}
+
+/* A CPU that is no longer virtualised raises #UD for the subject's hypercall. */
+static void call_here(void *argument)
+{
+	if (!guard_call(call_function, argument))
+		faulted = cpu_of_stack();
 }
 
 static void EFIAPI on_cpu(uint32_t apic_id, void(EFIAPI *function)(void *), void *argument)
@@ -33,12 +44,23 @@ static void EFIAPI on_cpu(uint32_t apic_id, void(EFIAPI *function)(void *), void
 
 static const struct uefi_subject_os services = { .on_cpu = on_cpu };
 
+static int end_of_question(int error, char *buffer, size_t size)
+{
+	if (!faulted)
+		return error;
+	os_snprintf(buffer, size,
+		    "asked on CPU %u, it raised exception %u, as on a CPU that is not virtualised",
+		    faulted->index, faulted->guard_vector);
+	return -EIO;
+}
+
 /* Without a table of its own, what became of its start is all that is known of it. */
 static int ask(const struct uefi_subject *subject, enum platform_subject_verb verb,
 	       unsigned int cpu, unsigned int count, char *buffer, size_t size)
 {
 	uint32_t apic_id = cpu < os_cpus() ? cpu_blocks[cpu]->apic_id : 0;
 
+	faulted = NULL;
 	if (verb == SUBJECT_QUERY) {
 		if (subject && subject->query)
 			return subject->query(&services, buffer, size);
@@ -46,9 +68,11 @@ static int ask(const struct uefi_subject *subject, enum platform_subject_verb ve
 		return 0;
 	}
 	if (verb == SUBJECT_EXITS && subject && subject->exits)
-		return subject->exits(&services, apic_id, buffer, size);
+		return end_of_question(subject->exits(&services, apic_id, buffer, size), buffer,
+				       size);
 	if (verb == SUBJECT_TRACE && subject && subject->trace)
-		return subject->trace(&services, apic_id, count, buffer, size);
+		return end_of_question(subject->trace(&services, apic_id, count, buffer, size),
+				       buffer, size);
 	os_snprintf(buffer, size, "the program that the firmware has loaded does not offer this");
 	return -EOPNOTSUPP;
 }

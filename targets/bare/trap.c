@@ -3,6 +3,7 @@
 #include "trap.h"
 
 #include "apic.h"
+#include "guard.h"
 #include "panic.h"
 #include "x86.h"
 
@@ -130,5 +131,6 @@ struct probe_context *platform_interrupt(struct probe_frame *frame)
 
 void platform_unexpected(struct probe_frame *frame)
 {
-	panic_at(frame);
+	if (!guard_takes(frame))
+		panic_at(frame);
 }

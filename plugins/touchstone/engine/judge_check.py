@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from touchstone.engine.ahead import Attempt, Outcomes
 from touchstone.engine.blame import accused, holds_natively, natively
 from touchstone.engine.oracle import Planned
@@ -202,9 +200,9 @@ def _judge_case(
     native = session.phase == "native"
     try:
         if outcomes is None:
-            before = _exits(session, request.cpus)
+            before = _exits(session, case)
             case.answered(session.run(request))
-            case.counted(_rise(before, _exits(session, request.cpus)))
+            case.counted(_rise(before, _exits(session, case)))
         else:
             outcome = next(outcomes)
             if isinstance(outcome, AgentRefused):
@@ -253,10 +251,17 @@ def _may_be_exits_of_others(session: TargetSession, case: CaseRun) -> bool:
     return running and bool(wrong) and all(one.demand is Demand.EXITS for one in wrong)
 
 
-def _exits(session: TargetSession, cpus: Sequence[int]) -> ExitCounts:
-    """The subject's exit counters."""
+def _exits(session: TargetSession, case: CaseRun) -> ExitCounts:
+    """The subject's exit counters. Deviation if it does not tell them."""
+    counts = {}
     with session.asking() as driver:
-        return {cpu: driver.exits(cpu) for cpu in cpus}
+        for cpu in case.request.cpus:
+            try:
+                counts[cpu] = driver.exits(cpu)
+            except AgentRefused as error:
+                case.was_refused(error)
+                raise Deviation(f"its exits on CPU {cpu} cannot be read: {error}") from None
+    return counts
 
 
 def _rise(before: ExitCounts, after: ExitCounts) -> ExitCounts:
