@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from tests.support.fake_target import FakeDriver
 from tests.support.project import Project, check, verdicts
 
 MACHINE = check("machine", "mov eax, 1", "{rax: 2}")
@@ -131,7 +134,28 @@ def test_a_subject_is_not_accused_of_a_machine_that_dies(project: Project) -> No
     project.suite(check("dies", "hlt", "{rax: 1}") + PASSING)
     result = project.run("-v", "-rx")
     assert verdicts(result) == {"dies": "MACHINE", "passing": "PASSED"}
-    result.stdout.fnmatch_lines(["MACHINE *exits.dies*: the bare machine does not survive it either"])
+    result.stdout.fnmatch_lines(
+        ["MACHINE *exits.dies*: the bare machine does not survive it either, in the same way"]
+    )
+
+
+def test_who_reports_the_end_in_words_of_his_own_is_not_accused_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a case that the bare machine survives is the subject's, whatever became of the others."""
+    natively = ["no answer"] * 2  # with others, and alone
+    ends = iter([*natively, "veneer: VM entry refused", "veneer: page fault in host mode"])
+    reported = FakeDriver.autopsy
+    monkeypatch.setattr(FakeDriver, "autopsy", lambda driver: replace(reported(driver), reason=next(ends)))
+    project.suite(check("both", "hlt", "{rax: 1}") + check("own", "invd", "{rax: 1}"))
+    result = project.run("-v", "-rx")
+    assert verdicts(result) == {"both": "MACHINE", "own": "CRASH"}
+    result.stdout.fnmatch_lines(
+        [
+            "MACHINE *exits.both* - veneer: VM entry refused: the bare machine does not survive it either,"
+            " in another way: no answer"
+        ]
+    )
 
 
 def test_in_the_native_phase_only_the_machine_is_there(project: Project) -> None:

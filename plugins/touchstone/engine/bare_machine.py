@@ -110,7 +110,7 @@ class BareMachine:
             except Autopsied as error:
                 one = left.popleft().one
                 why = f"its probe does not survive on the bare machine: {error.autopsy.reason}"
-                one.is_to_blame(why, died=True)
+                one.is_to_blame(why, death=error.autopsy.reason)
                 lost[one.check.id] += 1
                 if lost[one.check.id] == MAX_LOST:
                     _give_up(left, one)
@@ -162,4 +162,5 @@ def _give_up(left: deque[Question], lost: Planned) -> None:
     of_check = [one for one in left if one.one.check.id == lost.check.id]
     for one in of_check:
         left.remove(one)
-        one.one.is_to_blame(f"cases like it do not survive on the bare machine: {lost.failed}", died=True)
+        why = f"cases like it do not survive on the bare machine: {lost.failed}"
+        one.one.is_to_blame(why, death=lost.death)

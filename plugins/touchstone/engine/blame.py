@@ -19,7 +19,7 @@ def natively(one: Planned) -> Judgement | None:
 
 def holds_natively(cases: Sequence[Planned]) -> bool | None:
     """Whether the bare machine holds all of these cases; None: that was not measured."""
-    if any(one.comparable and one.died for one in cases):
+    if any(one.comparable and one.death is not None for one in cases):
         return False
     judgements = [natively(probe) for one in cases if one.refused is None for probe in one.probes]
     if any(found is not None and not found.ok for found in judgements):

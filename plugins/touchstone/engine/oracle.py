@@ -44,8 +44,8 @@ class Planned:
     """Why the bare machine would not run it."""
     failed: str | None = None
     """Why there is no oracle: the bare machine does not survive the probe, or is not as it was after it."""
-    died: bool = False
-    """Whether that is because the bare machine does not survive it."""
+    death: str | None = None
+    """How the bare machine ends, if that is because it does not survive it."""
 
     _requests: dict[int, ProbeRequest] = field(default_factory=dict)
 
@@ -84,12 +84,12 @@ class Planned:
         else:
             self.answers = outcome
 
-    def is_to_blame(self, why: str, *, died: bool = False) -> None:
+    def is_to_blame(self, why: str, *, death: str | None = None) -> None:
         """The probe harms the bare machine, or kills it: what it answered counts for nothing."""
         for one in self.probes:
             one.answers = one.refused = None
             one.failed = why
-            one.died = died
+            one.death = death
 
     @property
     def measured(self) -> bool:
