@@ -67,6 +67,8 @@ class SshDriver(AgentDriver):
         """Where the log comes from, besides the agent."""
         self._well_at = 0
         """Where the log was when the box last answered: a panic is said behind it."""
+        self._began_at = 0
+        """Where the log was when the box was brought up last."""
         self._broken = False
         """It died, was shot or hangs, and has not been brought back since."""
         self._distrusted = False
@@ -271,9 +273,21 @@ class SshDriver(AgentDriver):
 
     def _died_of(self, death: str) -> TargetError:
         if not self._box.was_shot():
-            return TargetDied(death)
+            panic = self._panic()
+            return TargetDied(f"{death}: {panic}" if panic else death)
         self._broken = True
         return InfrastructureError(f"{death}, from outside")
+
+    def _panic(self) -> str:
+        """The line in which the box's kernel has reported a panic; nothing without.
+
+        While one CPU of it still reports, another may still answer.
+        """
+        recent = find_panic(self._log.since(self._well_at))
+        if recent:
+            return recent
+        earlier = find_panic(self._log.since(self._began_at))
+        return earlier if "Kernel panic" in earlier else ""
 
     # --- the way there
 
@@ -316,7 +330,7 @@ class SshDriver(AgentDriver):
         self._client = AgentClient(channel, self._log, self.settings.timeout_factor)
         info = self._greet(self._client, READY_TIMEOUT)
         self._collect()
-        self._well_at = self._log.mark()
+        self._well_at = self._began_at = self._log.mark()
         return info
 
     def _provide(self, part: Deployable, visit: Visit, progress: Say) -> list[Path]:
