@@ -26,8 +26,23 @@ from touchstone.drivers.build import BareImage
 from touchstone.drivers.qemu.driver import COM1
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
-from touchstone.machine.probe import Operand, ProbeRequest
+from touchstone.machine.probe import Operand, Page, Place, ProbeRequest
 from touchstone.machine.settings import SettingsError
+
+GDT_OF_ITS_OWN = bytes.fromhex(
+    "0f0107"  #      sgdt [rdi]
+    "488b5f02"  #    mov rbx, [rdi+2]
+    "31c9"  #        xor ecx, ecx
+    "488b040b"  # 1: mov rax, [rbx+rcx]
+    "4889040e"  #    mov [rsi+rcx], rax
+    "83c108"  #      add ecx, 8
+    "83f968"  #      cmp ecx, 0x68
+    "72f0"  #        jb 1b
+    "48897702"  #    mov [rdi+2], rsi
+    "0f0117"  #      lgdt [rdi]
+    "b810000000"  #  mov eax, 0x10
+    "8ec0"  #        mov es, eax
+)
 
 
 @pytest.fixture
@@ -78,6 +93,21 @@ def test_memory_goes_in_and_comes_back(machine):
         read=(8, 4),
     )
     assert machine.run(request)[0].memory == b"\x42\x00\x00\x00"
+
+
+@pytest.mark.parametrize("end", ["nop", "ud2", "int 0x80"])
+def test_a_probe_may_end_with_a_gdt_of_its_own_in_a_page_of_its_own(machine, end):
+    """It is mapped in the probe's page tables only."""
+    page = Operand(offset=0x7000_0000_0000)
+    request = ProbeRequest(
+        code=GDT_OF_ITS_OWN + {"nop": b"\x90", "ud2": b"\x0f\x0b", "int 0x80": b"\xcd\x80"}[end],
+        place=Place(pages=(Page(page, set=2),)),
+        registers={"rdi": Operand("scratch"), "rsi": page},
+    )
+    vector = {"nop": None, "ud2": 6, "int 0x80": 0x80}[end]
+    for _ in range(2):
+        assert [one.vector for one in machine.run(request)] == [vector]
+    assert machine.run(replace(CPUID, cpl=3))[0].vector is None
 
 
 def test_nmis_from_inside_and_outside_are_counted(machine):
