@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from tests.support.checkout import ROOT
 from tests.support.journals import a_journal, key
+from touchstone.journal.read import read_journal
 from touchstone.words import Verdict
 
 BOOTSTRAP = """#!/bin/sh
@@ -110,7 +112,31 @@ def test_last_results_stay_until_the_new_ones_are_whole(nightly: Nightly) -> Non
     assert "there is no journal, so nothing was judged; the last results stay" in done.stderr
     assert (nightly.state / "latest.html").resolve() == first
     assert (nightly.state / "night" / "journals" / "night.jsonl").is_file()
+    assert not (nightly.state / "night-before").exists()
     assert nightly.run().returncode == 11, "no journal is no success, whatever the run said"
+
+
+def test_night_before_stays_to_be_compared(nightly: Nightly) -> None:
+    for name in ("exits.a", "exits.b", "exits.c"):
+        nightly.journal.unlink()
+        a_journal(nightly.journal, {key(name): Verdict.CONFORMANT})
+        assert nightly.run().returncode == 0
+    before, last = (
+        read_journal(nightly.state / name / "journals" / "night.jsonl") for name in ("night-before", "night")
+    )
+    assert (*before.planned, *last.planned) == (key("exits.b"), key("exits.c"))
+
+
+def test_title_says_what_was_run(nightly: Nightly) -> None:
+    def title() -> str:
+        found = re.search(r"<title>(.*?): no failures", (nightly.state / "latest.html").read_text())
+        assert found
+        return found[1]
+
+    assert nightly.run().returncode == 0
+    assert title() == "Touchstone, nightly"
+    assert nightly.run("bochs-amd", TOUCHSTONE_OPTIONS="-k=cpuid box").returncode == 0
+    assert title() == "Touchstone, nightly: bochs-amd -k=cpuid box"
 
 
 def test_exit_status_is_the_run_s_or_that_of_the_report(nightly: Nightly) -> None:
