@@ -19,7 +19,7 @@
 static struct line_reader reader;
 static struct line_request request;
 static struct probe_request probe;
-static struct probe_outcome outcomes[64];
+static struct probe_outcome outcomes[CPU_MASK_CPUS];
 static struct agent_error refusal;
 static char nonce[LINE_NONCE_SIZE + 1];
 static char answer_text[ANSWER_SIZE];
@@ -109,7 +109,7 @@ static bool take_number(const char *key, uint64_t limit, uint64_t *number)
 	return true;
 }
 
-static bool take_mask(uint64_t *mask)
+static bool take_mask(struct cpu_mask *mask)
 {
 	const char *value = find_key("on");
 
@@ -176,17 +176,17 @@ static bool do_run(void)
 
 	if (!run_parse(&request, platform_cpus(), &probe, &refusal))
 		return false;
-	of = probe_count_cpus(probe.cpus);
+	of = cpu_mask_count(&probe.cpus);
 	if (probe.once)
-		platform_run(probe.cpus, true, &probe, outcomes);
-	for (unsigned int cpu = 0; cpu < 64; cpu++) {
-		uint64_t bit = 1ull << cpu;
+		platform_run(&probe.cpus, true, &probe, outcomes);
+	for (unsigned int cpu = 0; cpu < platform_cpus(); cpu++) {
+		struct cpu_mask one = cpu_mask_of(cpu);
 
-		if (!(probe.cpus & bit))
+		if (!cpu_mask_has(&probe.cpus, cpu))
 			continue;
 		/* Answer after each CPU, so that the answers before the CPU whose probe kills the machine arrive. */
 		if (!probe.once)
-			platform_run(bit, false, &probe, &outcomes[n]);
+			platform_run(&one, false, &probe, &outcomes[n]);
 		answer_outcome(cpu, of, &outcomes[n++]);
 	}
 	return true;
@@ -195,12 +195,13 @@ static bool do_run(void)
 static bool do_nmi(void)
 {
 	static const char *const keys[] = { "on", "n", NULL };
-	uint64_t mask, count;
+	struct cpu_mask mask;
+	uint64_t count;
 
 	if (!only_keys(keys) || !take_mask(&mask) || !take_number("n", NMIS_MAX, &count))
 		return false;
-	for (unsigned int cpu = 0; cpu < 64; cpu++) {
-		for (uint64_t i = 0; mask >> cpu & 1 && i < count; i++) {
+	for (unsigned int cpu = 0; cpu < platform_cpus(); cpu++) {
+		for (uint64_t i = 0; cpu_mask_has(&mask, cpu) && i < count; i++) {
 			int error = platform_nmi(cpu);
 
 			if (error)
@@ -219,16 +220,16 @@ static bool do_nmi(void)
 static bool do_counts(void)
 {
 	static const char *const keys[] = { "on", NULL };
-	uint64_t mask;
+	struct cpu_mask mask;
 
 	if (!only_keys(keys) || !take_mask(&mask))
 		return false;
-	for (unsigned int cpu = 0; cpu < 64; cpu++) {
-		if (!(mask >> cpu & 1))
+	for (unsigned int cpu = 0; cpu < platform_cpus(); cpu++) {
+		if (!cpu_mask_has(&mask, cpu))
 			continue;
 		begin_ok();
 		line_add_decimal(&answer, "cpu", cpu);
-		line_add_decimal(&answer, "of", probe_count_cpus(mask));
+		line_add_decimal(&answer, "of", cpu_mask_count(&mask));
 		line_add_decimal(&answer, "nmi", platform_nmis(cpu));
 		send_answer();
 	}

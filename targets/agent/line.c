@@ -74,6 +74,23 @@ bool line_hex(const char *text, uint64_t *number)
 	return i > 0;
 }
 
+bool line_mask(const char *text, struct cpu_mask *mask)
+{
+	size_t length = line_length(text);
+
+	*mask = (struct cpu_mask){ .word = { 0 } };
+	if (!length || length > CPU_MASK_CPUS / 4)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		int digit = digit_value(text[length - 1 - i]);
+
+		if (digit < 0)
+			return false;
+		mask->word[i / 16] |= (uint64_t)digit << i % 16 * 4;
+	}
+	return true;
+}
+
 bool line_decimal(const char *text, uint64_t *number)
 {
 	uint64_t value = 0;

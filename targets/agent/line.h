@@ -6,6 +6,7 @@
 #ifndef AGENT_LINE_H
 #define AGENT_LINE_H
 
+#include "cpu_mask.h"
 #include "types.h"
 
 #define LINE_MAX_REQUEST 4096
@@ -68,6 +69,8 @@ enum line_status line_parse(char *text, size_t length, struct line_request *requ
 
 /* Parse numbers and bytes in the protocol's notation; false if the text is not in it. */
 bool line_hex(const char *text, uint64_t *number);
+/* Up to CPU_MASK_CPUS / 4 hexadecimal digits. */
+bool line_mask(const char *text, struct cpu_mask *mask);
 bool line_decimal(const char *text, uint64_t *number);
 bool line_bytes(const char *text, size_t digits, uint8_t *bytes);
 size_t line_length(const char *text);

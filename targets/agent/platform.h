@@ -9,7 +9,7 @@
 /* "bare" or "linux". */
 extern const char platform_os[];
 
-/* CPUs that probes can use, numbered from 0, at most 64. */
+/* CPUs that probes can use, numbered from 0, at most CPU_MASK_CPUS. */
 unsigned int platform_cpus(void);
 
 /* Address of CPU 0's slot for CPL 0 or 3. The slots of neighbouring CPUs are SLOT_STRIDE apart. */
@@ -22,7 +22,7 @@ void platform_send(const char *line, size_t length);
  * Run a probe on the CPUs of a mask, all at the same time, and fill outcomes[0] for the lowest of
  * them, outcomes[1] for the next one and so on. together: no CPU starts the probe before all are ready.
  */
-void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+void platform_run(const struct cpu_mask *mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes);
 
 /* NMIs that a CPU has taken since boot. */

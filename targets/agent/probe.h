@@ -27,6 +27,7 @@
 
 #ifndef __ASSEMBLER__
 
+#include "cpu_mask.h"
 #include "place.h"
 #include "slot.h"
 #include "types.h"
@@ -55,16 +56,6 @@
 #define PROBE_VECTOR_INTERRUPT 32
 
 #define GPR_RSP 4
-
-/* Number of CPUs in a mask. Not __builtin_popcountll(), which gcc compiles to a call into libgcc. */
-static inline unsigned int probe_count_cpus(uint64_t mask)
-{
-	unsigned int count = 0;
-
-	for (; mask; mask &= mask - 1)
-		count++;
-	return count;
-}
 
 struct probe_bits {
 	uint64_t set;
@@ -117,7 +108,7 @@ struct probe_event {
 #define PROBE_EXPECTS_NMIS 2u
 
 struct probe_request {
-	uint64_t cpus;
+	struct cpu_mask cpus;
 	uint32_t cpl;
 	uint32_t code_bits; /* 64, or 32 or 16: the code segment of compatibility or protected mode */
 	struct probe_place place;

@@ -249,11 +249,12 @@ static bool take_rflags(const char *text, struct probe_request *probe, struct ag
 	return true;
 }
 
-bool run_parse_mask(const char *value, unsigned int cpus, uint64_t *mask, struct agent_error *error)
+bool run_parse_mask(const char *value, unsigned int cpus, struct cpu_mask *mask,
+		    struct agent_error *error)
 {
-	if (!line_hex(value, mask) || !*mask)
+	if (!line_mask(value, mask) || !cpu_mask_count(mask))
 		return wrong(error, "on", "not a hexadecimal mask with at least one bit set");
-	if (cpus < 64 && *mask >> cpus)
+	if (cpu_mask_beyond(mask, cpus))
 		return wrong(error, "on", "a CPU that this machine does not have");
 	return true;
 }
@@ -360,7 +361,7 @@ bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_
 	probe->memory_count = 0;
 	probe->read_offset = 0;
 	probe->read_size = 0;
-	probe->cpus = 1;
+	probe->cpus = cpu_mask_of(0);
 	probe->code_bits = 64;
 	probe->rflags = RFLAGS_FIXED;
 	for (unsigned int i = 0; i < line->pairs; i++) {

@@ -11,7 +11,7 @@
 bool run_parse(const struct line_request *line, unsigned int cpus, struct probe_request *probe,
 	       struct agent_error *error);
 /* The value of on=, which `nmi` and `counts` have, too: a mask of CPUs that exist. */
-bool run_parse_mask(const char *value, unsigned int cpus, uint64_t *mask,
+bool run_parse_mask(const char *value, unsigned int cpus, struct cpu_mask *mask,
 		    struct agent_error *error);
 
 #endif

@@ -16,12 +16,13 @@
 #define SLOT_STRIDE 0x8000
 
 /*
- * Where the slots are mapped for ring 0 and for ring 3: 2 MiB each, for 64 CPUs, so that one page
- * table holds each mapping. The addresses are the same on every OS. On the bare machine, neither the
+ * Where the slots are mapped for ring 0 and for ring 3: 8 MiB each, for 256 CPUs, so that a page table holds the
+ * mapping of SLOTS_PER_TABLE. The addresses are the same on every OS. On the bare machine, neither the
  * memory of a guest with less than 3.75 GiB nor a device that we use is there.
  */
 #define SLOT_SUPERVISOR_BASE 0xf0000000ul
-#define SLOT_USER_BASE 0xf0200000ul
+#define SLOT_USER_BASE 0xf1000000ul
+#define SLOTS_PER_TABLE (0x200000 / SLOT_STRIDE)
 
 /*
  * Where the local APIC is mapped for both rings, on an OS whose probes may use it (struct probe_apic): the 2 MiB

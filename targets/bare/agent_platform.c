@@ -21,7 +21,7 @@
 const char platform_os[] = "bare";
 
 struct run {
-	uint64_t mask;
+	const struct cpu_mask *mask;
 	bool together;
 	unsigned int arrived, expected;
 	const struct probe_request *request;
@@ -55,23 +55,23 @@ static void run_here(void *arg)
 {
 	struct run *run = arg;
 	struct cpu *cpu = cpu_of_stack();
-	unsigned int at = probe_count_cpus(run->mask & ((1ull << cpu->index) - 1));
+	unsigned int at = cpu_mask_below(run->mask, cpu->index);
 
 	probe_run(&cpu->probe, run->request, &run->outcomes[at], run->together ? meet : NULL, run);
 }
 
-void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+void platform_run(const struct cpu_mask *mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {
 	struct run run = {
 		.mask = mask,
 		.together = together,
-		.expected = probe_count_cpus(mask),
+		.expected = cpu_mask_count(mask),
 		.request = request,
 		.outcomes = outcomes,
 	};
 
-	os_on_cpus(mask, run_here, &run);
+	broadcast_run(mask, run_here, &run);
 }
 
 uint64_t platform_nmis(unsigned int cpu)

@@ -8,7 +8,7 @@
 
 /*
  * How often a CPU that waits looks again before it sleeps. Often enough that CPUs that all run meet
- * without sleeping; not more, because an emulator may run 64 CPUs on 2. The loops do
+ * without sleeping; not more, because an emulator may run many CPUs on 2. The loops do
  * without PAUSE, for which QEMU takes the lock that its devices need too.
  */
 #define SPINS 5000
@@ -81,35 +81,56 @@ static void call(struct cpu *cpu, void (*fn)(void *), void *arg)
 	left->returned.rflags = (left->returned.rflags & CALL_RFLAGS) | 2;
 }
 
-void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
+void broadcast_run(const struct cpu_mask *mask, void (*fn)(void *), void *arg)
 {
-	if (os_cpus() < 64)
-		mask &= (1ull << os_cpus()) - 1;
-	broadcast_expect(probe_count_cpus(mask & ~1ull));
+	bool here = cpu_mask_has(mask, 0);
+
+	broadcast_expect(cpu_mask_count(mask) - here);
 	for (unsigned int i = 1; i < os_cpus(); i++) {
-		if (!(mask >> i & 1))
+		if (!cpu_mask_has(mask, i))
 			continue;
 		cpu_blocks[i]->arg = arg;
 		__atomic_store_n(&cpu_blocks[i]->fn, fn, __ATOMIC_SEQ_CST);
 		wake(cpu_blocks[i]);
 	}
-	if (mask & 1)
+	if (here)
 		call(cpu_blocks[0], fn, arg);
 	wait_for_all();
 }
 
-void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg)
+void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
 {
-	os_on_cpus(1ull << cpu, fn, arg);
+	struct cpu_mask cpus = { .word = { 0 } };
+
+	for (unsigned int i = 0; i < os_cpus() && i < 64; i++)
+		if (mask >> i & 1)
+			cpu_mask_add(&cpus, i);
+	broadcast_run(&cpus, fn, arg);
 }
 
-void broadcast_meet(unsigned int *arrived, unsigned int expected, uint64_t mask)
+void os_on_every_cpu(void (*fn)(void *), void *arg)
+{
+	struct cpu_mask cpus = { .word = { 0 } };
+
+	for (unsigned int i = 0; i < os_cpus(); i++)
+		cpu_mask_add(&cpus, i);
+	broadcast_run(&cpus, fn, arg);
+}
+
+void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg)
+{
+	struct cpu_mask mask = cpu_mask_of(cpu);
+
+	broadcast_run(&mask, fn, arg);
+}
+
+void broadcast_meet(unsigned int *arrived, unsigned int expected, const struct cpu_mask *mask)
 {
 	if (__atomic_add_fetch(arrived, 1, __ATOMIC_SEQ_CST) == expected) {
 		unsigned int self = os_this_cpu();
 
 		for (unsigned int i = 0; i < os_cpus(); i++)
-			if (mask >> i & 1 && i != self)
+			if (cpu_mask_has(mask, i) && i != self)
 				wake(cpu_blocks[i]);
 		return;
 	}

@@ -23,8 +23,8 @@
 #define PTE_LARGE 0x80ul
 #define LOCAL_APIC_PAGE 0xfee00000ul
 
-_Static_assert(OS_MAX_CPUS *SLOT_STRIDE == LARGE_PAGE,
-	       "the slots of all CPUs need exactly one page table");
+_Static_assert(SLOTS_PER_TABLE *SLOT_STRIDE == LARGE_PAGE, "a page table maps a large page");
+_Static_assert(OS_MAX_CPUS <= CPU_MASK_CPUS, "a probe names them in a mask");
 
 extern uint64_t boot_pd[4 * 512];
 
@@ -206,7 +206,10 @@ static void map_slot(uint64_t *tables[2], unsigned int cpu, uint64_t pages)
 
 void memory_map_slots(void)
 {
-	uint64_t *low = os_alloc_pages(1), *tables[2] = { os_alloc_pages(1), os_alloc_pages(1) };
+	size_t count = (os_cpus() + SLOTS_PER_TABLE - 1) / SLOTS_PER_TABLE;
+	uint64_t *low = os_alloc_pages(1);
+	/* The tables of a ring follow each other, so that they are one array. */
+	uint64_t *tables[2] = { os_alloc_pages(count), os_alloc_pages(count) };
 	uint8_t *pages = os_alloc_pages(os_cpus() * SLOT_PAGES_WITH_IDT);
 
 	if (!low || !tables[0] || !tables[1] || !pages)
@@ -219,10 +222,12 @@ void memory_map_slots(void)
 		modes_init(cpu_blocks[cpu]);
 		pages += SLOT_PAGES_WITH_IDT * PAGE;
 	}
-	boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE] = (uint64_t)tables[0] | PTE_PRESENT | PTE_WRITE;
-	boot_pd[SLOT_USER_BASE / LARGE_PAGE] = (uint64_t)tables[1] | PTE_PRESENT | PTE_WRITE |
-					       PTE_USER;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t offset = i * PAGE | PTE_PRESENT | PTE_WRITE;
 
+		boot_pd[SLOT_SUPERVISOR_BASE / LARGE_PAGE + i] = (uint64_t)tables[0] + offset;
+		boot_pd[SLOT_USER_BASE / LARGE_PAGE + i] = (uint64_t)tables[1] + offset + PTE_USER;
+	}
 	boot_pd[SLOT_LOCAL_APIC / LARGE_PAGE] = LOCAL_APIC_PAGE | PTE_PRESENT | PTE_WRITE |
 						PTE_USER | PTE_UNCACHED | PTE_LARGE;
 

@@ -9,18 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OS_MAX_CPUS 64
+/* As many as xAPIC has identifiers for (SDM 3A 11.4.6): 255 means all. */
+#define OS_MAX_CPUS 255
 
 /* The number of CPUs. They are numbered from 0, the boot CPU. */
 unsigned int os_cpus(void);
 unsigned int os_this_cpu(void);
 
 /*
- * Run fn(arg) on one CPU, or on all CPUs of a mask at the same time, with
- * interrupts off, and wait until it has returned on each. Boot CPU only. All CPUs of
- * the mask run fn at the same time, so that they can wait for each other in it.
+ * Run fn(arg) on one CPU, on all of them, or on those of the first 64 that are in a mask, with
+ * interrupts off, and wait until it has returned on each. Boot CPU only. The CPUs
+ * run fn at the same time, so that they can wait for each other in it.
  */
 void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg);
+void os_on_every_cpu(void (*fn)(void *), void *arg);
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg);
 
 /* Zeroed, physically contiguous pages of 4 KiB, or NULL. Boot CPU only. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a subject that is linked into a bare image provides. In the image without a subject, `subject` is NULL
- * (none.c). Every function is called on the boot CPU, and never inside os_on_cpus(). What a subject does not have
- * is NULL: unload, exits and trace may be. Its TOML file claims what it has (unloadable, counters, trace).
+ * (none.c). Every function is called on the boot CPU, and never in what os_on_every_cpu() and the like run. What a
+ * subject does not have is NULL: unload, exits and trace may be. Its TOML file claims what it has (unloadable,
+ * counters, trace).
  */
 #ifndef BARE_SUBJECT_H
 #define BARE_SUBJECT_H

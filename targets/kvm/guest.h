@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GUEST_MAX_CPUS 64
+/* As many as xAPIC has identifiers for (SDM 3A 11.4.6). */
+#define GUEST_MAX_CPUS 255
 
 struct guest_cpu {
 	unsigned int index;

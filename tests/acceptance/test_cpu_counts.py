@@ -1,4 +1,7 @@
-"""Veneer on machines of all sizes: set up, checked, torn down; and a hundred times in one boot."""
+"""Veneer on machines of all sizes: set up, checked, torn down; and a hundred times in one boot.
+
+Beyond 64 CPUs, a mask of them does not fit into a register.
+"""
 
 from pathlib import Path
 
@@ -20,7 +23,7 @@ OF_MANY = (
 
 
 @pytest.mark.parametrize(
-    ("cpus", "suites"), [(1, SUITES), (2, SUITES), (16, OF_MANY), (64, OF_MANY)], ids=["1", "2", "16", "64"]
+    ("cpus", "suites"), [(1, SUITES), (2, SUITES), (16, OF_MANY), (72, OF_MANY)], ids=["1", "2", "16", "72"]
 )
 def test_every_size(cpus: int, suites: tuple[str, ...], tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.toml"

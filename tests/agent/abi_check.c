@@ -22,7 +22,7 @@ static void good(void)
 	request.code_bits = 64;
 	request.rflags = 2;
 	run = (struct touchstone_run){
-		.cpus = 1,
+		.cpus = cpu_mask_of(0),
 		.request = (uintptr_t)&request,
 		.outcomes = (uintptr_t)outcomes,
 		.request_size = sizeof(request),
@@ -57,11 +57,11 @@ int main(void)
 
 	good();
 	refused("a good one", 0);
-	run.cpus = 0;
+	run.cpus = (struct cpu_mask){ .word = { 0 } };
 	refused("no CPU", EINVAL);
-	run.cpus = 3;
+	cpu_mask_add(&run.cpus, 1);
 	refused("two CPUs in turn", EINVAL);
-	run.cpus = 1ull << 63;
+	run.cpus = cpu_mask_of(CPU_MASK_CPUS - 1);
 	refused("a CPU that there is not", ENXIO);
 	run.request_size--;
 	refused("a request of another size", EPROTO);

@@ -35,11 +35,11 @@ void platform_send(const char *line, size_t length)
  * done. R8 to R15 come back changed if their start value was given as a number. An MSR comes back as what
  * was asked for it: see below.
  */
-void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+void platform_run(const struct cpu_mask *mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {
 	(void)together;
-	for (uint64_t rest = mask; rest; rest &= rest - 1) {
+	for (unsigned int count = cpu_mask_count(mask); count; count--) {
 		struct probe_outcome *outcome = outcomes++;
 
 		memset(outcome, 0, sizeof(*outcome));

@@ -217,6 +217,39 @@ static void test_numbers(void)
 	      "bytes", "wrong");
 }
 
+static void test_masks(void)
+{
+	static const unsigned int cpus[] = { 0, 3, 63, 64, 71, 128, 255 };
+	char all[CPU_MASK_CPUS / 4 + 2];
+	struct cpu_mask mask;
+
+	check(line_mask("5", &mask) && cpu_mask_has(&mask, 0) && !cpu_mask_has(&mask, 1) &&
+		      cpu_mask_has(&mask, 2) && cpu_mask_count(&mask) == 2,
+	      "mask", "the first word");
+	check(line_mask("80f0000000000000001", &mask) && cpu_mask_has(&mask, 0) &&
+		      cpu_mask_has(&mask, 64 + 11) && cpu_mask_count(&mask) == 6,
+	      "mask", "two words");
+	check(cpu_mask_below(&mask, 64) == 1 && cpu_mask_below(&mask, 65) == 2 &&
+		      cpu_mask_below(&mask, 68) == 5 && cpu_mask_below(&mask, 0) == 0,
+	      "mask", "below");
+	check(cpu_mask_beyond(&mask, 75) && !cpu_mask_beyond(&mask, 76), "mask", "beyond");
+	memset(all, 'f', sizeof(all));
+	all[CPU_MASK_CPUS / 4] = '\0';
+	check(line_mask(all, &mask) && cpu_mask_count(&mask) == CPU_MASK_CPUS, "mask", "all CPUs");
+	all[CPU_MASK_CPUS / 4] = 'f';
+	all[CPU_MASK_CPUS / 4 + 1] = '\0';
+	check(!line_mask(all, &mask), "mask", "one digit more");
+	check(!line_mask("", &mask) && !line_mask("F", &mask) && !line_mask("0x1", &mask), "mask",
+	      "no number");
+	for (size_t i = 0; i < sizeof(cpus) / sizeof(*cpus); i++) {
+		mask = cpu_mask_of(cpus[i]);
+		check(cpu_mask_has(&mask, cpus[i]) && cpu_mask_count(&mask) == 1 &&
+			      !cpu_mask_below(&mask, cpus[i]) &&
+			      cpu_mask_below(&mask, cpus[i] + 1) == 1,
+		      "mask", "one CPU");
+	}
+}
+
 static void test_writer(void)
 {
 	static const uint8_t bytes[] = { 0x00, 0xab };
@@ -323,6 +356,7 @@ int main(void)
 	test_parse_many_pairs();
 	test_reader();
 	test_numbers();
+	test_masks();
 	test_writer();
 	test_damaged_lines();
 	if (failures)

@@ -67,7 +67,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         + ENTRY.format("x")
         + 'deviates-like = "zz"\n',
         lab__bad="[targets.a\n",
-        lab__good=ENTRY.format("zzz") + "cpus = 99\n\n" + ENTRY.format("x"),
+        lab__good=ENTRY.format("zzz") + "cpus = 999\n\n" + ENTRY.format("x"),
     )
     assert errors(first) == [
         "first.toml:1: include 'nowhere.toml': nowhere.toml: No such file or directory",
@@ -76,8 +76,8 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "first.toml:1: include 'touchstone:nothing.toml': touchstone:nothing.toml: No such file or directory",
         "first.toml:2: there is a target 'x' already (lab/good.toml:6): give this one another name",
         "first.toml:5: there is no target 'zz'; did you mean zzz?",
-        "lab/good.toml:4: cpus must be a whole number, 1 to 64, not 99 (a number); "
-        "a probe names its CPUs in 64 bits: boot a larger machine with the kernel argument nr_cpus=64",
+        "lab/good.toml:4: cpus must be a whole number, 1 to 256, not 999 (a number); "
+        "a probe names at most 256 CPUs: boot a larger machine with the kernel argument nr_cpus=256",
     ]
 
 

@@ -132,13 +132,13 @@ def test_cell_of_two_products_is_one(tmp_path: Path, inventory: Inventory) -> No
         ("[matrix.nigth]\n", ["1: nothing is included: write [[matrix.nigth.include]] tables"]),
         ("[matrix.night]\ninclude = 3\n", ["2: include must be written as [[matrix.night.include]] tables"]),
         (
-            '[[matrix.night.include]]\ntarget = "oen"\ncpu = 3\ncpus = [0, "1", 65]\nsubject = []\n',
+            '[[matrix.night.include]]\ntarget = "oen"\ncpu = 3\ncpus = [0, "1", 257]\nsubject = []\n',
             [
                 "2: no target 'oen' in inventory.toml; did you mean one?",
                 "3: unknown key 'cpu'; did you mean cpus?",
-                "4: cpus must be whole numbers, 1 to 64, not 0 (a number)",
-                "4: cpus must be whole numbers, 1 to 64, not '1' (a text)",
-                "4: cpus must be whole numbers, 1 to 64, not 65 (a number)",
+                "4: cpus must be whole numbers, 1 to 256, not 0 (a number)",
+                "4: cpus must be whole numbers, 1 to 256, not '1' (a text)",
+                "4: cpus must be whole numbers, 1 to 256, not 257 (a number)",
                 "5: subject is an empty list",
             ],
         ),

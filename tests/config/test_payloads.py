@@ -95,7 +95,7 @@ def test_a_list_says_how_payloads_are_run_and_all_that_is_wrong_in_it(tmp_path: 
     for line, text in (
         (3, "unknown key 'timeuot'; did you mean timeout?"),
         (6, "none.flat: No such file or directory"),
-        (7, "cpus must be a whole number, 1 to 64, not 0 (a number)"),
+        (7, "cpus must be a whole number, 1 to 255, not 0 (a number)"),
         (9, "the name 'a' is used twice: give one of them another with name"),
         (11, "nothing: there is no such file"),
         (12, "end is no regular expression"),

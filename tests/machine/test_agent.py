@@ -12,7 +12,7 @@ from touchstone.machine.agent import AHEAD, AgentClient
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import GPRS, Operand, Place, ProbeRequest
-from touchstone.machine.probe_lines import cpu_mask, splitmix64
+from touchstone.machine.probe_lines import MOST_CPUS, cpu_mask, splitmix64
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
 
@@ -438,7 +438,9 @@ def test_nmi_names_its_cpus():
     with reached() as (client, agent):
         client.send_nmis((0, 3), 5)
         assert agent.requests[-1].fields == {"on": "9", "n": "5"}
-    assert cpu_mask(range(64)) == 2**64 - 1
+    assert cpu_mask(range(MOST_CPUS)) == 2**MOST_CPUS - 1
+    with pytest.raises(ValueError, match="CPU 256 is not between 0 and 255"):
+        cpu_mask([MOST_CPUS])
 
 
 def test_the_ready_line_is_found_between_boot_messages():

@@ -58,7 +58,7 @@ def test_a_number_is_never_taken_for_an_address(number: int) -> None:
     [
         (ProbeRequest(code=b""), "needs code"),
         (ProbeRequest(code=b"\x90", registers={"eax": Operand()}), "'eax' is not a general-purpose register"),
-        (ProbeRequest(code=b"\x90", cpus=(64,)), "CPU 64 is not between 0 and 63"),
+        (ProbeRequest(code=b"\x90", cpus=(256,)), "CPU 256 is not between 0 and 255"),
     ],
 )
 def test_what_the_protocol_cannot_say_is_refused_here(probe: ProbeRequest, message: str) -> None:

@@ -73,7 +73,7 @@ cpus = "two"
 [targets.worse]
 driver = "fake"
 vendor = "arm"
-cpus = 65
+cpus = 257
 timeout-factor = 0
 colour = "red"
 
@@ -100,9 +100,9 @@ journl = "x"
         [
             "*targets/inventory.toml:12: vendor is missing",
             "*targets/inventory.toml:14: unknown key 'vendr'; did you mean vendor?",
-            "*targets/inventory.toml:15: cpus must be a whole number, 1 to 64, not 'two' (a text)",
+            "*targets/inventory.toml:15: cpus must be a whole number, 1 to 256, not 'two' (a text)",
             "*targets/inventory.toml:19: vendor must be amd or intel, not 'arm'*",
-            "*targets/inventory.toml:20: cpus must be a whole number, 1 to 64, not 65 (*; *nr_cpus=64",
+            "*targets/inventory.toml:20: cpus must be a whole number, 1 to 256, not 257 (*; *nr_cpus=256",
             "*targets/inventory.toml:21: timeout-factor must be from 0.01 to 1000, not 0 (a number)",
             "*targets/inventory.toml:24: check is missing",
             "*targets/inventory.toml:24: reason is missing",

@@ -103,7 +103,7 @@ TOMLS: Mapping[str, tuple[bytes, str]] = {
     "a long header": (inventory("[" + ".".join("a" * 100_000) + "]"), "4: a key has 16 names at most"),
     "a long text": (
         inventory(f'cpus = "{"x" * 500_000}"'),
-        "4: cpus must be a whole number, 1 to 64, not 'x{199}.*",
+        "4: cpus must be a whole number, 1 to 256, not 'x{199}.*",
     ),
     "a large file": (b"# comment\n" * 200_000, " it has more than 1048576 bytes"),
 }

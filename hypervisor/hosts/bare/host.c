@@ -48,7 +48,7 @@ unsigned int host_this_cpu(void)
 
 void host_on_each_cpu(void (*function)(void *), void *argument)
 {
-	os_on_cpus(os_cpus() == 64 ? ~0ull : (1ull << os_cpus()) - 1, function, argument);
+	os_on_every_cpu(function, argument);
 }
 
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)

@@ -22,8 +22,8 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.words import HERE
 
 VENDORS = ("amd", "intel")
-CPUS = (1, 64)
-MORE_CPUS = "a probe names its CPUs in 64 bits: boot a larger machine with the kernel argument nr_cpus=64"
+CPUS = (1, 256)
+MORE_CPUS = "a probe names at most 256 CPUs: boot a larger machine with the kernel argument nr_cpus=256"
 MEMORY_MIB = (1, 2**20)
 INSTANCES = (1, 64)
 FACTORS = (0.01, 1000.0)

@@ -20,7 +20,7 @@ RESULTS: tuple[Result, ...] = ("pass", "fail", "skip")
 TIMEOUT = 60
 """Seconds that a payload has, before the target's own factor."""
 TIMEOUTS = (1, 86400)
-CPUS = (1, 64)
+CPUS = (1, 255)
 _FORM_KEYS = (*RESULTS, "end", "varies")
 _ENTRY_KEYS = ("file", "name", "arguments", "modules", "cpus", "timeout", "end")
 

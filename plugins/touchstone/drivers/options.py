@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from touchstone.machine.probe_lines import MOST_CPUS
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 
@@ -18,8 +19,8 @@ def options_of(settings: TargetSettings, known: Mapping[str, type], whose: str) 
             raise SettingsError(key, f"{whose} has no such option; it has {', '.join(sorted(known))}")
         if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] is not bool):
             raise SettingsError(key, f"{value!r} is not a {known[key].__name__}")
-    if not 1 <= settings.cpus <= 64:
-        raise SettingsError("cpus", f"{settings.cpus} is not between 1 and 64")
+    if not 1 <= settings.cpus <= MOST_CPUS:
+        raise SettingsError("cpus", f"{settings.cpus} is not between 1 and {MOST_CPUS}")
     if not 16 <= settings.memory_mib <= 2048:
         raise SettingsError("memory-mib", f"{settings.memory_mib} is not between 16 and 2048")
     return options

@@ -21,7 +21,7 @@ from touchstone.machine.driver import (
     TargetInfo,
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
-from touchstone.machine.probe_lines import cpu_mask, encode_probe, number_in, read_result
+from touchstone.machine.probe_lines import MOST_CPUS, cpu_mask, encode_probe, number_in, read_result
 from touchstone.machine.serial_log import SerialLog, readable
 
 REPLY_TIMEOUT = 5.0
@@ -102,7 +102,7 @@ class AgentClient:
             )
         except KeyError as error:
             self._violated("hello", f"{error!r} in {dict(fields)}")
-        if self.info.vendor not in ("intel", "amd") or not 1 <= self.info.cpus <= 64:
+        if self.info.vendor not in ("intel", "amd") or not 1 <= self.info.cpus <= MOST_CPUS:
             self._violated("hello", f"vendor={self.info.vendor} cpus={self.info.cpus}")
         return self.info
 

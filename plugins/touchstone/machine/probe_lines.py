@@ -21,6 +21,8 @@ from touchstone.machine.probe import (
 )
 
 MASK64 = 2**64 - 1
+MOST_CPUS = 256
+"""CPUs that a probe can name."""
 DR7_RESET = 0x400
 """DR7 without a breakpoint (SDM 3A 9.1.1), with which a probe starts."""
 START_RSP = STACK_END - 0x100
@@ -43,11 +45,11 @@ def splitmix64(seed: int, count: int) -> tuple[int, ...]:
 
 
 def cpu_mask(cpus: Iterable[int]) -> int:
-    """CPU numbers as the bit mask that the protocol speaks of. ValueError outside of 0 to 63."""
+    """CPU numbers as the bit mask that the protocol speaks of. ValueError for one that it cannot have."""
     mask = 0
     for cpu in cpus:
-        if not 0 <= cpu < 64:
-            raise ValueError(f"CPU {cpu} is not between 0 and 63")
+        if not 0 <= cpu < MOST_CPUS:
+            raise ValueError(f"CPU {cpu} is not between 0 and {MOST_CPUS - 1}")
         mask |= 1 << cpu
     return mask
 

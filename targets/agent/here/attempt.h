@@ -5,7 +5,7 @@
 
 #include "../probe.h"
 
-#define ATTEMPTS_MOST 64
+#define ATTEMPTS_MOST CPU_MASK_CPUS
 
 /* A CPU that takes part, and how the probe ended there. */
 struct attempt {

@@ -43,14 +43,14 @@ uint64_t platform_slot(unsigned int cpl)
 	return cpl == 3 ? SLOT_USER_BASE : SLOT_SUPERVISOR_BASE;
 }
 
-void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+void platform_run(const struct cpu_mask *mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {
 	unsigned int count = 0;
 
 	(void)together;
 	for (unsigned int index = 0; index < cpus; index++) {
-		if (!(mask >> index & 1))
+		if (!cpu_mask_has(mask, index))
 			continue;
 		attempts[count].number = numbers[index];
 		attempts[count++].index = index;
@@ -125,14 +125,14 @@ static bool ends_in(const uint8_t *code, uint32_t size, uint32_t vector, uint64_
 	static struct probe_outcome outcome;
 
 	memset(&request, 0, sizeof(request));
-	request.cpus = 1;
+	request.cpus = cpu_mask_of(0);
 	request.cpl = 3;
 	request.code_bits = 64;
 	request.code_size = size;
 	memcpy(request.code, code, size);
 	request.gpr_given = 1u << 7;
 	request.gpr[7].number = UNMAPPED;
-	platform_run(1, false, &request, &outcome);
+	platform_run(&request.cpus, false, &request, &outcome);
 	if (!outcome.refused && outcome.vector == vector && outcome.error == error &&
 	    outcome.cr2 == cr2 && outcome.rip == SLOT_USER_BASE && !outcome.done)
 		return true;

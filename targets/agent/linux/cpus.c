@@ -14,7 +14,7 @@
 
 struct run {
 	struct cpus *cpus;
-	u64 mask;
+	const struct cpu_mask *mask;
 	bool together;
 	const struct probe_request *request;
 	struct probe_outcome *outcomes;
@@ -50,7 +50,8 @@ int cpus_create(struct cpus *cpus)
 	for_each_online_cpu(number)
 	{
 		if (cpus->count == ARRAY_SIZE(cpus->cpu)) {
-			pr_err("more CPUs are online than the 64 that a probe can name: boot with nr_cpus=64\n");
+			pr_err("more CPUs are online than the %d that a probe can name: boot with nr_cpus=%d\n",
+			       CPU_MASK_CPUS, CPU_MASK_CPUS);
 			error = -EOVERFLOW;
 			break;
 		}
@@ -102,7 +103,7 @@ static int run_here(void *arg)
 	local_irq_save(flags);
 	number = smp_processor_id();
 	for (i = 0; i < run->cpus->count; i++) {
-		if (!(run->mask >> i & 1))
+		if (!cpu_mask_has(run->mask, i))
 			continue;
 		if (run->cpus->cpu[i]->number == number)
 			isolation_run(run->cpus->cpu[i], run->request, &run->outcomes[at],
@@ -114,8 +115,8 @@ static int run_here(void *arg)
 	return 0;
 }
 
-int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_request *request,
-	     struct probe_outcome *outcomes)
+int cpus_run(struct cpus *cpus, const struct cpu_mask *mask, bool together,
+	     const struct probe_request *request, struct probe_outcome *outcomes)
 {
 	struct run run = {
 		.cpus = cpus,
@@ -123,13 +124,13 @@ int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_requ
 		.together = together,
 		.request = request,
 		.outcomes = outcomes,
-		.expected = probe_count_cpus(mask),
+		.expected = cpu_mask_count(mask),
 	};
 	unsigned int i;
 	int error;
 
 	for (i = 0; i < cpus->count; i++)
-		if (mask >> i & 1)
+		if (cpu_mask_has(mask, i))
 			cpumask_set_cpu(cpus->cpu[i]->number, &run.numbers);
 	/* CPUs that wait for each other with interrupts off would deadlock under two callers; stop_machine() prevents it. */
 	if (together)

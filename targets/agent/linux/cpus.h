@@ -9,15 +9,15 @@
 struct cpus {
 	struct space space;
 	unsigned int count;
-	struct isolated_cpu *cpu[64];
+	struct isolated_cpu *cpu[CPU_MASK_CPUS];
 };
 
-/* Allocate what probes need on every CPU that is online. 0, -ENOMEM, or -EOVERFLOW for more than 64 CPUs. */
+/* Allocate what probes need on every CPU that is online. 0, -ENOMEM, or -EOVERFLOW for more than CPU_MASK_CPUS. */
 int cpus_create(struct cpus *cpus);
 void cpus_destroy(struct cpus *cpus);
 
 /* Run a probe and fill one outcome per CPU of the mask, lowest first. 0, or -ENXIO if one of them is offline. */
-int cpus_run(struct cpus *cpus, u64 mask, bool together, const struct probe_request *request,
-	     struct probe_outcome *outcomes);
+int cpus_run(struct cpus *cpus, const struct cpu_mask *mask, bool together,
+	     const struct probe_request *request, struct probe_outcome *outcomes);
 
 #endif

@@ -69,7 +69,7 @@ static long tell_info(struct touchstone_info __user *user)
 
 static long run_probe(const struct touchstone_run *run)
 {
-	unsigned int count = probe_count_cpus(run->cpus);
+	unsigned int count = cpu_mask_count(&run->cpus);
 	struct probe_request *request;
 	struct probe_outcome *outcomes;
 	long error;
@@ -78,7 +78,7 @@ static long run_probe(const struct touchstone_run *run)
 		return -EPROTO;
 	if (run->together > 1 || run->reserved || !count || (!run->together && count != 1))
 		return -EINVAL;
-	if (current_cpus->count < 64 && run->cpus >> current_cpus->count)
+	if (cpu_mask_beyond(&run->cpus, current_cpus->count))
 		return -ENXIO;
 	request = memdup_user((const void __user *)run->request, sizeof(*request));
 	if (IS_ERR(request))
@@ -90,7 +90,7 @@ static long run_probe(const struct touchstone_run *run)
 	else if (!request_valid(request))
 		error = -EINVAL;
 	else
-		error = cpus_run(current_cpus, run->cpus, run->together, request, outcomes);
+		error = cpus_run(current_cpus, &run->cpus, run->together, request, outcomes);
 	if (!error && copy_to_user((void __user *)run->outcomes, outcomes,
 				   array_size(count, sizeof(*outcomes))))
 		error = -EFAULT;

@@ -12,11 +12,11 @@
 #define TABLE (READABLE | _PAGE_RW | _PAGE_USER)
 
 enum {
-	SUPERVISOR_PAGES,
-	USER_PAGES,
 	DIRECTORY,
 	DIRECTORY_POINTERS,
-	LEVEL_4
+	LEVEL_4,
+	SUPERVISOR_PAGES,
+	USER_PAGES = SUPERVISOR_PAGES + SPACE_PAGE_TABLES,
 };
 
 static u64 entry(const void *table, u64 rights)
@@ -40,10 +40,12 @@ int space_create(struct space *space)
 			return -ENOMEM;
 		}
 	}
-	space->tables[DIRECTORY][index_at(1, SLOT_SUPERVISOR_BASE)] =
-		entry(space->tables[SUPERVISOR_PAGES], TABLE);
-	space->tables[DIRECTORY][index_at(1, SLOT_USER_BASE)] =
-		entry(space->tables[USER_PAGES], TABLE);
+	for (i = 0; i < SPACE_PAGE_TABLES; i++) {
+		space->tables[DIRECTORY][index_at(1, SLOT_SUPERVISOR_BASE) + i] =
+			entry(space->tables[SUPERVISOR_PAGES + i], TABLE);
+		space->tables[DIRECTORY][index_at(1, SLOT_USER_BASE) + i] =
+			entry(space->tables[USER_PAGES + i], TABLE);
+	}
 	space->tables[DIRECTORY_POINTERS][index_at(2, SLOT_SUPERVISOR_BASE)] =
 		entry(space->tables[DIRECTORY], TABLE);
 	space->tables[LEVEL_4][0] = entry(space->tables[DIRECTORY_POINTERS], TABLE);
@@ -62,10 +64,10 @@ void space_destroy(struct space *space)
 
 static void map_page(struct space *space, u64 offset, const void *page, u64 rights)
 {
-	u64 index = offset >> PAGE_SHIFT;
+	u64 index = index_at(0, offset), table = index_at(1, offset);
 
-	space->tables[SUPERVISOR_PAGES][index] = entry(page, rights);
-	space->tables[USER_PAGES][index] = entry(page, rights | _PAGE_USER);
+	space->tables[SUPERVISOR_PAGES + table][index] = entry(page, rights);
+	space->tables[USER_PAGES + table][index] = entry(page, rights | _PAGE_USER);
 }
 
 int space_add_cpu(struct space *space, struct isolated_cpu *cpu, unsigned int index)

@@ -5,9 +5,12 @@
 
 #include "isolation.h"
 
+/* Of each of the two mappings. */
+#define SPACE_PAGE_TABLES (CPU_MASK_CPUS / SLOTS_PER_TABLE)
+
 /* The tables that all CPUs share: the page tables of the two mappings of the slots, and the levels above. */
 struct space {
-	u64 *tables[5];
+	u64 *tables[3 + 2 * SPACE_PAGE_TABLES];
 };
 
 /* 0 or -ENOMEM. */

@@ -37,11 +37,11 @@ uint64_t platform_slot(unsigned int cpl)
 	return info.slot[cpl == 3];
 }
 
-void platform_run(uint64_t mask, bool together, const struct probe_request *request,
+void platform_run(const struct cpu_mask *mask, bool together, const struct probe_request *request,
 		  struct probe_outcome *outcomes)
 {
 	const struct touchstone_run run = {
-		.cpus = mask,
+		.cpus = *mask,
 		.request = (uintptr_t)request,
 		.outcomes = (uintptr_t)outcomes,
 		.request_size = sizeof(*request),
@@ -53,7 +53,7 @@ void platform_run(uint64_t mask, bool together, const struct probe_request *requ
 	do
 		result = ioctl(device, TOUCHSTONE_RUN, &run);
 	while (result < 0 && errno == EINTR);
-	for (unsigned int i = 0; result < 0 && i < probe_count_cpus(mask); i++) {
+	for (unsigned int i = 0; result < 0 && i < cpu_mask_count(mask); i++) {
 		outcomes[i].refused = true;
 		snprintf(outcomes[i].why, sizeof(outcomes[i].why), DEVICE_PATH ": %s",
 			 strerror(errno));

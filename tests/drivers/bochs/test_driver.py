@@ -240,7 +240,7 @@ def test_a_missing_bios_says_how_to_get_it(image, tmp_path):
             replace(bochs(), cpu_model="host,+vmx"),
             "cpu-model: 'host,.vmx' is not a model of `bochs --help cpu`",
         ),
-        (bochs(0), "cpus: 0 is not between 1 and 64"),
+        (bochs(0), "cpus: 0 is not between 1 and 256"),
     ],
 )
 def test_settings_that_cannot_work(settings, message):

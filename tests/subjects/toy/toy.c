@@ -267,7 +267,7 @@ static int load(const char *option, char *why, size_t size)
 			return -ENOMEM;
 		}
 	}
-	os_on_cpus(cpus == 64 ? ~0ull : (1ull << cpus) - 1, take, NULL);
+	os_on_every_cpu(take, NULL);
 	return 0;
 }
 

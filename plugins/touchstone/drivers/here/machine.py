@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from touchstone.machine.probe_lines import MOST_CPUS
 from touchstone.machine.settings import TargetSettings
 
 DRIVER = "here"
 """Name of the target and of its driver; no inventory has either of them."""
-MOST_CPUS = 64
 TIMEOUT_FACTOR = 20.0
 """Other programs run here as well, and a probe that got no CPU has not hung."""
 _VENDORS: Mapping[str, Literal["intel", "amd"]] = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}

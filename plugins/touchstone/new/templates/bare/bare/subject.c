@@ -23,11 +23,6 @@ static void leave(void *unused)
 	(void)unused;
 }
 
-static uint64_t every_cpu(void)
-{
-	return os_cpus() < 64 ? (1ull << os_cpus()) - 1 : ~0ull;
-}
-
 /* 0 when every CPU is virtualised; else nothing may have changed, and why says what stood in the way. */
 static int load(const char *option, char *why, size_t size)
 {
@@ -36,7 +31,7 @@ static int load(const char *option, char *why, size_t size)
 		os_snprintf(why, size, "it is loaded already");
 		return -EBUSY;
 	}
-	os_on_cpus(every_cpu(), enter, NULL);
+	os_on_every_cpu(enter, NULL);
 	loaded = 1;
 	return 0;
 }
@@ -47,7 +42,7 @@ static int unload(char *why, size_t size)
 		os_snprintf(why, size, "it is not loaded");
 		return -ENOENT;
 	}
-	os_on_cpus(every_cpu(), leave, NULL);
+	os_on_every_cpu(leave, NULL);
 	loaded = 0;
 	return 0;
 }
