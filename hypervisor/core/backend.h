@@ -92,9 +92,10 @@ struct backend {
 	void (*change_memory_types)(struct vcpu *vcpu);
 
 	/*
-	 * Set the guest state outside of struct vcpu to what INIT and SIPI leave. NULL: they do
-	 * not exit.
+	 * Have the guest wait for a SIPI from the next entry on; set its state outside of struct vcpu to what INIT
+	 * leaves; and let it run in the page of the SIPI that has exited. NULL: INIT and SIPI do not exit.
 	 */
+	void (*wait_for_sipi)(struct vcpu *vcpu);
 	void (*reset)(struct vcpu *vcpu);
 	void (*start)(struct vcpu *vcpu);
 

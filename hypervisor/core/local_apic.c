@@ -51,6 +51,14 @@ static bool is_in_service(u64 base)
 	return false;
 }
 
+void disable_local_apic(void)
+{
+	u64 base = read_msr(MSR_APIC_BASE);
+
+	if (base & APIC_BASE_ENABLED)
+		write_register(base, SPURIOUS_INTERRUPT, SPURIOUS_INTERRUPT_RESET);
+}
+
 void reset_local_apic(void)
 {
 	u64 base = read_msr(MSR_APIC_BASE);

@@ -4,7 +4,11 @@
 
 #include "types.h"
 
-/* In host mode: the local APIC of this CPU as INIT leaves it. */
+/*
+ * In host mode: have the local APIC of this CPU take no interrupt but NMI, INIT and SIPI, by one write; and bring it into
+ * the state that INIT leaves.
+ */
+void disable_local_apic(void);
 void reset_local_apic(void);
 /* Number of this CPU's local APIC (CPUID leaf 0bh, or leaf 1). */
 u32 this_apic_id(void);

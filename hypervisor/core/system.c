@@ -79,8 +79,22 @@ void handle_task_switch(struct vcpu *vcpu)
 	inject_exception(vcpu, VECTOR_GP, vcpu->fault_error);
 }
 
-/* INIT in guest mode (SDM 3C 26.2): the registers as after it (SDM 3A table 9-1), then wait for SIPI. */
+/*
+ * INIT in guest mode (SDM 3C 26.2). A SIPI that comes before this CPU waits for it is lost, and an OS for current
+ * processors sends the first at once and the second 20 microseconds later. So this does what cannot wait, and
+ * handle_sipi() the rest: no instruction of the guest comes between the two.
+ */
 void handle_init(struct vcpu *vcpu)
+{
+	disable_local_apic();
+	vcpu->backend->wait_for_sipi(vcpu);
+}
+
+/*
+ * SIPI, which only a CPU that waits for it can see (SDM 3C 26.2): the registers are as INIT leaves them (SDM 3A table
+ * 9-1), and execution begins in the page of the vector.
+ */
+void handle_sipi(struct vcpu *vcpu)
 {
 	u32 a, b, c, d;
 
@@ -88,14 +102,8 @@ void handle_init(struct vcpu *vcpu)
 	vcpu->regs = (struct regs){ .rdx = a };
 	vcpu->pending_nmis = 0;
 	vcpu->backend->write_rflags(vcpu, RFLAGS_ALWAYS);
-	vcpu->backend->continue_at(vcpu, 0xfff0);
+	vcpu->backend->continue_at(vcpu, 0);
 	vcpu->backend->reset(vcpu);
 	reset_local_apic();
-}
-
-/* SIPI, which only a CPU that waits for it can see (SDM 3C 26.2). */
-void handle_sipi(struct vcpu *vcpu)
-{
-	vcpu->backend->continue_at(vcpu, 0);
 	vcpu->backend->start(vcpu);
 }

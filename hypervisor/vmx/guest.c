@@ -216,6 +216,7 @@ const struct backend vmx_backend = {
 	.request_nmi_window = request_nmi_window,
 	.nmis_are_blocked = nmis_are_blocked,
 	.change_memory_types = vmx_change_memory_types,
+	.wait_for_sipi = vmx_wait_for_sipi,
 	.reset = vmx_reset,
 	.start = vmx_start,
 	.describe_exit = describe_exit,

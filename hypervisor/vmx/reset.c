@@ -30,10 +30,17 @@ static void reset_control_registers(const struct vcpu *vcpu)
 	vmcs_write(VMCS_ENTRY_CONTROLS, vmcs_read(VMCS_ENTRY_CONTROLS) & ~(u64)ENTRY_IA32E_GUEST);
 }
 
-void vmx_reset(struct vcpu *vcpu)
+/* VM entry refuses blocking by STI and MOV SS outside of the active state (SDM 3C 27.3.1.5). */
+void vmx_wait_for_sipi(struct vcpu *vcpu)
 {
 	if (vcpu->cr0_always)
 		die(vcpu, "INIT needs an unrestricted guest", vcpu->rip, 0);
+	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
+	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_WAIT_FOR_SIPI);
+}
+
+void vmx_reset(struct vcpu *vcpu)
+{
 	reset_control_registers(vcpu);
 	reset_segment(SEGMENT_CS, 0xf000, 0xffff0000, RIGHTS_CODE);
 	for (unsigned int i = 0; i < SEGMENTS; i++) {
@@ -54,9 +61,7 @@ void vmx_reset(struct vcpu *vcpu)
 	write_dr6(DR6_RESET);
 	write_cr2(0);
 	vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
-	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
-	vmcs_write(VMCS_GUEST_ACTIVITY, ACTIVITY_WAIT_FOR_SIPI);
 }
 
 /* The vector is the page that the CPU starts in (SDM 3C table 28-1). */
