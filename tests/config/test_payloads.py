@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import ROOT
+from touchstone.config.inventory import read_inventory
 from touchstone.config.payloads import find_payloads, read_forms, read_lines, said_until_end
 from touchstone.config.tomlfile import TomlError
-from touchstone.drivers.emulated.payload_image import IMAGE_BASE, pack
+from touchstone.drivers.emulated.payload_image import IMAGE_BASE, START_PAGE, pack
 from touchstone.machine.driver import HostError
 from touchstone.machine.multiboot import NotMultiboot, Program, Segment, read_program
 from touchstone.machine.payload import Payload
@@ -55,10 +56,11 @@ def test_what_is_no_payload_says_why(data: bytes, says: str, tmp_path: Path) -> 
         find_payloads(file, "one")
 
 
-def test_a_payload_in_the_place_of_the_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(program(address=IMAGE_BASE - 16))
+@pytest.mark.parametrize("address", [IMAGE_BASE - 16, START_PAGE - 16, START_PAGE + 4080])
+def test_a_payload_in_the_place_of_image_or_start_page_is_refused(address: int, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(program(address=address))
     image = Program(IMAGE_BASE, (Segment(IMAGE_BASE, 4096, b"x"),))
-    with pytest.raises(HostError, match="its segment at 0xcfffff0, 0x20 bytes, is not between"):
+    with pytest.raises(HostError, match=f"its segment at {address:#x}, 0x20 bytes, is not between"):
         pack(Payload(tmp_path / "one"), image)
 
 
@@ -143,3 +145,22 @@ def test_lines_of_the_families_that_come_with_it(tmp_path: Path) -> None:
     assert said_until_end(text, entry, forms) == text[: text.index(end)] + end
     assert said_until_end("--- DONE: 0 ---\r\n", entry, forms) == "--- DONE: 0 ---\r\n"
     assert said_until_end("PASS: null\nTest result: SUCC", entry, forms) is None
+
+
+def test_a_target_may_be_unable_to_run_payloads_with_several_cpus(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.toml"
+    entry = (
+        '[targets.mine]\ndriver = "bochs"\nvendor = "intel"\n[[targets.mine.unsupported]]\n'
+        'check = "payload.*"\nreason = "no INIT"\nemulator = "< 3"\n'
+    )
+    file.write_text(entry + 'when = "cpus > 1 and subject != none"\n')
+    target = read_inventory(file).targets["mine"]
+    facts = {"cpus": 2, "subject": "veneer"}
+    assert target.cannot("payload.a", facts, (2, 7)) == f"mine cannot do this: no INIT ({file}:4)"
+    assert target.cannot("payload.a", facts, (3, 0)) is None
+    assert target.cannot("payload.a", facts | {"cpus": 1}, (2, 7)) is None
+    assert target.cannot("payload.a", facts | {"subject": "none"}, (2, 7)) is None
+    assert target.cannot("exits.a", facts, (2, 7)) is None
+    file.write_text(entry + 'when = "vendor == arm"\n')
+    with pytest.raises(TomlError, match="8: when: vendor is intel or amd, never 'arm'"):
+        read_inventory(file)

@@ -19,6 +19,7 @@ from touchstone.config.includes import check_all, read_with_includes
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.config.waivers import Waiver, read_waivers
 from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.suite import requires
 from touchstone.words import HERE
 
 VENDORS = ("amd", "intel")
@@ -35,7 +36,7 @@ _KEYS = (
 )
 WAIVERS: Mapping[str, tuple[str, ...]] = {
     "known-deviations": ("check", "reason", "until", "link", "emulator"),
-    "unsupported": ("check", "reason", "link", "emulator"),
+    "unsupported": ("check", "reason", "link", "emulator", "when"),
 }
 """Tables of checks that do not hold on a target, and their keys."""
 
@@ -67,11 +68,13 @@ class Target:
         found = (one for one in self.known_deviations if one.covers(check_id) and one.concerns(version))
         return next(found, None)
 
-    def cannot(self, check_id: str, version: tuple[int, ...] | None = None) -> str | None:
+    def cannot(
+        self, check_id: str, facts: requires.Facts, version: tuple[int, ...] | None = None
+    ) -> str | None:
         """Why a check cannot be run on it; the emulator's version is not known before it is reached."""
         if self._unsupported.match(check_id) is None:
             return None
-        found = (one for one in self.unsupported if one.covers(check_id) and one.concerns(version))
+        found = (one for one in self.unsupported if one.applies(check_id, version, facts))
         waiver = next(found, None)
         return None if waiver is None else f"{self.settings.name} cannot do this: {waiver}"
 

@@ -133,7 +133,7 @@ class TargetSession:
 
     def cannot(self, check: str) -> str | None:
         """Why a target that was reached is not asked for a check."""
-        return self.target.cannot(check, self.emulator)
+        return self.target.cannot(check, self.known.facts, self.emulator)
 
     def cases(self, check: str) -> Sequence[Planned]:
         """The cases of a check, by its id."""

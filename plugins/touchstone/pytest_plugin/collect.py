@@ -132,7 +132,7 @@ class CheckItem(pytest.Function):
 
 def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str | None:
     """Why a check cannot be judged on a target, as far as the inventory and the subject's file tell."""
-    if (reason := target.cannot(check.id)) is not None:
+    if (reason := target.cannot(check.id, facts)) is not None:
         return reason
     outcome = requires.evaluate_all(check.requires, facts)
     if outcome.result is False:

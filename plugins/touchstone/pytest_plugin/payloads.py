@@ -20,7 +20,7 @@ from touchstone.config.payloads import Form, PayloadEntry, find_payloads, read_f
 from touchstone.config.tomlfile import TomlError
 from touchstone.drivers import registry
 from touchstone.engine.facts import static_facts
-from touchstone.engine.outcomes import Unavailable
+from touchstone.engine.outcomes import Unavailable, Unsupported
 from touchstone.engine.payloads import BothOutputs, Line, Output, judge_end, judge_line, run_payload
 from touchstone.engine.progress import StageProgress
 from touchstone.engine.records import CheckOnTarget, CheckRecord
@@ -31,6 +31,7 @@ from touchstone.pytest_plugin.options import find_in_home, home, show_path
 from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.pytest_plugin.run import Run, run_of
 from touchstone.reporting.commands import NAMED_BY
+from touchstone.suite import requires
 from touchstone.suite.model import Check, Source
 
 if TYPE_CHECKING:
@@ -99,9 +100,7 @@ class PayloadFile(pytest.File):
                     run.register(check)
                 except ValueError as twice:
                     raise self.CollectError(f"{twice}: give a payload another name in a list") from None
-                skip = cannot_run(run, target) or reason_to_skip(
-                    check, target, static_facts(target, run.subject)
-                )
+                skip = cannot_run(run, target) or reason_to_skip(check, target, facts_for(run, target, entry))
                 yield PayloadItem.from_parent(
                     self,
                     name=f"{check.id}[{target.name}]",
@@ -115,6 +114,11 @@ class PayloadFile(pytest.File):
         arguments = f" {entry.payload.arguments}" if entry.payload.arguments else ""
         title = f"{entry.payload.program.name}{arguments} ends as on the bare machine"
         return check_about(f"{AREA}.{entry.name}", title, entry, self.config, "")
+
+
+def facts_for(run: Run, target: Target, entry: PayloadEntry) -> requires.Facts:
+    """What inventory and list say of a payload's machine."""
+    return {**static_facts(target, run.subject), "cpus": entry.cpus}
 
 
 def check_about(name: str, title: str, entry: PayloadEntry, config: pytest.Config, text: str) -> Check:
@@ -167,6 +171,9 @@ class PayloadItem(CheckItem):
         progress = StageProgress(progress_writer(self.config))
         with progress.stage(one.target.name):
             native = self._run("native", load=False, progress=progress)
+            facts = facts_for(run, one.target, self.entry)
+            if (reason := one.target.cannot(one.check.id, facts, native.version)) is not None:
+                raise Unsupported(reason)
             loaded = native if subject.absent else self._run("loaded", load=True, progress=progress)
         self.outputs = both = BothOutputs(native, loaded, subject.title)
         run.note_facts(one.target, facts_of(native, one.target, self.entry))
@@ -200,6 +207,7 @@ class PayloadItem(CheckItem):
     def _item_of(self, line: Line) -> LineItem:
         both, target = self.outputs, self.stash[CHECK].target
         assert both is not None
+        facts = facts_for(run_of(self.config), target, self.entry)
         width = max(len("natively"), len(both.subject))
         said = (("natively", line.native), (both.subject, line.loaded))
         text = "\n".join(f"{who:<{width}}  {'-' if one is None else one.line}" for who, one in said)
@@ -210,7 +218,7 @@ class PayloadItem(CheckItem):
             name=f"{check.id}[{target.name}]",
             callobj=judged_by_touchstone,
             check_on_target=CheckOnTarget(check, target),
-            skip=target.cannot(check.id),
+            skip=target.cannot(check.id, facts, both.native.version),
             both=both,
             line=line,
         )
