@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "cpus.h"
 #include "memory.h"
+#include "payload.h"
 
 void os_main(const void *multiboot);
 void os_serve(void);
@@ -41,6 +42,7 @@ void os_main(const void *multiboot)
 	console_init();
 	memory_init(multiboot);
 	cpus_start();
+	payload_find();
 	asm volatile("mov %0, %%rsp\n\t"
 		     "call os_serve"
 		     :

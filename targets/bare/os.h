@@ -30,6 +30,12 @@ void *os_alloc_pages(size_t count);
 void os_free_pages(void *pages, size_t count);
 size_t os_count_free_pages(void);
 
+/*
+ * A page below 1 MiB for CPUs that are started anew while the subject is loaded: only a payload (payload.h) starts any.
+ * NULL: none will be. Nothing of the image is read, so that it may be called with any page tables that map the image.
+ */
+void *os_start_page(void);
+
 /* First address of the image, and first address behind its bss. */
 extern char os_image_start[], os_image_end[];
 

@@ -14,6 +14,8 @@
 /* payload_entry.S */
 __attribute__((noreturn)) void payload_enter(uint32_t entry, uint32_t information);
 
+static bool may_start_cpus;
+
 static const struct payload *find(void)
 {
 	const struct payload *found = (const void *)(PAYLOAD_GAP + (uint64_t)os_image_end);
@@ -29,11 +31,23 @@ uint64_t payload_end(void)
 	return payload ? (uint64_t)payload + payload->size : (uint64_t)os_image_end;
 }
 
-/* Page 0 is not mapped, and what begins with the image belongs to this OS and the subject. */
+void payload_find(void)
+{
+	may_start_cpus = find() && os_cpus() > 1;
+}
+
+void *os_start_page(void)
+{
+	return may_start_cpus ? (void *)START_PAGE : NULL;
+}
+
+/* Page 0 is not mapped; the start page, and what begins with the image, belongs to this OS and the subject. */
 static bool is_free(const struct payload_segment *segment)
 {
-	return segment->address >= PAGE &&
-	       (uint64_t)segment->address + segment->memory_size <= (uint64_t)os_image_start;
+	uint64_t start = segment->address, end = start + segment->memory_size;
+
+	return start >= PAGE && end <= (uint64_t)os_image_start &&
+	       (end <= START_PAGE || start >= START_PAGE + PAGE);
 }
 
 static void copy(const struct payload *payload)
@@ -75,9 +89,11 @@ int payload_start(void (*starting)(void), char *why, size_t size)
 	for (uint32_t i = 0; i < payload->segment_count; i++) {
 		if (is_free(&payload->segment[i]))
 			continue;
-		os_snprintf(why, size, "the segment at %x, %x bytes, is not between %lx and %lx",
-			    payload->segment[i].address, payload->segment[i].memory_size, PAGE,
-			    (uint64_t)os_image_start);
+		os_snprintf(
+			why, size,
+			"the segment at %x, %x bytes, is not between %lx and %lx, outside of page %x",
+			payload->segment[i].address, payload->segment[i].memory_size, PAGE,
+			(uint64_t)os_image_start, START_PAGE);
 		return -EINVAL;
 	}
 	starting();

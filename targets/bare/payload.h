@@ -27,8 +27,18 @@ struct payload {
 	struct payload_segment segment[];
 };
 
+/*
+ * Kept from the payload, which has the memory up to here below 1 MiB: a page for the subject (os_start_page()), where
+ * INT 12h tells 639 KiB (payload_image.py has the same numbers).
+ */
+#define PAYLOAD_LOW_MEMORY 0x9e000
+#define START_PAGE PAYLOAD_LOW_MEMORY
+
 /* The first address behind the image and its payload. */
 uint64_t payload_end(void);
+
+/* Find out what os_start_page() returns. Once, when all CPUs are known. */
+void payload_find(void);
 
 /*
  * Call starting(), then put the payload where it belongs and enter it on this CPU as a Multiboot loader would. Returns

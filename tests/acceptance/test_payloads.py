@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.payloads import build_sample
+from tests.support.payloads import build_cpus, build_sample
 from tests.support.runs import run_suites
 from touchstone.journal.read import read_journal
 
@@ -70,6 +70,44 @@ def test_each_line_is_judged_by_the_bare_machine_s(target: str, tmp_path: Path) 
     assert written.missing == []
     names = [json.loads(file.read_text())["fullName"] for file in results.glob("*-result.json")]
     assert sorted(names) == sorted(LINES)
+
+
+CPUS = """
+[[payload]]
+file = "cpus"
+cpus = 3
+arguments = "3"
+"""
+STARTED = [
+    "they start where the start-up IPI says",
+    "their general registers are 0, but for EDX",
+    "their CR0, CR4 and EFER are those after INIT",
+    "they are in the hands of the hypervisor of the boot CPU, or of none",
+    "none of their locked additions is lost",
+    "each of them takes an interrupt",
+]
+ON_CPUS = [
+    "all other CPUs start, each once",
+    *STARTED,
+    "a start-up IPI without INIT starts none",
+    "they start again, one by one",
+    *(f"{line} (2)" for line in STARTED),
+]
+
+
+@pytest.mark.parametrize("target", ["qemu-amd", "bochs-amd", "bochs-intel"])
+def test_the_other_cpus_are_the_hypervisor_s_when_a_payload_starts_them(target: str, tmp_path: Path) -> None:
+    build_cpus(tmp_path)
+    file = tmp_path / "list.toml"
+    file.write_text(CPUS)
+    run = run_suites(tmp_path, f"--payload={file}", f"--target={target}", "-rs")
+    words = {one.check: one.word for one in run.verdicts}
+    if "Bochs 2.7 keeps an INIT pending" in run.printed:
+        assert words == {"payload.cpus": "unsupported"}, run.printed
+    else:
+        names = ["payload.cpus", *(f"payload.cpus.{line}" for line in ON_CPUS)]
+        assert words == dict.fromkeys(names, "conformant"), run.printed
+    assert run.status == 0
 
 
 def test_without_a_hypervisor_nobody_is_accused_and_a_list_says_how_it_is_run(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_a_target_may_be_unable_to_run_payloads_with_several_cpus(tmp_path: Path
     )
     file.write_text(entry + 'when = "cpus > 1 and subject != none"\n')
     target = read_inventory(file).targets["mine"]
-    facts = {"cpus": 2, "subject": "veneer"}
+    facts: dict[str, str | int | bool] = {"cpus": 2, "subject": "veneer"}
     assert target.cannot("payload.a", facts, (2, 7)) == f"mine cannot do this: no INIT ({file}:4)"
     assert target.cannot("payload.a", facts, (3, 0)) is None
     assert target.cannot("payload.a", facts | {"cpus": 1}, (2, 7)) is None

@@ -1,4 +1,4 @@
-"""The sample payload of tests/payloads, built."""
+"""The payloads of tests/payloads, built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ FLAGS = [
 
 def build_sample(directory: Path, *flags: str) -> Path:
     """The Multiboot program ``sample`` in a directory."""
-    sources = [str(ROOT / "tests" / "payloads" / name) for name in ("entry.S", "sample.c")]
-    program = directory / "sample"
+    return _build(directory / "sample", ("entry.S", "sample.c"), flags)
+
+
+def build_cpus(directory: Path, *flags: str) -> Path:
+    """The Multiboot program ``cpus``, which starts the other CPUs."""
+    return _build(directory / "cpus", ("cpus_entry.S", "cpus.c"), flags)
+
+
+def _build(program: Path, names: tuple[str, ...], flags: tuple[str, ...]) -> Path:
+    sources = [str(ROOT / "tests" / "payloads" / name) for name in names]
     subprocess.run(["gcc", *FLAGS, *flags, "-o", str(program), *sources], check=True)
     return program

@@ -26,9 +26,18 @@ void *host_virtual(u64 physical)
 
 bool host_image(unsigned int part, const char **start, const char **end)
 {
-	*start = os_image_start;
-	*end = os_image_end;
-	return part == 0;
+	switch (part) {
+	case 0:
+		*start = os_image_start;
+		*end = os_image_end;
+		return true;
+	case 1:
+		*start = os_start_page();
+		*end = *start + PAGE_BYTES;
+		return *start;
+	default:
+		return false;
+	}
 }
 
 unsigned int host_cpus(void)
@@ -58,7 +67,7 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 
 void *host_start_page(void)
 {
-	return NULL;
+	return os_start_page();
 }
 
 void host_die(const char *report)

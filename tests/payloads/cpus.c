@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A Multiboot program that starts the other CPUs, all at once and then again one by one, and says of each whether it is as
+ * INIT and a start-up IPI leave it, and in the same hands as the boot CPU. Its argument is the number of CPUs.
+ */
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define MOST_CPUS 8
+#define FIRST_PAGE 0x6000
+#define SECOND_PAGE 0x7000
+#define ADDITIONS 1000
+#define VECTOR 0x40
+
+/* Registers of the local APIC, and commands to it (SDM 3A 11.6.1). */
+#define APIC_ID 0x20
+#define APIC_EOI 0xb0
+#define APIC_SPURIOUS 0xf0
+#define APIC_COMMAND 0x300
+#define APIC_DESTINATION 0x310
+#define SENDING 0x1000
+#define INIT 0x4500
+#define STARTUP 0x4600
+#define FIXED 0x4000
+#define ALL_OTHERS 0xc0000
+
+volatile u32 numbers_given, interrupts;
+static volatile u32 counter, added, waiting, woken, go;
+static volatile struct cpu {
+	u32 apic_id, page, registers, cr0, cr4, efer, hypervisor;
+} cpus[MOST_CPUS];
+static u64 idt[VECTOR + 1];
+
+extern const char start_page[], start_page_end[], interrupt[];
+void boot_cpu(u32 magic, const u32 *information);
+void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs);
+
+static void out8(unsigned short port, unsigned char value)
+{
+	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static unsigned char in8(unsigned short port)
+{
+	unsigned char value;
+
+	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	return value;
+}
+
+static void say(const char *text)
+{
+	while (*text) {
+		while (!(in8(0x3fd) & 0x20))
+			;
+		out8(0x3f8, (unsigned char)*text++);
+	}
+}
+
+static void check(int holds, const char *what)
+{
+	say(holds ? "PASS: " : "FAIL: ");
+	say(what);
+	say("\n");
+}
+
+/* By the PIT's second counter, at 1.193 MHz: at most 50,000 microseconds. */
+static void wait(u32 microseconds)
+{
+	u32 ticks = microseconds + microseconds / 5;
+
+	out8(0x61, (unsigned char)((in8(0x61) & ~2) | 1));
+	out8(0x43, 0xb0);
+	out8(0x42, (unsigned char)ticks);
+	out8(0x42, (unsigned char)(ticks >> 8));
+	while (!(in8(0x61) & 0x20))
+		;
+}
+
+static volatile u32 *apic(u32 offset)
+{
+	return (volatile u32 *)(0xfee00000 + offset);
+}
+
+static void send(u32 to, u32 command)
+{
+	*apic(APIC_DESTINATION) = to << 24;
+	*apic(APIC_COMMAND) = command;
+	while (*apic(APIC_COMMAND) & SENDING)
+		;
+}
+
+/* MP initialisation protocol (SDM 3A 9.4.4.1). */
+static void start(u32 to, u32 shorthand, u32 page)
+{
+	send(to, shorthand | INIT);
+	wait(10000);
+	send(to, shorthand | STARTUP | page >> 12);
+	wait(200);
+	send(to, shorthand | STARTUP | page >> 12);
+}
+
+static void cpuid(u32 leaf, u32 *a, u32 *b)
+{
+	u32 c = 0, d;
+
+	asm volatile("cpuid" : "=a"(*a), "=b"(*b), "+c"(c), "=d"(d) : "0"(leaf));
+}
+
+static void add(void)
+{
+	for (u32 i = 0; i < ADDITIONS; i++)
+		asm volatile("lock incl %0" : "+m"(counter));
+	asm volatile("lock incl %0" : "+m"(added));
+}
+
+static void enable_interrupts(void)
+{
+	struct __attribute__((packed)) {
+		unsigned short limit;
+		void *base;
+	} idtr = { sizeof(idt) - 1, idt };
+
+	asm volatile("lidt %0" : : "m"(idtr));
+	*apic(APIC_SPURIOUS) = 0x1ff;
+}
+
+void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs)
+{
+	volatile struct cpu *cpu = &cpus[number];
+	u32 a, b, high;
+
+	cpu->apic_id = *apic(APIC_ID) >> 24;
+	cpu->page = cs << 4;
+	cpu->registers = registers;
+	cpu->cr0 = cr0;
+	asm volatile("mov %%cr4, %0" : "=r"(a));
+	cpu->cr4 = a;
+	asm volatile("rdmsr" : "=a"(a), "=d"(high) : "c"(0xc0000080));
+	cpu->efer = a;
+	cpuid(0x40000000, &a, &b);
+	cpu->hypervisor = b;
+	enable_interrupts();
+	asm volatile("lock incl %0" : "+m"(waiting));
+	while (!go)
+		asm volatile("pause");
+	add();
+	/* STI holds the interrupt back until HLT has begun. */
+	asm volatile("lock incl %0; sti; hlt; cli" : "+m"(woken) : : "memory");
+	for (;;)
+		asm volatile("cli; hlt");
+}
+
+/* Whether all the others are as they should be behind a start in this page. */
+static void check_state(u32 count, u32 page, u32 hypervisor)
+{
+	u32 places = 1, registers = 1, modes = 1, same = 1;
+
+	for (u32 i = 1; i < count; i++) {
+		volatile struct cpu *cpu = &cpus[i];
+
+		places &= cpu->page == page;
+		registers &= !cpu->registers;
+		/* INIT keeps CD and NW. */
+		modes &= (cpu->cr0 & ~0x60000000u) == 0x10 && !cpu->cr4 && !cpu->efer;
+		same &= cpu->hypervisor == hypervisor;
+	}
+	check(places, "they start where the start-up IPI says");
+	check(registers, "their general registers are 0, but for EDX");
+	check(modes, "their CR0, CR4 and EFER are those after INIT");
+	check(same, "they are in the hands of the hypervisor of the boot CPU, or of none");
+}
+
+static void begin(u32 page)
+{
+	numbers_given = counter = added = waiting = woken = interrupts = go = 0;
+	for (u32 i = 0; i < MOST_CPUS; i++)
+		cpus[i].page = 0;
+	for (u32 i = 0; i < (u32)(start_page_end - start_page); i++)
+		((volatile char *)page)[i] = start_page[i];
+}
+
+static void work(u32 count)
+{
+	go = 1;
+	add();
+	while (added < count || woken < count - 1)
+		asm volatile("pause");
+	check(counter == count * ADDITIONS, "none of their locked additions is lost");
+	for (u32 i = 1; i < count; i++)
+		send(cpus[i].apic_id, FIXED | VECTOR);
+	while (interrupts < count - 1)
+		asm volatile("pause");
+	check(1, "each of them takes an interrupt");
+}
+
+void boot_cpu(u32 magic, const u32 *information)
+{
+	const char *line = (const char *)information[4];
+	u32 a, hypervisor, count, ids[MOST_CPUS];
+
+	(void)magic;
+	while (line[1])
+		line++;
+	count = (u32)*line - '0';
+	for (u32 i = 0; i <= VECTOR; i++)
+		idt[i] = ((u32)interrupt & 0xffff) | 0x8e0000080000ull |
+			 (u64)((u32)interrupt >> 16) << 48;
+	enable_interrupts();
+	cpuid(0x40000000, &a, &hypervisor);
+
+	begin(FIRST_PAGE);
+	start(0, ALL_OTHERS, FIRST_PAGE);
+	while (waiting < count - 1)
+		asm volatile("pause");
+	check(numbers_given == count - 1, "all other CPUs start, each once");
+	check_state(count, FIRST_PAGE, hypervisor);
+	work(count);
+
+	/* None that runs, or waits for an interrupt. */
+	send(0, ALL_OTHERS | STARTUP | FIRST_PAGE >> 12);
+	wait(10000);
+	check(numbers_given == count - 1, "a start-up IPI without INIT starts none");
+
+	for (u32 i = 1; i < count; i++)
+		ids[i] = cpus[i].apic_id;
+	begin(SECOND_PAGE);
+	for (u32 i = 1; i < count; i++) {
+		start(ids[i], 0, SECOND_PAGE);
+		while (waiting < i)
+			asm volatile("pause");
+	}
+	check(numbers_given == count - 1, "they start again, one by one");
+	check_state(count, SECOND_PAGE, hypervisor);
+	work(count);
+
+	while (!(in8(0x3fd) & 0x40))
+		;
+	asm volatile("outl %0, %1" : : "a"(21), "Nd"((unsigned short)0xf4));
+	for (const char *off = "Shutdown"; *off; off++)
+		out8(0x8900, (unsigned char)*off);
+	for (;;)
+		asm volatile("cli; hlt");
+}
