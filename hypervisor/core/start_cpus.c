@@ -76,7 +76,10 @@ u64 redirect_x2apic_command(u64 command)
 {
 	u32 to = command >> 32;
 
-	return (u64)to << 32 | redirect_startup((u32)command, to, EVERYBODY_X2APIC);
+	command = redirect_startup((u32)command, to, EVERYBODY_X2APIC);
+	/* Unlike a store to the APIC's page, WRMSR may overtake tell()'s store (SDM 3A 11.12.3, APM2 16.11.2). */
+	asm volatile("mfence; lfence" : : : "memory");
+	return (u64)to << 32 | command;
 }
 
 /* A write to the local APIC's page (APM2 15.25.6: nested page fault): the guest may read it, and not write. */

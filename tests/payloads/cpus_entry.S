@@ -58,8 +58,9 @@ protected:
 
 	.globl	interrupt
 interrupt:
-	lock incl interrupts
-	movl	$0, 0xfee000b0
+	pusha
+	call	take_interrupt
+	popa
 	iret
 
 	.data
