@@ -85,17 +85,18 @@ def build_bare(
     root: Path | None = None,
     directory: Path | None = None,
     base: int | None = None,
+    x2apic: bool = False,
 ) -> BareImage:
     """The bare image of a subject, built unless there is one of the same sources, flags and tools.
 
-    ``base``: the address of one for payloads (``MovedImage``).
+    ``base``: the address of one for payloads (``MovedImage``). ``x2apic``: it has all CPUs in x2APIC mode.
 
     ``subject`` is the directory of the subject's sources (with a ``subject.mk``), None for the bare machine.
     The image is in a directory of its own below ``directory``/bare (default: :func:`build_directory`), and
     is not removed before this process ends. InfrastructureError with the compiler's message.
     """
     name = "none" if subject is None else subject_name(subject)
-    sources = BareSources((root or source_root()) / "targets" / "bare", subject, name, base)
+    sources = BareSources((root or source_root()) / "targets" / "bare", subject, name, base, x2apic=x2apic)
     kind = BareImage if base is None else MovedImage
     if shutil.which("make") is None:
         raise HostError("make is missing (apt-get install make gcc)")
@@ -107,17 +108,21 @@ def build_bare(
     title = f"the bare image of {name}"
     files = tuple(path.name for path in kind.named(name, Path()).files)
     cache = BuildCache((directory or build_directory(root)) / "bare", KEPT)
-    recipe = Recipe(name if base is None else f"{name}-payloads", title, files, sources.key, make)
+    kept_as = f"{name}{'-x2apic' if x2apic else ''}{'' if base is None else '-payloads'}"
+    recipe = Recipe(kept_as, title, files, sources.key, make)
     return kind.named(name, cache.provide(recipe, progress))
 
 
 class BareSources:
     """What a bare image is made of: ``targets/bare`` with its Makefile, and a subject's directory."""
 
-    def __init__(self, source: Path, subject: Path | None, name: str, base: int | None = None) -> None:
+    def __init__(
+        self, source: Path, subject: Path | None, name: str, base: int | None = None, *, x2apic: bool = False
+    ) -> None:
         self._source = source.resolve()
         self._name = name
         self._base = base
+        self._x2apic = x2apic
         # A relative name, as bootstrap gives it: make takes a space in a path for the end of a name.
         self._subject = None if subject is None else os.path.relpath(subject.resolve(), self._source)
 
@@ -174,6 +179,8 @@ class BareSources:
             command.append(f"SUBJECT={self._subject}")
         if self._base is not None:
             command.append(f"IMAGE_BASE={self._base:#x}")
+        if self._x2apic:
+            command.append("APIC=x2apic")
         status, output = run_tool(command)
         if status:
             raise HostError(f"{' '.join(command)} failed:\n{tail_of(output)}")

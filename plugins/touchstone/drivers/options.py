@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from touchstone.machine.probe_lines import MOST_CPUS
-from touchstone.machine.settings import SettingsError, TargetSettings
+from touchstone.machine.settings import X2APIC, SettingsError, TargetSettings
 
 
 def options_of(settings: TargetSettings, known: Mapping[str, type], whose: str) -> dict[str, object]:
@@ -36,3 +36,18 @@ def check_uefi_memory(settings: TargetSettings) -> None:
             "memory-mib",
             f"{settings.memory_mib} is too little for UEFI; give it {LEAST_UEFI_MEMORY_MIB}",
         )
+
+
+APIC_MODES = ("xapic", X2APIC)
+"""Of the option ``apic``: the mode in which the bare OS has the local APICs."""
+
+
+def check_apic(settings: TargetSettings, options: Mapping[str, object]) -> None:
+    """SettingsError for a mode of the local APIC that there is not, or that the OS cannot choose."""
+    mode = options.get("apic", "xapic")
+    if mode not in APIC_MODES:
+        raise SettingsError("apic", f"{mode!r} is none of {', '.join(map(repr, APIC_MODES))}")
+    if settings.x2apic and settings.uefi:
+        raise SettingsError("apic", "the firmware has started the CPUs, in xAPIC mode")
+    if "apic" in options and settings.driver == "ssh":
+        raise SettingsError("apic", "the Linux of a box chooses it itself")

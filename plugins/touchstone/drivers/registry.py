@@ -63,7 +63,7 @@ def make_driver(
     target with a UEFI firmware, where it is not in the image. SettingsError as ``validate``.
     """
     validate(settings)
-    provide: ImageProvider = _provider(subject)
+    provide: ImageProvider = _provider(subject, x2apic=settings.x2apic)
     if settings.driver == "qemu":
         from touchstone.drivers.qemu import kvm  # noqa: PLC0415
         from touchstone.drivers.qemu.driver import QemuDriver  # noqa: PLC0415
@@ -186,7 +186,7 @@ def unavailable(settings: TargetSettings, progress: Say = lambda _: None) -> str
     return ""
 
 
-def _provider(subject: Path | BareImage | None) -> ImageProvider:
+def _provider(subject: Path | BareImage | None, *, x2apic: bool = False) -> ImageProvider:
     if isinstance(subject, BareImage):
         return lambda progress: subject
-    return lambda progress: build_bare(subject, progress)
+    return lambda progress: build_bare(subject, progress, x2apic=x2apic)

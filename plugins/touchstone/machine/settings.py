@@ -17,6 +17,9 @@ class SettingsError(ValueError):
         self.what = what
 
 
+X2APIC = "x2apic"
+
+
 @dataclass(frozen=True)
 class TargetSettings:
     """One target of the inventory. ``touchstone.drivers.registry.validate`` says if its driver takes it."""
@@ -39,3 +42,8 @@ class TargetSettings:
     def uefi(self) -> bool:
         """Whether a UEFI firmware boots it: an option of the emulators' drivers."""
         return bool(self.options.get("uefi"))
+
+    @property
+    def x2apic(self) -> bool:
+        """Whether the bare OS has its CPUs in x2APIC mode: an option of the emulators' drivers."""
+        return self.options.get("apic") == X2APIC

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from touchstone.suite import body as bodies
 from touchstone.suite import requires
 from touchstone.suite.model import Case, Check, Requirement, Source
 from touchstone.suite.problems import Problem, did_you_mean, one_of
 
+X2APIC_BIT = 10
+"""Of IA32_APIC_BASE."""
 OWN = "own."
 """Names that begin so are anybody's own, for suites of their own."""
 
@@ -159,10 +162,17 @@ def implied(
     )
     for name in names:
         yield Requirement(f"subject.{name} != false", source)
+    if any(_reaches_local_apic(case) for case in cases):
+        yield Requirement(f"not msr.ia32-apic-base[{X2APIC_BIT}]", source)
     if any(case.expect.exits for case in cases):
         yield Requirement("subject.counters", source)
     if unloads:
         yield Requirement("subject.unloadable", source)
+
+
+def _reaches_local_apic(case: Case) -> bool:
+    """Whether a body needs the local APIC's page, which is there in xAPIC mode only."""
+    return bool(bodies.raises(case.body)) or any("LOCAL_APIC" in line for line in case.body.lines)
 
 
 def undeclared(check: Check) -> Iterator[Problem]:

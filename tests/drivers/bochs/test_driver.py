@@ -241,6 +241,11 @@ def test_a_missing_bios_says_how_to_get_it(image, tmp_path):
             "cpu-model: 'host,.vmx' is not a model of `bochs --help cpu`",
         ),
         (bochs(0), "cpus: 0 is not between 1 and 256"),
+        (bochs(apic="x3apic"), "apic: 'x3apic' is none of 'xapic', 'x2apic'"),
+        (
+            replace(bochs(apic="x2apic", uefi=True), memory_mib=128),
+            "apic: the firmware has started the CPUs, in xAPIC mode",
+        ),
     ],
 )
 def test_settings_that_cannot_work(settings, message):

@@ -326,6 +326,7 @@ def test_a_machine_that_dies_while_it_boots_is_not_the_hypervisors_fault(tmp_pat
         (qemu(accel="hax"), "accel: 'hax' is none of"),
         (qemu(arguments="-s"), "arguments: '-s' is not a list"),
         (qemu(arguments=[1]), r"arguments: \[1\] is not a list of strings"),
+        (qemu(apic="off"), "apic: 'off' is none of 'xapic', 'x2apic'"),
         (qemu(257), "cpus: 257 is not between 1 and 256"),
         (replace(qemu(), memory_mib=4), "memory-mib: 4 is not between"),
         (replace(qemu(accel="tcg"), vendor="intel"), "accel: QEMU's software CPU has no VMX"),

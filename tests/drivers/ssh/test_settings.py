@@ -156,6 +156,7 @@ def test_deviates_like_another_target(tmp_path: Path) -> None:
         ({"emulator": "bochs", "accel": "tcg"}, "has no such option; it has .*ignore_bad_msrs"),
         ({"ips": 50_000_000}, "has no such option; it has .*accel"),
         ({"emulator": "bochs", "ips": 1}, "1 is not between"),
+        ({"emulator": "bochs", "apic": "x2apic"}, "the Linux of a box chooses it itself"),
     ],
 )
 def test_what_a_virtual_box_may_be_depends_on_its_emulator(options: dict[str, object], said: str) -> None:

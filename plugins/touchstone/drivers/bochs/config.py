@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from touchstone.drivers.options import check_uefi_memory, options_of
+from touchstone.drivers.options import check_apic, check_uefi_memory, options_of
 from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
 
@@ -20,6 +20,7 @@ OPTIONS: Mapping[str, type] = {
     "binary": str,
     "bios": str,
     "uefi": bool,
+    "apic": str,
     "vga_bios": str,
 }
 """``ips``: simulated instructions per second; ``ignore_bad_msrs``: unknown MSRs read as 0 instead of #GP;
@@ -73,6 +74,7 @@ def read_settings(settings: TargetSettings) -> BochsSettings:
     """What Bochs is asked for. SettingsError for what it could not be."""
     options = options_of(settings, OPTIONS, "Bochs' driver")
     check_uefi_memory(settings)
+    check_apic(settings, options)
     uefi = bool(options.get("uefi"))
     model = settings.cpu_model or DEFAULT_MODEL[settings.vendor]
     if not re.fullmatch(r"[a-z0-9_]+", model):

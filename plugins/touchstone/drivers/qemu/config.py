@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from touchstone.drivers.options import check_uefi_memory, options_of
+from touchstone.drivers.options import check_apic, check_uefi_memory, options_of
 from touchstone.machine.settings import SettingsError, TargetSettings
 
 OLDEST = (7, 2)
@@ -17,6 +17,7 @@ OPTIONS: Mapping[str, type] = {
     "machine": str,
     "firmware": str,
     "uefi": bool,
+    "apic": str,
     "binary": str,
     "arguments": list,
 }
@@ -45,6 +46,7 @@ def read_settings(settings: TargetSettings) -> QemuSettings:
     """What QEMU is asked for. SettingsError for what it could not be."""
     options = options_of(settings, OPTIONS, "QEMU's driver")
     check_uefi_memory(settings)
+    check_apic(settings, options)
     accel = str(options.get("accel", "kvm" if settings.vendor == "intel" else "tcg"))
     if accel not in ("tcg", "kvm", "auto"):
         raise SettingsError("accel", f"{accel!r} is none of 'tcg', 'kvm' and 'auto'")
