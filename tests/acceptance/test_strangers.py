@@ -46,6 +46,37 @@ def test_a_toy_is_accused_of_its_faults_and_of_nothing_else(tmp_path: Path) -> N
     assert unloaded == {"unsupported"}
 
 
+MODEL = """
+[targets.stranger]
+driver = "{driver}"
+vendor = "{vendor}"
+cpus = 2
+memory-mib = 64
+cpu-model = "{model}"
+timeout-factor = 8
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("driver", "vendor", "model"),
+    [
+        ("qemu", "amd", "Opteron_G3,+svm,+npt"),
+        ("qemu", "amd", "qemu64,+svm,+npt"),
+        ("bochs", "amd", "zambezi"),
+        ("bochs", "intel", "corei7_haswell_4770"),
+    ],
+)
+def test_nobody_is_accused_on_a_model_that_no_inventory_knows(
+    driver: str, vendor: str, model: str, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "strangers.toml"
+    inventory.write_text(MODEL.format(driver=driver, vendor=vendor, model=model))
+    run = run_suites(tmp_path, "conformance", f"--touchstone-inventory={inventory}", "--target=stranger")
+    assert run.words() <= FINE, run.printed
+    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 200, run.printed
+
+
 @pytest.mark.parametrize(
     ("name", "suites", "found"),
     [

@@ -34,11 +34,11 @@ LOST = {
     ("qemu", "amd", 7): {
         *("loads.breakpoints", "loads.interrupt-shadow", "loads.pat", "stores.error-code", "stores.pat"),
         *("stores.event.breakpoint", "stores.event.nmi", "stores.event.virtual-interrupt"),
-        "faults.paging-without-protection",
+        *("faults.cr4-reserved", "faults.paging-without-protection"),
     },
     ("qemu", "amd", 10): {
         *("loads.pat", "stores.pat", "stores.event.breakpoint", "stores.event.nmi"),
-        *("stores.event.virtual-interrupt", "faults.paging-without-protection"),
+        *("stores.event.virtual-interrupt", "faults.cr4-reserved", "faults.paging-without-protection"),
     },
     ("bochs", "amd", 2): {
         *("loads.cr2", "stores.event.nmi", "stores.event.software-interrupt"),
@@ -166,6 +166,22 @@ def test_nobody_is_blamed_for_state_that_is_lost(project: Project, monkeypatch: 
     assert verdicts(result) == {"lost": "SKIPPED", "other": "FAILED"}
     result.stdout.fnmatch_lines_random(
         ["*needs machine.stores.pat, fake-amd has false (stores.pat: 0x6 in the place of 0x4); without it: *"]
+    )
+
+
+def test_a_machine_that_dies_of_what_it_does_not_refuse_is_no_labs_trouble(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no oracle then: the subject cannot be asked."""
+    finds(monkeypatch, **{"faults.cr4-reserved": "exit 0xffffffff in the place of 0x4d"})
+    project.suite(
+        check("lost", "hlt", "native", requires="machine.faults.cr4-reserved")
+        + check("other", "hlt", "native", requires="machine.stores.pat")
+    )
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == {"lost": "SKIPPED", "other": "INFRASTRUCTURE"}
+    result.stdout.fnmatch_lines_random(
+        ["*needs machine.faults.cr4-reserved, *in the place of 0x4d); without it: it has no oracle: *"]
     )
 
 

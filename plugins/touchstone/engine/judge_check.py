@@ -12,6 +12,7 @@ from touchstone.engine.outcomes import (
     Hang,
     Infrastructure,
     MachineDeviates,
+    NoStatement,
     Unsupported,
     infrastructure,
 )
@@ -62,7 +63,7 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     record = begin(session, check_on_target)
     try:
         _judge(session, record)
-    except (Deviation, Crash, Hang) as error:
+    except (Deviation, Crash, Hang, NoStatement) as error:
         wrong = [run.case for run in record.runs if run.case and (run.differences or not run.results)]
         requirements = (*record.check.requires, *(one for case in wrong for one in case.requires))
         if (reason := session.known.ignores(requirements)) is not None:
@@ -174,13 +175,13 @@ def _not_judged(found: Attempt) -> list[str]:
 
 
 def _demand_a_statement(record: CheckRecord, found: Attempt) -> None:
-    """Infrastructure if a case could not be judged, or if the judgement of one says nothing."""
+    """NoStatement if a case could not be judged, or if the judgement of one says nothing."""
     wrong = _not_judged(found)
     wrong += [f"{_named(run.label)}vacuous: {run.vacuous}" for run in record.runs if run.vacuous is not None]
     if wrong:
         others = len(wrong) - 1
         more = f" (and {others} more case{'s' * (others > 1)})" if others else ""
-        raise Infrastructure(wrong[0] + more)
+        raise NoStatement(wrong[0] + more)
 
 
 def _named(label: str) -> str:

@@ -52,6 +52,10 @@ class Infrastructure(NotJudged):
     """The framework, the emulator, the link or the check itself is broken."""
 
 
+class NoStatement(Infrastructure):
+    """A case could not be judged, or its judgement says nothing."""
+
+
 class LabFailed(Infrastructure):
     """Emulator, link, power or machine failed: it may work once it was switched off and on."""
 

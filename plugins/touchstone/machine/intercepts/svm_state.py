@@ -194,6 +194,7 @@ ROWS = (
         mask=1 << 17,
         value=1 << 17,
     ),
+    Row("faults.cr4-reserved", row.SET_CR4_15, _GP, may_hang=True),
     Row("faults.paging-without-protection", row.PAGING_WITHOUT_PROTECTION, _GP, may_hang=True),
     _interrupted("software-interrupt", row.SOFTWARE_INTERRUPT, 4 << 8 | row.INTERRUPT),
     _interrupted("exception", "ud2", 3 << 8 | 6),

@@ -203,6 +203,7 @@ ROWS = (
         {_EXCEPTIONS: 1 << 14},
         reason=_EXCEPTION,
     ),
+    Row("faults.cr4-reserved", row.SET_CR4_15, _EXCEPTION, {_EXCEPTIONS: 1 << 13}, may_hang=True),
     Row(
         "faults.paging-without-protection",
         row.PAGING_WITHOUT_PROTECTION,
