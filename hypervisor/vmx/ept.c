@@ -85,6 +85,8 @@ static int map_range(struct page_table *table, const struct mtrrs *mtrrs, u64 ad
 static u64 spares[SPARES_MOST];
 static unsigned int spares_left;
 static u64 root_physical;
+/* Those whose memory types the tables have. */
+static struct mtrrs current;
 /* One CPU at a time: all of them write their MTRRs at the same time (SDM 3A 12.11.8). */
 static bool changing;
 
@@ -103,7 +105,7 @@ static int allocate_spares(const struct mtrrs *mtrrs)
 }
 
 /*
- * The table below the entry of a page that is split, with the same memory type throughout; 0: there is no spare
+ * The table below the entry of a page that is split, with its memory type throughout; 0: there is no spare
  * left. A table stays where it is for good, so that what other processors have cached of it is never of another
  * address.
  */
@@ -119,30 +121,55 @@ static u64 split(u64 entry, u64 size)
 	return spares[spares_left] | EPT_ALL;
 }
 
-/* Give all pages below a table their memory type; each entry of it maps `size` bytes, the first one those at `address`. */
-static void change_types(const struct mtrrs *mtrrs, u64 *entries, u64 address, u64 size)
+/* Give all pages below a table one memory type; each entry of it maps `size` bytes. */
+static void set_type(u64 *entries, u64 size, u8 type)
+{
+	for (unsigned int i = 0; i < PAGE_BYTES / sizeof(*entries); i++) {
+		if (!(entries[i] & EPT_ALL))
+			continue;
+		if (size > KIB4 && !(entries[i] & ENTRY_LARGE))
+			set_type(physical_to_host(entries[i] & ENTRY_ADDRESS), size >> 9, type);
+		else
+			entries[i] = (entries[i] & ~EPT_TYPE(7)) | EPT_TYPE(type);
+	}
+}
+
+/*
+ * Give all pages below a table the memory types of `mtrrs`, where they have those of `before`; each entry of it maps
+ * `size` bytes, the first one those at `address`. What stays as it is costs nothing: a processor without pages of
+ * 1 GiB has half a million entries for each TiB, and an OS writes its MTRRs one by one, with interrupts off.
+ */
+static void change_types(const struct mtrrs *before, const struct mtrrs *mtrrs, u64 *entries,
+			 u64 address, u64 size)
 {
 	for (unsigned int i = 0; i < PAGE_BYTES / sizeof(*entries); i++, address += size) {
 		u64 entry = entries[i], table;
+		bool differs;
+		u8 type;
 
 		if (!(entry & EPT_ALL))
 			continue;
-		if (size > KIB4 && !(entry & ENTRY_LARGE)) {
-			change_types(mtrrs, physical_to_host(entry & ENTRY_ADDRESS), address,
-				     size >> 9);
+		differs = mtrr_may_differ(mtrrs, address, size);
+		type = mtrr_type(mtrrs, address);
+		if (!differs && !mtrr_may_differ(before, address, size) &&
+		    mtrr_type(before, address) == type)
+			continue;
+		table = size > KIB4 && !(entry & ENTRY_LARGE) ? entry : 0;
+		if (table && !differs) {
+			set_type(physical_to_host(table & ENTRY_ADDRESS), size >> 9, type);
 			continue;
 		}
-		entry &= ~EPT_TYPE(7);
-		if (!mtrr_may_differ(mtrrs, address, size)) {
-			entries[i] = entry | EPT_TYPE(mtrr_type(mtrrs, address));
+		if (!differs) {
+			entries[i] = (entry & ~EPT_TYPE(7)) | EPT_TYPE(type);
 			continue;
 		}
-		table = split(entry, size);
+		if (!table)
+			table = split(entry, size);
 		/* Without a spare, uncached throughout: always safe, and slow (SDM 3A 12.11.4.1). */
 		if (table)
-			change_types(mtrrs, physical_to_host(table & ENTRY_ADDRESS), address,
-				     size >> 9);
-		entries[i] = table ? table : entry | EPT_TYPE(MEMORY_TYPE_UC);
+			change_types(before, mtrrs, physical_to_host(table & ENTRY_ADDRESS),
+				     address, size >> 9);
+		entries[i] = table ? table : (entry & ~EPT_TYPE(7)) | EPT_TYPE(MEMORY_TYPE_UC);
 	}
 }
 
@@ -158,7 +185,8 @@ void vmx_change_memory_types(struct vcpu *vcpu)
 	while (__atomic_exchange_n(&changing, true, __ATOMIC_ACQUIRE))
 		pause();
 	read_mtrrs(&mtrrs);
-	change_types(&mtrrs, physical_to_host(root_physical), 0, GIB1 << 9);
+	change_types(&current, &mtrrs, physical_to_host(root_physical), 0, GIB1 << 9);
+	current = mtrrs;
 	__atomic_store_n(&changing, false, __ATOMIC_RELEASE);
 	invept_all();
 }
@@ -180,6 +208,7 @@ int vmx_build_ept(u64 *ept_pointer)
 	if (!error)
 		error = allocate_spares(&mtrrs);
 	root_physical = error ? 0 : host_physical(table.root);
+	current = mtrrs;
 	*ept_pointer = error ? 0
 			     : host_physical(table.root) | POINTER_WRITE_BACK | POINTER_FOUR_LEVELS;
 	return error;

@@ -358,6 +358,7 @@ int main(void)
 #endif
 	test_injection();
 	test_host_mode();
+	test_memory_types();
 	test_page_tables();
 	test_lifecycle();
 	puts("all passed");

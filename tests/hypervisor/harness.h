@@ -43,6 +43,7 @@ void *fake_physical(unsigned long long physical);
 void test_instructions(void);
 void test_injection(void);
 void test_host_mode(void);
+void test_memory_types(void);
 void test_page_tables(void);
 void test_lifecycle(void);
 
