@@ -185,6 +185,19 @@ def test_a_machine_that_dies_of_what_it_does_not_refuse_is_no_labs_trouble(
     )
 
 
+@pytest.mark.parametrize(("lost", "word"), [("loads.breakpoints", "SKIPPED"), ("loads.pat", "CRASH")])
+def test_an_unloading_that_a_machine_does_not_survive_is_its_own_doing(
+    lost: str, word: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, **{lost: "exit 0x81 in the place of 0x41"})
+    project.options(unload="die")
+    needs = "machine.loads.breakpoints"
+    project.suite(check("after", "mov eax, 1", "{rax: 1}", phase="unloaded", requires=needs))
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == {"after": word}
+    result.stdout.fnmatch_lines_random(["*did not survive unloading Veneer from fake-amd*"])
+
+
 def test_who_sees_all_exits_is_blamed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     finds(monkeypatch)
     project.suite(WRONG + RIGHT)

@@ -60,10 +60,11 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
 
 def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     """Judge a check of a suite. Returns if it holds; ``engine.verdicts`` tells what exceptions mean."""
-    record = begin(session, check_on_target)
     try:
-        _judge(session, record)
+        _judge(session, begin(session, check_on_target))
     except (Deviation, Crash, Hang, NoStatement) as error:
+        record = check_on_target.record
+        assert record is not None
         wrong = [run.case for run in record.runs if run.case and (run.differences or not run.results)]
         requirements = (*record.check.requires, *(one for case in wrong for one in case.requires))
         if (reason := session.known.ignores(requirements)) is not None:
