@@ -41,7 +41,7 @@ LOST = {
         *("stores.event.virtual-interrupt", "faults.cr4-reserved", "faults.paging-without-protection"),
     },
     ("bochs", "amd", 2): {
-        *("loads.cr2", "stores.event.nmi", "stores.event.software-interrupt"),
+        *("loads.cr2", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
         *("stores.event.virtual-interrupt", "injects.virtual-interrupt"),
     },
     ("bochs", "intel", 2): {"loads.debugctl", "stores.debugctl"},
@@ -68,7 +68,7 @@ def undone(rows: Sequence[Row]) -> Iterator[Row]:
     for one in rows:
         if one.name.startswith("stores.event."):
             yield replace(one, guest="ud2" if one.guest != "ud2" else "int3")
-        elif one.name.startswith(("stores.", "vmsave.")):
+        elif one.name.startswith(("stores.", "vmsave.", "keeps.")):
             yield replace(one, guest="nop; nop")
         elif isinstance(one.value, int):
             yield replace(one, settings={})

@@ -261,6 +261,10 @@ CODE = f"""
     pop rdi
     pop rbp
     pop r15
+    mov ecx, IA32_PAT
+    rdmsr
+    mov [rdi + {svm_state.HOST_PAT:#x}], eax
+    mov [rdi + {svm_state.HOST_PAT + 4:#x}], edx
     mov rax, [rdi + 0x70]
     mov [r12], rax
     mov rax, [rdi + rbp]

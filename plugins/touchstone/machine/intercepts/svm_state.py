@@ -2,7 +2,7 @@
 
 ``loads``: VMRUN gives it to the guest, which reads it. ``stores``: the guest changes it, and #VMEXIT writes
 it into the VMCB. ``injects``: VMRUN delivers an event. ``vmload``, ``vmsave``: the same of what these
-instructions load before VMRUN and store behind #VMEXIT.
+instructions load before VMRUN and store behind #VMEXIT. ``keeps``: neither VMRUN nor #VMEXIT changes it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _SHADOW, _V_INTR, _EVENT_INFO, _INFO1, _INFO2, _NEXT_RIP = 0x68, 0x60, 0x88, 0x7
 NESTED_CONTROL, _EVENT = 0x90, 0xA8
 CS_BASE, CPL, VMMCALL_IN_IDT = 0x418, 0x4C8, 0x800
 """CPL is in the fourth byte. Behind its gates, the page of the guest's IDT has a VMMCALL."""
+HOST_PAT = 0x800
+"""Behind the state save area: what PAT is behind the exit."""
 _ES, _SS, _DS, _GDTR_LIMIT, _GDTR, _IDTR_LIMIT, _IDTR = 0x400, 0x420, 0x430, 0x460, 0x468, 0x480, 0x488
 _EFER, _CR4, _CR3, _CR0, _DR7, _DR6, _RFLAGS, _RIP = 0x4D0, 0x548, 0x550, 0x558, 0x560, 0x568, 0x570, 0x578
 _RSP, _RAX, _CR2, _PAT = 0x5D8, 0x5F8, 0x640, 0x668
@@ -152,6 +154,7 @@ ROWS = (
     _stores("idtr-base", row.CHANGE_TABLE.format("idt"), _IDTR, _ADDRESS),
     _stores("idtr-limit", row.CHANGE_TABLE.format("idt"), _IDTR_LIMIT, 0x123 << 32, mask=0xFFFF << 32),
     _stores("pat", write_msr(0x277, _TYPES), _PAT, _TYPES, {NESTED_CONTROL: 1, _PAT: 0x0007_0406_0007_0406}),
+    Row("keeps.pat", write_msr(0x277, _TYPES), _VMMCALL, read=HOST_PAT, value=_TYPES),
     _stores("interrupt-shadow", "sti", _SHADOW, 1, mask=1),
     _stores("interrupt-shadow-of-mov-ss", "mov eax, ss; mov ss, eax", _SHADOW, 1, mask=1),
     _stores("interrupt-shadow-over", "sti; nop", _SHADOW, 0, mask=1),
