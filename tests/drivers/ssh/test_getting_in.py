@@ -140,7 +140,7 @@ def test_a_server_that_says_nothing_costs_a_bounded_time(server: TinyServer) -> 
     link = Link(address_of(server), factor=1.0 / CONNECT_TIMEOUT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BOX_PASSWORD", "x")
-        with pytest.raises(NoConnection):
+        with pytest.raises(NoConnection, match="says nothing of SSH"):
             link.open()
 
 

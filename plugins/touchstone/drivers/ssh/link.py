@@ -29,6 +29,8 @@ UNANSWERED = 25_000
 """Milliseconds after which a connection whose bytes nobody acknowledges is dead: a box that lost its power
 sends no FIN (tcp(7), TCP_USER_TIMEOUT)."""
 READ_SIZE = 65536
+SILENT = ("No existing session", "Error reading SSH protocol banner")
+"""What paramiko says of a server that does not greet: which of them depends on whose patience ends first."""
 CONNECTION_ENDED = (paramiko.SSHException, EOFError, OSError)
 """What paramiko raises when a connection ends during a call: which of them depends on the moment."""
 
@@ -350,6 +352,11 @@ class Link:
             return InfrastructureError(
                 f"{address.shown} does not let us in with {', '.join(tried)}:"
                 f" does the user exist, and is the key in authorized_keys?"
+            )
+        if str(error).startswith(SILENT):
+            return NoConnection(
+                f"{address.shown} takes the connection and then says nothing of SSH: is sshd stuck there, or "
+                "is that another service's port?"
             )
         text = f"{type(error).__name__}: {error}" if not str(error) else str(error)
         if password:
