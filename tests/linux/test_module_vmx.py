@@ -22,7 +22,7 @@ def run(tmp_path: Path, cpus: int, append: str) -> str:
 @pytest.mark.parametrize(
     ("cpus", "words"),
     [
-        (2, "cycles=6 quiet-cycles=12 hotplug=2"),
+        (2, f"cycles=6 quiet-cycles=12 hotplug=2 {bochs_machine.QUICK}"),
         pytest.param(3, "cycles=100 quiet-cycles=50", marks=pytest.mark.nightly),
     ],
 )

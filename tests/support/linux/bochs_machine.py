@@ -21,6 +21,11 @@ pci: enabled=1, chipset=i440fx
 """
 # Bochs ends at a triple fault: that is how Linux is to start the machine again.
 WORDS = "reboot=t panic=-1"
+QUICK = "mitigations=off rodata=off"
+"""Words for a kernel that boots in two thirds of the time, for what the nightly job does with a stock one.
+
+Its page tables are not isolated from those of processes, and nobody looks for writable and executable ones.
+"""
 RESTARTED = "exception with no resolution"
 
 
