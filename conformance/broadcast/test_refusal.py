@@ -8,6 +8,7 @@ from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import Operand
 
 EFER, SVME = 0xC0000080, 1 << 12
+VM_HSAVE_PA = 0xC0010117
 VM_CR, SVMDIS = 0xC0010114, 1 << 4
 FEATURE_CONTROL, LOCK, VMX_ON = 0x3A, 1 << 0, 1 << 2
 VMX_BASIC = 0x480
@@ -141,7 +142,11 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
         if target.vendor == "amd":
             take_svm(probe, cpu)
             code, efer = subject.claims.get("refuses.in-use"), read_msr(probe, cpu, EFER)
+            saved = [read_msr(probe, other, VM_HSAVE_PA) for other in range(target.cpus)]
             refused(target, state, same_state, virtualized, code, cpu, efer)
+            assert [read_msr(probe, other, VM_HSAVE_PA) for other in range(target.cpus)] == saved, (
+                "a CPU's VM_HSAVE_PA is not what it was"
+            )
             assert read_msr(probe, cpu, EFER) & SVME, f"CPU {cpu}: somebody else's EFER.SVME was cleared"
             write_msr(probe, cpu, EFER, read_msr(probe, cpu, EFER) & ~SVME)
         else:
