@@ -146,6 +146,14 @@ def test_what_was_never_judged_before_is_no_regression(
     assert "bochs-intel: `exits.c`: no verdict: the run ended before" in text
 
 
+def test_what_fails_in_the_first_run_is_compared_with_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = summary(capsys, night(tmp_path, 1, {A: failed(A), B: GOOD}), "--history", tmp_path / "h")
+    assert "# Touchstone: 1 check fails" in text
+    assert "no regressions" not in text
+
+
 def test_subjects_of_a_night(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = key("exits.a", subject="other")
     one = night(tmp_path, 1, {A: GOOD})

@@ -82,7 +82,8 @@ def verdict_of(found: Overview) -> str:
         where = f"{len(columns)} of {len(found.columns)} targets" if many else " and ".join(columns)
         return f"{new} regression{'s' if new > 1 else ''} on {where}"
     if failing:
-        return f"no regressions, {_number(failing)} fail{'' if failing > 1 else 's'}"
+        compared = "no regressions, " if found.before else ""
+        return f"{compared}{_number(failing)} fail{'' if failing > 1 else 's'}"
     return "no failures" if found.score[1] else "nothing was judged"
 
 
