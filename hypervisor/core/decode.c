@@ -26,15 +26,15 @@ static const u8 *walk_wide(u64 table, u64 linear, unsigned int shift)
 	}
 }
 
-/* 32-bit paging (SDM 3A 4.3, APM2 5.2.2); PSE pages within the first 4 GiB. */
-static const u8 *walk_narrow(u64 table, u32 linear)
+/* 32-bit paging (SDM 3A 4.3, APM2 5.2.2); `pse`: there are pages of 4 MiB, here within the first 4 GiB. */
+static const u8 *walk_narrow(u64 table, u32 linear, bool pse)
 {
 	const u32 *entries = physical_to_host(table & 0xfffff000);
 	u32 entry = entries[linear >> 22];
 
 	if (!(entry & ENTRY_PRESENT))
 		return NULL;
-	if (entry & ENTRY_LARGE)
+	if (pse && entry & ENTRY_LARGE)
 		return physical_to_host((entry & 0xffc00000u) | (linear & 0x3fffff));
 	entries = physical_to_host(entry & 0xfffff000u);
 	entry = entries[linear >> 12 & 1023];
@@ -77,7 +77,7 @@ static const u8 *guest_byte(struct vcpu *vcpu, u64 linear)
 
 		return pointer & ENTRY_PRESENT ? walk_wide(pointer, (u32)linear, 21) : NULL;
 	}
-	return walk_narrow(cr3, linear);
+	return walk_narrow(cr3, linear, cr4 & CR4_PSE);
 }
 
 static bool is_prefix(u8 byte, bool long_mode)

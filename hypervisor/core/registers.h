@@ -25,6 +25,7 @@
 #define CR0_CD BIT_ULL_AT(30)
 #define CR0_PG BIT_ULL_AT(31)
 
+#define CR4_PSE BIT_ULL_AT(4)
 #define CR4_PAE BIT_ULL_AT(5)
 #define CR4_MCE BIT_ULL_AT(6)
 #define CR4_PGE BIT_ULL_AT(7)

@@ -167,8 +167,8 @@ static void test_paging_modes(void)
 	expect_mapped((2u << 30) + (1 << 21) + 0x10123, 0x400123);
 	fake.fields[GUEST_CS_BASE] = 0;
 
-	/* 32-bit paging, then none at all. */
-	fake.fields[GUEST_CR4] = 0;
+	/* 32-bit paging, with pages of 4 MiB and without, then none at all. */
+	fake.fields[GUEST_CR4] = CR4_PSE;
 	fake.fields[GUEST_CR3] = 0x9000;
 	narrow = fake_physical(0x9000);
 	narrow[1] = 0xa000 | P;
@@ -177,6 +177,10 @@ static void test_paging_modes(void)
 	narrow[3] = 0x40000 | P;
 	expect_mapped((1 << 22) + (3 << 12) + 9, 0x40009);
 	expect_mapped((2 << 22) + 0x12345, 0x812345);
+	narrow = fake_physical(0x800000);
+	narrow[0x12] = 0x50000 | P;
+	fake.fields[GUEST_CR4] = 0;
+	expect_mapped((2 << 22) + 0x12345, 0x50345);
 	CHECK(!is_readable(0));
 	fake.fields[GUEST_CR0] = CR0_PE;
 	expect_mapped(0x54321, 0x54321);
