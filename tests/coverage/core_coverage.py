@@ -199,7 +199,7 @@ def main() -> None:
         instrument(copy)
         # We are imported already, which pytest would like to rewrite asserts in.
         options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-Wignore::pytest.PytestAssertRewriteWarning"]
-        pytest.main(
+        status = pytest.main(
             [
                 *options,
                 *arguments.suites,
@@ -207,6 +207,8 @@ def main() -> None:
                 f"--hypervisor={copy / 'veneer.toml'}",
             ]
         )
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"the run is not whole (pytest's exit status {int(status)}): nothing is written")
     symbols = collector.symbols
     if symbols is None or symbols.path is None:
         sys.exit("no target could be read")

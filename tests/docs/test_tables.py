@@ -72,6 +72,15 @@ def test_core_coverage_has_the_blocks_of_the_core(tmp_path: Path) -> None:
     assert wrong[:-1] == []
 
 
+def test_core_coverage_of_a_run_that_is_not_whole_is_not_written(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("Measured with an earlier run\n", encoding="utf-8")
+    done = run(COVERAGE, "--write", page, "--target=no-such-target", "conformance/nested/gone.yaml")
+    assert done.returncode == 1
+    assert "the run is not whole (pytest's exit status 4): nothing is written" in done.stderr
+    assert page.read_text(encoding="utf-8") == "Measured with an earlier run\n"
+
+
 def is_compiler_of_exit_costs() -> bool:
     """Whether the page's figures are of the compiler that is used here."""
     text = (ROOT / "docs" / "exit-costs.md").read_text(encoding="utf-8")
