@@ -44,6 +44,44 @@ class Row:
         return value & self.mask
 
 
+def loads(
+    name: str,
+    guest: str,
+    value: int | Callable[[Settings], int],
+    settings: Settings | None = None,
+    *,
+    mask: int = ALL,
+    toggles: Settings | None = None,
+    exit_code: int,
+    read: int,
+) -> Row:
+    """Entering the guest loads it: the guest leaves in RAX, which is ``read``, what it finds."""
+    return Row(
+        f"loads.{name}",
+        guest,
+        exit_code,
+        settings or {},
+        toggles=toggles or {},
+        read=read,
+        mask=mask,
+        value=value,
+    )
+
+
+def stores(
+    name: str,
+    guest: str,
+    read: int,
+    value: int | Callable[[Settings], int],
+    settings: Settings | None = None,
+    *,
+    mask: int = ALL,
+    exit_code: int,
+) -> Row:
+    """The exit stores it: ``read`` has what the guest has made of it."""
+    return Row(f"stores.{name}", guest, exit_code, settings or {}, read=read, mask=mask, value=value)
+
+
 @dataclass(frozen=True)
 class Seen:
     """What came of one guest."""

@@ -7,23 +7,22 @@ instructions load before VMRUN and store behind #VMEXIT. ``keeps``: neither VMRU
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from touchstone.machine.intercepts import row
 from touchstone.machine.intercepts.row import A_RFLAGS as _RFLAGS_BITS
 from touchstone.machine.intercepts.row import A_TYPES as _TYPES
+from touchstone.machine.intercepts.row import AN_ADDRESS as _ADDRESS
 from touchstone.machine.intercepts.row import (
-    ALL,
     EXCEPTIONS,
     GUEST_IDT,
     NO_EVENT,
     Row,
-    Settings,
     read_msr,
     write_msr,
 )
-from touchstone.machine.intercepts.row import AN_ADDRESS as _ADDRESS
 
 _VMMCALL, _DB, _PF, _GP, _CPUID = 0x81, 0x41, 0x4E, 0x4D, 0x72
 _WORD0, _WORD2, _WORD4 = 0x00, 0x08, 0x10
@@ -40,45 +39,8 @@ _EFER, _CR4, _CR3, _CR0, _DR7, _DR6, _RFLAGS, _RIP = 0x4D0, 0x548, 0x550, 0x558,
 _RSP, _RAX, _CR2, _PAT = 0x5D8, 0x5F8, 0x640, 0x668
 _GATES = {_IDTR: GUEST_IDT, _IDTR_LIMIT: (16 * row.GATES - 1) << 32}
 _V_IRQ = 1 << 8 | 0xF << 16 | 1 << 20 | 1 << 24 | row.INTERRUPT << 32
-
-
-def _loads(
-    name: str,
-    guest: str,
-    value: int | Callable[[Settings], int],
-    settings: Mapping[int, int] | None = None,
-    *,
-    mask: int = ALL,
-    toggles: Mapping[int, int] | None = None,
-    needs: str = "",
-) -> Row:
-    """The guest leaves in RAX what it finds."""
-    return Row(
-        f"loads.{name}",
-        guest,
-        _VMMCALL,
-        settings or {},
-        needs,
-        toggles=toggles or {},
-        read=_RAX,
-        mask=mask,
-        value=value,
-    )
-
-
-def _stores(
-    name: str,
-    guest: str,
-    read: int,
-    value: int | Callable[[Settings], int],
-    settings: Mapping[int, int] | None = None,
-    *,
-    mask: int = ALL,
-    exit_code: int = _VMMCALL,
-    needs: str = "",
-) -> Row:
-    """#VMEXIT leaves in the VMCB what the guest has made of it."""
-    return Row(f"stores.{name}", guest, exit_code, settings or {}, needs, read=read, mask=mask, value=value)
+_loads = partial(row.loads, exit_code=_VMMCALL, read=_RAX)
+_stores = partial(row.stores, exit_code=_VMMCALL)
 
 
 def _injects(name: str, event: int, error: int | None = None) -> Row:

@@ -6,23 +6,21 @@ writes it into the VMCS. ``injects``: a VM entry delivers an event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from touchstone.machine.intercepts import row
 from touchstone.machine.intercepts.row import A_RFLAGS as _RFLAGS_BITS
 from touchstone.machine.intercepts.row import A_TYPES as _TYPES
+from touchstone.machine.intercepts.row import AN_ADDRESS as _ADDRESS
 from touchstone.machine.intercepts.row import (
-    ALL,
     EXCEPTIONS,
     GUEST_IDT,
     NO_EVENT,
     Row,
-    Settings,
     read_msr,
     write_msr,
 )
-from touchstone.machine.intercepts.row import AN_ADDRESS as _ADDRESS
 
 RAX = 0xFFFF
 """No field of the VMCS: the register, which a VM exit leaves as the guest has it."""
@@ -62,40 +60,8 @@ def _with(*kinds: str) -> dict[int, int]:
     return {**_MSRS, ENTRY: entry, EXIT: out, **({_HOST_PAT: _RESET_TYPES} if "pat" in kinds else {})}
 
 
-def _loads(
-    name: str,
-    guest: str,
-    value: int | Callable[[Settings], int],
-    settings: Mapping[int, int] | None = None,
-    *,
-    mask: int = ALL,
-    toggles: Mapping[int, int] | None = None,
-) -> Row:
-    """The guest leaves in RAX what it finds."""
-    return Row(
-        f"loads.{name}",
-        guest,
-        _VMCALL,
-        settings or {},
-        toggles=toggles or {},
-        read=RAX,
-        mask=mask,
-        value=value,
-    )
-
-
-def _stores(
-    name: str,
-    guest: str,
-    read: int,
-    value: int | Callable[[Settings], int],
-    settings: Mapping[int, int] | None = None,
-    *,
-    mask: int = ALL,
-    reason: int = _VMCALL,
-) -> Row:
-    """A VM exit leaves in the VMCS what the guest has made of it."""
-    return Row(f"stores.{name}", guest, reason, settings or {}, read=read, mask=mask, value=value)
+_loads = partial(row.loads, exit_code=_VMCALL, read=RAX)
+_stores = partial(row.stores, exit_code=_VMCALL)
 
 
 def _interrupted(name: str, guest: str, event: int) -> Row:
@@ -107,7 +73,7 @@ def _interrupted(name: str, guest: str, event: int) -> Row:
         1 << 31 | event,
         {_EXCEPTIONS: 1 << 13},
         mask=0xFFFF_EFFF,
-        reason=_EXCEPTION,
+        exit_code=_EXCEPTION,
     )
 
 
@@ -182,26 +148,34 @@ ROWS = (
     _stores("interrupt-shadow-of-mov-ss", "mov eax, ss; mov ss, eax", _INTERRUPTIBILITY, 2),
     _stores("interrupt-shadow-over", "sti; nop", _INTERRUPTIBILITY, 0),
     _stores("pending-debug", "mov ss, r9d", _PENDING, 1 << 14, {_RFLAGS: 0x102}, mask=1 << 14),
-    _stores("instruction-length", "cpuid", _LENGTH, 2, reason=_CPUID),
+    _stores("instruction-length", "cpuid", _LENGTH, 2, exit_code=_CPUID),
     _stores(
         "error-code",
         row.SOFTWARE_INTERRUPT,
         _ERROR,
         row.INTERRUPT << 3 | 2,
         {_EXCEPTIONS: 1 << 13},
-        reason=_EXCEPTION,
+        exit_code=_EXCEPTION,
     ),
     _stores(
-        "interruption", "ud2", _INFO, 0x8000_0306, {_EXCEPTIONS: 1 << 6}, mask=0xFFFF_EFFF, reason=_EXCEPTION
+        "interruption",
+        "ud2",
+        _INFO,
+        0x8000_0306,
+        {_EXCEPTIONS: 1 << 6},
+        mask=0xFFFF_EFFF,
+        exit_code=_EXCEPTION,
     ),
-    _stores("qualification", "mov rax, cr3; mov cr3, rax", _QUALIFICATION, 3, {_PROC: 1 << 15}, reason=_CR),
+    _stores(
+        "qualification", "mov rax, cr3; mov cr3, rax", _QUALIFICATION, 3, {_PROC: 1 << 15}, exit_code=_CR
+    ),
     _stores(
         "fault-address",
         EXCEPTIONS["exception-pf"][1],
         _QUALIFICATION,
         0x6000_0000_0000,
         {_EXCEPTIONS: 1 << 14},
-        reason=_EXCEPTION,
+        exit_code=_EXCEPTION,
     ),
     Row("faults.cr4-reserved", row.SET_CR4_15, _EXCEPTION, {_EXCEPTIONS: 1 << 13}, may_hang=True),
     Row(
