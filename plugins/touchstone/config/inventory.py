@@ -18,13 +18,17 @@ from touchstone.config.includes import KEY as INCLUDE
 from touchstone.config.includes import check_all, read_with_includes
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.config.waivers import Waiver, read_waivers
+from touchstone.machine.probe_lines import MOST_CPUS
 from touchstone.machine.settings import SettingsError, TargetSettings
 from touchstone.suite import requires
 from touchstone.words import HERE
 
 VENDORS = ("amd", "intel")
-CPUS = (1, 256)
-MORE_CPUS = "a probe names at most 256 CPUs: boot a larger machine with the kernel argument nr_cpus=256"
+CPUS = (1, MOST_CPUS)
+MORE_CPUS = (
+    f"a probe names at most {MOST_CPUS} CPUs: "
+    f"boot a larger machine with the kernel argument nr_cpus={MOST_CPUS}"
+)
 MEMORY_MIB = (1, 2**20)
 INSTANCES = (1, 64)
 FACTORS = (0.01, 1000.0)
