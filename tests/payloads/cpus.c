@@ -4,6 +4,8 @@
  * INIT and a start-up IPI leave it, and in the same hands as the boot CPU. Its last argument is the number of CPUs; with `x` before it,
  * all of them are in x2APIC mode.
  */
+#include "report.h"
+
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -42,35 +44,6 @@ static u64 idt[VECTOR + 1];
 extern const char start_page[], start_page_end[], interrupt[];
 void boot_cpu(u32 magic, const u32 *information);
 void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs);
-
-static void out8(unsigned short port, unsigned char value)
-{
-	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static unsigned char in8(unsigned short port)
-{
-	unsigned char value;
-
-	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static void say(const char *text)
-{
-	while (*text) {
-		while (!(in8(0x3fd) & 0x20))
-			;
-		out8(0x3f8, (unsigned char)*text++);
-	}
-}
-
-static void check(int holds, const char *what)
-{
-	say(holds ? "PASS: " : "FAIL: ");
-	say(what);
-	say("\n");
-}
 
 /* By the PIT's second counter, at 1.193 MHz: at most 50,000 microseconds. */
 static void wait(u32 microseconds)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A Multiboot program that reports as kvm-unit-tests does. It lies at 1 MiB, as most do. */
+#include "report.h"
+
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
@@ -9,41 +11,6 @@ static u64 idt[33];
 u32 bios_memory(void);
 extern char timer_interrupt[];
 void sample(u32 magic, const u32 *information);
-
-static void out8(unsigned short port, unsigned char value)
-{
-	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static unsigned char in8(unsigned short port)
-{
-	unsigned char value;
-
-	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static void say(const char *text)
-{
-	while (*text) {
-		while (!(in8(0x3fd) & 0x20))
-			;
-		out8(0x3f8, (unsigned char)*text++);
-	}
-}
-
-static void report(const char *result, const char *what)
-{
-	say(result);
-	say(": ");
-	say(what);
-	say("\n");
-}
-
-static void check(int holds, const char *what)
-{
-	report(holds ? "PASS" : "FAIL", what);
-}
 
 /* The PIT's interrupts, by the first PIC. */
 static void await_ticks(u32 wanted)
