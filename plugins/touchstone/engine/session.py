@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
+from touchstone.engine.asking import Asking
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.intercepts import SelfTest
 from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
-from touchstone.engine.outcomes import (
-    Autopsied,
-    Infrastructure,
-    Unavailable,
-    Unsupported,
-    infrastructure,
-)
+from touchstone.engine.outcomes import Autopsied, Infrastructure, Unavailable, Unsupported
 from touchstone.engine.phases import Party, Step
 from touchstone.engine.plan import TargetPlan
 from touchstone.engine.progress import StageProgress
@@ -30,7 +25,6 @@ from touchstone.machine.driver import (
     Driver,
     InfrastructureError,
     TargetDied,
-    TargetError,
     TargetHung,
     TargetInfo,
 )
@@ -49,39 +43,6 @@ LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
 TRACED = 16
 """Exits per CPU that are fetched as evidence."""
-
-
-class Asking:
-    """See ``TargetSession.asking``. A class, because a generator costs every probe five times as much."""
-
-    __slots__ = ("_driver", "_record", "_session")
-
-    def __init__(self, session: TargetSession, driver: Driver, record: CheckRecord | None) -> None:
-        self._session = session
-        self._driver = driver
-        self._record = record
-
-    def __enter__(self) -> Driver:
-        self._session.ahead.forget()
-        return self._driver
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        __tracebackhide__ = True
-        if isinstance(error, AgentRefused) or not isinstance(error, TargetError | Autopsied):
-            return
-        found: TargetError | Autopsied = error
-        if isinstance(error, TargetDied | TargetHung):
-            found = self._session.perform_autopsy(error)
-        elif isinstance(error, TargetError):
-            self._session.lose()
-        if self._record is None:
-            if found is not error:
-                raise found from error
-        elif isinstance(found, Autopsied):
-            self._record.target_failed(found.autopsy)
-            raise found.finding(found.autopsy.reason) from None
-        else:
-            raise infrastructure(found) from None
 
 
 class TargetSession:

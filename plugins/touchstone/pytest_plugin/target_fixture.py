@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from touchstone.engine.asking import Asking
 from touchstone.engine.outcomes import Finding, Unsupported
 from touchstone.engine.random_campaign import Campaign, run_campaign
 from touchstone.engine.records import CaseRun, CheckRecord
-from touchstone.engine.session import Asking, TargetSession
+from touchstone.engine.session import TargetSession
 from touchstone.engine.work import Work
 from touchstone.machine.agent import REPLY_TIMEOUT
 from touchstone.machine.driver import AgentRefused, TargetInfo
