@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.project import Project, check, verdicts
+from tests.support.project import Project, check
 
 MARK = """
 import pytest
@@ -149,6 +149,29 @@ def test_a_parameter_may_be_a_check_of_its_own(project: Project) -> None:
     )
 
 
+def test_what_a_mark_does_not_say_the_ones_around_it_say(project: Project) -> None:
+    project.file(
+        "test_around.py",
+        PARAMETERS
+        + "pytestmark = pytest.mark.touchstone(area='exits', cite=CITE, phase='unloaded')\n"
+        + "@pytest.mark.touchstone(phase='native', level='may')\n"
+        + "class TestNative:\n"
+        + "    @pytest.mark.parametrize('name', [one('a', 'first'), one('b', 'second')])\n"
+        + "    def test_phase(self, target, name): assert target.phase == 'native'\n"
+        + "    @pytest.mark.touchstone(id='exits.third', title='Check c', phase='loaded')\n"
+        + "    def test_closest(self, target): assert target.phase == 'loaded'\n"
+        + "@pytest.mark.touchstone(id='exits.fourth', title='Check d')\n"
+        + "def test_module(target): assert target.phase == 'unloaded'\n",
+    )
+    project.run("-v").assert_outcomes(passed=4)
+    project.run("-m", "may").assert_outcomes(passed=3, deselected=1)
+    project.file(
+        "test_alone.py",
+        MARK + "pytestmark = pytest.mark.touchstone(area='exits', cite=CITE)\ndef test_x(target): pass\n",
+    )
+    project.run().stdout.fnmatch_lines(["*test_x: touchstone mark: id is missing"])
+
+
 def test_two_parameters_with_one_id(project: Project) -> None:
     project.file(
         "test_twice.py",
@@ -186,7 +209,7 @@ def test_order_over_files(project: Project) -> None:
         "test_plain.py::test_plain",
         "test_b.py::test_early[fake-intel]",
         "a.yaml::exits.late[fake-intel]",
-    ] or verdicts(result)
+    ]
 
 
 def test_requirements_of_a_python_check_are_measured_without_a_suite(project: Project) -> None:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,7 @@ KEYS = (*REQUIRED, "level", "phase", "claims", "requires", "tags", "proves")
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Run a marked function once per target."""
-    mark = metafunc.definition.get_closest_marker("touchstone")
-    assert mark is not None
+    mark = _combined(metafunc.definition.iter_markers("touchstone"))
     if "target" not in metafunc.fixturenames:
         _wrong(metafunc.definition, "it must use the fixture target or probe")
     try:
@@ -68,6 +68,11 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("target", names, indirect=True, ids=names)
 
 
+def _combined(marks: Iterable[pytest.Mark]) -> pytest.Mark:
+    """One mark of at least one, the closest first: what a mark does not say, the ones around it say."""
+    return reduce(pytest.Mark.combined_with, reversed(list(marks)))
+
+
 def _of_parameters(definition: pytest.Item) -> list[pytest.Mark]:
     """The marks of ``pytest.param(..., marks=pytest.mark.touchstone(...))``: each parameter is a check."""
     found = []
@@ -81,13 +86,11 @@ def _of_parameters(definition: pytest.Item) -> list[pytest.Mark]:
 
 
 def _of_item(item: pytest.Function) -> pytest.Mark | None:
-    """The mark of an item: its function's (or class's, or module's), with what its parameter says."""
+    """The mark of an item: its parameter's, its function's, its class's and its module's in one."""
     marks = list(item.iter_markers("touchstone"))
     of_parameter = _of_parameter(item)
-    of_scope = [one for one in marks if one not in of_parameter]
-    if of_scope and of_parameter:
-        return of_scope[0].combined_with(of_parameter[-1])
-    return marks[0] if marks else None
+    of_scopes = [one for one in marks if one not in of_parameter]
+    return _combined([*of_parameter[-1:], *of_scopes]) if marks else None
 
 
 def _of_parameter(item: pytest.Function) -> list[pytest.Mark]:
