@@ -23,6 +23,8 @@ PROTOCOL_QUERY = {
     "subject's own keys.",
 }
 
+pytestmark = pytest.mark.touchstone(area="broadcast")
+
 
 ATTEMPTS = 20
 """Measurements to make on a running OS, where other programs cause exits as well."""
@@ -43,7 +45,6 @@ def cpuids(target, subject, cpu):
 @pytest.mark.touchstone(
     id="broadcast.load.all-cpus",
     title="The hypervisor says that it has as many CPUs as the machine, and each of them confirms it",
-    area="broadcast",
     cite=COMMIT,
     proves=["load-every-cpu"],
 )
@@ -60,7 +61,6 @@ def test_all_cpus(target, virtualized):
 @pytest.mark.touchstone(
     id="broadcast.load.query",
     title="What the hypervisor says of itself is what it claims, on the processor that is there",
-    area="broadcast",
     cite=PROTOCOL_QUERY,
     proves=["load-every-cpu"],
 )
@@ -87,7 +87,6 @@ def test_query(target, subject, probe):
 @pytest.mark.touchstone(
     id="broadcast.load.twice",
     title="Loading what is loaded is refused as the subject says, and changes nothing",
-    area="broadcast",
     requires="subject.refuses.loaded != false",
     cite=PROTOCOL,
     proves=["refuse-loaded"],
@@ -111,7 +110,6 @@ def test_twice(target, subject, state, virtualized):
 @pytest.mark.touchstone(
     id="broadcast.exits.own-counters",
     title="An exit is counted on its own CPU and on no other",
-    area="broadcast",
     requires="cpus >= 2 and subject.counters",
     cite=[
         {
@@ -138,7 +136,6 @@ def test_own_counters(target, subject, probe):
 @pytest.mark.touchstone(
     id="broadcast.exits.trace",
     title="The last exits of every CPU can be read while it runs, and lead to the probe's instruction",
-    area="broadcast",
     requires="subject.trace",
     cite=[
         {
@@ -164,7 +161,6 @@ def test_trace(target, probe):
 @pytest.mark.touchstone(
     id="broadcast.exits.trace-order",
     title="The trace of a CPU has that CPU's own exits, the newest one last, with EAX and ECX of each",
-    area="broadcast",
     requires="os == bare and subject.trace",
     cite=[
         {
@@ -201,7 +197,6 @@ EXIT_CODES = {"amd": {"cpuid": 0x72, "rdmsr": 0x7C}, "intel": {"cpuid": 10, "rdm
 @pytest.mark.touchstone(
     id="broadcast.exits.trace-codes",
     title="The reasons in the trace of a CPU are the processor's exit codes",
-    area="broadcast",
     requires="os == bare and subject.trace and subject.trace-codes",
     cite=[
         {"doc": "intel-sdm", "title": "Basic Exit Reasons", "says": "10: CPUID. … 31: RDMSR."},
@@ -221,7 +216,6 @@ def test_trace_codes(target, probe):
 @pytest.mark.touchstone(
     id="broadcast.exits.questions-not-counted",
     title="Asking the hypervisor for its state and its trace is neither counted nor in the trace",
-    area="broadcast",
     level="should",
     requires="os == bare and subject.counters and subject.trace",
     cite=[
@@ -251,7 +245,6 @@ def test_questions_not_counted(target, probe):
 @pytest.mark.touchstone(
     id="broadcast.exits.trace-of-few",
     title="The trace of a CPU begins with its first exit since loading",
-    area="broadcast",
     phase="unloaded",
     requires="os == bare and subject.counters and subject.trace",
     cite=[
@@ -279,7 +272,6 @@ def test_trace_of_few(target):
 @pytest.mark.touchstone(
     id="broadcast.load.unknown-option",
     title="Loading with an option that does not exist is refused, and takes no CPU",
-    area="broadcast",
     level="should",
     phase="unloaded",
     requires="os == bare and way == bare and subject.refuses.loaded != false",
@@ -302,7 +294,6 @@ def test_unknown_option(target, virtualized):
 @pytest.mark.touchstone(
     id="broadcast.load.again",
     title="After unloading, loading takes every CPU again",
-    area="broadcast",
     phase="unloaded",
     cite={"doc": "touchstone-design", "title": "Veneer", "says": "Load and unload as often as asked."},
     proves=["load-again"],

@@ -16,6 +16,10 @@ CITE = {
     "anybody else gets #UD",
 }
 
+pytestmark = pytest.mark.touchstone(
+    area="nested", requires="os == bare and subject.control-closed", cite=CITE
+)
+
 
 def control_address(target):
     """Where the subject expects control hypercalls, which ``query`` of Veneer says."""
@@ -32,11 +36,7 @@ def demand_ud(result, number):
 @pytest.mark.touchstone(
     id="nested.hypercall.equal-low-half",
     title="A hypercall from an address that equals the expected one in its low half raises #UD",
-    area="nested",
-    level="must",
-    requires="os == bare and subject.control-closed",
     proves=["door-address"],
-    cite=CITE,
 )
 @pytest.mark.parametrize("upper", [1 << 32, 1 << 46, 0xFFFF_8000 << 32])
 def test_equal_low_half(target, probe, upper):
@@ -50,11 +50,7 @@ def test_equal_low_half(target, probe, upper):
 @pytest.mark.touchstone(
     id="nested.hypercall.expected-address-ring-3",
     title="A hypercall from the expected address raises #UD at CPL 3",
-    area="nested",
-    level="must",
-    requires="os == bare and subject.control-closed",
     proves=["door-cpl"],
-    cite=CITE,
 )
 def test_expected_address_at_cpl_3(target, probe):
     address = control_address(target)
@@ -104,11 +100,7 @@ SEGMENTS = {1: (0x0020_BA00_0000_0000, 0xB200_0000_0000), 2: (0x0020_DA00_0000_0
 @pytest.mark.touchstone(
     id="nested.hypercall.expected-address-ring-1-2",
     title="A hypercall from the expected address raises #UD at CPL 1 and 2",
-    area="nested",
-    level="must",
-    requires="os == bare and subject.control-closed",
     proves=["door-cpl"],
-    cite=CITE,
 )
 @pytest.mark.parametrize("cpl", SEGMENTS)
 def test_expected_address_at_cpl_1_and_2(target, probe, cpl):
@@ -125,11 +117,7 @@ def test_expected_address_at_cpl_1_and_2(target, probe, cpl):
 @pytest.mark.touchstone(
     id="nested.hypercall.same-page",
     title="A hypercall from the page in which it is expected, but from another address, raises #UD",
-    area="nested",
-    level="must",
-    requires="os == bare and subject.control-closed",
     proves=["door-address"],
-    cite=CITE,
 )
 @pytest.mark.parametrize("distance", [-3, 3, 0x10, -0x10, 0x100, -0x100])
 def test_same_page(target, probe, distance):
@@ -147,11 +135,7 @@ def test_same_page(target, probe, distance):
 @pytest.mark.touchstone(
     id="nested.hypercall.unknown-operation",
     title="A control hypercall whose number is unknown raises #UD, also from where one is expected",
-    area="nested",
-    level="must",
-    requires="os == bare and subject.control-closed",
     proves=["door-address"],
-    cite=CITE,
 )
 @pytest.mark.parametrize("number", [0, 1, 0x56656E00, 0x56656E05, 1 << 32 | 0x56656E01, (1 << 64) - 1])
 def test_unknown_operation(target, probe, number):

@@ -16,12 +16,12 @@ PROTOCOL = {
 }
 CYCLES = 20
 
+pytestmark = pytest.mark.touchstone(area="teardown", phase="unloaded")
+
 
 @pytest.mark.touchstone(
     id="teardown.cycle.twenty",
     title="Twenty times loaded and unloaded, every CPU is what it was after each of them",
-    area="teardown",
-    phase="unloaded",
     cite=AS_OFTEN,
     proves=["load-again"],
 )
@@ -35,8 +35,6 @@ def test_twenty(target, cycles, state, same_state):
 @pytest.mark.touchstone(
     id="teardown.cycle.memory",
     title="Every page that loading takes comes back with unloading",
-    area="teardown",
-    phase="unloaded",
     # Under Linux other programs allocate and free memory meanwhile.
     requires="os == bare",
     cite=AS_OFTEN,
@@ -60,8 +58,6 @@ def test_memory(target, cycles):
 @pytest.mark.touchstone(
     id="teardown.cycle.counters",
     title="Exit counters begin anew with every loading",
-    area="teardown",
-    phase="unloaded",
     requires="subject.counters",
     cite={
         "doc": "touchstone-protocol",
@@ -86,8 +82,6 @@ def test_counters(target, probe, cycles):
 @pytest.mark.touchstone(
     id="teardown.unload.not-loaded",
     title="Unloading what is not loaded is refused, and changes nothing",
-    area="teardown",
-    phase="unloaded",
     cite=PROTOCOL,
     proves=["refuse-loaded"],
 )
@@ -106,7 +100,6 @@ def test_not_loaded(target, state, virtualized):
 @pytest.mark.touchstone(
     id="teardown.unload.all-cpus",
     title="Unloading frees every CPU, and the hypervisor says that it has none",
-    area="teardown",
     phase="loaded",
     requires="subject.unloadable",
     cite={
@@ -130,8 +123,6 @@ def test_all_cpus(target, virtualized):
     id="teardown.cycle.tsc",
     title="No CPU's time goes backwards or falls behind another one's, neither through loading nor "
     "through unloading",
-    area="teardown",
-    phase="unloaded",
     cite=[
         {
             "doc": "intel-sdm",

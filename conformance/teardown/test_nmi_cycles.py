@@ -19,6 +19,8 @@ NMI = [
     },
 ]
 
+pytestmark = pytest.mark.touchstone(area="teardown", phase="unloaded", requires="os == bare", cite=NMI)
+
 # Let the interval timer send NMIs to all CPUs: it is wired to entry 0 or 2 of the I/O APIC, so both are set.
 # eax: low half of the two entries; bh: the timer's mode; ecx: its start count.
 TIMER = """
@@ -83,10 +85,6 @@ def timer(target, probe):
 @pytest.mark.touchstone(
     id="teardown.nmi.between",
     title="NMIs before, between and after loading and unloading are each taken once, on every CPU",
-    area="teardown",
-    phase="unloaded",
-    requires="os == bare",
-    cite=NMI,
     proves=["load-keeps-nmi", "unload-keeps-nmi", "unload-gif"],
 )
 def test_between(target, cycles):
@@ -100,11 +98,8 @@ def test_between(target, cycles):
 @pytest.mark.touchstone(
     id="teardown.nmi.storm",
     title="After unloading, every CPU takes every NMI that is sent to it while all CPUs loop over CPUID",
-    area="teardown",
-    phase="unloaded",
     requires="os == bare and cpus >= 2 and not msr.ia32-apic-base[10]",
     claims=False,
-    cite=NMI,
     proves=["nmi-once", "unload-keeps-nmi", "unload-gif"],
 )
 def test_storm(target, nmi_storm):
@@ -117,10 +112,6 @@ def test_storm(target, nmi_storm):
 @pytest.mark.touchstone(
     id="teardown.nmi.one-meanwhile",
     title="One NMI to all CPUs at any moment around loading and unloading is taken once by each of them",
-    area="teardown",
-    phase="unloaded",
-    requires="os == bare",
-    cite=NMI,
     proves=["load-keeps-nmi", "unload-keeps-nmi"],
 )
 def test_one_meanwhile(target, timer, cycles):
@@ -149,10 +140,6 @@ def test_one_meanwhile(target, timer, cycles):
 @pytest.mark.touchstone(
     id="teardown.nmi.many-meanwhile",
     title="NMIs to all CPUs again and again do not disturb loading and unloading",
-    area="teardown",
-    phase="unloaded",
-    requires="os == bare",
-    cite=NMI,
     proves=["load-keeps-nmi", "unload-keeps-nmi", "load-again"],
 )
 def test_many_meanwhile(target, timer, virtualized, cycles):
