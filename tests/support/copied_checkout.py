@@ -61,10 +61,10 @@ class Copy:
             if (ROOT / name).is_file():
                 self._add(name)
         (root / "bootstrap").write_text(BOOTSTRAP.format(venv=sys.prefix, root=root))
-        # What is slow to make, and named by its content: images of Linux, modules for it, and the bare
-        # images.
+        # What is slow to make, and named by its content: images of Linux, modules for it, the suites as they
+        # were read, and the bare images.
         (root / "build").mkdir()
-        for folder in ("images", "linux"):
+        for folder in ("images", "linux", "suites"):
             (ROOT / "build" / folder).mkdir(parents=True, exist_ok=True)
             (root / "build" / folder).symlink_to(ROOT / "build" / folder)
         if (ROOT / "build" / "bare").is_dir():

@@ -18,9 +18,11 @@ from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
 from touchstone.reporting.failure import cause, failure_repr
+from touchstone.shipped import build_directory
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
-from touchstone.suite.load import load, uncollected
+from touchstone.suite.kept import load_kept
+from touchstone.suite.load import uncollected
 from touchstone.suite.model import Check, Suite
 from touchstone.suite.positions import read_text
 from touchstone.suite.problems import SuiteErrors
@@ -55,7 +57,8 @@ class SuiteFile(pytest.File):
 
     def _load(self, run: Run) -> Suite:
         try:
-            suite = load(self._shown(), read_text(self.path, self._shown()), run.requirements)
+            text = read_text(self.path, self._shown())
+            suite = load_kept(build_directory() / "suites", self._shown(), text, run.requirements)
         except SuiteErrors as error:
             raise self.CollectError("\n".join(map(str, run.plan.also_wrong(error)))) from None
         errors = [str(problem) for check in suite.checks for problem in undeclared(check)]

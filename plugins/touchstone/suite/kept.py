@@ -1,0 +1,85 @@
+"""Suites that were read before, kept on disk: a run need not read again what has not changed.
+
+Reading a suite takes ten times as long as taking what came of it out of a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import yaml
+
+from touchstone.suite.load import load, uncollected
+from touchstone.suite.model import Suite
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+READERS = ("suite", "machine", "words.py")
+"""Parts of the package that decide what comes of a text."""
+_DIGEST = hashlib.sha256().digest_size
+
+
+def load_kept(directory: Path, path: Path, text: str, requirements: Collection[str]) -> Suite:
+    """What ``load`` makes of a suite's text, taken from ``directory`` if it is there.
+
+    A suite without a problem is kept, one for each path as messages name it, with a hash of all that decides
+    what it is: the text, the requirements, and the code that reads them. A file that is damaged, or cannot be
+    written, costs the time to read the suite. SuiteErrors as ``load``.
+    """
+    file = directory / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.suite"
+    key = _key(path, text, requirements)
+    with contextlib.suppress(OSError):
+        data = file.read_bytes()
+        head, content = data[: 2 * _DIGEST], data[2 * _DIGEST :]
+        if head == key + hashlib.sha256(content).digest():
+            with uncollected():
+                kept = pickle.loads(content)
+            assert isinstance(kept, Suite)
+            return kept
+    suite = load(path, text, requirements)
+    with contextlib.suppress(OSError):
+        _write(file, key, pickle.dumps(suite, pickle.HIGHEST_PROTOCOL))
+    return suite
+
+
+def _key(path: Path, text: str, requirements: Collection[str]) -> bytes:
+    """A hash of what decides what a suite is."""
+    key = hashlib.sha256(_readers())
+    for part in (
+        os.fsencode(path),
+        text.encode("utf-8", "surrogatepass"),
+        *map(str.encode, sorted(requirements)),
+    ):
+        key.update(len(part).to_bytes(8, "little") + part)
+    return key.digest()
+
+
+@functools.cache
+def _readers() -> bytes:
+    """A hash of the code that reads suites, and of what it runs on."""
+    key = hashlib.sha256(f"{sys.version} {yaml.__version__}".encode())
+    for name in READERS:
+        part = _PACKAGE / name
+        for source in [part] if part.is_file() else sorted(part.rglob("*.py")):
+            key.update(f"{source.relative_to(_PACKAGE)}\0".encode() + source.read_bytes())
+    return key.digest()
+
+
+def _write(file: Path, key: bytes, content: bytes) -> None:
+    """Write a file that takes its name when it is whole: other processes may read and write it as well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(key + hashlib.sha256(content).digest() + content)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
