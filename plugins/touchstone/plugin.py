@@ -12,6 +12,8 @@ from touchstone.pytest_plugin.sniff import in_suites_folder, is_suite, is_yaml
 from touchstone.words import AREAS, LEVELS, PHASES
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
     from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
@@ -79,6 +81,17 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     from touchstone.pytest_plugin.run import list_targets  # noqa: PLC0415
 
     return list_targets(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect checks without collecting garbage: almost all that is made lives until the end of the run."""
+    if not asked_for(session.config):
+        return (yield)
+    from touchstone.suite.load import uncollected  # noqa: PLC0415
+
+    with uncollected():
+        return (yield)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

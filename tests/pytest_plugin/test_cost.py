@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import plugin_option
+from tests.support.project import Project, plugin_option
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "touchstone"
 HEAVY = (
@@ -66,3 +66,25 @@ def test_public_api_only() -> None:
     private = re.compile(r"\b_pytest\b")
     found = [str(path) for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
     assert found == []
+
+
+GARBAGE = """
+import gc
+
+def pytest_itemcollected(item):
+    print("while collecting", item.name, gc.isenabled())
+
+def pytest_runtest_setup(item):
+    print("while running", item.name, gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize(("target", "collecting"), [("fake-amd", False), (None, True)])
+def test_checks_are_collected_without_collecting_garbage(
+    project: Project, target: str | None, collecting: bool
+) -> None:
+    project.file("conftest.py", f"pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n{GARBAGE}")
+    project.file("test_plain.py", "def test_plain(): pass\n")
+    shown = project.run("-s", "test_plain.py", target=target).outlines
+    assert f"while collecting test_plain {collecting}" in shown
+    assert any("while running test_plain True" in line for line in shown)

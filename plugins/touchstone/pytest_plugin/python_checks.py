@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Collection, Iterable, Mapping
-from functools import reduce
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def adopt(run: Run, item: pytest.Item) -> None:
 def check_of(item: Any, mark: pytest.Mark) -> Check:
     """The check that a mark ``touchstone`` describes. CollectError with everything that is wrong in it."""
     function = item.obj
-    lines, first = inspect.getsourcelines(function)
+    lines, first = _source_of(function)
     path = Path(os.path.relpath(item.path, item.config.invocation_params.dir))
     source = Source(path, first, 1)
     values = dict(mark.kwargs)
@@ -178,6 +178,11 @@ def check_of(item: Any, mark: pytest.Mark) -> Check:
         source=source,
         end_line=first + len(lines) - 1,
     )
+
+
+@lru_cache(maxsize=16)  # it breaks a file into tokens, and a function has items one after the other
+def _source_of(function: Callable[..., object]) -> tuple[list[str], int]:
+    return inspect.getsourcelines(function)
 
 
 def _wrong(item: Any, *errors: str) -> None:

@@ -8,10 +8,11 @@ NAMES = tuple(sorted({one.name for one in (*svm.ROWS, *vmx.ROWS)}))
 """The controls: ``xsetbv``."""
 STATE_NAMES = tuple(sorted({one.name for one in (*svm.STATE, *vmx.STATE)}))
 """What becomes of a guest's state and of events: ``stores.pat``."""
+_CONTROLS = frozenset(NAMES)
 INTERCEPTS, MACHINE = "intercepts.", "machine."
 """What the facts about them begin with."""
 
 
 def fact(name: str) -> str:
     """What requirements call it."""
-    return (INTERCEPTS if name in NAMES else MACHINE) + name
+    return (INTERCEPTS if name in _CONTROLS else MACHINE) + name
