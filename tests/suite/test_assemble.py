@@ -6,9 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.support.checkout import ROOT
 from tests.support.suite_texts import PATH
 from touchstone.machine.probe import CodeBits
+from touchstone.suite import assemble
 from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
+from touchstone.suite.body import is_plain
+from touchstone.suite.load import load
 from touchstone.suite.model import Body, Source
 
 
@@ -189,3 +193,22 @@ def test_no_assembler() -> None:
 def test_a_program_that_is_no_assembler() -> None:
     with pytest.raises(AssemblerMissing, match="`false` failed with status 1"):
         Assembler("false").assemble([body("nop")])
+
+
+def test_a_plain_body_is_assembled_as_its_statements_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies without labels and directives go to the assembler as they are written, comments included."""
+    written = [
+        body("mov eax, 1 # one; two", "  cpuid ; nop;", "", "# nothing", "mov al, ';'"),
+        *(
+            probe.body
+            for path in sorted((ROOT / "conformance" / "exits").glob("*.yaml"))
+            for check in load(path).checks
+            for probe in check.probes
+        ),
+    ]
+    plain = [body for body in written if is_plain(body)]
+    assert written[0] in plain
+    assert len(plain) > 500
+    as_written = Assembler().assemble(plain)
+    monkeypatch.setattr(assemble, "is_plain", lambda body: False)
+    assert Assembler().assemble(plain) == as_written

@@ -17,7 +17,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from touchstone.machine.probe import CodeBits
 from touchstone.suite import raising
-from touchstone.suite.body import check, labels, rename, statements
+from touchstone.suite.body import check, is_plain, labels, rename, statements
 from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, did_you_mean
@@ -158,20 +158,22 @@ class Assembler:
             headers: dict[int, int] = {}
             relocations: dict[int, tuple[str, int]] = {}
             symbols: dict[int, dict[str, int]] = {}
+            table = None
             for number, section in enumerate(elf.iter_sections()):
                 name = section.name
                 if name.startswith(_SECTION):
                     index = int(name[len(_SECTION) :])
                     headers[number] = index
                     data[index] = section.data()
+                elif isinstance(section, SymbolTableSection):
+                    table = section  # the only one
                 elif isinstance(section, RelocationSection) and section.num_relocations():
                     entry = section.get_relocation(0)
                     linked = elf.get_section(section["sh_link"])
                     assert isinstance(linked, SymbolTableSection)
                     symbol = linked.get_symbol(entry["r_info_sym"]).name
                     relocations[int(name.rpartition(_SECTION)[2])] = (symbol, entry["r_offset"])
-            table = elf.get_section_by_name(".symtab")
-            assert isinstance(table, SymbolTableSection)
+            assert table is not None
             names = table.stringtable.data()
             for offset, _, _, header, value, _ in _SYMBOL.iter_unpack(table.data()):
                 if header in headers:
@@ -242,7 +244,12 @@ class _Listing:
     def _body(self, index: int, body: Body) -> None:
         self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.code_bits}')
         self._add(raising.code_size(body.code_bits))
-        parsed = list(statements(body))
+        if is_plain(body):  # most of them
+            for line, text in enumerate(body.lines):
+                self._add(f"b{index}${line}:")
+                self._add(text, (index, line))
+            return
+        parsed = statements(body)
         names = {
             item.label: f"b{index}$${item.label}"
             for item in parsed

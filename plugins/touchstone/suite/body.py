@@ -6,6 +6,7 @@ directive that goes on behind it (a macro, a comment, an included file), no sect
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _RESERVED = {
 _DECORATION = re.compile(
     r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}"
 )
+_NOT_PLAIN = re.compile("|".join(['[.:="{/]', *map(re.escape, raising.WORDS)]), re.IGNORECASE)
 _BRACED = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
@@ -55,9 +57,18 @@ class Statement:
     """Why the rest of the line cannot be read: a comment or a string that does not end."""
 
 
-def statements(body: Body) -> Iterator[Statement]:
+def statements(body: Body) -> tuple[Statement, ...]:
     """The statements of a body: ``a: b: mov eax, 1; ret`` are four."""
-    for line, text in enumerate(body.lines):
+    return _statements(body.lines)
+
+
+@functools.lru_cache(maxsize=4096)  # each body is read at least twice, and many have the same text
+def _statements(lines: tuple[str, ...]) -> tuple[Statement, ...]:
+    return tuple(_parsed(lines))
+
+
+def _parsed(lines: tuple[str, ...]) -> Iterator[Statement]:
+    for line, text in enumerate(lines):
         tokens: list[str] = []
         for token in _TOKEN.findall(text):
             if token[0] == "#" or token.startswith("//"):
@@ -91,6 +102,11 @@ def _split(line: int, tokens: list[str]) -> Iterator[Statement]:
         return
 
 
+def is_plain(body: Body) -> bool:
+    """Whether a body has nothing but instructions and comments: no label, no symbol, no directive."""
+    return not any(_NOT_PLAIN.search(line) for line in body.lines)
+
+
 def labels(body: Body) -> list[str]:
     """Names of the addresses that a body defines, in order."""
     if not any(":" in line for line in body.lines):
@@ -105,7 +121,7 @@ def labels(body: Body) -> list[str]:
 def check(body: Body) -> list[Problem]:
     """Problems with labels, directives and braces. The assembler checks the instructions."""
     problems = []
-    if not any(mark in line for line in body.lines for mark in (*'.:="{/', *raising.WORDS)):
+    if is_plain(body):
         return []
     seen: set[str] = set()
     for item in statements(body):

@@ -56,7 +56,7 @@ class Body:
     """What a probe runs: lines of assembly (GNU as, Intel syntax) and their positions."""
 
     lines: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[Source, ...] = field(hash=False)
     """One per line."""
     code_bits: CodeBits = 64
     """64: 64-bit mode. 32 and 16: code segments of compatibility mode, or of another mode of the case."""
