@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from dataclasses import replace
 
 import pytest
 
+from tests.support.checkout import ROOT
 from tests.support.fake_target import FakeDriver
 from tests.support.sessions import FakeMachine
 from touchstone.config.subjects import Subject
@@ -13,7 +16,11 @@ from touchstone.engine.cpu_state import READ_STATE, StateReader
 from touchstone.machine.driver import InfrastructureError, TargetInfo
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.settings import TargetSettings
+from touchstone.suite.load import load
+from touchstone.suite.msrs import find
 
+READ_ONLY = {"0x179"}
+"""IA32_MCG_CAP."""
 CR4, DR7 = "rbp", "r9"
 
 
@@ -76,3 +83,21 @@ def test_a_state_that_cannot_be_read_is_nobodys_fault_but_the_labs() -> None:
     reader = StateReader(faulting.start(lambda _: None), 1.0)
     with pytest.raises(InfrastructureError, match="the state of CPU 0 cannot be read: #UD"):
         reader.learn(faulting)
+
+
+@pytest.mark.parametrize("area", ["broadcast", "teardown"])
+def test_msrs_that_checks_hold_against_the_bare_machine_s_are_read(area: str) -> None:
+    """A probe that leaves one of them changed changes what such a check expects.
+
+    Nobody would notice before the target is reset between the two answers: by a crash in another check.
+    """
+    _, info = machine("bare")
+    requests = [StateReader(replace(info, vendor=vendor), 1.0).request() for vendor in ("amd", "intel")]
+    looked_at = {
+        number for request in requests for (number,) in struct.iter_unpack("<I", request.memory[0][1])
+    }
+    suite = load(ROOT / "conformance" / area / "state-msrs.yaml")
+    bodies = "\n".join("; ".join(case.body.lines) for check in suite.checks for case in check.cases)
+    read = re.findall(r"mov ecx, (\w+); rdmsr", bodies)
+    assert len(read) == bodies.count("rdmsr")
+    assert [name for name in read if name not in READ_ONLY and find(name) not in looked_at] == []
