@@ -212,7 +212,13 @@ def test_run_that_stops_says_how_to_go_on(project: Project) -> None:
     [
         (["--resume"], "--resume: there is no journal in build/journals: name one, --resume=FILE"),
         (["--resume=nothing"], "--resume: nothing: No such file or directory*"),
-        (["--resume", "suite.yaml"], "--resume: *suite.yaml:1: not a journal of Touchstone*--resume=FILE"),
+        (
+            ["--resume", "targets/inventory.toml"],
+            "--resume: *inventory.toml:1: not a journal of Touchstone*--resume=FILE",
+        ),
+        (["--resume", "suite.yaml"], "--resume: suite.yaml is no journal, * name suite.yaml before --resume"),
+        (["--plan", "suite.yaml::right"], "--plan: suite.yaml::right is no journal, * before --plan"),
+        (["--plan", "."], "--plan: . is no journal, but what is behind --plan is taken for one: *"),
         (["--journal=suite.yaml"], "--journal: suite.yaml exists: --resume=suite.yaml goes on with it; *"),
         (["--journal=a", "--resume"], "--resume=FILE goes on with a journal, --journal=FILE begins one*"),
         (

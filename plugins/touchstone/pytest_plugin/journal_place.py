@@ -63,10 +63,17 @@ def earlier_run(config: pytest.Config) -> Journal | None:
 
 
 def _read(config: pytest.Config, path: Path, size: int | None = None, option: str = "--resume") -> Journal:
+    shown = show_path(config, path)
+    file = Path(str(path).split("::", 1)[0])
+    if file.is_dir() or file.suffix in (".py", ".yaml", ".yml"):
+        raise pytest.UsageError(
+            f"{option}: {shown} is no journal, but what is behind {option} is taken for one: "
+            f"to choose the checks, name {shown} before {option}"
+        )
     try:
         return read_journal(path, size)
     except OSError as error:
-        text = f"{option}: {show_path(config, path)}: {error.strerror or error}"
+        text = f"{option}: {shown}: {error.strerror or error}"
         raise pytest.UsageError(f"{text}; the file is named as {option}=FILE") from None
     except JournalError as error:
         raise pytest.UsageError(f"{option}: {error}; the file is named as {option}=FILE") from None

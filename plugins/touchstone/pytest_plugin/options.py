@@ -154,7 +154,8 @@ def add_options(parser: pytest.Parser) -> None:
         nargs="?",
         const="",
         help="print what would be judged where, what not and why, and how long it took in this journal "
-        "(default: the newest in build/journals), and judge nothing",
+        "(default: the newest in build/journals), and judge nothing; suites are named before it, since what "
+        "is behind it is the journal",
     )
     group.addoption(
         "--journal",
@@ -170,7 +171,8 @@ def add_options(parser: pytest.Parser) -> None:
         nargs="?",
         const="",
         help="go on with the run that wrote this journal and was broken off: judge what has no verdict, or "
-        "could not be judged (default: the newest in build/journals)",
+        "could not be judged (default: the newest in build/journals); suites are named before it, as with "
+        "--plan",
     )
     parser.addini(
         SHIPPED_SUITES,
