@@ -150,9 +150,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto``: one worker per target, but not more emulated ones than this host has CPUs."""
     if not asked_for(config):
         return None
-    from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
+    from touchstone.pytest_plugin.xdist import auto_workers  # noqa: PLC0415
 
-    return run_of(config).workers
+    return auto_workers(config)
 
 
 @pytest.hookimpl(optionalhook=True)

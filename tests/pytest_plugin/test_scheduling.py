@@ -48,13 +48,23 @@ def test_target_of(nodeid: str, target: str | None) -> None:
     assert target_of(nodeid, NAMES) == target
 
 
-def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tuple[list[str], list[str]]:
-    """Run to the end with crashes at random moments; returns finished and crashed tests."""
+def simulate(
+    tests: dict[str, int], workers: int, crashes: int, seed: int, cpus: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Run to the end with crashes at random moments; returns finished and crashed tests.
+
+    At most ``cpus`` workers run tests of targets whose names are in capitals.
+    """
     chance = random.Random(seed)
     nodeids = [f"s.yaml::c{n}[{name}]" for name, count in tests.items() for n in range(count)]
     chance.shuffle(nodeids)
     nodeids.sort(key=lambda one: list(tests).index(one.split("[")[1][:-1]))
-    scheduling = TargetScheduling(workers, lambda nodeid: unit_of(nodeid, list(tests)))
+    scheduling = TargetScheduling(
+        workers,
+        lambda nodeid: unit_of(nodeid, list(tests)),
+        takes_cpu=lambda unit: unit[-1].isupper(),
+        cpus=cpus,
+    )
     alive = [Worker(f"gw{n}") for n in range(workers)]
     done: list[str] = []
     crashed: list[str] = []
@@ -68,6 +78,8 @@ def simulate(tests: dict[str, int], workers: int, crashes: int, seed: int) -> tu
         if scheduling.tests_finished:
             for worker in alive:
                 worker.shutdown()
+        busy = [one for one in alive if one.queue and nodeids[one.queue[0]][-2].isupper()]
+        assert cpus is None or len(busy) <= cpus
         ready = [worker for worker in alive if worker.can_run]
         if not ready:
             break
@@ -100,6 +112,20 @@ def test_every_test_runs_once(seed: int) -> None:
     chance = random.Random(1000 + seed)
     tests = {name: chance.choice([1, 2, 3, 20]) for name in ("a", "b", "c")[: chance.randint(1, 3)]}
     done, crashed = simulate(tests, workers=chance.randint(1, 5), crashes=chance.randint(0, 4), seed=seed)
+    assert sorted(done + crashed) == sorted(
+        f"s.yaml::c{n}[{name}]" for name in tests for n in range(tests[name])
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_more_emulators_run_than_there_are_cpus(seed: int) -> None:
+    """However fast which target is: the order in which tests end is the simulation's dice."""
+    chance = random.Random(2000 + seed)
+    names = [*"ABCDE"[: chance.randint(1, 5)], *"xy"[: chance.randint(0, 2)]]
+    tests = {name: chance.choice([1, 2, 3, 20]) for name in names}
+    cpus = chance.randint(1, 3)
+    workers = sum(name.islower() for name in names) + min(cpus, sum(name.isupper() for name in names))
+    done, crashed = simulate(tests, workers, chance.choice([0, 0, 3]), seed, cpus)
     assert sorted(done + crashed) == sorted(
         f"s.yaml::c{n}[{name}]" for name in tests for n in range(tests[name])
     )

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from touchstone.drivers.emulated.uefi import ProvideProgram
     from touchstone.drivers.ssh.deployable import Deployable
 
+CPUS = os.cpu_count() or 1
+"""Of this host: so many emulators run at the same time, if nobody asks for more."""
+
 
 class Run:
     """What the checks of a run have in common. No target is contacted before a check runs."""
@@ -107,12 +110,10 @@ class Run:
     @property
     def workers(self) -> int:
         """How many workers are of use: one per machine, and of emulators not more than there are CPUs."""
-        drivers = ("qemu", "bochs")
         counts = {True: 0, False: 0}
         for target in self.targets:
-            emulated = target.settings.driver in drivers or "image" in target.settings.options
-            counts[emulated] += target.instances
-        return counts[False] + min(counts[True], os.cpu_count() or 1)
+            counts[is_emulated(target)] += target.instances
+        return counts[False] + min(counts[True], CPUS)
 
     @cached_property
     def requirements(self) -> Collection[str]:
@@ -341,6 +342,11 @@ def _for_uefi(subject: Subject, settings: TargetSettings) -> ProvideProgram | No
     sources = (path.parent / table["sources"]).resolve() if "sources" in table else None
     build = table.get("build", "")
     return UefiProgram(subject.name, subject.title, table["file"], path.parent, sources, build).provide
+
+
+def is_emulated(target: Target) -> bool:
+    """Whether a target keeps a CPU of this host busy, be it reached over SSH or not."""
+    return target.settings.driver in ("qemu", "bochs") or "image" in target.settings.options
 
 
 def _deploy(

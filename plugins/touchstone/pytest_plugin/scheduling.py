@@ -8,7 +8,7 @@ implementation of ``xdist.scheduler.protocol.Scheduling``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class TargetScheduling:
         cost_of: Name of a unit to how long it takes: those that take longest are given out first, so that
             no worker is left alone with one of them at the end.
         parts_of: Name of a unit to the number of workers that may have a part of it.
+        takes_cpu: Whether a unit keeps a CPU of this host busy, as an emulator does.
+        cpus: How many workers may have such units at the same time; None: all.
     """
 
     def __init__(
@@ -40,12 +42,16 @@ class TargetScheduling:
         log: Callable[[str], None] = lambda text: None,
         cost_of: Callable[[str], float] = lambda unit: 0.0,
         parts_of: Callable[[str], int] = lambda unit: 1,
+        takes_cpu: Callable[[str], bool] = lambda unit: False,
+        cpus: int | None = None,
     ) -> None:
         self._workers = workers
         self._unit_of = unit_of
         self._log = log
         self._cost_of = cost_of
         self._parts_of = parts_of
+        self._takes_cpu = takes_cpu
+        self._cpus = cpus
         self._collections: dict[WorkerController, list[str]] = {}
         self._collection: list[str] | None = None
         self._units: deque[list[int]] = deque()
@@ -155,13 +161,34 @@ class TargetScheduling:
             yield from (list(tests[first:last]) for first, last in pairwise(ends))
 
     def _feed(self, node: WorkerController) -> None:
-        """Give a worker units until it has enough to go on; let it go when there are none."""
+        """Give a worker units until it has enough to go on; let it go when there are none for it.
+
+        What is left then takes a CPU, and as many workers as there are CPUs have such units. These go on.
+        """
         if node.shutting_down or node not in self._collections:
             return
         queue = self._queues[node]
-        while self._units and len(queue) < LOW_WATER:
-            unit = self._units.popleft()
+        while len(queue) < LOW_WATER:
+            unit = self._next_unit(node)
+            if unit is None:
+                node.shutdown()
+                return
             queue.extend(unit)
             node.send_runtest_some(unit)
         if not self._units:
             node.shutdown()
+
+    def _next_unit(self, node: WorkerController) -> list[int] | None:
+        """Take the first unit away that a worker may have."""
+        others = sum(self._is_busy(queue) for other, queue in self._queues.items() if other is not node)
+        is_free = self._cpus is None or others < self._cpus
+        for unit in self._units:
+            if is_free or not self._is_busy(unit):
+                self._units.remove(unit)
+                return unit
+        return None
+
+    def _is_busy(self, indices: Iterable[int]) -> bool:
+        """Whether one of some tests takes a CPU."""
+        assert self._collection is not None
+        return any(self._takes_cpu(self._unit_of(self._collection[index])) for index in indices)

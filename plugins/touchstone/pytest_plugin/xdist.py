@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.pytest_plugin.journal_place import plan_by
-from touchstone.pytest_plugin.run import run_of
+from touchstone.pytest_plugin.run import CPUS, is_emulated, run_of
 from touchstone.reporting.properties import JudgedCheck, properties_of
 from touchstone.words import AREAS, Verdict
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from touchstone.pytest_plugin.journal import RunJournal
     from touchstone.pytest_plugin.run import Run
+
+
+_AUTO = pytest.StashKey[bool]()
+"""The number of workers is ours, and not somebody's choice."""
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -44,6 +48,12 @@ def unit_of(nodeid: str, names: list[str]) -> str:
     return f"target {target}" if target else nodeid.split("::", 1)[0]
 
 
+def auto_workers(config: pytest.Config) -> int:
+    """How many workers ``-n auto`` means."""
+    config.stash[_AUTO] = True
+    return run_of(config).workers
+
+
 def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     """Our scheduler, unless the run distributes in a way of its own (``--dist=each``, ``no``)."""
     from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -55,6 +65,7 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
     targets = run_of(config).targets
     names = [target.name for target in targets]
     instances = {f"target {target.name}": target.instances for target in targets}
+    emulated = {f"target {target.name}" for target in targets if is_emulated(target)}
 
     def say(text: str) -> None:
         log(text)
@@ -69,6 +80,8 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
         say,
         _cost_by_journal(config, names),
         lambda unit: instances.get(unit, 1),
+        emulated.__contains__,
+        CPUS if config.stash.get(_AUTO, False) else None,
     )
 
 
