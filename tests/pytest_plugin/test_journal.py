@@ -214,7 +214,7 @@ def test_run_that_stops_says_how_to_go_on(project: Project) -> None:
         (["--resume=nothing"], "--resume: nothing: No such file or directory*"),
         (
             ["--resume", "targets/inventory.toml"],
-            "--resume: *inventory.toml:1: not a journal of Touchstone*--resume=FILE",
+            "--resume: *inventory.toml:2: not a journal of Touchstone*--resume=FILE",
         ),
         (["--resume", "suite.yaml"], "--resume: suite.yaml is no journal, * name suite.yaml before --resume"),
         (["--plan", "suite.yaml::right"], "--plan: suite.yaml::right is no journal, * before --plan"),
