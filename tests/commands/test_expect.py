@@ -183,6 +183,26 @@ def test_stale_entries_are_taken_out_if_they_name_one_check(
     )
 
 
+def test_one_of_several_in_a_stale_entry_is_named_and_left(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = 'name = "veneer"\n[[known-deviations]]\ncheck = [\n  "exits.a",\n  "exits.b",\n]\nreason = "r"\n'
+    (home / "hypervisor" / "veneer.toml").write_text(text)
+    mended, still = key("exits.a"), key("exits.b")
+    verdicts = {
+        mended: judged_line(mended, Verdict.IMPROVED, deviation="hypervisor/veneer.toml:4"),
+        still: judged_line(still, Verdict.KNOWN_DEVIATION, deviation="hypervisor/veneer.toml:5"),
+    }
+    a_journal(home / "j", verdicts)
+    assert main(["expect", "j", "--update"]) == 0
+    said = capsys.readouterr().out
+    assert said == (
+        "stale: hypervisor/veneer.toml:4: exits.a: these hold now: exits.a[qemu-amd]; "
+        "it is one of several in its entry: take it out by hand\n"
+    )
+    assert (home / "hypervisor" / "veneer.toml").read_text() == text
+
+
 def test_entry_that_excuses_elsewhere_is_not_stale(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here, there = key("exits.old"), key("exits.old", "bochs-amd")
     verdicts = {

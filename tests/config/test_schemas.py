@@ -71,6 +71,8 @@ def fits(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool
                 return not isinstance(value, str) or len(value) >= wanted
             case "pattern":
                 return not isinstance(value, str) or re.search(wanted, value) is not None
+            case "minItems":
+                return not isinstance(value, list) or len(value) >= wanted
             case "minProperties":
                 return not isinstance(value, dict) or len(value) >= wanted
             case "required":
@@ -152,7 +154,10 @@ def test_mistakes_do_not_fit(kind: str, line: str, wrong: str) -> None:
 def test_own_claims_and_known_deviations_fit() -> None:
     schema = SCHEMAS["subject"]()
     more = '[[known-deviations]]\ncheck = "x"\nreason = "y"\nowner = "z"\nuntil = 2030-01-01\n'
+    more += '[[known-deviations]]\ncheck = ["x", "y.*"]\nreason = "y"\n'
     assert fits(as_json(f'name = "x"\n{more}[claims.own]\nmine = 5\ndeep.er = "z"\n'), schema, schema)
+    empty = more.replace('["x", "y.*"]', "[]")
+    assert not fits(as_json(f'name = "x"\n{empty}'), schema, schema)
 
 
 @pytest.mark.parametrize("kind", FILES)

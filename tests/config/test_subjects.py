@@ -85,6 +85,41 @@ def test_known_deviations_are_read_with_all_their_errors(tmp_path: Path) -> None
     ]
 
 
+def test_an_entry_names_several_checks_each_in_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\n[[known-deviations]]\ncheck = [  # of one reason\n  "exits.a", "exits.b[1]",\n\n'
+        '  # and\n  \'exits.c.*\' ]\nreason = "r"\nwhen = "vendor == amd"\n'
+        '[[known-deviations]]\ncheck = ["exits.d"]\nreason = "s"\n'
+    )
+    known = read_subject(path).known_deviations
+    shown = [(one.check, one.where.rpartition(":")[2], one.reason, one.when, one.alone) for one in known]
+    assert shown == [
+        ("exits.a", "4", "r", "vendor == amd", False),
+        ("exits.b[1]", "4", "r", "vendor == amd", False),
+        ("exits.c.*", "7", "r", "vendor == amd", False),
+        ("exits.d", "10", "s", None, True),
+    ]
+
+
+def test_mistakes_in_a_list_of_checks_have_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\n[[known-deviations]]\ncheck = []\nreason = "r"\n'
+        '[[known-deviations]]\ncheck = [\n  "exits.a",\n  "",\n  "exits.a",\n  7,\n]\nreason = ""\n'
+    )
+    with pytest.raises(TomlError) as refused:
+        read_subject(path)
+    found = [line.partition("mine.toml:")[2] for line in str(refused.value).splitlines()]
+    assert found == [
+        "3: check must be a text or a list of texts, and this list is empty",
+        "6: check must be a list of texts, and has 7 (a number) in it",
+        "8: check must be a list of texts, and has '' (a text) in it",
+        "9: check names exits.a twice",
+        "12: reason must be a text, not '' (a text)",
+    ]
+
+
 def test_a_hosted_subject_says_how_its_guest_starts(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\n[deploy.hosted]\nrun = "exec qemu -kernel {image}"\n')

@@ -120,7 +120,11 @@ def _said(
         yield f"new: {one.check} ({where}): {one.reason}"
     for waiver in stale:
         checks = ", ".join(map(str, found.stale[waiver.where]))
-        out = "" if removable(waiver) else "; it is a glob: take it out by hand if it says nothing else"
+        out = ""
+        if not waiver.alone:
+            out = "; it is one of several in its entry: take it out by hand"
+        elif not removable(waiver):
+            out = "; it is a glob: take it out by hand if it says nothing else"
         yield f"stale: {waiver.where}: {waiver.check}: these hold now: {checks}{out}"
     for where, failing in found.expired.items():
         names = ", ".join(map(str, failing))

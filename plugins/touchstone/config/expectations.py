@@ -190,4 +190,4 @@ def _toml(value: object) -> str:
 
 def removable(waiver: Waiver) -> bool:
     """Whether one check that holds is enough to take the entry out: it names one, and no other."""
-    return not _GLOB.search(waiver.check)
+    return waiver.alone and not _GLOB.search(waiver.check)

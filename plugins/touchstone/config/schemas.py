@@ -94,6 +94,7 @@ def _common() -> dict[str, object]:
 def _waivers(keys: Iterable[str]) -> Schema:
     kinds = {
         **dict.fromkeys(keys, _TEXT),
+        "check": _one_or_several(_TEXT, minItems=1),
         "until": {"type": "string", "format": "date"},
         "emulator": {"type": "string", "pattern": f"^{VERSION.pattern}$"},
     }
@@ -193,8 +194,8 @@ def matrix_schema() -> Schema:
     return {"$schema": DIALECT, "title": "Touchstone matrices", **_table({"matrix": matrices}, ("matrix",))}
 
 
-def _one_or_several(value: Schema) -> Schema:
-    return {"anyOf": [value, {"type": "array", "items": value}]}
+def _one_or_several(value: Schema, **more: object) -> Schema:
+    return {"anyOf": [value, {"type": "array", "items": value, **more}]}
 
 
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {

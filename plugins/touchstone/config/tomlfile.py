@@ -19,7 +19,13 @@ from touchstone.suite.files import read_limited
 _HEADER = re.compile(r"^\s*(\[{1,2})\s*([^\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 _NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"^\s*({_NAME}(?:\s*\.\s*{_NAME})*)\s*=")
+_TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'")
 _PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
+
+_BEGINS = re.compile(rf"\s*\[\s*(?:{_TEXT.pattern}|#|$)")
+_MORE_TEXTS = re.compile(rf"\s*(?:{_TEXT.pattern}|[\],#]|$)")
+_ENDS = re.compile(r"[^#]*\]")
+"""Of a list of texts in several lines: how it begins, how it goes on, and, without its texts, how it ends."""
 
 MAX_BYTES = 1 << 20
 """Of a file."""
@@ -57,10 +63,13 @@ def _split(dotted: str) -> list[str]:
 
 
 def _lines_of(text: str) -> dict[KeyPath, int]:
-    """The line, from 1, of every table header and every key at the start of a line."""
+    """The line, from 1, of every table header and every key at the start of a line, and of a list's texts."""
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
+    texts: KeyPath | None = None
+    """The list of texts that a line goes on with."""
+    number_of_texts = 0
 
     def resolve(parts: list[str]) -> KeyPath:
         key_path: KeyPath = ()
@@ -71,7 +80,13 @@ def _lines_of(text: str) -> dict[KeyPath, int]:
         return key_path
 
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
+        if texts is not None:
+            more = len(_TEXT.findall(line)) if _MORE_TEXTS.match(line) else 0
+            lines |= {(*texts, number_of_texts + index): number for index in range(more)}
+            number_of_texts += more
+            if _ENDS.match(_TEXT.sub("", line)) or not _MORE_TEXTS.match(line):
+                texts = None
+        elif header := _HEADER.match(line):
             parts = _split(header[2])
             if header[1] == "[[":
                 array = (*resolve(parts[:-1]), parts[-1])
@@ -88,6 +103,9 @@ def _lines_of(text: str) -> dict[KeyPath, int]:
             for part in _split(key[1]):
                 key_path += (part,)
                 lines.setdefault(key_path, number)
+            value = line[key.end() :]
+            begins = _BEGINS.match(value) and not _ENDS.match(_TEXT.sub("", value))
+            texts, number_of_texts = (key_path if begins else None), len(_TEXT.findall(value))
     return lines
 
 

@@ -6,7 +6,7 @@ import datetime
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,7 +31,7 @@ class Waiver:
     """Id of a check, or a glob."""
     reason: str
     where: str
-    """``file:line``."""
+    """``file:line``: of the entry, or of this name in its list."""
     until: datetime.date | None = None
     """The first day on which it no longer applies."""
     link: str | None = None
@@ -41,6 +41,8 @@ class Waiver:
     """Who takes care of it."""
     when: str | None = None
     """A requirement of the target: ``vendor == amd and driver == qemu``; None: all targets."""
+    alone: bool = True
+    """Whether its entry names no other check."""
 
     def covers(self, check_id: str) -> bool:
         """Whether it applies to this check."""
@@ -77,7 +79,7 @@ class Waiver:
 def read_waivers(
     file: TomlFile, table: Mapping[str, Any], key_path: KeyPath, key: str, keys: tuple[str, ...]
 ) -> tuple[Waiver, ...]:
-    """The tables of a list. What is wrong in them is noted in the file."""
+    """The tables of a list, one for each check that they name. What is wrong in them is noted in the file."""
     value = table.get(key, [])
     here: KeyPath = (*key_path, key)
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -103,19 +105,39 @@ def read_waivers(
         if when is not None and (problem := _problem_with(when)) is not None:
             file.error((*entry, "when"), f"when: {problem}")
             when = None
-        found.append(
-            Waiver(
-                check=file.text(one, "check", entry),
-                reason=file.text(one, "reason", entry),
-                where=file.where(entry),
-                until=until,
-                link=file.text(one, "link", entry) if "link" in one else None,
-                emulator=emulator,
-                owner=file.text(one, "owner", entry) if "owner" in one else None,
-                when=when,
-            )
+        names = _names(file, one, entry)
+        waiver = Waiver(
+            check="",
+            reason=file.text(one, "reason", entry),
+            where="",
+            until=until,
+            link=file.text(one, "link", entry) if "link" in one else None,
+            emulator=emulator,
+            owner=file.text(one, "owner", entry) if "owner" in one else None,
+            when=when,
+            alone=len(names) == 1,
         )
+        found += [replace(waiver, check=name, where=file.where(place)) for name, place in names]
     return tuple(found)
+
+
+def _names(file: TomlFile, table: Mapping[str, Any], entry: KeyPath) -> list[tuple[str, KeyPath]]:
+    """The checks that an entry names, one or a list of them, each with where it is named."""
+    value = table.get("check")
+    if not isinstance(value, list):
+        return [(file.text(table, "check", entry), entry)]
+    here: KeyPath = (*entry, "check")
+    if not value:
+        file.error(here, "check must be a text or a list of texts, and this list is empty")
+    found: dict[str, KeyPath] = {}
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not name:
+            file.error((*here, index), f"check must be a list of texts, and has {describe(name)} in it")
+        elif name in found:
+            file.error((*here, index), f"check names {name} twice")
+        else:
+            found[name] = (*here, index)
+    return [(name, place if len(found) > 1 else entry) for name, place in found.items()]
 
 
 def _problem_with(when: str) -> str | None:
