@@ -54,6 +54,9 @@ static void fill_segments(const struct vcpu *vcpu)
 		if (i == SEGMENT_TR && !(segment.attributes & RIGHTS_PRESENT))
 			segment =
 				(struct segment){ .limit = 0xffff, .attributes = RIGHTS_BUSY_TSS };
+		/* What TR holds is busy, even if the OS has marked its descriptor as available since. */
+		if (i == SEGMENT_TR)
+			segment.attributes |= RIGHTS_BUSY;
 		set_segment(vmx, i, &segment);
 	}
 }

@@ -130,6 +130,8 @@
 #define ENTRY_LOAD_EFER (1u << 15)
 
 /* Access rights (SDM 3C 25.4.1). */
+/* Of a TSS. */
+#define RIGHTS_BUSY (1u << 1)
 #define RIGHTS_PRESENT (1u << 7)
 #define RIGHTS_LONG (1u << 13)
 #define RIGHTS_DEFAULT_32 (1u << 14)
