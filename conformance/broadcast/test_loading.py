@@ -188,6 +188,9 @@ def test_trace_order(target, probe):
         wanted = [f"info={ecx << 32 | eax:#x}" for eax, ecx in asked]
         trace = [line for line in target.trace(cpu, 6) if "5a0000" in line]
         assert [line.split()[-1] for line in trace] == wanted, f"CPU {cpu}: {trace}"
+        for count in (1, 3):
+            trace = target.trace(cpu, count)
+            assert len(trace) == count, f"CPU {cpu}: asked for its last {count} exits, it says {trace}"
 
 
 EXIT_CODES = {"amd": {"cpuid": 0x72, "rdmsr": 0x7C}, "intel": {"cpuid": 10, "rdmsr": 31}}
