@@ -320,9 +320,16 @@ void line_add_decimal(struct line_writer *writer, const char *key, uint64_t numb
 
 void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes, size_t count)
 {
+	size_t zeros;
+
 	add_key(writer, key);
-	for (size_t i = 0; i < count; i++)
-		add_number(writer, bytes[i], 16, 2);
+	for (size_t i = 0; i < count; i += zeros ? zeros : 1) {
+		for (zeros = 0; i + zeros < count && zeros < 0xff && !bytes[i + zeros];)
+			zeros++;
+		if (zeros > 1)
+			line_add(writer, "z");
+		add_number(writer, zeros > 1 ? zeros : bytes[i], 16, 2);
+	}
 }
 
 size_t line_finish(struct line_writer *writer)

@@ -84,6 +84,7 @@ void line_add_hex(struct line_writer *writer, const char *key, uint64_t number);
 void line_add_hex_wide(struct line_writer *writer, const char *key, uint64_t number,
 		       unsigned int digits);
 void line_add_decimal(struct line_writer *writer, const char *key, uint64_t number);
+/* Two digits for each byte, but zNN for NN zeros, if there are more than one. */
 void line_add_bytes(struct line_writer *writer, const char *key, const uint8_t *bytes,
 		    size_t count);
 /* Append checksum and LF, which fit even if the line overflowed. Returns the length. */

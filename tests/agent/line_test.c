@@ -253,8 +253,10 @@ static void test_masks(void)
 static void test_writer(void)
 {
 	static const uint8_t bytes[] = { 0x00, 0xab };
+	static const uint8_t zeros[] = { 0, 0, 1, 0, 2, 0, 0, 0 };
+	static const uint8_t many[0xff + 3] = { 0 };
 	struct line_writer writer;
-	char buffer[96];
+	char buffer[128];
 
 	line_start(&writer, buffer, sizeof(buffer));
 	line_add(&writer, "=1 - 0 ok");
@@ -264,13 +266,17 @@ static void test_writer(void)
 	line_add_decimal(&writer, "d", 0);
 	line_add_decimal(&writer, "D", UINT64_MAX);
 	line_add_bytes(&writer, "b", bytes, sizeof(bytes));
+	line_add_bytes(&writer, "z", zeros, sizeof(zeros));
+	line_add_bytes(&writer, "m", many, sizeof(many));
+	line_add_bytes(&writer, "o", many, 0xff + 1);
 	line_add(&writer, " text=");
 	line_add_printable(&writer, "a\n\x80~");
 
 	size_t length = line_finish(&writer);
 	const char *expected =
-		"=1 - 0 ok h=0 H=ffffffffffffffff w=0e d=0 D=18446744073709551615 b=00ab text=a??~";
-	char whole[128];
+		"=1 - 0 ok h=0 H=ffffffffffffffff w=0e d=0 D=18446744073709551615 b=00ab "
+		"z=z02010002z03 m=zffz03 o=zff00 text=a??~";
+	char whole[160];
 
 	snprintf(whole, sizeof(whole), "%s #%04x\n", expected,
 		 line_crc(expected, strlen(expected)));

@@ -109,6 +109,7 @@ def test_refused_without_harm(talk: Talk, sent: str, answer: str) -> None:
         ),
         ("7 run code=90 bits=32", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2"]),
         ("7 run code=90 mem=1:ff read=0:3", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2 mem=00ff00"]),
+        ("7 run code=90 mem=2:ff read=0:18", ["7 ok cpu=0 of=1 end=done rip=1 rflags=2 mem=z02ffz15"]),
         ("7 run code=f4 on=3", [f"7 err cpu={cpu} of=2 code=state text=cr4=1 faults" for cpu in (0, 1)]),
         ("8 counts on=5", ["8 ok cpu=0 of=2 nmi=0", "8 ok cpu=2 of=2 nmi=20"]),
         ("8 nmi on=3 n=2", ["8 ok"]),

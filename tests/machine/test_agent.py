@@ -161,6 +161,13 @@ def test_the_memory_that_was_not_asked_for_breaks_the_protocol():
         client.run(CPUID)
 
 
+def test_runs_of_zeros_in_memory():
+    probe = ProbeRequest(code=b"\x90", read=(0, 0x105))
+    with reached(lambda r: done(r, extra="mem=z02abzffcd00z01")) as (client, _):
+        (result,) = client.run(probe)
+    assert result.memory == bytes(2) + b"\xab" + bytes(0xFF) + b"\xcd" + bytes(2)
+
+
 def test_an_exception_with_all_that_comes_with_it():
     probe = ProbeRequest(code=b"\x90", cpl=3, cpus=(2, 0), at=0x80, read=(0, 2))
 
@@ -252,6 +259,9 @@ def test_the_same_answer_twice_counts_once():
         ("cpu=0 of=1 end=exc rip=1 rflags=2", "vec is missing"),
         ("cpu=0 of=1 end=maybe rip=1 rflags=2", "end=maybe"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 mem=0", "mem=0"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 mem=z0", "mem=z0"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 mem=0z02", "mem=0z02"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 mem=z02z03", "5 bytes of memory came back"),
         ("of=1 end=done rip=1 rflags=2", "cpu is missing"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 tables=1:2:3:4:5:6", "tables-start=None"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 tables-start=1:2:3:4:5:6 tables=1:2:3:4:5", "tables=1:2:3:4:5$"),

@@ -29,6 +29,7 @@ START_RSP = STACK_END - 0x100
 """Offset in the slot of the RSP that a probe starts with."""
 
 _SEEDED = tuple(name for name in GPRS if name != "rsp")
+_ZEROS = re.compile("z([0-9a-f]{2})")
 _HEX, _DECIMAL = re.compile("[0-9a-f]{1,16}").fullmatch, re.compile("[0-9]{1,20}").fullmatch
 
 
@@ -180,6 +181,15 @@ def _read_msrs(text: str) -> dict[int, int]:
     return {int(msr, 16): int(value, 16) for msr, value in pairs}
 
 
+def _read_bytes(text: str) -> bytes:
+    """``0dz0f``: 0d and 15 zeros. ValueError for anything else."""
+    digits, *more = _ZEROS.split(text)
+    return bytes.fromhex(digits) + b"".join(
+        bytes(int(zeros, 16)) + bytes.fromhex(digits)
+        for zeros, digits in zip(more[::2], more[1::2], strict=True)
+    )
+
+
 def number_in(fields: Mapping[str, str], key: str, base: int) -> int:
     """A number of an answer. ``base``: 16 or 10. ValueError that names the key."""
     text = fields.get(key, "")
@@ -206,7 +216,7 @@ def read_result(probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, s
     dr7 = probe.debug["dr7"].resolve(slot, start - slot) if "dr7" in probe.debug else DR7_RESET
     changed = {name: required(name) for name in fields if name in given}
     try:
-        memory = bytes.fromhex(fields.get("mem", ""))
+        memory = _read_bytes(fields.get("mem", ""))
     except ValueError:
         raise ValueError(f"mem={fields['mem']}") from None
     if len(memory) != (probe.read[1] if probe.read else 0):

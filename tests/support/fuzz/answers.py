@@ -13,8 +13,10 @@ from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
 
-PROBE = ProbeRequest(code=b"\x90", cpus=(0, 1), read=(0, 4), keep=(0x10, 0xC0000080))
-RUN = "cpu={cpu} of=2 end={end} rip=100001 rflags=2 rax=5 mem=01020304 msrs=10:5,c0000080:d01 nmi=3 left=cr4"
+PROBE = ProbeRequest(code=b"\x90", cpus=(0, 1), read=(0, 9), keep=(0x10, 0xC0000080))
+RUN = (
+    "cpu={cpu} of=2 end={end} rip=100001 rflags=2 rax=5 mem=010203z0504 msrs=10:5,c0000080:d01 nmi=3 left=cr4"
+)
 ENDS = ("done", "exc vec=0e ec=2 cr2=ffff dr6=0 dr7=400")
 SAYS: dict[str, tuple[str, ...]] = {
     "hello": (HELLO,),
