@@ -77,6 +77,10 @@ class Copy:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not name.startswith(LINKED):
             shutil.copy2(source, target)
+            for rewritten in source.parent.glob(f"__pycache__/{source.stem}.*-pytest-*.pyc"):
+                kept = target.parent / "__pycache__" / rewritten.name
+                kept.parent.mkdir(exist_ok=True)
+                link(rewritten, kept)
             return
         link(source, target)
         self._linked[name] = stamp(source)
