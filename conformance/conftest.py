@@ -110,7 +110,11 @@ def virtualized(target, probe, subject):
             status = target.query()
             if status.get("by") == "firmware":
                 pytest.skip("it claims no signature, and what a UEFI firmware has loaded cannot be asked")
-            return list(range(int(status.get("cpus", "0"))))
+            said = status.get("cpus", "0")
+            assert said in map(str, range(target.cpus + 1)), (
+                f"the subject says that {said} of {target.cpus} CPUs are in guest mode"
+            )
+            return list(range(int(said)))
         wanted = tuple(subject.claims.get(f"cpuid-signature.{name}") for name in ("ebx", "ecx", "edx"))
         return [
             result.cpu

@@ -1,5 +1,7 @@
 """Loading and unloading, again and again."""
 
+import re
+
 import pytest
 
 from touchstone.machine.driver import AgentRefused
@@ -45,7 +47,9 @@ def test_memory(target, cycles):
         status = target.query()
         if "free-pages" not in status:
             pytest.skip("the subject does not say how much memory is free (free-pages)")
-        return int(status["free-pages"])
+        said = status["free-pages"]
+        assert re.fullmatch("[0-9]{1,18}", said), f"the subject says that {said:.100} pages are free"
+        return int(said)
 
     before = free()
     for step in cycles(CYCLES):
