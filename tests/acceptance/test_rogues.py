@@ -1,8 +1,9 @@
-"""Subjects that harm the machine that they are loaded on: what is said of them, and that the run ends."""
+"""Subjects that harm the machine that they are loaded on, or lie: what is said, and that the run ends."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,17 @@ from tests.support.checkout import ROOT
 from tests.support.runs import Run, run_suites
 
 ROGUE = ROOT / "tests" / "subjects" / "rogue"
-SUITE = "conformance/broadcast/signature.yaml"
+SIGNATURE = ("conformance/broadcast/signature.yaml", "-k", "bit.every-cpu")
+LOADING = ("conformance/broadcast/test_loading.py", "-k", "all_cpus or test_query")
+UNLOADING = ("conformance/teardown/test_cycles.py", "-k", "all_cpus or not_loaded")
+MODULE = ("park", "hang", "panic", "serial")
+"""Words that the module for Linux obeys."""
 SUBJECT = """
 name = "rogue"
 title = "Rogue ({does})"
 [claims]
 hypervisor-bit = true
+unloadable = {unloadable}
 """
 ON_LINUX = """
 [deploy.linux]
@@ -27,8 +33,8 @@ present = "test -e /sys/module/rogue"
 insert = "insmod {{directory}}/rogue.ko"
 remove = "rmmod rogue"
 load = "{load}"
-unload = "echo ok"
-query = "echo ok loaded=1 name=rogue version=1 cpus=4"
+unload = "{unload}"
+query = "echo ok {query}"
 """
 ON_BARE = '[deploy.bare]\ndirectory = "."\n'
 MAKE = """
@@ -38,47 +44,81 @@ SUBJECT_CFLAGS := -DROGUE='"{does}"'
 """
 
 
-def bare(directory: Path, does: str) -> Path:
+@dataclass(frozen=True)
+class Rogue:
+    """A subject, and what is to be said of it."""
+
+    target: str
+    does: str
+    """When it is loaded. On Linux: words of the module's, or else a command of the shell."""
+    word: str
+    """The verdict of each check."""
+    said: str
+    """Part of what the run prints."""
+    suites: tuple[str, ...] = SIGNATURE
+    checks: int = 1
+    query: str = "loaded=1 name=rogue version=1 cpus=4"
+    """On Linux: what it says of itself, whatever it has done."""
+    unload: str = "echo ok"
+    """On Linux: a command of the shell. It claims to be unloadable if the suites unload it."""
+
+    def __str__(self) -> str:
+        unusual = (self.unload, self.query) != (Rogue.unload, Rogue.query)
+        return f"{self.target}: {self.does}{f', {self.unload}, {self.query}' if unusual else ''}"
+
+
+ROGUES = [
+    Rogue("qemu-amd", "park", "hang", "no answer to subject"),
+    Rogue("qemu-amd", "hang", "hang", "no answer to subject"),
+    Rogue("bochs-amd", "serial", "hang", "no answer to subject"),
+    Rogue("linux-amd", "park", "hang", "the box does not answer over SSH either"),
+    Rogue("linux-amd", "hang", "hang", "took more than 80 s"),
+    Rogue("linux-amd", "panic", "crash", "Kernel panic - not syncing: rogue"),
+    Rogue("linux-amd", "pkill -KILL sshd", "hang", "the box does not answer over SSH either"),
+    # Linux is asked over SSH, and its console alone is on the serial line. It virtualises nothing.
+    Rogue("linux-amd", "serial", "deviation", "ecx.hypervisor"),
+    Rogue("linux-amd", "serial panic", "crash", "the target's Linux panicked"),
+    # It says that it was unloaded, and that it is still there.
+    Rogue("linux-amd", "true", "deviation", "the subject says of itself", UNLOADING, 2),
+    Rogue("linux-amd", "true", "hang", "took more than 80 s", UNLOADING, 2, unload="sleep 100000"),
+    Rogue("linux-amd", "true", "deviation", "the subject says of itself", LOADING, 2, "loaded=0 name=rogue"),
+    Rogue("linux-amd", "true", "deviation", "999999999999 of", UNLOADING, 2, "loaded=1 cpus=999999999999"),
+    Rogue("linux-amd", "true", "deviation", "many of", UNLOADING, 2, "loaded=1 cpus=many"),
+]
+
+
+def bare(directory: Path, rogue: Rogue) -> Path:
     """The subject's file of a rogue on the bare OS."""
     shutil.copytree(ROGUE / "bare", directory)
-    (directory / "subject.mk").write_text(MAKE.format(does=does))
+    (directory / "subject.mk").write_text(MAKE.format(does=rogue.does))
     file = directory / "rogue.toml"
-    file.write_text(SUBJECT.format(does=does) + ON_BARE)
+    file.write_text(SUBJECT.format(does=rogue.does, unloadable="false") + ON_BARE)
     return file
 
 
-def on_linux(directory: Path, does: str) -> Path:
-    """The subject's file of a rogue on Linux. A word is the module's, other text a command of the shell."""
+def on_linux(directory: Path, rogue: Rogue) -> Path:
+    """The subject's file of a rogue on Linux."""
     shutil.copytree(ROGUE / "linux", directory)
-    word = f"echo {does} >/sys/module/rogue/parameters/does" if does.isalpha() else does
+    words = rogue.does.split()
+    does = [f"echo {word} >/sys/module/rogue/parameters/does" for word in words if word in MODULE]
+    load = " && ".join([*(does or [rogue.does]), "echo ok"])
     file = directory / "rogue.toml"
-    file.write_text(SUBJECT.format(does=does) + ON_LINUX.format(load=f"{word} && echo ok"))
+    about = SUBJECT.format(does=rogue.does, unloadable=str(rogue.suites == UNLOADING).lower())
+    file.write_text(about + ON_LINUX.format(load=load, unload=rogue.unload, query=rogue.query))
     return file
 
 
-def judge(directory: Path, target: str, file: Path) -> Run:
-    return run_suites(directory, SUITE, "-k", "bit.every-cpu", f"--target={target}", f"--hypervisor={file}")
+def judge(directory: Path, rogue: Rogue) -> Run:
+    make = on_linux if rogue.target == "linux-amd" else bare
+    file = make(directory / "rogue", rogue)
+    return run_suites(directory, *rogue.suites, f"--target={rogue.target}", f"--hypervisor={file}")
 
 
-# Each waits 80 s for the subject's answer, but for panic and sshd.
+# A hang is waited for, 80 s on a target with these timeouts, but for a killed sshd.
 @pytest.mark.nightly
-@pytest.mark.parametrize(
-    ("target", "does", "word", "said"),
-    [
-        ("qemu-amd", "park", "hang", "no answer to subject"),
-        ("qemu-amd", "hang", "hang", "no answer to subject"),
-        ("bochs-amd", "serial", "hang", "no answer to subject"),
-        ("linux-amd", "park", "hang", "the box does not answer over SSH either"),
-        ("linux-amd", "hang", "hang", "took more than 80 s"),
-        ("linux-amd", "panic", "crash", "Kernel panic - not syncing: rogue"),
-        ("linux-amd", "pkill -KILL sshd", "hang", "the box does not answer over SSH either"),
-    ],
-)
-def test_what_a_rogue_does_has_a_verdict(
-    target: str, does: str, word: str, said: str, tmp_path: Path
-) -> None:
-    make = on_linux if target == "linux-amd" else bare
-    run = judge(tmp_path, target, make(tmp_path / "rogue", does))
+@pytest.mark.parametrize("rogue", ROGUES, ids=str)
+def test_what_a_rogue_does_has_a_verdict(rogue: Rogue, tmp_path: Path) -> None:
+    run = judge(tmp_path, rogue)
     assert run.status == 1, run.printed
-    assert run.words() == {word}, run.printed
-    assert said in run.printed
+    assert [verdict.word for verdict in run.verdicts] == [rogue.word] * rogue.checks, run.printed
+    assert rogue.said in run.printed

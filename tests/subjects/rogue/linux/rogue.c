@@ -4,9 +4,14 @@
  * written to its parameter: tests/acceptance/test_rogues.py.
  */
 #include <linux/delay.h>
+#include <linux/io.h>
 #include <linux/module.h>
 #include <linux/smp.h>
 #include <linux/string.h>
+
+#define COM1 0x3f8
+#define UART_IER 1
+#define UART_MCR 4
 
 static void spin(void *unused)
 {
@@ -26,6 +31,11 @@ static int obey(const char *word, const struct kernel_param *parameter)
 	if (sysfs_streq(word, "hang"))
 		for (;;)
 			msleep(1000);
+	/* What the console says goes back to the sender: loopback mode, and no interrupt. */
+	if (sysfs_streq(word, "serial")) {
+		outb(0, COM1 + UART_IER);
+		outb(0x10, COM1 + UART_MCR);
+	}
 	if (sysfs_streq(word, "panic"))
 		panic("rogue");
 	return 0;
