@@ -10,7 +10,7 @@ from tests.support.runs import run_suites
 SUITES = ("conformance/nested/svm-msrs.yaml", "conformance/broadcast/signature.yaml")
 
 
-# A guest's CPU was seen to stop answering on QEMU's software CPU, once in three runs: this is for the night.
+# On a busy host a guest may stop on QEMU's software CPU (docs/kvm.md): this is for the night.
 @pytest.mark.nightly
 def test_kvm_is_accused_of_what_it_does(tmp_path: Path) -> None:
     run = run_suites(tmp_path, "--target=linux-amd", "--hypervisor=kvm", *SUITES)
