@@ -195,6 +195,14 @@ def test_a_program_that_is_no_assembler() -> None:
         Assembler("false").assemble([body("nop")])
 
 
+def test_bodies_with_the_same_text_have_hashes_of_their_own() -> None:
+    """Else a dictionary of many of them compares each with each."""
+    bodies = [body("cpuid", first=line) for line in range(2000)]
+    assert len({hash(one) for one in bodies}) > 1990
+    assert body("cpuid") == body("cpuid")
+    assert hash(body("cpuid")) == hash(body("cpuid"))
+
+
 def test_a_plain_body_is_assembled_as_its_statements_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies without labels and directives go to the assembler as they are written, comments included."""
     written = [

@@ -56,10 +56,15 @@ class Body:
     """What a probe runs: lines of assembly (GNU as, Intel syntax) and their positions."""
 
     lines: tuple[str, ...]
-    sources: tuple[Source, ...] = field(hash=False)
+    sources: tuple[Source, ...]
     """One per line."""
     code_bits: CodeBits = 64
     """64: 64-bit mode. 32 and 16: code segments of compatibility mode, or of another mode of the case."""
+
+    def __hash__(self) -> int:
+        """Of what tells bodies apart; the hash of a path takes longer than all else."""
+        first = self.sources[0] if self.sources else None
+        return hash((self.lines, self.code_bits, first and (first.line, first.column)))
 
 
 @dataclass(frozen=True)
