@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.suite_texts import HEAD, PATH, check, code_of, loaded, wrong
 from touchstone.suite.model import Body, Case, Expectation, Source
-from touchstone.suite.random_probes import Dice, as_case, as_yaml, random_probe, smaller
+from touchstone.suite.random_probes import as_case, as_yaml, random_probe, smaller
+from touchstone.suite.random_units import Dice
 
 SOURCE = Source(PATH, 1, 1)
 SEVERAL = [(seed, number) for seed in (1, 2) for number in range(60)]
@@ -31,6 +32,26 @@ def test_dice_are_the_same_everywhere() -> None:
 def test_equal_seeds_make_equal_probes() -> None:
     assert [random_probe(*one) for one in SEVERAL] == [random_probe(*one) for one in SEVERAL]
     assert len({random_probe(*one) for one in SEVERAL}) == len(SEVERAL)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "mov ss, ebp", "push ss", "sti", ".byte 0xf0", "rep movsb", "pshufd", "ymm5", "ldmxcsr", "fldpi",
+        "retfq", "iretq", "iretd", "jmp fword", "0xb0f", "lldt",
+    ],
+)  # fmt: skip
+def test_what_exits_may_disturb_is_among_them(what: str) -> None:
+    assert any(what in line for number in range(1500) for line in random_probe(1, number).lines)
+
+
+def test_places_and_kinds_of_code() -> None:
+    several = [random_probe(1, number) for number in range(500)]
+    assert {one.bits for one in several} == {64, 32, 16}
+    assert any(one.at_page_end for one in several)
+    assert all(0x1000 - 48 <= one.at < 0x1000 for one in several if one.at)
+    assert any(one.at for one in several)
+    assert all(bool(as_case(one, "", SOURCE).given.pages) == one.writes_code for one in several)
 
 
 @pytest.mark.parametrize(("seed", "number"), SEVERAL)

@@ -1,15 +1,12 @@
 """Random probes: short sequences of instructions in states near the edges (the key ``random``).
 
-What comes out is compared with the bare machine's answer to the same probe. The instructions are those that
-hypervisors intercept, or whose result depends on what they keep; of CPUID and of MSRs, only what
-a hypervisor has no reason to show otherwise. INT n is not among them: where it faults, Bochs 2.7 leaves an
-earlier event in EXITINTINFO. Equal seeds make equal probes, in all versions of Python.
+What comes out is compared with the bare machine's answer to the same probe. Equal seeds make equal probes, in
+all versions of Python.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -23,51 +20,23 @@ from touchstone.suite.model import (
     ExpectedEvents,
     FieldExpectation,
     Given,
+    GivenPage,
     LabelAddress,
     Requirement,
     Source,
     Value,
 )
 from touchstone.suite.positions import Document
+from touchstone.suite.random_surroundings import ONLY_WIDE, SURROUNDINGS
+from touchstone.suite.random_units import FLAGS, KINDS, MASK64, TF, Dice, Unit, value_at_an_edge
 
 MOST = 256
 """Probes that one check may have."""
 DB = 1
-_TF = 1 << 8
-_MASK64 = 2**64 - 1
 T = TypeVar("T")
-
-
-class Dice:
-    """Choices that depend on a seed alone. ``getrandbits`` is the same in all versions of Python."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def below(self, count: int) -> int:
-        """A number from 0 to ``count - 1``."""
-        return self._random.getrandbits(32) % count
-
-    def one(self, values: Sequence[T]) -> T:
-        """One of several."""
-        return values[self.below(len(values))]
-
-    def chance(self, percent: int) -> bool:
-        """True in so many of a hundred cases."""
-        return self.below(100) < percent
-
-    def bits(self, count: int) -> int:
-        """A number of so many random bits."""
-        return self._random.getrandbits(count)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Instructions that belong together; a probe is made smaller by leaving units out."""
-
-    lines: tuple[str, ...]
-    keep: tuple[int, ...] = ()
-    """MSRs that they write."""
+PAGE = 0x1000
+_WRITABLE = 2
+"""Of a page's entry (SDM 3A 4.5, APM2 5.4)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +52,8 @@ class RandomProbe:
     """(register, name of a bit, its mask, 1 to set it or 0 to clear it)"""
     debug: tuple[tuple[str, Value], ...] = ()
     at_page_end: bool = False
+    at: int = 0
+    """Offset in the code area: a little before its second page, or 0."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -97,12 +68,16 @@ class RandomProbe:
     @property
     def steps(self) -> bool:
         """Whether #DB may come and the probe goes on: it is noted then."""
-        return bool(self.rflags & _TF or self.debug) or any("popf" in line for line in self.lines)
+        changed = ("popf", "iret")
+        return bool(self.rflags & TF or self.debug) or any(
+            one in line for line in self.lines for one in changed
+        )
 
     @property
     def size(self) -> int:
         """How many things it has that can be left out."""
-        flags = self.rflags.bit_count() + (self.bits == 32) + bool(self.cpl) + self.at_page_end
+        place = self.at_page_end + bool(self.at) + {64: 0, 32: 1, 16: 2}[self.bits]
+        flags = self.rflags.bit_count() + bool(self.cpl) + place
         return len(self.units) + len(self.registers) + len(self.cr) + len(self.debug) + flags
 
     @property
@@ -110,179 +85,18 @@ class RandomProbe:
         """MSRs that it writes."""
         return tuple(dict.fromkeys(msr for unit in self.units for msr in unit.keep))
 
+    @property
+    def writes_code(self) -> bool:
+        """Whether it writes into itself: the code area is read-only else."""
+        return any(unit.writes_code for unit in self.units)
+
 
 # --- making
 
 
-_VALUES = (
-    0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF,
-    1 << 32, (1 << 47) - 1,
-    1 << 47, (1 << 63) - 1, 1 << 63, _MASK64 - (1 << 47), _MASK64 - (1 << 47) + 1, _MASK64,
-)  # fmt: skip
-"""Numbers at which a width or the canonical range ends."""
-_FLAGS = (0x1, 0x4, 0x10, 0x40, 0x80, 0x400, 0x800, 0x4000, 0x40000, 0x200000)
-"""CF, PF, AF, ZF, SF, DF, OF, NT, AC, ID."""
-_LEAVES = (0, 1, 2, 4, 7, 0xD, 0x80000000, 0x80000001, 0x80000002, 0x80000004, 0x80000008)
-_AND_BEHIND = {
-    1: "and ecx, 0x7fffff9f",  # VMX, SMX, hypervisor
-    7: "and ebx, 0xfffffffb",  # SGX
-    0x80000001: "and ecx, 0xffffeffb",  # SVM, SKINIT
-}
-"""What takes the bits that a hypervisor may show otherwise out of the answer of a CPUID leaf."""
-_READ_MSRS = (
-    0x1B, 0xFE, 0x174, 0x175, 0x176, 0x1D9, 0x277, 0x2FF, 0xC0000080, 0xC0000081, 0xC0000082, 0xC0000083,
-    0xC0000084,
-    0xC0000100, 0xC0000101, 0xC0000102, 0x3F00, 0xC0009999, 0xDEADBEEF,
-)  # fmt: skip
-_WRITTEN_MSRS = (
-    0x174, 0x175, 0x176, 0x277, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000100, 0xC0000102,
-)  # fmt: skip
-_PREFIXES = ("", "", "", ".byte 0x66; ", ".byte 0xf3; ", ".byte 0xf2; ", ".byte 0x2e; ", ".byte 0x64; ")
-# Not NE (0x20): on VMX, an access that changes it is executed again after its exit; in single-stepped code
-# Bochs 2.7 raises a #DB too many then: its exits save pending debug exceptions (SDM 3C 28.3.4).
-_CR0_BITS = (0x2, 0x4, 0x8, 0x10000, 0x40000)
-_CR4_BITS = (0x4, 0x8, 0x80, 0x100, 0x200, 0x400, 0x40000)
-_UNDEFINED = ("ud2", "vmcall", "vmmcall", "vmload", "vmsave", "clgi", "stgi", "vmxoff", "getsec", "vmresume")
-
-
-def _value(dice: Dice) -> int:
-    kind = dice.below(4)
-    if kind == 0:
-        return dice.one(_VALUES)
-    if kind == 1:
-        return 1 << dice.below(64)
-    return dice.bits(64) if kind == 2 else dice.bits(32)
-
-
-def _cpuid(dice: Dice, bits: CodeBits) -> Unit:
-    leaf = dice.one(_LEAVES)
-    prefix = dice.one(_PREFIXES)
-    if bits == 64 and dice.chance(10):
-        prefix = ".byte 0x48; "  # REX.W
-    lines = [f"mov eax, {leaf:#x}", f"mov ecx, {dice.below(3)}", f"{prefix}cpuid"]
-    if leaf in _AND_BEHIND:
-        lines.append(_AND_BEHIND[leaf])
-    return Unit(tuple(lines))
-
-
-def _rdmsr(dice: Dice, bits: CodeBits) -> Unit:
-    del bits
-    return Unit((f"mov ecx, {dice.one(_READ_MSRS):#x}", f"{dice.one(_PREFIXES)}rdmsr"))
-
-
-def _wrmsr(dice: Dice, bits: CodeBits) -> Unit:
-    del bits
-    msr, value = dice.one(_WRITTEN_MSRS), _value(dice)
-    if msr == 0x277 and dice.chance(70):
-        value = sum(dice.one((0, 1, 4, 5, 6, 7)) << 8 * index for index in range(8))
-    lines = (
-        f"mov ecx, {msr:#x}",
-        f"mov eax, {value & 0xFFFFFFFF:#x}",
-        f"mov edx, {value >> 32:#x}",
-        "wrmsr",
-        "rdmsr",
-    )
-    return Unit(lines, (msr,))
-
-
-def _xcr(dice: Dice, bits: CodeBits) -> Unit:
-    del bits
-    if dice.chance(40):
-        # Not ECX = 1: which state is in use depends on the probes before (SDM 1 13.6, XINUSE).
-        return Unit((f"mov ecx, {dice.one((0, 0, 0, 2, 2))}", "xgetbv"))
-    return Unit(
-        (
-            f"mov ecx, {dice.one((0, 0, 0, 0, 1))}",
-            f"mov eax, {dice.one((0, 1, 2, 3, 3, 7, 7, 5, 0xFF, 0x80000003)):#x}",
-            f"mov edx, {dice.one((0, 0, 0, 0, 1, 0x80000000)):#x}",
-            "xsetbv",
-        )
-    )
-
-
-def _control(dice: Dice, bits: CodeBits) -> Unit:
-    a = "rax" if bits == 64 else "eax"
-    kind = dice.below(9)
-    if kind == 0:
-        return Unit((f"mov {a}, cr0", f"xor eax, {dice.one(_CR0_BITS):#x}", f"mov cr0, {a}", f"mov {a}, cr0"))
-    if kind == 1:
-        return Unit((f"mov {a}, cr4", f"xor eax, {dice.one(_CR4_BITS):#x}", f"mov cr4, {a}", f"mov {a}, cr4"))
-    if kind == 2:
-        return Unit((f"mov {a}, cr3", f"mov cr3, {a}"))
-    if kind == 3 and bits == 64:
-        return Unit((f"mov eax, {dice.below(18)}", "mov cr8, rax", "mov rbx, cr8"))
-    if kind == 4:
-        return Unit(("clts", f"mov {a}, cr0"))
-    if kind == 5:
-        return Unit((f"mov eax, {dice.one((0x31, 0x33, 0x3B, 0x39, 0x30)):#x}", "lmsw ax", "smsw ax"))
-    if kind == 6:
-        return Unit((f"mov {a}, cr2", f"mov cr2, {a}"))
-    return Unit((f"mov {a}, cr{dice.one((0, 2, 4))}",))
-
-
-def _debug(dice: Dice, bits: CodeBits) -> Unit:
-    a = "rax" if bits == 64 else "eax"
-    kind = dice.below(4)
-    if kind == 0:
-        return Unit((f"mov {a}, dr{dice.one((6, 7))}",))
-    if kind == 1:
-        return Unit((f"mov dr{dice.below(4)}, {a}", f"mov {a}, dr0"))
-    if kind == 2:
-        return Unit(
-            (
-                f"mov eax, {dice.one((0, 0x400, 0x700, 0xFFFF0000, 0x500)):#x}",
-                f"mov dr7, {a}",
-                f"mov {a}, dr7",
-            )
-        )
-    return Unit((f"mov eax, {dice.bits(16):#x}", f"mov dr6, {a}", f"mov {a}, dr6"))
-
-
-def _flags(dice: Dice, bits: CodeBits) -> Unit:
-    wide = "q" if bits == 64 else "d"
-    value = sum(dice.one(_FLAGS) for _ in range(2)) & 0x2442D5 | 2 | (_TF if dice.chance(25) else 0)
-    pop = "pop rbx" if bits == 64 else "pop ebx"
-    return Unit((f"push {value:#x}", f"popf{wide}", f"pushf{wide}", pop))
-
-
-def _undefined(dice: Dice, bits: CodeBits) -> Unit:
-    del bits
-    return Unit((dice.one(_UNDEFINED),))
-
-
-def _plain(dice: Dice, bits: CodeBits) -> Unit:
-    p = "rdi" if bits == 64 else "edi"
-    return dice.one(
-        (
-            Unit(("mov edx, ss", "mov ss, edx")),
-            Unit(("xor ebx, ebx", "div ebx")),
-            Unit((f"lock xadd [{p} + 8], eax",)),
-            Unit(("mov ecx, 8", "xor eax, eax", "cld", "rep stosb")),
-            Unit((f"mov ebx, [{p} + 0x2000]",)),
-            Unit((f"invlpg [{p}]",)),
-            Unit(("wbinvd",)),
-            Unit(("rdtsc", "xor eax, eax", "xor edx, edx")),
-            Unit(("rdtscp", "xor eax, eax", "xor edx, edx")),
-            Unit((f"sidt [{p} + 16]",)),
-            Unit((f"sgdt [{p} + 32]",)),
-            Unit(("str eax", "sldt ebx")),
-            Unit(("mov ecx, 0x18", "lar eax, ecx", "lsl ebx, ecx")),
-            Unit(("movd xmm0, eax", "pxor xmm0, xmm0", "movd ebx, xmm0")),
-            Unit(("fninit", "fld1", f"fstp dword ptr [{p}]")),
-            Unit(("out 0x80, al",)),
-            Unit(("nop", "inc eax", "dec ebx")),
-            Unit((f"prefetchnta [{p}]", "lfence")),
-        )
-    )
-
-
-_KINDS: tuple[tuple[int, Callable[[Dice, CodeBits], Unit]], ...] = (
-    (24, _cpuid), (14, _rdmsr), (14, _wrmsr), (8, _xcr), (14, _control), (8, _debug), (6, _flags),
-    (4, _undefined),
-    (18, _plain),
-)  # fmt: skip
+_OSXSAVE = ("cr4", "osxsave", 1 << 18, 1)
 _GIVEN_BITS = (
-    ("cr4", "osxsave", 1 << 18, 1), ("cr4", "osxsave", 1 << 18, 1), ("cr4", "tsd", 1 << 2, 1),
+    _OSXSAVE, _OSXSAVE, ("cr4", "tsd", 1 << 2, 1),
     ("cr4", "de", 1 << 3, 1),
     ("cr4", "pce", 1 << 8, 1), ("cr0", "ts", 1 << 3, 1), ("cr0", "am", 1 << 18, 1), ("cr0", "wp", 1 << 16, 0),
     ("cr0", "em", 1 << 2, 1), ("efer", "sce", 1, 0),
@@ -296,35 +110,58 @@ def random_probe(seed: int, number: int) -> RandomProbe:
     dice = Dice(seed << 32 | number)
     bits: CodeBits = 32 if dice.chance(20) else 64
     cpl: Literal[0, 3] = 3 if dice.chance(25) else 0
-    total = sum(weight for weight, _ in _KINDS)
-    units = []
-    for _ in range(1 + dice.below(5)):
-        roll = dice.below(total)
-        for weight, make in _KINDS:
-            roll -= weight
-            if roll < 0:
-                units.append(make(dice, bits))
-                break
+    units = [_pick(dice, KINDS)(dice, bits) for _ in range(1 + dice.below(5))]
     rflags = 2
     for _ in range(dice.below(4)):
-        rflags |= dice.one(_FLAGS)
+        rflags |= dice.one(FLAGS)
     if dice.chance(20):
-        rflags |= _TF
+        rflags |= TF
     if dice.chance(10):
         rflags |= dice.below(4) << 12  # IOPL
-    names, width = (_RANDOM_64, _MASK64) if bits == 64 else (_RANDOM_32, 0xFFFFFFFF)
-    registers: list[tuple[str, Value]] = [(name, Operand(offset=_value(dice) & width)) for name in names]
+    names, width = (_RANDOM_64, MASK64) if bits == 64 else (_RANDOM_32, 0xFFFFFFFF)
+    registers: list[tuple[str, Value]] = [
+        (name, Operand(offset=value_at_an_edge(dice) & width)) for name in names
+    ]
     registers.append(("rdi", Operand("scratch")))
     cr = tuple(dict.fromkeys(dice.one(_GIVEN_BITS) for _ in range(dice.below(3))))
     debug: tuple[tuple[str, Value], ...] = ()
     if dice.chance(12):
         target = dice.below(len(units))
         debug = (("dr0", LabelAddress(f"unit_{target}")), ("dr7", Operand(offset=0x402)))
-    elif dice.chance(6) and not rflags & _TF:  # QEMU 7.2 hangs at a data breakpoint in single-stepped code
+    elif dice.chance(6) and not rflags & TF:  # QEMU 7.2 hangs at a data breakpoint in single-stepped code
         debug = (("dr1", Operand("scratch", 8)), ("dr7", Operand(offset=0x00D00408)))
-    return RandomProbe(
-        tuple(units), cpl, bits, rflags, tuple(registers), cr, debug, at_page_end=dice.chance(10)
-    )
+    at_page_end = dice.chance(10)
+    probe = RandomProbe(tuple(units), cpl, bits, rflags, tuple(registers), cr, debug, at_page_end)
+    return _with_surroundings(dice, probe)
+
+
+def _pick(dice: Dice, kinds: Sequence[tuple[int, T]]) -> T:
+    roll = dice.below(sum(weight for weight, _ in kinds))
+    for weight, made in kinds:  # noqa: B007 - the last one is returned
+        roll -= weight
+        if roll < 0:
+            break
+    return made
+
+
+def _with_surroundings(dice: Dice, probe: RandomProbe) -> RandomProbe:
+    """The same probe, often with exits beside what they can disturb, in 16-bit code, or across two pages."""
+    if probe.bits == 32 and dice.chance(35):
+        probe = replace(probe, bits=16)
+    kinds = [one for one in SURROUNDINGS if probe.bits != 16 or one[1] not in ONLY_WIDE]
+    if any(name == "dr1" for name, _ in probe.debug):  # as above: nothing here may set TF
+        kinds = [one for one in kinds if one[1] not in ONLY_WIDE]
+    units = list(probe.units)
+    for _ in range(dice.one((0, 1, 1, 2))):
+        units.insert(dice.below(len(units) + 1), _pick(dice, kinds)(dice, probe.bits))
+    lines = [line for unit in units for line in unit.lines]
+    moves = any(line.startswith("mov dr") and "dr6" not in line for line in lines)
+    if moves or probe.bits == 16:  # QEMU 7.2 may die of these breakpoints
+        probe = replace(probe, debug=())
+    if any("xsetbv" in line for line in lines) and dice.chance(70):
+        probe = replace(probe, cr=tuple(dict.fromkeys((*probe.cr, _OSXSAVE))))
+    at = PAGE - 1 - dice.below(48) if not probe.at_page_end and dice.chance(15) else 0
+    return replace(probe, units=tuple(units), at=at)
 
 
 # --- as a case, and as text
@@ -342,6 +179,8 @@ def as_case(probe: RandomProbe, label: str, source: Source) -> Case:
         bits=bits,
         debug=dict(probe.debug),
         at_page_end=probe.at_page_end,
+        at=probe.at,
+        pages=(GivenPage(Operand("start"), _WRITABLE, 0),) if probe.writes_code else (),
         keep=probe.keep,
         handlers={DB: "return"} if probe.steps else {},
     )
@@ -371,6 +210,10 @@ def as_yaml(probe: RandomProbe, identity: str, title: str) -> str:
     given += [f"{name}: {_operand(value)}" for name, value in probe.debug]
     if probe.at_page_end:
         given.append("at: page-end")
+    if probe.at:
+        given.append(f"at: {probe.at:#x}")
+    if probe.writes_code:
+        given.append("pages: {start: writable}")
     if probe.keep:
         given.append(f"keep: [{', '.join(map(hex, probe.keep))}]")
     lines = [f"- id: {identity}", f"  title: {title}", "  requires: os == bare"]
@@ -406,7 +249,11 @@ def smaller(probe: RandomProbe) -> Iterator[RandomProbe]:
         yield replace(probe, debug=())
     if probe.at_page_end:
         yield replace(probe, at_page_end=False)
-    if probe.bits == 32 and not any("eax, cr" in line or "eax, dr" in line for line in probe.lines):
+    if probe.at:
+        yield replace(probe, at=0)
+    if probe.bits == 16:
+        yield replace(probe, bits=32)
+    if probe.bits == 32 and not any(_is_narrow(line) for line in probe.lines):
         yield replace(probe, bits=64)
     if probe.cpl:
         yield replace(probe, cpl=0)
@@ -417,6 +264,11 @@ def smaller(probe: RandomProbe) -> Iterator[RandomProbe]:
             yield replace(probe, rflags=probe.rflags & ~(1 << bit))
     for number in range(len(probe.registers)):
         yield replace(probe, registers=probe.registers[:number] + probe.registers[number + 1 :])
+
+
+def _is_narrow(line: str) -> bool:
+    """Whether a line is no 64-bit code."""
+    return any(word in line for word in ("eax, cr", "eax, dr", "push e", "push cs", "push ss", "call"))
 
 
 # --- the key
