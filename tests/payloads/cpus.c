@@ -11,11 +11,22 @@ typedef unsigned long long u64;
 
 #define MOST_CPUS 8
 #define FIRST_PAGE 0x6000
-#define SECOND_PAGE 0x7000
+/* Above 64 KiB. */
+#define SECOND_PAGE 0x27000
+#define CODE16 0x28
 #define ADDITIONS 1000
 #define VECTOR 0x40
+#define VECTOR_UD 6
+#define VECTOR_GP 13
 
 #define CPUID_X2APIC (1u << 21)
+#define CPUID_XSAVE (1u << 26)
+#define CR0_CD_NW 0x60000000u
+#define CR4_OSXSAVE (1u << 18)
+#define ARITHMETIC_FLAGS 0x8d5u
+#define MSR_PAT 0x277
+/* The lower half of the page attribute table as a CPU leaves it; after a reset it is 00070406. */
+#define PAT_LEFT 0x00070405u
 #define MSR_APIC_BASE 0x1b
 #define APIC_BASE_X2APIC 0x400
 #define MSR_EFER 0xc0000080
@@ -34,16 +45,20 @@ typedef unsigned long long u64;
 #define ALL_OTHERS 0xc0000
 
 volatile u32 numbers_given, interrupts;
-static volatile u32 counter, added, waiting, go, others;
+static volatile u32 counter, added, waiting, go, left, others;
 static u32 x2apic;
 static volatile struct cpu {
 	u32 apic_id, page, registers, cr0, cr4, efer, hypervisor;
+	u32 edx, signature, cr2, dr6, dr7, flags, idt_limit, idt_base, pat, xcr0;
 } cpus[MOST_CPUS];
 static u64 idt[VECTOR + 1];
 
-extern const char start_page[], start_page_end[], interrupt[];
+extern const char start_page[], start_page_end[], store16[], real_undefined[], interrupt[],
+	undefined[], refused[];
 void boot_cpu(u32 magic, const u32 *information);
-void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs);
+void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs, u32 edx, u32 flags);
+__attribute__((noreturn)) void end_with_exception(void);
+__attribute__((noreturn)) void end_in_ring3(void);
 
 /* By the PIT's second counter, at 1.193 MHz: at most 50,000 microseconds. */
 static void wait(u32 microseconds)
@@ -125,6 +140,14 @@ static void cpuid(u32 leaf, u32 *a, u32 *b)
 	asm volatile("cpuid" : "=a"(*a), "=b"(*b), "+c"(c), "=d"(d) : "0"(leaf));
 }
 
+static u32 features(void)
+{
+	u32 a = 1, b, c = 0, d;
+
+	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return c;
+}
+
 static void add(void)
 {
 	for (u32 i = 0; i < ADDITIONS; i++)
@@ -132,12 +155,14 @@ static void add(void)
 	asm volatile("lock incl %0" : "+m"(added));
 }
 
+struct __attribute__((packed)) table_register {
+	unsigned short limit;
+	u32 base;
+};
+
 static void enable_interrupts(void)
 {
-	struct __attribute__((packed)) {
-		unsigned short limit;
-		void *base;
-	} idtr = { sizeof(idt) - 1, idt };
+	struct table_register idtr = { sizeof(idt) - 1, (u32)idt };
 
 	asm volatile("lidt %0" : : "m"(idtr));
 	if (x2apic)
@@ -145,21 +170,73 @@ static void enable_interrupts(void)
 	write_apic(APIC_SPURIOUS, 0x1ff);
 }
 
-void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs)
+static void see(volatile struct cpu *cpu)
+{
+	struct table_register idtr;
+	u32 value;
+
+	asm volatile("mov %%cr2, %0" : "=r"(value));
+	cpu->cr2 = value;
+	asm volatile("mov %%cr4, %0" : "=r"(value));
+	cpu->cr4 = value;
+	asm volatile("mov %%dr6, %0" : "=r"(value));
+	cpu->dr6 = value;
+	asm volatile("mov %%dr7, %0" : "=r"(value));
+	cpu->dr7 = value;
+	asm volatile("sidt %0" : "=m"(idtr));
+	cpu->idt_limit = idtr.limit;
+	cpu->idt_base = idtr.base;
+	cpu->efer = rdmsr(MSR_EFER);
+	cpu->pat = rdmsr(MSR_PAT);
+}
+
+/* What a CPU can write, INIT takes back: set it to other values than those. */
+static void leave_state(void)
+{
+	u32 value;
+
+	asm volatile("mov %0, %%cr2" : : "r"(0x1000));
+	asm volatile("mov %0, %%dr0; mov %1, %%dr6; mov %2, %%dr7"
+		     :
+		     : "r"(0x1000), "r"(0xffff4ff1u), "r"(0x402));
+	wrmsr(MSR_PAT, PAT_LEFT, 0x00070406);
+	asm volatile("wbinvd; mov %%cr0, %0" : "=r"(value));
+	asm volatile("mov %0, %%cr0" : : "r"(value | CR0_CD_NW));
+}
+
+/* Whether XCR0 can be written, or is not there. */
+static u32 can_write_xcr0(void)
+{
+	u32 cr4, low, high;
+
+	if (!(features() & CPUID_XSAVE))
+		return 1;
+	asm volatile("mov %%cr4, %0" : "=r"(cr4));
+	asm volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSXSAVE));
+	asm volatile("xsetbv" : : "c"(0), "a"(3), "d"(0));
+	asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	asm volatile("xsetbv" : : "c"(0), "a"(1), "d"(0));
+	return low == 3;
+}
+
+void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs, u32 edx, u32 flags)
 {
 	volatile struct cpu *cpu = &cpus[number];
 	u32 a, b;
 
+	see(cpu);
 	enable_interrupts();
 	cpu->apic_id = id();
 	cpu->page = cs << 4;
 	cpu->registers = registers;
 	cpu->cr0 = cr0;
-	asm volatile("mov %%cr4, %0" : "=r"(a));
-	cpu->cr4 = a;
-	cpu->efer = rdmsr(MSR_EFER);
+	cpu->edx = edx;
+	cpu->flags = flags & ~ARITHMETIC_FLAGS;
+	cpuid(1, &a, &b);
+	cpu->signature = a;
 	cpuid(0x40000000, &a, &b);
 	cpu->hypervisor = b;
+	cpu->xcr0 = can_write_xcr0();
 	asm volatile("lock incl %0" : "+m"(waiting));
 	while (!go)
 		asm volatile("pause");
@@ -168,14 +245,19 @@ void other_cpu(u32 number, u32 registers, u32 cr0, u32 cs)
 	asm volatile("sti");
 	while (interrupts < others)
 		asm volatile("pause");
-	for (;;)
-		asm volatile("cli; hlt");
+	asm volatile("cli");
+	leave_state();
+	asm volatile("lock incl %0" : "+m"(left));
+	if (number & 1)
+		end_with_exception();
+	end_in_ring3();
 }
 
 /* Whether all the others are as they should be behind a start in this page. */
-static void check_state(u32 count, u32 page, u32 hypervisor)
+static void check_state(u32 count, u32 page, u32 hypervisor, int again)
 {
-	u32 places = 1, registers = 1, modes = 1, same = 1;
+	u32 places = 1, registers = 1, modes = 1, same = 1, edx = 1, caches = 1, rest = 1, pat = 1,
+	    xcr0 = 1;
 
 	for (u32 i = 1; i < count; i++) {
 		volatile struct cpu *cpu = &cpus[i];
@@ -183,22 +265,42 @@ static void check_state(u32 count, u32 page, u32 hypervisor)
 		places &= cpu->page == page;
 		registers &= !cpu->registers;
 		/* INIT keeps CD and NW. */
-		modes &= (cpu->cr0 & ~0x60000000u) == 0x10 && !cpu->cr4 && !cpu->efer;
+		modes &= (cpu->cr0 & ~CR0_CD_NW) == 0x10 && !cpu->cr4 && !cpu->efer;
 		same &= cpu->hypervisor == hypervisor;
+		/* Bochs leaves 0. */
+		edx &= !cpu->edx || cpu->edx == cpu->signature;
+		rest &= !cpu->cr2 && cpu->dr6 == 0xffff0ff0 && cpu->dr7 == 0x400 &&
+			cpu->flags == 2 && cpu->idt_limit == 0xffff && !cpu->idt_base;
+		xcr0 &= cpu->xcr0;
+		/* What leave_state() has set and INIT leaves alone. */
+		caches &= !again || (cpu->cr0 & CR0_CD_NW) == CR0_CD_NW;
+		pat &= !again || cpu->pat == PAT_LEFT;
 	}
 	check(places, "they start where the start-up IPI says");
 	check(registers, "their general registers are 0, but for EDX");
 	check(modes, "their CR0, CR4 and EFER are those after INIT");
 	check(same, "they are in the hands of the hypervisor of the boot CPU, or of none");
+	check(edx, "their EDX is the signature of CPUID leaf 1");
+	check(rest, "their CR2, DR6, DR7, RFLAGS and IDTR are those after INIT");
+	check(caches, "their CR0.CD and CR0.NW have not been cleared");
+	check(pat, "their PAT is what it was before INIT");
+	check(xcr0, "they can write XCR0");
 }
 
 static void begin(u32 page)
 {
-	numbers_given = counter = added = waiting = interrupts = go = 0;
+	u32 handler = (u32)(real_undefined - start_page);
+
+	numbers_given = counter = added = waiting = interrupts = go = left = 0;
 	for (u32 i = 0; i < MOST_CPUS; i++)
 		cpus[i].page = 0;
 	for (u32 i = 0; i < (u32)(start_page_end - start_page); i++)
 		((volatile char *)page)[i] = start_page[i];
+	/* By its address, which the compiler must not know: it is in the first page. */
+	asm volatile("movl %0, (%1)"
+		     :
+		     : "r"(page >> 4 << 16 | handler), "r"(VECTOR_UD * 4)
+		     : "memory");
 }
 
 static void work(u32 count)
@@ -215,15 +317,20 @@ static void work(u32 count)
 	while (interrupts < count - 1)
 		asm volatile("pause");
 	check(1, "each of them takes an interrupt");
+	while (left < count - 1)
+		asm volatile("pause");
 	check(numbers_given == count - 1, "a start-up IPI without INIT starts none");
 }
 
-static int has_x2apic(void)
+/* The store that a hypervisor may have to decode, in a code segment whose operands have 16 bits. */
+static void write_from_16_bit_code(u32 offset, u32 value)
 {
-	u32 a = 1, b, c = 0, d;
+	struct __attribute__((packed)) {
+		u32 offset;
+		unsigned short selector;
+	} code = { FIRST_PAGE + (u32)(store16 - start_page), CODE16 };
 
-	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	return c & CPUID_X2APIC;
+	asm volatile("lcall *%0" : : "m"(code), "a"(value), "d"(apic(offset)) : "memory");
 }
 
 static void end(void)
@@ -246,10 +353,14 @@ void boot_cpu(u32 magic, const u32 *information)
 	for (; line[1]; line++)
 		x2apic |= *line == 'x';
 	count = (u32)*line - '0';
-	for (u32 i = 0; i <= VECTOR; i++)
-		idt[i] = ((u32)interrupt & 0xffff) | 0x8e0000080000ull |
-			 (u64)((u32)interrupt >> 16) << 48;
-	if (x2apic && !has_x2apic()) {
+	for (u32 i = 0; i <= VECTOR; i++) {
+		u32 handler = (u32)(i == VECTOR_UD   ? undefined
+				    : i == VECTOR_GP ? refused
+						     : interrupt);
+
+		idt[i] = (handler & 0xffff) | 0x8e0000080000ull | (u64)(handler >> 16) << 48;
+	}
+	if (x2apic && !(features() & CPUID_X2APIC)) {
 		say("SKIP: x2APIC mode\n");
 		end();
 	}
@@ -258,11 +369,16 @@ void boot_cpu(u32 magic, const u32 *information)
 	cpuid(0x40000000, &a, &hypervisor);
 
 	begin(FIRST_PAGE);
+	if (!x2apic) {
+		write_from_16_bit_code(APIC_SPURIOUS, 0x1fe);
+		check(*apic(APIC_SPURIOUS) == 0x1fe, "code of 16 bits writes to the local APIC");
+		*apic(APIC_SPURIOUS) = 0x1ff;
+	}
 	start(0, ALL_OTHERS, FIRST_PAGE);
 	while (waiting < count - 1)
 		asm volatile("pause");
 	check(numbers_given == count - 1, "all other CPUs start, each once");
-	check_state(count, FIRST_PAGE, hypervisor);
+	check_state(count, FIRST_PAGE, hypervisor, 0);
 	work(count);
 
 	for (u32 i = 1; i < count; i++)
@@ -274,7 +390,7 @@ void boot_cpu(u32 magic, const u32 *information)
 			asm volatile("pause");
 	}
 	check(numbers_given == count - 1, "they start again, one by one");
-	check_state(count, SECOND_PAGE, hypervisor);
+	check_state(count, SECOND_PAGE, hypervisor, 1);
 	work(count);
 	end();
 }
