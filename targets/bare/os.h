@@ -25,7 +25,10 @@ void os_on_cpu(unsigned int cpu, void (*fn)(void *), void *arg);
 void os_on_every_cpu(void (*fn)(void *), void *arg);
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg);
 
-/* Zeroed, physically contiguous pages of 4 KiB, or NULL. Boot CPU only. */
+/*
+ * Zeroed, physically contiguous pages of 4 KiB, or NULL. On the boot CPU, and in what os_on_cpu() runs, for which the
+ * boot CPU waits.
+ */
 void *os_alloc_pages(size_t count);
 void os_free_pages(void *pages, size_t count);
 size_t os_count_free_pages(void);

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,11 +170,23 @@ def test_what_a_subject_includes_counts(tmp_path):
     assert [b"answer=before" in image.elf.read_bytes() for image in images] == [True, False]
 
 
+def test_headers_of_cpp_in_a_subjects_directory_count_too(tmp_path):
+    subject = make_subject(tmp_path / "subject", "before")
+    (subject / "answer.h").rename(subject / "answer.hpp")
+    (subject / "answer.h").write_text('#include "answer.hpp"\n')
+    images = [build_bare(subject, directory=tmp_path / "build")]
+    (subject / "answer.hpp").write_text('#define ANSWER "after"\n')
+    images.append(build_bare(subject, directory=tmp_path / "build"))
+    assert [b"answer=before" in image.elf.read_bytes() for image in images] == [True, False]
+
+
 def test_what_a_subject_includes_from_elsewhere_must_be_named(tmp_path):
     subject = make_subject(tmp_path / "subject", "x")
     (subject / "answer.h").rename(tmp_path / "answer.h")
     (subject / "subject.mk").write_text(SUBJECT + "SUBJECT_CFLAGS += -I$(SUBJECT_DIR)/..\n")
-    with pytest.raises(InfrastructureError, match=r"includes .*answer\.h, which is not in .*SUBJECT_INPUTS"):
+    make = re.escape(str(subject / "subject.mk"))
+    said = rf"includes \.\./answer\.h, and .*: name it in SUBJECT_INPUTS of {make}"
+    with pytest.raises(InfrastructureError, match=said):
         build_bare(subject, directory=tmp_path / "build")
     with (subject / "subject.mk").open("a") as file:
         file.write("SUBJECT_INPUTS := ../answer.h\n")

@@ -22,7 +22,10 @@ from touchstone.shipped import build_directory, source_root
 
 KEPT = 6
 """How many images of one name are kept; one takes about 1 MiB of the disk."""
-SOURCES = (".c", ".h", ".S", ".s", ".inc", ".ld", ".lds", ".mk")
+SOURCES = (
+    *(".c", ".h", ".S", ".s", ".asm", ".inc", ".def", ".ld", ".lds", ".mk"),
+    *(".cc", ".cpp", ".cxx", ".hh", ".hpp", ".hxx", ".inl", ".ipp", ".tpp"),
+)
 """Names of files in a subject's directory that an image may depend on end like this."""
 
 
@@ -148,12 +151,14 @@ class BareSources:
         build = f"BUILD={os.path.relpath(into, self._source)}"
         self._run("--silent", f"-j{os.cpu_count() or 1}", build, *goals)
         used = {os.path.normpath(name) for path in into.rglob("*.d") for name in _dependencies(path)}
-        missed = sorted(used - inputs)
-        if missed:
+        if missed := sorted(used - inputs):
+            directory = self._subject or "."
+            names = ", ".join(os.path.relpath(name, directory) for name in missed)
+            make = os.path.normpath(os.path.join(self._source, directory, "subject.mk"))
             raise HostError(
-                f"the bare image of {self._name} includes {', '.join(missed)}, which is not in "
-                f"{self._subject}: name it in SUBJECT_INPUTS of the subject.mk there, relative to that "
-                "directory, or a change of it would go unnoticed"
+                f"the bare image of {self._name} includes {names}, and a change of it would go unnoticed: "
+                f"name it in SUBJECT_INPUTS of {make}, in these words. Without that count files in the "
+                f"directory of subject.mk whose names end with {' '.join(SOURCES)}"
             )
         shutil.rmtree(into / "obj", ignore_errors=True)
 
