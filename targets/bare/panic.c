@@ -8,6 +8,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "print.h"
+#include "subject_text.h"
 #include "x86.h"
 
 #define STACK_WORDS 16
@@ -58,6 +59,8 @@ static void send_event(const struct probe_frame *frame, const char *text)
 	if (frame) {
 		line_add_hex_wide(&event, "vec", frame->vector & 0xff, 2);
 		line_add_hex(&event, "rip", frame->rip);
+		if (is_in_subject(frame))
+			line_add(&event, " in=subject");
 	}
 	if (text) {
 		line_add(&event, " text=");

@@ -5,7 +5,10 @@
 #include "apic.h"
 #include "guard.h"
 #include "panic.h"
+#include "subject_text.h"
 #include "x86.h"
+
+#define VECTOR_MC 18
 
 #define IST_EXCEPTION 1
 #define IST_NMI 2
@@ -101,9 +104,26 @@ void cpu_init(struct cpu *cpu)
 	init_system_calls(cpu);
 }
 
+/*
+ * An exception in the subject's own code is never a probe's, although a subject whose host mode has the guest's IDT
+ * leads it here. To end the probe would leave the CPU in host mode, and its next probes would be judged there. A
+ * probe that jumps into the subject's code, such as to a hypercall's address, keeps its own stack.
+ */
+static bool is_subjects(const struct probe_frame *frame, const struct cpu *cpu)
+{
+	unsigned int vector = frame->vector & 0xff;
+	bool on_probes_stack = frame->rsp - cpu->probe.slot[0] < SLOT_STRIDE;
+
+	return vector < 32 && vector != PROBE_VECTOR_NMI && vector != VECTOR_MC &&
+	       cpu->probe.active && !on_probes_stack;
+}
+
 struct probe_context *platform_interrupt(struct probe_frame *frame)
 {
 	struct cpu *cpu = cpu_of_stack();
+
+	if (is_in_subject(frame) && is_subjects(frame, cpu))
+		panic_at(frame);
 
 	switch (frame->vector & 0xff) {
 	case VECTOR_CONSOLE:
@@ -114,7 +134,7 @@ struct probe_context *platform_interrupt(struct probe_frame *frame)
 		return NULL;
 	case VECTOR_SPURIOUS:
 		return NULL;
-	case 2:
+	case PROBE_VECTOR_NMI:
 		cpu->nmis++;
 		panic_join();
 		/*

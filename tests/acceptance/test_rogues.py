@@ -122,3 +122,35 @@ def test_what_a_rogue_does_has_a_verdict(rogue: Rogue, tmp_path: Path) -> None:
     assert run.status == 1, run.printed
     assert [verdict.word for verdict in run.verdicts] == [rogue.word] * rogue.checks, run.printed
     assert rogue.said in run.printed
+
+
+STRAY = """
+suite: What leads into the hypervisor's own code
+area: exits
+checks:
+  - id: exits.stray
+    title: SYSCALL leads to the handler of the OS
+    level: must
+    cite: {doc: touchstone-design, title: Words, says: "the hypervisor must not show"}
+    run: syscall
+    expect: {exception: "#UD"}
+  - id: exits.behind
+    title: The next check is judged on a machine that was reset
+    level: must
+    cite: {doc: touchstone-design, title: Words, says: "the hypervisor must not show"}
+    run: nop
+    expect: {exception: none}
+"""
+
+
+# Two boots of QEMU for each check, 4 CPU s in all.
+def test_an_exception_in_the_hypervisors_own_code_is_a_crash_and_not_the_probes_end(tmp_path: Path) -> None:
+    (tmp_path / "stray.yaml").write_text(STRAY)
+    file = bare(tmp_path / "rogue", Rogue("qemu-amd", "stray", "crash", "in the hypervisor's own code"))
+    run = run_suites(tmp_path, str(tmp_path / "stray.yaml"), "--target=qemu-amd", f"--hypervisor={file}")
+    assert {verdict.check: verdict.word for verdict in run.verdicts} == {
+        "exits.stray": "crash",
+        "exits.behind": "conformant",
+    }, run.printed
+    assert "exception 06 at" in run.printed
+    assert "in the hypervisor's own code" in run.printed

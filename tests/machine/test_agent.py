@@ -475,6 +475,15 @@ def test_no_bytes_on_the_wire_break_the_client(junk):
         assert client.run(CPUID)[0].rip == 0x100002
 
 
+@pytest.mark.parametrize(("where", "said"), [("", ""), (" in=subject", ", in the hypervisor's own code")])
+def test_a_panics_headline_says_whose_code_it_was(where, said, monkeypatch):
+    monkeypatch.setattr(agent_module, "LAST_WORDS", 0.0)
+    channel = OutOfTime(None)
+    channel.said.append(seal(f"!1 panic cpu=1 vec=0d rip=10f5f2{where}"))
+    with pytest.raises(TargetDied, match=f"panicked on CPU 1: exception 0d at 10f5f2{said}$"):
+        AgentClient(channel, SerialLog()).wait_ready(1.0)
+
+
 def test_a_panics_headline_is_the_last_boots(monkeypatch):
     monkeypatch.setattr(agent_module, "LAST_WORDS", 0.0)
     panic, ready = seal("!1 panic cpu=1 text=see the line before"), seal("!1 ready os=bare cpus=4")

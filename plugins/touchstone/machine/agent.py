@@ -310,6 +310,8 @@ class AgentClient:
             why = before[-1]
         elif "vec" in event.fields:
             why = f"exception {event.fields['vec']} at {event.fields.get('rip', '?')}"
+            if event.fields.get("in") == "subject":
+                why += ", in the hypervisor's own code"
         raise TargetDied(f"the target's OS panicked on CPU {event.fields.get('cpu', '?')}: {why}")
 
     def _number_in(self, fields: Mapping[str, str], key: str, verb: str, base: int) -> int:
