@@ -71,6 +71,8 @@ ROGUES = [
     Rogue("qemu-amd", "park", "hang", "no answer to subject"),
     Rogue("qemu-amd", "hang", "hang", "no answer to subject"),
     Rogue("bochs-amd", "serial", "hang", "no answer to subject"),
+    # It dies of nothing that the emulator lacks, and is found out to virtualise nothing.
+    Rogue("bochs-amd", "msrs", "deviation", "Rogue (msrs) 1.0 on 4 of 4 CPUs"),
     Rogue("linux-amd", "park", "hang", "the box does not answer over SSH either"),
     Rogue("linux-amd", "hang", "hang", "took more than 80 s"),
     Rogue("linux-amd", "panic", "crash", "Kernel panic - not syncing: rogue"),

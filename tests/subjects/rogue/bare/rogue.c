@@ -48,6 +48,18 @@ static void lead_astray(void *unused)
 		     : "c"(MSR_LSTAR), "a"((uint32_t)entry), "d"((uint32_t)(entry >> 32)));
 }
 
+/* What the manuals give to every processor with VMX or SVM: IA32_DEBUGCTL, VM_CR. */
+static void touch_msrs(void)
+{
+	uint32_t low, high;
+
+	for (unsigned int i = 0; i < 2; i++)
+		asm volatile("rdmsr"
+			     : "=a"(low), "=d"(high)
+			     : "c"(((const uint32_t[]){ 0x1d9, 0xc0010114 })[i]));
+	asm volatile("wrmsr" : : "c"(0x1d9), "a"(0), "d"(0));
+}
+
 static int load(const char *option, char *why, size_t size)
 {
 	(void)option, (void)why, (void)size;
@@ -60,6 +72,8 @@ static int load(const char *option, char *why, size_t size)
 		port_write(COM1 + UART_IER, 0);
 		port_write(COM1 + UART_MCR, 0x10);
 	}
+	if (is("msrs"))
+		touch_msrs();
 	if (is("stray"))
 		os_on_every_cpu(lead_astray, NULL);
 	loaded = 1;
