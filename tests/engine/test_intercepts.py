@@ -32,16 +32,17 @@ IGNORED_BY_QEMU = {
 """By its major version. Others have not been tried."""
 LOST = {
     ("qemu", "amd", 7): {
-        *("loads.breakpoints", "loads.interrupt-shadow", "loads.pat", "stores.error-code", "stores.pat"),
+        *("loads.breakpoints", "loads.dr6-fixed", "loads.interrupt-shadow", "loads.pat"),
+        *("stores.error-code", "stores.pat"),
         *("stores.event.breakpoint", "stores.event.nmi", "stores.event.virtual-interrupt"),
         *("faults.cr4-reserved", "faults.paging-without-protection"),
     },
     ("qemu", "amd", 10): {
-        *("loads.pat", "stores.pat", "stores.event.breakpoint", "stores.event.nmi"),
+        *("loads.dr6-fixed", "loads.pat", "stores.pat", "stores.event.breakpoint", "stores.event.nmi"),
         *("stores.event.virtual-interrupt", "faults.cr4-reserved", "faults.paging-without-protection"),
     },
     ("bochs", "amd", 2): {
-        *("loads.cr2", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
+        *("loads.cr2", "loads.dr6-fixed", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
         *("stores.event.virtual-interrupt", "injects.virtual-interrupt"),
     },
     ("bochs", "intel", 2): {"loads.debugctl", "stores.debugctl"},
@@ -167,6 +168,17 @@ def test_nobody_is_blamed_for_state_that_is_lost(project: Project, monkeypatch: 
     result.stdout.fnmatch_lines_random(
         ["*needs machine.stores.pat, fake-amd has false (stores.pat: 0x6 in the place of 0x4); without it: *"]
     )
+
+
+@pytest.mark.parametrize(("dr6", "word"), [(0x4001, "SKIPPED"), (0xFFFF_4FF1, "FAILED")])
+def test_who_fills_dr6_is_judged_where_its_fixed_bits_are_not_loaded(
+    dr6: int, word: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, **{known.DR6: "0x4000 in the place of 0xffff4ff0"})
+    monkeypatch.setattr(known, "READ_DR6", b"\xb8" + dr6.to_bytes(4, "little"))  # the fake has no DR6
+    needs = f"machine.{known.DR6}"
+    project.suite(check("after", "cpuid", "{ecx: 0}", given="{rax: 1}", requires=needs))
+    assert verdicts(project.run("-v")) == {"after": word}
 
 
 def test_a_machine_that_dies_of_what_it_does_not_refuse_is_no_labs_trouble(

@@ -15,11 +15,14 @@ from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.machine.intercepts.names import fact
+from touchstone.machine.probe import ProbeRequest
 from touchstone.suite.model import Requirement
 from touchstone.suite.requires import Facts, evaluate_all
 
 VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
 """What requirements call it."""
+DR6, DR6_FIXED, READ_DR6 = "loads.dr6-fixed", 0xFFFF_0FF0, bytes.fromhex("0f21f0")
+"""The self-test's name of it; the bits that are always 1, as SDM and APM have them; MOV RAX, DR6."""
 
 
 class Known:
@@ -39,6 +42,8 @@ class Known:
         """Whether ``facts`` are about a guest, and no longer only about the bare machine."""
         self.self_test: SelfTest | None = None
         """None: which controls the processor heeds was not tested."""
+        self.made_good: set[str] = set()
+        """What the processor does not do, and the guest has all the same."""
         self._target = target
         self._plan = plan
         self._line: tuple[Mapping[str, str], str] | None = None
@@ -76,7 +81,7 @@ class Known:
         """
         if self.subject.absent or self.self_test is None:
             return None
-        outcome = evaluate_all(tuple(requirements), {**self.facts, **_as_facts(self.self_test)})
+        outcome = evaluate_all(tuple(requirements), {**self.facts, **self._ignored()})
         if outcome.result is not False:
             return None
         seen = [
@@ -98,6 +103,21 @@ class Known:
             if name not in hidden:
                 self.facts[name] = min(int(value), int(self.facts[name]))
         self.guest_measured = True
+
+    def measure_dr6(self, driver: Driver) -> None:
+        """A subject that fills DR6 is judged where a guest does not get its fixed bits by itself."""
+        if self.self_test is None or DR6 not in self.self_test.ignored or DR6 in self.made_good:
+            return
+        assert self.info is not None
+        cpus = tuple(range(self.info.cpus))
+        found = driver.run(ProbeRequest(READ_DR6, cpus=cpus, timeout=PROBE_TIMEOUT))
+        if all(one.registers["rax"] & DR6_FIXED == DR6_FIXED for one in found):
+            self.made_good.add(DR6)
+
+    def _ignored(self) -> Facts:
+        """Of what the self-test found wrong, what may excuse the subject."""
+        assert self.self_test is not None
+        return {fact(name): False for name in self.self_test.ignored if name not in self.made_good}
 
     def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
         """CPU 0, and what the requirements of the planned checks ask of it."""
@@ -127,7 +147,3 @@ class Known:
             under |= self.self_test.in_words()
         settings = self._target.settings
         return facts_about(settings, self.info, self.cpu, self.status, {**driver.facts(), **under})
-
-
-def _as_facts(found: SelfTest) -> Facts:
-    return dict.fromkeys(map(fact, found.ignored), False)

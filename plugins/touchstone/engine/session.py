@@ -234,6 +234,8 @@ class TargetSession:
             self._phase, self._loaded_with = "loaded", self._left
             if driver.loads_another_machine:
                 self.known.measure_guest(driver)
+            if self._left is None:  # else the check's state is to stay as it was prepared
+                self.known.measure_dr6(driver)
         if not self.known.status:
             with self.asking() as driver:
                 self.known.status = dict(driver.query())

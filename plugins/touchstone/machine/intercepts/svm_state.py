@@ -88,6 +88,7 @@ ROWS = (
     _loads("cr4", "mov rax, cr4", lambda have: have[_CR4], toggles={_CR4: 1 << 3}),
     _loads("efer", read_msr(0xC0000080), lambda have: have[_EFER], toggles={_EFER: 1}, mask=1),
     _loads("dr6", "mov rax, dr6", 1 << 14, {_DR6: 0xFFFF_4FF0}, mask=1 << 14),
+    _loads("dr6-fixed", "mov rax, dr6", 0xFFFF_4FF0, {_DR6: 1 << 14}),  # 16 to 31 and 4 to 11 are always 1
     _loads("dr7", "mov rax, dr7", 0x3_0400, {_DR7: 0x3_0400}),
     Row("loads.breakpoints", row.HIT_BREAKPOINT, _DB, {_DR7: 0xF_0401, _WORD2: _BASE[_WORD2] | 1 << 1}),
     _loads("rflags", "pushfq; pop rax", _RFLAGS_BITS, {_RFLAGS: 2 | _RFLAGS_BITS}, mask=_RFLAGS_BITS),
