@@ -41,6 +41,21 @@ TIMER = """
     mov al, ah
     out 0x40, al
 """
+# Until the timer has run down: in this mode it ticks no more then. A tick of the firmware's, or of an earlier
+# count, would be an NMI too many.
+WAIT = """
+    mov ecx, 100000000
+    3: dec ecx
+    jz 4f
+    mov al, 0xe2
+    out 0x43, al
+    in al, 0x40
+    test al, 0x80
+    jz 3b
+    jmp 5f
+    4: ud2
+    5: nop
+"""
 NMI_TO_ALL, MASKED = 0x400, 0x10400
 ONE_SHOT, PERIODIC = 0x30, 0x34
 HZ = 1193182
@@ -56,8 +71,8 @@ class Timer:
     def __init__(self, probe):
         self.probe = probe
 
-    def _set(self, entry, mode, count):
-        (result,) = self.probe(TIMER, rax=entry, rbx=mode << 8, rcx=count)
+    def _set(self, entry, mode, count, behind=""):
+        (result,) = self.probe(TIMER + behind, rax=entry, rbx=mode << 8, rcx=count)
         assert result.vector is None, f"the timer cannot be programmed: vector {result.vector}"
 
     def once(self, seconds):
@@ -70,13 +85,14 @@ class Timer:
 
     def stop(self):
         """Send no more."""
-        self._set(MASKED, ONE_SHOT, 0)
+        self._set(MASKED, ONE_SHOT, 100, WAIT)
 
 
 @pytest.fixture
 def timer(target, probe):
-    """The timer; silent again after the check."""
+    """The timer; silent before and after the check."""
     timer = Timer(probe)
+    timer.stop()
     yield timer
     if target.phase is not None:
         timer.stop()
