@@ -102,6 +102,22 @@ def test_not_loaded(target, state, virtualized):
 
 
 @pytest.mark.touchstone(
+    id="teardown.unload.none-lost",
+    title="Before it is unloaded, the hypervisor still has every CPU, whatever the checks before did to it",
+    phase="loaded",
+    cite={
+        "doc": "touchstone-design",
+        "title": "Veneer",
+        "says": "all commit, or all roll back … after the commit each CPU proves that it is in guest mode",
+    },
+    proves=["load-every-cpu"],
+)
+def test_none_lost(target, virtualized):
+    lost = sorted(set(range(target.cpus)) - set(virtualized()))
+    assert lost == [], f"not in guest mode any more: CPU {', '.join(map(str, lost))}"
+
+
+@pytest.mark.touchstone(
     id="teardown.unload.all-cpus",
     title="Unloading frees every CPU, and the hypervisor says that it has none",
     phase="loaded",
