@@ -10,7 +10,8 @@ from touchstone.machine.probe import Operand
     id="exits.shutdown.triple-fault",
     title="A triple fault ends the machine, and does not leave it hanging",
     area="exits",
-    requires="os == bare",
+    # QEMU gives a triple fault to SVM's host, whether it is intercepted or not.
+    requires="os == bare and driver != qemu",
     claims=False,
     proves=["exits-triple-fault"],
     cite=[

@@ -213,12 +213,15 @@ def test_a_killed_build_is_no_image(checkout, tmp_path):
         )
     )
     process = building_process(checkout)
-    (tmp_path / "half-way").read_text()
-    process.kill()
-    process.communicate()
-    makefile.write_text(MAKEFILE)
-    steps = []
-    image = build_bare(None, steps.append, root=checkout)
+    try:
+        (tmp_path / "half-way").read_text()
+        process.kill()
+        process.communicate()
+        makefile.write_text(MAKEFILE)
+        steps = []
+        image = build_bare(None, steps.append, root=checkout)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # make outlives the one that called it
     assert steps == ["building the bare image of none"]
     assert [path.read_text() for path in image.files] == ["int x;\n"] * 4
 
