@@ -209,19 +209,19 @@ def test_a_killed_build_is_no_image(checkout, tmp_path):
     makefile = checkout / "targets/bare/Makefile"
     makefile.write_text(
         MAKEFILE.replace(
-            "\tcp source.c $(BUILD)/bare-$(NAME).img", f"\techo > {tmp_path}/half-way; sleep 600"
+            "\tcp source.c $(BUILD)/bare-$(NAME).img", f"\techo $$$$ > {tmp_path}/half-way; sleep 600"
         )
     )
     process = building_process(checkout)
+    shell = int((tmp_path / "half-way").read_text())
     try:
-        (tmp_path / "half-way").read_text()
         process.kill()
         process.communicate()
         makefile.write_text(MAKEFILE)
         steps = []
         image = build_bare(None, steps.append, root=checkout)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # make outlives the one that called it
+        os.killpg(os.getpgid(shell), signal.SIGKILL)  # make outlives the one that called it
     assert steps == ["building the bare image of none"]
     assert [path.read_text() for path in image.files] == ["int x;\n"] * 4
 
