@@ -43,8 +43,10 @@ def test_a_toy_is_accused_of_its_faults_and_of_nothing_else(tmp_path: Path) -> N
     for fault in faults:
         for pattern in fault["checks"]:
             assert any(fnmatchcase(one, pattern) for one in red), f"no check is red of {pattern}"
-    unloaded = {verdict.word for verdict in run.verdicts if verdict.check.startswith("teardown.")}
-    assert unloaded == {"unsupported"}
+    words = {verdict.check: verdict.word for verdict in run.verdicts}
+    judged = {check: word for check, word in words.items() if check.startswith("teardown.")}
+    assert judged.pop("teardown.unload.none-lost") == "conformant"  # it asks before it would be unloaded
+    assert set(judged.values()) == {"unsupported"}
 
 
 MODEL = """
