@@ -100,6 +100,11 @@ static void enter_x2apic(void)
 	if (!(c & CPUID_1_ECX_X2APIC))
 		panic("this processor has no x2APIC mode");
 	x86_wrmsr(MSR_APIC_BASE, x86_rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+	/*
+	 * The logical ID follows from the ID (SDM 3A 10.12.10.2). Bochs 2.7 derives it at the next write only: a probe
+	 * that writes back what it reads would change it.
+	 */
+	x86_wrmsr(MSR_APIC_BASE, x86_rdmsr(MSR_APIC_BASE));
 }
 
 void apic_init_this_cpu(void)
