@@ -129,8 +129,7 @@
 #define ENTRY_LOAD_PAT (1u << 14)
 #define ENTRY_LOAD_EFER (1u << 15)
 
-/* Access rights (SDM 3C 25.4.1). */
-/* Of a TSS. */
+/* Access rights (SDM 3C 25.4.1); busy is a TSS. */
 #define RIGHTS_BUSY (1u << 1)
 #define RIGHTS_PRESENT (1u << 7)
 #define RIGHTS_LONG (1u << 13)
