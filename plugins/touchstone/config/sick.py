@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from touchstone.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def mark(home: Path, name: str, reason: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"reason": reason.split("\n", maxsplit=1)[0], "since": time.time()})
-    new = path.with_suffix(f".{os.getpid()}.new")
-    new.write_text(f"{text}\n", encoding="utf-8")
-    new.replace(path)
+    write_whole(path, f"{text}\n".encode())
 
 
 def clear(home: Path, name: str) -> bool:

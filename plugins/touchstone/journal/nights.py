@@ -6,7 +6,6 @@ letter, and the causes of failures, so that a later night can say since when som
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import msgspec
 from touchstone.journal.causes import common_cause
 from touchstone.journal.lines import Key, Software
 from touchstone.journal.read import Journal, JournalError
+from touchstone.whole_file import write_whole
 from touchstone.words import Verdict
 
 KEPT = 60
@@ -197,10 +197,5 @@ def add_night(path: Path, night: Night) -> list[Night]:
     with filelock.FileLock(f"{path}.lock"):
         others = [one for one in read_nights(path) if one.at != night.at]
         kept = sorted([*others, night], key=lambda one: one.at)[-KEPT:]
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            new.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in kept))
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+        write_whole(path, b"".join(msgspec.json.encode(one) + b"\n" for one in kept))
     return [one for one in sorted(others, key=lambda one: one.at) if one.at < night.at]

@@ -22,6 +22,7 @@ import filelock
 from touchstone.journal.nights import read_nights
 from touchstone.reporting.allure_history import history_points
 from touchstone.reporting.packed_page import UnknownPage, pack
+from touchstone.whole_file import write_whole
 
 OLDEST_NODE = 18
 HISTORY_LIMIT = 60
@@ -362,10 +363,5 @@ def _history_without(history: Path, results: Results) -> list[str]:
 def _replace(path: Path, text: str) -> int:
     """Write a file whole or not at all; its size in bytes."""
     data = text.encode("utf-8")
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_bytes(data)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    write_whole(path, data)
     return len(data)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import yaml
 
 from touchstone.suite.load import load, uncollected
 from touchstone.suite.model import Suite
+from touchstone.whole_file import write_whole
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 READERS = ("suite", "machine", "words.py")
@@ -45,7 +45,9 @@ def load_kept(directory: Path, path: Path, text: str, requirements: Collection[s
             return kept
     suite = load(path, text, requirements)
     with contextlib.suppress(OSError):
-        _write(file, key, pickle.dumps(suite, pickle.HIGHEST_PROTOCOL))
+        directory.mkdir(parents=True, exist_ok=True)
+        content = pickle.dumps(suite, pickle.HIGHEST_PROTOCOL)
+        write_whole(file, key + hashlib.sha256(content).digest() + content)
     return suite
 
 
@@ -70,16 +72,3 @@ def _readers() -> bytes:
         for source in [part] if part.is_file() else sorted(part.rglob("*.py")):
             key.update(f"{source.relative_to(_PACKAGE)}\0".encode() + source.read_bytes())
     return key.digest()
-
-
-def _write(file: Path, key: bytes, content: bytes) -> None:
-    """Write a file that takes its name when it is whole: other processes may read and write it as well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as new:
-            new.write(key + hashlib.sha256(content).digest() + content)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
 import struct
 import subprocess
-import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -21,6 +19,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
 from touchstone.machine.driver import InfrastructureError
+from touchstone.whole_file import write_whole
 
 PHYS32_ENTRY = 18
 """Type of the ELF note with the PVH entry point (XEN_ELFNOTE_PHYS32_ENTRY)."""
@@ -54,8 +53,8 @@ def unpack_kernel(vmlinuz: Path, into: Path) -> Kernel:
         kernel, memory = flatten(decompress(vmlinuz.read_bytes()))
     except (ValueError, ELFError) as error:
         raise InfrastructureError(f"{vmlinuz}: {error}") from None
-    _write(into, memory)
-    _write(beside, json.dumps(asdict(kernel)).encode())
+    write_whole(into, memory)
+    write_whole(beside, json.dumps(asdict(kernel)).encode())
     return kernel
 
 
@@ -72,7 +71,7 @@ def elf_kernel(vmlinuz: Path) -> Path:
         flatten(vmlinux)
     except (ValueError, ELFError, InfrastructureError):
         return vmlinuz
-    _write(into, vmlinux)
+    write_whole(into, vmlinux)
     return into
 
 
@@ -123,14 +122,3 @@ def flatten(vmlinux: bytes) -> tuple[Kernel, bytes]:
         memory[at : at + segment["p_filesz"]] = segment.data()
     kept = bytes(memory).rstrip(b"\0")
     return Kernel(address=address, size=len(kept), end=end, entry=entries[0]), kept
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as target:
-            target.write(data)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
