@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import objects
 from tests.support.objects import wrapper
 
 GCC = """#!/bin/sh
@@ -35,6 +36,7 @@ class Checkout:
         gcc = path / "real-gcc"
         gcc.write_text(GCC.format(log=self.log, gcc=real))
         gcc.chmod(0o755)
+        (path / "objects").mkdir()
         self.environment = {**os.environ, "TESTS_GCC": str(gcc), "TESTS_OBJECTS": str(path / "objects")}
 
     def subject(self, name: str) -> Path:
@@ -159,3 +161,19 @@ def test_other_work_is_the_real_compilers(plain: Checkout) -> None:
     said = subprocess.run(command, env=plain.environment, capture_output=True, check=True)
     assert b"gcc" in said.stdout.lower()
     assert plain.compiled == 1
+
+
+def test_a_run_in_a_new_checkout_keeps_objects(
+    plain: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "OBJECTS", tmp_path / "build" / "objects")
+    # All is as it was behind the test. In front is the real one, as for a person.
+    real = os.environ["TESTS_GCC"]
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(real).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("TESTS_OBJECTS", "")
+    monkeypatch.delenv("TESTS_GCC")
+    objects.share()
+    assert os.environ["TESTS_GCC"] == real
+    command = ["gcc", "-MMD", "-c", "-o", "main.o", "main.c"]
+    subprocess.run(command, cwd=plain.bare, check=True)
+    assert sorted(file.suffix for file in (tmp_path / "build" / "objects").glob("*/*")) == [".d", ".o"]

@@ -50,10 +50,12 @@ def share() -> None:
     if "TESTS_GCC" in os.environ or gcc is None:
         return
     version = subprocess.run([gcc, "-dumpfullversion"], capture_output=True, text=True, check=False).stdout
+    folder = OBJECTS / version.strip()
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "PATH": os.pathsep.join([str(wrapper(gcc).parent), *path]),
         "TESTS_GCC": gcc,
-        "TESTS_OBJECTS": str(OBJECTS / version.strip()),
+        "TESTS_OBJECTS": str(folder),
     }
     remove_old()
 

@@ -6,7 +6,7 @@
  * and no script because it runs a hundred times for an image.
  *
  *   TESTS_GCC       the real one
- *   TESTS_OBJECTS   folder of the cache, for that version of it
+ *   TESTS_OBJECTS   folder of the cache, for that version of it; it is there
  *
  * An object depends on the arguments, its source, and all headers in the folder where it is
  * compiled, some folders beside it, the folders of -I, and its subject. A subject is what has a
@@ -382,7 +382,6 @@ static void keep(const struct compilation *it, const char *kept_object, const ch
 	all = generalize(it, list.data, to);
 	if (fclose(to) || !all)
 		return;
-	mkdir(getenv("TESTS_OBJECTS"), 0777);
 	keep_file(kept_list, &made);
 	keep_file(kept_object, &object);
 }
