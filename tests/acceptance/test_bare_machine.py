@@ -15,8 +15,13 @@ ON_INTEL = (
     "conformance/broadcast/exits.yaml",
     "conformance/broadcast/test_refusal.py",
     "conformance/exits/control-registers.yaml",
+    "conformance/exits/cr0.yaml",
+    "conformance/exits/cr3.yaml",
+    "conformance/exits/cr4.yaml",
     "conformance/exits/features.yaml",
+    "conformance/exits/features-invalidation.yaml",
     "conformance/exits/xsetbv.yaml",
+    "conformance/exits/xsetbv-faults.yaml",
     "conformance/teardown/hardware.yaml",
     "conformance/teardown/test_hardware.py",
 )

@@ -25,6 +25,7 @@ SUITES = (
     "nested/svm-msrs.yaml",
     "nested/vmx-cr4.yaml",
     "exits/cpuid.yaml",
+    "exits/cpuid-leaves.yaml",
     "teardown/gone.yaml",
 )
 INCLUDE = 'include = ["touchstone:inventory.toml"]\n'

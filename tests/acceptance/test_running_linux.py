@@ -16,23 +16,16 @@ from tests.support.runs import run_suites
 PICK = {
     "broadcast": ("signature.yaml", "state-msrs.yaml", "state-registers.yaml", "test_loading.py"),
     "broadcast/storms.yaml": ("broadcast.storm.mixed",),
-    "exits/cpuid.yaml": (
-        "exits.cpuid.exit-counted",
-        "exits.cpuid.native-basic",
-        "exits.cpuid.osxsave",
-        "exits.cpuid.loop-on-all",
-    ),
-    "exits/debug.yaml": (
-        "exits.debug.registers-kept",
-        "exits.debug.breakpoint-on-exit",
-        "exits.debug.steps",
-    ),
+    "exits/cpuid.yaml": ("exits.cpuid.exit-counted", "exits.cpuid.loop-on-all"),
+    "exits/cpuid-leaves.yaml": ("exits.cpuid.native-basic", "exits.cpuid.osxsave"),
+    "exits/debug.yaml": ("exits.debug.registers-kept", "exits.debug.breakpoint-on-exit"),
+    "exits/debug-single-step.yaml": ("exits.debug.steps",),
     "exits/injection.yaml": (
         "exits.injection.ud",
         "exits.injection.gp-selector",
         "exits.injection.int3",
-        "exits.injection.pf-user-write",
     ),
+    "exits/injection-page-faults.yaml": ("exits.injection.pf-user-write",),
     "nested": ("vmx-cr4.yaml", "test_agreement.py"),
     "nested/svm-instructions.yaml": ("nested.svm.vmrun-ud",),
     "nested/svm-msrs.yaml": ("nested.svm.vm-cr-locked-off", "nested.svm.efer-svme-write-gp"),
