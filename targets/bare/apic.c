@@ -94,10 +94,7 @@ void apic_init(uint64_t io_apic)
 
 static void enter_x2apic(void)
 {
-	uint32_t a = 1, b, c = 0, d;
-
-	asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	if (!(c & CPUID_1_ECX_X2APIC))
+	if (!(x86_cpuid(1, 0).ecx & CPUID_1_ECX_X2APIC))
 		panic("this processor has no x2APIC mode");
 	x86_wrmsr(MSR_APIC_BASE, x86_rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 	/*

@@ -73,7 +73,8 @@ static bool route_interrupt(uint32_t device)
 
 	volatile uint32_t *entry = (uint32_t *)(uint64_t)(pci_read(device, PCI_BAR1) & ~0xfu);
 
-	entry[0] = 0xfee00000u | (uint32_t)apic_id() << 12;
+	/* The ID by CPUID: the local APIC itself is asked in another way in each mode, and is in none of ours yet. */
+	entry[0] = 0xfee00000u | x86_cpuid(1, 0).ebx >> 24 << 12;
 	entry[1] = 0;
 	entry[2] = VECTOR_CONSOLE;
 	entry[3] = 0;
