@@ -181,8 +181,11 @@ def unavailable(settings: TargetSettings, progress: Say = lambda _: None) -> str
         from touchstone.drivers.qemu import config as qemu_config  # noqa: PLC0415
         from touchstone.drivers.qemu import kvm  # noqa: PLC0415
 
-        if qemu_config.read_settings(settings).accel == "kvm":
+        qemu = qemu_config.read_settings(settings)
+        if qemu.accel == "kvm":
             return kvm.problem(settings.vendor, progress)
+        if settings.x2apic and qemu.accel == "tcg":
+            return qemu_config.without_x2apic(qemu.binary)
     return ""
 
 

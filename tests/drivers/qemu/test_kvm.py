@@ -74,3 +74,23 @@ def test_a_kvm_target_is_unavailable_for_the_reason_found(monkeypatch):
     assert unavailable(settings) == "no intel"
     assert unavailable(TargetSettings("qemu-amd", "qemu", "amd")) == ""
     assert unavailable(TargetSettings("bochs-intel", "bochs", "intel")) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("7.2.19", "the software CPU of {} 7.2 has no x2APIC mode; that of 9.0 and later has"),
+        ("9.0.0", ""),
+        ("10.0.7", ""),
+        ("of today", ""),
+    ],
+)
+def test_a_target_in_x2apic_mode_wants_a_qemu_that_has_it(tmp_path, version, reason):
+    binary = tmp_path / "qemu"
+    binary.write_text(f"#!/bin/sh\necho QEMU emulator version {version}\n", encoding="ascii")
+    binary.chmod(0o755)
+    options = {"apic": "x2apic", "binary": str(binary)}
+    settings = TargetSettings(
+        "qemu-amd-x2apic", "qemu", "amd", cpu_model="EPYC,+svm,+x2apic", options=options
+    )
+    assert unavailable(settings) == reason.format(binary)

@@ -95,14 +95,31 @@ def too_old(binary: str, version: tuple[int, int]) -> str:
     return f"{binary} is version {found}; {wanted} or newer is needed ({INSTALL})"
 
 
+UNKNOWN_VERSION = (0, 0)
+"""Of a QEMU that does not tell its version."""
+
+
 def installed_version(binary: str) -> tuple[int, int]:
-    """Version of a QEMU program; (0, 0) if it does not tell."""
+    """Version of a QEMU program, or UNKNOWN_VERSION."""
     try:
         run = subprocess.run([binary, "--version"], capture_output=True, timeout=60, check=False)
         major, minor = run.stdout.decode().split("version ", 1)[1].split(".")[:2]
         return (int(major), int(minor))
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return (0, 0)
+        return UNKNOWN_VERSION
+
+
+FIRST_WITH_X2APIC = (9, 0)
+"""The first QEMU whose software CPU has this mode of the local APIC."""
+
+
+def without_x2apic(binary: str) -> str:
+    """That the software CPU of a QEMU has no x2APIC mode, in one sentence; nothing if it may have."""
+    found = installed_version(binary)
+    if UNKNOWN_VERSION < found < FIRST_WITH_X2APIC:
+        said, first = (".".join(map(str, numbers)) for numbers in (found, FIRST_WITH_X2APIC))
+        return f"the software CPU of {binary} {said} has no x2APIC mode; that of {first} and later has"
+    return ""
 
 
 def read_linux_settings(settings: TargetSettings) -> QemuSettings:

@@ -17,6 +17,7 @@ from touchstone.drivers.linux_image.vmlinux import elf_kernel
 from touchstone.drivers.qemu.config import (
     INSTALL,
     OLDEST,
+    UNKNOWN_VERSION,
     QemuSettings,
     cpu_model,
     installed_version,
@@ -31,7 +32,6 @@ from touchstone.machine.settings import TargetSettings
 RESET_TIMEOUT = 60.0
 PATIENT_KERNEL = "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=240"
 """The guest's time is the host's: if the host does not schedule a CPU for 20 s, that is no soft lockup."""
-UNKNOWN_VERSION = (0, 0)
 PATCHES_IN_PARALLEL = (8, 1)
 """The first QEMU whose CPUs may have a thread each while a Linux that runs on them patches its own text."""
 
