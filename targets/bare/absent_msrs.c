@@ -33,7 +33,7 @@ bool absent_msr_takes(struct probe_frame *frame)
 	uint64_t *gpr = frame->gpr;
 	bool reads;
 
-	if ((frame->vector & 0xff) != VECTOR_GP || !is_in_subject(frame) || code[0] != 0x0f)
+	if ((frame->vector & 0xff) != VECTOR_GP || !rip_is_in_subject(frame) || code[0] != 0x0f)
 		return false;
 	reads = code[1] == 0x32;
 	if (!is_known(gpr[RCX]) ||

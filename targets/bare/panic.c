@@ -59,7 +59,7 @@ static void send_event(const struct probe_frame *frame, const char *text)
 	if (frame) {
 		line_add_hex_wide(&event, "vec", frame->vector & 0xff, 2);
 		line_add_hex(&event, "rip", frame->rip);
-		if (is_in_subject(frame))
+		if (rip_is_in_subject(frame))
 			line_add(&event, " in=subject");
 	}
 	if (text) {

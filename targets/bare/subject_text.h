@@ -9,7 +9,7 @@
 extern char subject_text_start[], subject_text_end[];
 
 /* Whether an exception was raised by the subject's own code. */
-static inline bool is_in_subject(const struct probe_frame *frame)
+static inline bool rip_is_in_subject(const struct probe_frame *frame)
 {
 	return !(frame->cs & 3) && frame->rip >= (uint64_t)subject_text_start &&
 	       frame->rip < (uint64_t)subject_text_end;

@@ -128,7 +128,7 @@ static bool is_guests_trap(const struct probe_frame *frame)
  * leads it here. To end the probe would leave the CPU in host mode, and its next probes would be judged there. A
  * probe that jumps into the subject's code, such as to a hypercall's address, keeps its own stack.
  */
-static bool is_subjects(const struct probe_frame *frame, const struct cpu *cpu)
+static bool is_fault_of_host_mode(const struct probe_frame *frame, const struct cpu *cpu)
 {
 	unsigned int vector = frame->vector & 0xff;
 	bool on_probes_stack = frame->rsp - cpu->probe.slot[0] < SLOT_STRIDE;
@@ -141,10 +141,10 @@ struct probe_context *platform_interrupt(struct probe_frame *frame)
 {
 	struct cpu *cpu = cpu_of_stack();
 
-	if (is_in_subject(frame)) {
+	if (rip_is_in_subject(frame)) {
 		if (is_guests_trap(frame) || absent_msr_takes(frame))
 			return NULL;
-		if (is_subjects(frame, cpu))
+		if (is_fault_of_host_mode(frame, cpu))
 			panic_at(frame);
 	}
 
