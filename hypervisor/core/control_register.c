@@ -28,7 +28,8 @@ static bool is_legal_cr0(struct vcpu *vcpu, u64 value)
 		return !(old & CR0_PG) || !(is_64_bit_code || cr4 & CR4_PCIDE);
 	if (old & CR0_PG || !(backend->read[GUEST_EFER](vcpu) & EFER_LME))
 		return true;
-	return cr4 & CR4_PAE && !is_64_bit_code;
+	/* Paging is off: this is no 64-bit code. */
+	return cr4 & CR4_PAE;
 }
 
 /*
