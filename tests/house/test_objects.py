@@ -47,11 +47,11 @@ class Checkout:
         (folder / "core" / "x.c").write_text('#include "core/x.h"\n#include "os.h"\nint x = X + OS;\n')
         return folder
 
-    def gcc(self, source: str, *flags: str) -> tuple[bytes, str]:
+    def gcc(self, source: str, *flags: str, folder: Path | None = None) -> tuple[bytes, str]:
         """What a compilation makes: the object and the list of what it depends on."""
         output = self.path / "x.o"
         command = [str(self.wrapper), *flags, "-MMD", "-MP", "-c", "-o", str(output), source]
-        subprocess.run(command, cwd=self.bare, env=self.environment, check=True)
+        subprocess.run(command, cwd=folder or self.bare, env=self.environment, check=True)
         return output.read_bytes(), (self.path / "x.d").read_text()
 
     def compile(self, name: str, *flags: str) -> tuple[bytes, str]:
@@ -141,6 +141,18 @@ def test_headers_beside_the_source_are_compared(header: str, of_path: str, plain
     objects += [plain.compile("hypervisor") for _ in range(2)]
     assert objects[0] == objects[1] != objects[2] == objects[3]
     assert plain.compiled == 2
+
+
+def test_a_subject_is_found_from_a_folder_in_it(plain: Checkout) -> None:
+    """hypervisor/hosts/linux/Makefile compiles what is above it."""
+    linux = plain.path / "hypervisor" / "hosts" / "linux"
+    linux.mkdir(parents=True)
+    (plain.path / "hypervisor" / "core" / "y.c").write_text('#include "core/x.h"\nint y = X;\n')
+    objects = [plain.gcc("../../core/y.c", "-I../..", folder=linux)[0] for _ in range(2)]
+    assert plain.compiled == 1
+    (plain.path / "hypervisor" / "core" / "x.h").write_text("#define X 9\n")
+    objects.append(plain.gcc("../../core/y.c", "-I../..", folder=linux)[0])
+    assert objects[0] == objects[1] != objects[2]
 
 
 def test_a_path_that_make_would_quote_is_compiled_as_ever(checkout: Checkout) -> None:

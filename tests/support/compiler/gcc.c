@@ -157,11 +157,11 @@ static void find_subject(struct compilation *it)
 	snprintf(it->subject, sizeof(it->subject), "%s", it->source);
 	while ((slash = strrchr(it->subject, '/')) && slash != it->subject) {
 		*slash = '\0';
-		if (!strcmp(it->subject, "..") || ends(it->subject, "/.."))
-			break;
 		snprintf(path, sizeof(path), "%s/subject.mk", it->subject);
 		if (is_file(path))
 			return;
+		if (!strcmp(it->subject, "..") || ends(it->subject, "/.."))
+			break;
 	}
 	it->subject[0] = '\0';
 }
