@@ -33,9 +33,9 @@ unsigned int host_this_cpu(void);
 
 /*
  * Run function(argument) on all running CPUs at the same time, with interrupts off, and return
- * when all have returned. The CPUs wait for each other in it.
+ * when all have returned. The CPUs wait for each other in it. 0; or a negative errno, and it was run on none of them.
  */
-void host_on_each_cpu(void (*function)(void *), void *argument);
+int host_on_each_cpu(void (*function)(void *), void *argument);
 /* The same on one CPU; does nothing if it is not running. */
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
 

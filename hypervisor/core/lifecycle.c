@@ -15,6 +15,8 @@
 #include "obstacles.h"
 #include "vcpus.h"
 
+#define NOT_REACHED "the system does not run anything on all CPUs"
+
 /* A step ends when every CPU has arrived, so that all CPUs see the same value of refused. */
 struct step {
 	unsigned int arrived;
@@ -239,7 +241,11 @@ int veneer_load(struct refusal *refusal)
 	}
 
 	/* Steps 2 and 3. */
-	host_on_each_cpu(load_on_this_cpu, &broadcast);
+	error = host_on_each_cpu(load_on_this_cpu, &broadcast);
+	if (error) {
+		free_all();
+		return refuse_with(refusal, error, NOT_REACHED, 0);
+	}
 	if (broadcast.examine.refused || broadcast.enable.refused || broadcast.enter.refused) {
 		*refusal = broadcast.refusal;
 		free_all();
@@ -247,18 +253,24 @@ int veneer_load(struct refusal *refusal)
 	}
 	loaded_backend = backend;
 	if (broadcast.proven != broadcast.cpus) {
-		veneer_unload(refusal);
-		return refuse_with(refusal, -EIO, "a CPU did not prove to be in guest mode", 0);
+		error = veneer_unload(refusal);
+		return error ? error
+			     : refuse_with(refusal, -EIO, "a CPU did not prove to be in guest mode",
+					   0);
 	}
 	return 0;
 }
 
 int veneer_unload(struct refusal *refusal)
 {
+	int error;
+
 	*refusal = (struct refusal){ 0 };
 	if (!loaded_backend)
 		return refuse_with(refusal, -EINVAL, "Veneer is not loaded", 0);
-	host_on_each_cpu(unload_on_this_cpu, NULL);
+	error = host_on_each_cpu(unload_on_this_cpu, NULL);
+	if (error)
+		return refuse_with(refusal, error, NOT_REACHED, 0);
 	loaded_backend = NULL;
 	free_all();
 	return 0;
@@ -292,8 +304,8 @@ unsigned int veneer_count_cpus(void)
 {
 	unsigned int proven = 0;
 
-	if (loaded_backend)
-		host_on_each_cpu(prove_on_this_cpu, &proven);
+	if (!loaded_backend || host_on_each_cpu(prove_on_this_cpu, &proven))
+		return 0;
 	return proven;
 }
 

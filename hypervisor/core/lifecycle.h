@@ -9,11 +9,14 @@ struct backend;
 
 /*
  * Put every CPU under Veneer. 0; or a negative errno, the reason in *refusal,
- * and every CPU is as it was.
+ * and every CPU is as it was, unless the host did not reach them a second time to take them out: then veneer_backend() is set.
  */
 int veneer_load(struct refusal *refusal);
 
-/* Take every CPU out again and free everything. 0, or -EINVAL if Veneer is not loaded. */
+/*
+ * Take every CPU out again and free everything. 0; -EINVAL if Veneer is not loaded; or what the host says of CPUs that it cannot
+ * reach: then Veneer is loaded as before.
+ */
 int veneer_unload(struct refusal *refusal);
 
 /*

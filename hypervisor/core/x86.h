@@ -219,6 +219,16 @@ static inline void raise_machine_check(void)
 	asm volatile("int $18" : : : "memory");
 }
 
+static inline void disable_interrupts(void)
+{
+	asm volatile("cli" : : : "memory");
+}
+
+static inline void enable_interrupts(void)
+{
+	asm volatile("sti" : : : "memory");
+}
+
 static inline void pause(void)
 {
 	asm volatile("pause" : : : "memory");

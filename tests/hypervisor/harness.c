@@ -17,6 +17,7 @@
 
 int allocations_left = -1;
 size_t pages_in_use;
+int broadcast_error;
 struct fake fake;
 static __thread unsigned int this_cpu;
 
@@ -89,17 +90,20 @@ static void *run_job(void *pointer)
 	return NULL;
 }
 
-void host_on_each_cpu(void (*function)(void *), void *argument)
+int host_on_each_cpu(void (*function)(void *), void *argument)
 {
 	pthread_t threads[FAKE_CPUS];
 	struct job jobs[FAKE_CPUS];
 
+	if (broadcast_error)
+		return broadcast_error;
 	for (unsigned int cpu = 0; cpu < FAKE_CPUS; cpu++) {
 		jobs[cpu] = (struct job){ cpu, function, argument };
 		CHECK(!pthread_create(&threads[cpu], NULL, run_job, &jobs[cpu]));
 	}
 	for (unsigned int cpu = 0; cpu < FAKE_CPUS; cpu++)
 		pthread_join(threads[cpu], NULL);
+	return 0;
 }
 
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)

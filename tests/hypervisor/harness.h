@@ -22,6 +22,8 @@
 /* What the next host_alloc() calls do: -1 succeeds for ever, n fails after n successes. */
 extern int allocations_left;
 extern size_t pages_in_use;
+/* What host_on_each_cpu() returns without running anything; 0: it runs. */
+extern int broadcast_error;
 
 /* How the fake backend behaves, and what it saw. */
 struct fake {

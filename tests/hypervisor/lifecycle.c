@@ -47,6 +47,26 @@ static void load_and_unload(void)
 	CHECK(veneer_unload(&refusal) == -EINVAL);
 }
 
+/* A host that reaches no CPU: nothing was begun, and what is loaded stays so. */
+static void no_broadcast(void)
+{
+	struct refusal refusal;
+
+	reset();
+	broadcast_error = -EIO;
+	expect_refused(-EIO, -1);
+	expect_all(fake.ever_enabled, 0);
+	broadcast_error = 0;
+	CHECK(!veneer_load(&refusal));
+	broadcast_error = -EIO;
+	CHECK(veneer_unload(&refusal) == -EIO && refusal.reason);
+	expect_all(fake.in_guest, 1);
+	CHECK(veneer_backend() && !veneer_count_cpus());
+	broadcast_error = 0;
+	CHECK(!veneer_unload(&refusal));
+	CHECK(!pages_in_use);
+}
+
 void test_lifecycle(void)
 {
 	int needed;
@@ -72,6 +92,8 @@ void test_lifecycle(void)
 		reset();
 		load_and_unload();
 	}
+	no_broadcast();
+	reset();
 	/* Memory that runs out at every single allocation. */
 	for (needed = 0;; needed++) {
 		struct refusal refusal;

@@ -55,9 +55,10 @@ unsigned int host_this_cpu(void)
 	return os_this_cpu();
 }
 
-void host_on_each_cpu(void (*function)(void *), void *argument)
+int host_on_each_cpu(void (*function)(void *), void *argument)
 {
 	os_on_every_cpu(function, argument);
+	return 0;
 }
 
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)

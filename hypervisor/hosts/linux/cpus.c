@@ -78,11 +78,11 @@ static int run_job(void *data)
  * the IPI. stop_machine() runs the function in a kernel thread on each CPU, where no spinlock is
  * held, after all CPUs have disabled interrupts.
  */
-void host_on_each_cpu(void (*function)(void *), void *argument)
+int host_on_each_cpu(void (*function)(void *), void *argument)
 {
 	struct job job = { .function = function, .argument = argument };
 
-	stop_machine(run_job, &job, cpu_online_mask);
+	return stop_machine(run_job, &job, cpu_online_mask);
 }
 
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)

@@ -166,34 +166,43 @@ static void run_by_os(struct work *work)
 
 /*
  * The others are started with an event, since that does not wait for them: this CPU takes part. The event comes with the
- * firmware's timer, so interrupts are on while it is waited for.
+ * firmware's timer, so interrupts are on while it is waited for. If they cannot be started, this CPU does nothing either: it
+ * would wait for them in the function for ever.
  */
-static void run_by_firmware(struct work *work)
+static int run_by_firmware(struct work *work)
 {
 	void *event = NULL;
-	bool others = cpu_count > 1 && !boot->create_event(0, EFI_TPL_NOTIFY, NULL, NULL, &event) &&
-		      !mp->start_all(mp, work_here, 0, event, 0, work, NULL);
+	efi_status status = EFI_SUCCESS;
 
-	asm volatile("cli" : : : "memory");
-	work_here(work);
-	asm volatile("sti" : : : "memory");
-	while (others && boot->check_event(event))
-		pause();
+	if (cpu_count > 1) {
+		status = boot->create_event(0, EFI_TPL_NOTIFY, NULL, NULL, &event);
+		if (status)
+			return -EIO;
+		status = mp->start_all(mp, work_here, 0, event, 0, work, NULL);
+	}
+	if (!status) {
+		disable_interrupts();
+		work_here(work);
+		enable_interrupts();
+		while (event && boot->check_event(event))
+			pause();
+	}
 	if (event)
 		boot->close_event(event);
+	return status ? -EIO : 0;
 }
 
-static void run(struct work *work)
+static int run(struct work *work)
 {
-	if (os)
-		run_by_os(work);
-	else
-		run_by_firmware(work);
+	if (!os)
+		return run_by_firmware(work);
+	run_by_os(work);
+	return 0;
 }
 
-void host_on_each_cpu(void (*function)(void *), void *argument)
+int host_on_each_cpu(void (*function)(void *), void *argument)
 {
-	run(&(struct work){ .function = function, .argument = argument });
+	return run(&(struct work){ .function = function, .argument = argument });
 }
 
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
