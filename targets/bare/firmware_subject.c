@@ -8,6 +8,7 @@
 
 /* As Linux numbers them. */
 #define EIO 5
+#define EBUSY 16
 #define ENODEV 19
 #define EOPNOTSUPP 95
 
@@ -18,6 +19,7 @@ struct call {
 
 /* The CPU on which the subject's function has ended in an exception, if there was one; NULL: none. */
 static const struct cpu *faulted;
+static bool unloaded;
 
 static void call_function(void *argument)
 {
@@ -73,6 +75,15 @@ static int ask(const struct uefi_subject *subject, enum platform_subject_verb ve
 	if (verb == SUBJECT_TRACE && subject && subject->trace)
 		return end_of_question(subject->trace(&services, apic_id, count, buffer, size),
 				       buffer, size);
+	if (verb == SUBJECT_UNLOAD && subject && subject->version > 1 && subject->unload) {
+		int error;
+
+		broadcast_with_registers(true);
+		error = end_of_question(subject->unload(&services, buffer, size), buffer, size);
+		broadcast_with_registers(false);
+		unloaded = !error;
+		return error;
+	}
 	os_snprintf(buffer, size, "the program that the firmware has loaded does not offer this");
 	return -EOPNOTSUPP;
 }
@@ -88,11 +99,15 @@ int firmware_subject(const struct uefi_handover *handover, enum platform_subject
 			    handover->status);
 		return verb == SUBJECT_LOAD ? -EIO : -ENODEV;
 	}
+	if (verb == SUBJECT_LOAD && unloaded) {
+		os_snprintf(buffer, size, "the firmware loads it, at the next reset");
+		return -EBUSY;
+	}
 	if (verb == SUBJECT_LOAD)
 		return 0;
-	if (subject && subject->version != UEFI_SUBJECT_VERSION) {
-		os_snprintf(buffer, size, "its table has version %lx, and not %x", subject->version,
-			    UEFI_SUBJECT_VERSION);
+	if (subject && (!subject->version || subject->version > UEFI_SUBJECT_VERSION)) {
+		os_snprintf(buffer, size, "its table has version %lx, and not 1 to %x",
+			    subject->version, UEFI_SUBJECT_VERSION);
 		return -EIO;
 	}
 	return ask(subject, verb, cpu, count, buffer, size);

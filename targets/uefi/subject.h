@@ -16,7 +16,8 @@
 		}                                                      \
 	}
 
-#define UEFI_SUBJECT_VERSION 1
+/* Version 1 ends before `unload`. */
+#define UEFI_SUBJECT_VERSION 2
 
 /* What the operating system does for it during a call. CPUs are named by their local APIC ids. */
 struct uefi_subject_os {
@@ -36,6 +37,8 @@ struct uefi_subject {
 			   uint64_t size);
 	int(EFIAPI *trace)(const struct uefi_subject_os *os, uint32_t apic_id, unsigned int count,
 			   char *buffer, uint64_t size);
+	/* Take every CPU out of guest mode, for good: what is called behind it is `query`, and memory stays the subject's. */
+	int(EFIAPI *unload)(const struct uefi_subject_os *os, char *buffer, uint64_t size);
 };
 
 #endif

@@ -10,7 +10,13 @@ from pathlib import Path
 from tests.support.checkout import ROOT
 from tests.support.runs import Run, run_suites
 
-SUITES = ("broadcast/signature.yaml", "nested/svm-cpuid.yaml", "exits/interrupts.yaml")
+SUITES = (
+    "broadcast/signature.yaml",
+    "nested/svm-cpuid.yaml",
+    "exits/interrupts.yaml",
+    "teardown/gone.yaml",
+    "teardown/test_cycles.py",
+)
 
 
 def judged(tmp_path: Path, subject: str, *suites: str) -> Run:
@@ -26,6 +32,10 @@ def test_veneer_has_all_cpus_when_the_next_program_has_started_them(tmp_path: Pa
     assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 15, run.printed
     counted = [verdict for verdict in run.verdicts if verdict.check == "broadcast.signature.last"]
     assert [verdict.word for verdict in counted] == ["conformant"], "its exits are counted, each once"
+    words = {verdict.check: verdict.word for verdict in run.verdicts}
+    # It lets itself be taken out, by its configuration table; what loads it again would be another machine.
+    assert words["teardown.unload.all-cpus"] == words["teardown.gone.signature"] == "conformant", words
+    assert words["teardown.cycle.twenty"] == "unsupported", words
 
 
 def test_a_cpu_that_is_lost_when_it_is_started_is_named(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ void *host_alloc(size_t pages)
 
 void host_free(void *memory, size_t pages)
 {
-	boot->free_pages((u64)memory, pages);
+	/* An operating system takes nothing back: for it, this is reserved memory. */
+	if (!os)
+		boot->free_pages((u64)memory, pages);
 }
 
 u64 host_physical(const void *address)

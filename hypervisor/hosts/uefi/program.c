@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Veneer as a UEFI runtime driver: the firmware loads it, it takes all CPUs, and stays in memory when an
- * operating system takes over. It cannot be unloaded from there; counters and the trace are told to whoever finds
+ * operating system takes over. From there it is asked for counters and the trace, and to leave all CPUs, by whoever finds
  * its configuration table.
  */
 #include "core/backend.h"
@@ -51,8 +51,10 @@ static int EFIAPI query(const struct uefi_subject_os *os, char *buffer, uint64_t
 	while (buffer[text.used])
 		text.used++;
 	/* Where control hypercalls are expected; checks on this machine call from elsewhere. */
-	text_add(&text, " control=");
-	text_add_hex(&text, (u64)veneer_backend()->hypercall_address);
+	if (veneer_backend()) {
+		text_add(&text, " control=");
+		text_add_hex(&text, (u64)veneer_backend()->hypercall_address);
+	}
 	host_use(NULL);
 	return error;
 }
@@ -79,11 +81,23 @@ static int EFIAPI trace(const struct uefi_subject_os *os, uint32_t apic_id, unsi
 	return error;
 }
 
+static int EFIAPI unload(const struct uefi_subject_os *os, char *buffer, uint64_t size)
+{
+	struct refusal refusal;
+
+	host_use(os);
+	if (veneer_unload(&refusal))
+		veneer_explain(&refusal, buffer, size);
+	host_use(NULL);
+	return refusal.error;
+}
+
 static struct uefi_subject services = {
 	.version = UEFI_SUBJECT_VERSION,
 	.query = query,
 	.exits = exits,
 	.trace = trace,
+	.unload = unload,
 };
 
 efi_status efi_main(efi_handle image, struct efi_system_table *system)
@@ -99,7 +113,8 @@ efi_status efi_main(efi_handle image, struct efi_system_table *system)
 		      "Veneer: the firmware has no MP services, or no memory below 1 MiB\r\n");
 		return status;
 	}
-	if (!veneer_load(&refusal)) {
+	/* With an error, it is loaded still if the firmware did not let it leave the CPUs again. */
+	if (!veneer_load(&refusal) || veneer_backend()) {
 		/* Without it, Veneer is there and cannot be asked. */
 		system->boot_services->install_configuration_table(&name, &services);
 		return EFI_SUCCESS;

@@ -93,9 +93,14 @@ class TargetHandle:
         return results
 
     def load(self, option: str | None = None) -> None:
-        """Load the subject on all CPUs. AgentRefused when it refuses, and then nothing has changed."""
+        """Load the subject on all CPUs. AgentRefused when it refuses, and then nothing has changed.
+
+        Unsupported if it was unloaded and another boot would load it: the machine would be a new one.
+        """
         __tracebackhide__ = True
-        with self._asking():
+        with self._asking() as driver:
+            if driver.loads_by_reset and self._session.phase == "unloaded":
+                raise Unsupported(f"{self.name} loads {self._session.subject.title} by a reset")
             self._session.load(option)
 
     def unload(self) -> None:

@@ -151,8 +151,8 @@ def implied(
 ) -> Iterator[Requirement]:
     """What cases require because of what they expect: claims, exit counters, being unloadable.
 
-    ``before_loading``: they change the machine before the subject is loaded, so that it has to be the same
-    machine afterwards.
+    ``before_loading``: they do something to the machine before the subject is loaded, so that it has to be
+    the same machine afterwards.
     """
     if before_loading:
         yield Requirement("way != hosted", source)

@@ -204,6 +204,7 @@ class _Reader:
         unloads = phase == "unloaded" or any(name in keys for name in (*steps.AT, "then"))
         state = prepared(doc, keys)
         early = state is not None and state.before == "load"
+        early |= any("load" in case.then for case in found)
         more = implied(found, unloads, doc.at(entry), before_loading=early)
         needs = (*self.needs, *_requires(doc, keys), *more)
         start, end = entry.start_mark.line, self._end(entry)

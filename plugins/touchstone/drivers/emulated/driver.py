@@ -108,6 +108,11 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
             self._boot(self._image, lambda _: None)
         super().load(option)
 
+    def unload(self) -> None:
+        """See Driver. What a UEFI firmware has loaded is loaded again by another boot."""
+        super().unload()
+        self._with_program = False
+
     def run_payload(self, over: Callable[[str], bool], timeout: float) -> tuple[str, PayloadEnd]:
         """See PayloadMachine."""
         mark = self.serial_position()
