@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from tests.support.checkout import ROOT
 from tests.support.project import INVENTORY, Project, check
 
 CPL3 = "{cpl: [3]}"
@@ -49,6 +54,24 @@ def test_what_a_program_can_see_is_judged_and_the_rest_says_why(project: Project
         ]
     )
     assert "machine" not in found.values()
+
+
+def test_a_checkout_that_cannot_be_written_is_enough(tmp_path: Path) -> None:
+    """Of an ordinary user who runs somebody else's. pytest has its cache there."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--target=here",
+        "conformance/exits/cpuid.yaml",
+        "-k",
+        "same-everywhere",
+    ]
+    command += ["-o", "cache_dir=/dev/null/none", f"--journal={tmp_path / 'journal'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "could not create cache path" in done.stdout, done.stdout
 
 
 def test_it_goes_with_no_other_subject_and_no_other_target(project: Project) -> None:
