@@ -56,6 +56,26 @@ def test_what_a_program_can_see_is_judged_and_the_rest_says_why(project: Project
     assert "machine" not in found.values()
 
 
+def test_with_ring0_checks_at_cpl0_are_planned(project: Project) -> None:
+    """Planned only: to judge them, the agent's module would be inserted into whoever's machine this is."""
+    project.suite(
+        check("zero", "mov eax, 1", "{rax: 1}")
+        + check("state", "nop", "{rax: 0}", given="{msrs: {ia32-star: 1}}")
+        + check("compared", "cpuid", "native")
+        + check("late", "nop", "{rax: 0}", phase="unloaded")
+    )
+    result = project.run("-v", "--plan", target="here")
+    result.stdout.fnmatch_lines(
+        ["*0 checks to judge*", "*2 not: its probe runs at CPL 0, and without --ring0*"]
+    )
+    result = project.run("-v", "--ring0", "--plan", target="here")
+    result.stdout.fnmatch_lines(["*2 checks to judge*", "*1 not: it is about the phase unloaded*"])
+    result.stdout.no_fnmatch_line("*runs at CPL 0*")
+    result = project.run("--ring0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--ring0 * goes with --target=here*"])
+
+
 def test_a_checkout_that_cannot_be_written_is_enough(tmp_path: Path) -> None:
     """Of an ordinary user who runs somebody else's. pytest has its cache there."""
     command = [

@@ -146,6 +146,10 @@ def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_dire
 
 def make_here_driver(settings: TargetSettings, log_directory: Path) -> Driver:
     """A driver for the machine that we run on, not started."""
+    if settings.ring0:
+        from touchstone.drivers.here.module import AgentsModule, ModuleDriver  # noqa: PLC0415
+
+        return ModuleDriver(settings, AgentsModule(build_directory() / "linux"), log_directory)
     from touchstone.drivers.here.driver import HereDriver  # noqa: PLC0415
     from touchstone.drivers.here.program import provide_program  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """A machine that is judged as it is found (``--target=here``): nothing can be taken from underneath it.
 
-There is no native phase to compare with, and probes run as an ordinary program. What that leaves of a check
-is judged; what it does not is *unsupported*, with the reason in words.
+There is no native phase to compare with, and probes run as an ordinary program, unless the agent's kernel
+module was asked for (``--ring0``). What that leaves of a check is judged; what it does not is *unsupported*,
+with the reason in words.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from touchstone.config.subjects import Claim
 from touchstone.engine.cpu import Leaf, MeasuredCpu
 from touchstone.engine.oracle import compares
+from touchstone.machine.settings import RING0
 from touchstone.suite.model import Case, Check
 from touchstone.suite.requires import Facts
 
@@ -38,29 +40,36 @@ def is_as_found(known: Facts) -> bool:
     return known.get("way") == WAY
 
 
-def cannot_judge(check: Check) -> str | None:
+def has_ring0(known: Facts) -> bool:
+    """Whether probes of such a machine run at CPL 0 as well."""
+    return known.get(RING0) is True
+
+
+def cannot_judge(check: Check, *, ring0: bool) -> str | None:
     """Why nothing of a check can be judged on such a machine; None: some of it can."""
     if check.phase != "loaded":
         return f"it is about the phase {check.phase}, and what this machine runs under stays where it is"
     if not check.cases:
         return "it drives the machine, and here nothing is loaded, unloaded or sent NMIs"
-    reasons = [cannot_judge_case(check, case) for case in check.cases]
+    reasons = [cannot_judge_case(check, case, ring0=ring0) for case in check.cases]
     return None if None in reasons else reasons[-1]
 
 
-def cannot_judge_case(check: Check, case: Case) -> str | None:
+def cannot_judge_case(check: Check, case: Case, *, ring0: bool) -> str | None:
     """Why a case cannot be judged on such a machine, if it cannot."""
     given = case.given
     if compares(case):
         return (
             "it compares with the machine without a hypervisor, and what is underneath cannot be taken away"
         )
-    if case.cpl != 3:
-        return "its probe runs at CPL 0, and this machine's agent is an ordinary program, also for root"
+    if case.cpl != 3 and not ring0:
+        return "its probe runs at CPL 0, and without --ring0 this machine's agent is an ordinary program"
     if case.then or check.prepared is not None:
         return "what it does to a CPU lasts longer than one probe, and this machine is in use"
     if case.expect.exits:
         return "it counts exits, and what this machine runs under is not asked for them"
+    if ring0:
+        return None
     if given.bits or given.keep or given.msrs or given.handlers or given.debug or case.mode != "long":
         return "it begins in a state of the CPU that an ordinary program cannot set"
     return None

@@ -10,6 +10,7 @@ from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import PROBE_TIMEOUT, Leaf, MeasuredCpu, measure_cpu
 from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
+from touchstone.machine.settings import RING0
 from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
@@ -29,6 +30,7 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         way = "uefi"
     return {
         "vendor": settings.vendor,
+        **({RING0: True} if settings.ring0 else {}),
         **({"os": os, "way": way} if os and way else {}),
         "cpus": settings.cpus,
         **dict.fromkeys(map(fact, (*NAMES, *STATE_NAMES)), True),  # until a self-test finds otherwise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import Subject
 from touchstone.engine.about import facts_about, line_about, line_about_here
-from touchstone.engine.as_found import HYPERVISOR, claims_of, is_as_found, underneath
+from touchstone.engine.as_found import HYPERVISOR, claims_of, has_ring0, is_as_found, underneath
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
 from touchstone.engine.facts import measured_facts
 from touchstone.engine.intercepts import SelfTest, self_test
@@ -52,6 +53,11 @@ class Known:
     def as_found(self) -> bool:
         """Whether the subject is there before anything is loaded, and cannot be taken away."""
         return is_as_found(self.facts)
+
+    @property
+    def ring0(self) -> bool:
+        """Whether probes run at CPL 0 on a machine that is judged as it is found."""
+        return has_ring0(self.facts)
 
     def measure(self, driver: Driver) -> None:
         """Ask the machine that was reached what requirements need. Raises what the driver raises."""
@@ -122,7 +128,8 @@ class Known:
     def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
         """CPU 0, and what the requirements of the planned checks ask of it."""
         if self.as_found:
-            return measured_facts(driver, info, self._plan.checks, (HYPERVISOR,), cpl=3)
+            cpl: Literal[0, 3] = 0 if self.ring0 else 3
+            return measured_facts(driver, info, self._plan.checks, (HYPERVISOR,), cpl=cpl)
         return measured_facts(driver, info, self._plan.checks)
 
     def describe(self, driver: Driver | None) -> str:

@@ -31,7 +31,9 @@ def unmet(session: TargetSession, needed: tuple[Requirement, ...]) -> str | None
 def ruled_out(session: TargetSession, check: Check) -> str | None:
     """Why a check cannot be judged on a target that was reached."""
     reason = session.cannot(check.id) or unmet(session, check.requires)
-    return reason or (cannot_judge(check) if session.known.as_found else None)
+    if reason is None and session.known.as_found:
+        return cannot_judge(check, ring0=session.known.ring0)
+    return reason
 
 
 def attempt(session: TargetSession, check: Check) -> Attempt:
@@ -67,7 +69,7 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
         one
         for one in session.cases(check.id)
         if unmet(session, one.case.requires) is None
-        and not (session.known.as_found and cannot_judge_case(check, one.case))
+        and not (session.known.as_found and cannot_judge_case(check, one.case, ring0=session.known.ring0))
     ]
     return Attempt(check.id, planned, session.serial_position())
 

@@ -18,6 +18,8 @@ class SettingsError(ValueError):
 
 
 X2APIC = "x2apic"
+RING0 = "ring0"
+"""Option of the driver ``here``, and the fact that a machine that is judged as it is found has it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class TargetSettings:
     def uefi(self) -> bool:
         """Whether a UEFI firmware boots it: an option of the emulators' drivers."""
         return bool(self.options.get("uefi"))
+
+    @property
+    def ring0(self) -> bool:
+        """Whether the agent's kernel module is inserted into the machine that we run on."""
+        return bool(self.options.get(RING0))
 
     @property
     def x2apic(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from touchstone.config.inventory import Target
 from touchstone.config.references import unknown_words
-from touchstone.engine.as_found import cannot_judge, is_as_found
+from touchstone.engine.as_found import cannot_judge, has_ring0, is_as_found
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
 from touchstone.engine.outcomes import Deviation, NotJudged
@@ -143,4 +143,4 @@ def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str |
     reasons = [requires.evaluate_all(case.requires, facts) for case in check.cases]
     if reasons and all(one.result is False for one in reasons):
         return reasons[0].reason
-    return cannot_judge(check) if is_as_found(facts) else None
+    return cannot_judge(check, ring0=has_ring0(facts)) if is_as_found(facts) else None

@@ -42,6 +42,8 @@ class Options:
     matrix: str | None
     """Name of the matrix whose cells are the targets."""
     shard: Shard | None
+    ring0: bool
+    """Probes run at CPL 0 on the machine that pytest runs on, too."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -73,6 +75,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="NAME|FILE",
         help="the hypervisor under test: a name under hypervisor/ of the rootdir or of Touchstone, a TOML "
         f"file, or 'none' for the bare machine (default: {DEFAULT_HYPERVISOR})",
+    )
+    group.addoption(
+        "--ring0",
+        action="store_true",
+        dest="touchstone_ring0",
+        help=f"with --target={HERE}, as root: insert the agent's kernel module into this machine, so that "
+        "probes run at CPL 0 as well; one that goes wrong takes the machine with it "
+        "(docs/judging-this-machine.md)",
     )
     group.addoption(
         "--list-targets",
@@ -269,7 +279,11 @@ def read_options(config: pytest.Config) -> Options:
         path = path if path.is_absolute() else config.invocation_params.dir / path
     else:
         path = find_in_home(config, "targets", "inventory.toml")
-    matrix = config.getoption("touchstone_matrix")
+    matrix, ring0 = config.getoption("touchstone_matrix"), bool(config.getoption("touchstone_ring0"))
+    if ring0 and HERE not in names:
+        raise pytest.UsageError(
+            f"--ring0 is about the machine that pytest runs on: it goes with --target={HERE}"
+        )
     return Options(
         targets=names or (("all",) if matrix else (DEFAULT_TARGET,)),
         explicit=bool(names),
@@ -279,6 +293,7 @@ def read_options(config: pytest.Config) -> Options:
         timeout_factor=float(config.getoption("touchstone_timeout_factor")),
         matrix=matrix,
         shard=config.getoption("touchstone_shard"),
+        ring0=ring0,
     )
 
 

@@ -78,7 +78,7 @@ class Run:
         """The targets that were asked for, in the order of the inventory. UsageError if there is none."""
         try:
             if self.options.hypervisor == HERE:
-                return [_this_machine()]
+                return [_this_machine(ring0=self.options.ring0)]
             if self.matrix is None:
                 return self.inventory.select(self.options.targets)
             return self._cells(self.matrix)
@@ -283,12 +283,12 @@ def list_targets(config: pytest.Config) -> int:
     return pytest.ExitCode.OK
 
 
-def _this_machine() -> Target:
+def _this_machine(*, ring0: bool = False) -> Target:
     """The built-in target. UsageError if this machine cannot be one."""
     from touchstone.drivers.here import machine  # noqa: PLC0415
 
     try:
-        settings = machine.this_machine()
+        settings = machine.this_machine(ring0=ring0)
     except machine.NotThisMachine as error:
         raise pytest.UsageError(f"--target={HERE}: {error}") from None
     return Target(settings, "the machine that pytest runs on", "built in")

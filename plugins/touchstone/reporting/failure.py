@@ -277,6 +277,8 @@ def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     hypervisor = config.getoption("touchstone_hypervisor")
     if record.target.name != HERE:
         words.append(f"--hypervisor={hypervisor or DEFAULT_HYPERVISOR}")
+    if config.getoption("touchstone_ring0"):
+        words.append("--ring0")
     inventory = config.getoption("touchstone_inventory")
     if inventory:
         words.append(f"--touchstone-inventory={inventory}")

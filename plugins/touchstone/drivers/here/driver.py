@@ -117,6 +117,9 @@ class HereDriver(AgentDriver, Driver):
         self._complaints.seek(0)
         return self._complaints.read(COMPLAINT).decode("utf-8", "backslashreplace").strip()
 
+    def _await_killed(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+
     def _end_program(self) -> None:
         """End the program and the processes of its probes. Safe to repeat."""
         self._client = None
@@ -130,7 +133,8 @@ class HereDriver(AgentDriver, Driver):
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+                process, self._process = self._process, None
+                self._await_killed(process)
             self._process = None
         if self._complaints is not None:
             self._complaints.close()

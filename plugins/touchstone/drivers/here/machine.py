@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from touchstone.machine.probe_lines import MOST_CPUS
-from touchstone.machine.settings import TargetSettings
+from touchstone.machine.settings import RING0, TargetSettings
 
 DRIVER = "here"
 """Name of the target and of its driver; no inventory has either of them."""
@@ -25,8 +25,11 @@ class NotThisMachine(Exception):
     """Why this machine cannot be judged, in a sentence."""
 
 
-def this_machine(root: Path = Path("/")) -> TargetSettings:
-    """Its settings, as an inventory would have them. NotThisMachine if it cannot be judged."""
+def this_machine(root: Path = Path("/"), *, ring0: bool = False) -> TargetSettings:
+    """Its settings, as an inventory would have them. NotThisMachine if it cannot be judged.
+
+    ``ring0``: with the agent's kernel module, which is given all CPUs that are online.
+    """
     cpuinfo = _read(root / "proc/cpuinfo")
     found = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo, re.MULTILINE)
     name = found[1] if found else f"a {platform.machine()} without vendor_id in /proc/cpuinfo"
@@ -41,8 +44,16 @@ def this_machine(root: Path = Path("/")) -> TargetSettings:
             f"this is a confidential guest ({what}): its kernel carries out CPUID and other instructions"
             " of programs, so that an answer would not be the hypervisor's"
         )
-    cpus = min(len(os.sched_getaffinity(0)), MOST_CPUS)
-    return TargetSettings(DRIVER, DRIVER, _VENDORS[name], cpus, timeout_factor=TIMEOUT_FACTOR)
+    online = (os.cpu_count() or 1) if ring0 else len(os.sched_getaffinity(0))
+    options = {RING0: True} if ring0 else {}
+    return TargetSettings(
+        DRIVER,
+        DRIVER,
+        _VENDORS[name],
+        min(online, MOST_CPUS),
+        timeout_factor=TIMEOUT_FACTOR,
+        options=options,
+    )
 
 
 def product(root: Path = Path("/")) -> str:

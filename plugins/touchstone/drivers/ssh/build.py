@@ -65,9 +65,9 @@ def _key(what: Deployable, version: str) -> str:
     return hash_sources(what.sources, what.title, version, what.build, str(what.files))
 
 
-def headers_here(release: str) -> Path | None:
+def headers_here(release: str, modules: Path = MODULES) -> Path | None:
     """Where this machine has what modules for a kernel are built against."""
-    path = MODULES / release / "build"
+    path = modules / release / "build"
     return path if (path / "Module.symvers").is_file() else None
 
 

@@ -1,0 +1,153 @@
+"""The agent's module in the kernel of the machine that we run on: put there, and taken out again.
+
+No test inserts one: insmod, rmmod and the kernel are files here. tests/acceptance has a machine for that.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from touchstone.drivers.here import module
+from touchstone.drivers.here.machine import this_machine
+from touchstone.drivers.here.module import AgentsModule, ModuleDriver
+from touchstone.drivers.here.program import provide_program
+from touchstone.drivers.ssh.deployable import Deployable
+from touchstone.machine.driver import HostError, InfrastructureError
+from touchstone.machine.probe import ProbeRequest
+
+# Each does what its file says first, if there is one: a line that fails stands for the kernel's refusal.
+INSMOD = """#!/bin/sh
+echo "insmod ${1##*/}" >>$KERNEL/log; . $KERNEL/insmod 2>&1; : >$KERNEL/touchstone_agent
+"""
+RMMOD = """#!/bin/sh
+echo "rmmod $1" >>$KERNEL/log; . $KERNEL/rmmod 2>&1; rm $KERNEL/touchstone_agent
+"""
+
+
+@dataclass
+class Kernel:
+    """Files in the place of a kernel."""
+
+    directory: Path
+
+    def will(self, tool: str, line: str) -> None:
+        """From now on."""
+        (self.directory / tool).write_text(f"{line}\n")
+
+    @property
+    def said(self) -> list[str]:
+        """What it was told."""
+        return (self.directory / "log").read_text().splitlines()
+
+    @property
+    def symbols(self) -> Path:
+        """What tells that the kernel's headers are there."""
+        return self.directory / "modules" / platform.release() / "build" / "Module.symvers"
+
+    def module(self) -> AgentsModule:
+        """The agent's; its program is that of ``--target=here`` without it."""
+        sources = self.directory / "src"
+        sources.mkdir(exist_ok=True)
+        (sources / "agent.c").touch()
+        self.symbols.parent.mkdir(parents=True)
+        self.symbols.touch()
+        program = provide_program(lambda _: None)
+        agent = Deployable(
+            "agent",
+            "the agent",
+            sources,
+            f": >{{build}}/touchstone_agent.ko; cp {program} {{build}}/touchstone-agent",
+            ("touchstone_agent.ko", "touchstone-agent"),
+        )
+        loaded = self.directory / "touchstone_agent"
+        return AgentsModule(self.directory / "cache", agent, loaded, self.directory / "modules")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    found = Kernel(tmp_path)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (("insmod", INSMOD), ("rmmod", RMMOD)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+        found.will(name, ":")
+    monkeypatch.setenv("KERNEL", str(tmp_path))
+    monkeypatch.setattr(module, "SEARCHED", str(tools))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return found
+
+
+@pytest.fixture
+def driver(kernel: Kernel, tmp_path: Path) -> Iterator[ModuleDriver]:
+    made = ModuleDriver(this_machine(ring0=True), kernel.module(), tmp_path / "logs")
+    yield made
+    kernel.will("rmmod", ":")
+    made.stop()
+
+
+def test_it_is_there_while_the_program_runs_and_not_longer(
+    kernel: Kernel, driver: ModuleDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = driver._module.remove
+
+    def without_a_program() -> None:
+        assert driver._process is None, "Linux does not remove a module that is in use"
+        remove()
+
+    monkeypatch.setattr(driver._module, "remove", without_a_program)
+    driver.start(lambda _: None)
+    assert kernel.said == ["insmod touchstone_agent.ko"]
+    assert driver.run(ProbeRequest(b"\x90", cpl=3))[0].vector is None
+    driver.reset(lambda _: None)
+    driver.stop()
+    driver.stop()
+    once = ["insmod touchstone_agent.ko", "rmmod touchstone_agent"]
+    assert kernel.said == [*once, *once]
+
+
+def test_what_a_killed_run_has_left_goes_first(kernel: Kernel, driver: ModuleDriver) -> None:
+    (kernel.directory / "touchstone_agent").touch()
+    driver.start(lambda _: None)
+    assert kernel.said == ["rmmod touchstone_agent", "insmod touchstone_agent.ko"]
+
+
+def test_another_runs_module_is_left_alone(kernel: Kernel, driver: ModuleDriver) -> None:
+    (kernel.directory / "touchstone_agent").touch()
+    kernel.will("rmmod", "echo Module touchstone_agent is in use; exit 1")
+    with pytest.raises(HostError, match=r"another run .*: Module touchstone_agent is in use"):
+        driver.start(lambda _: None)
+    driver.stop()
+    assert kernel.said == ["rmmod touchstone_agent"]
+
+
+def test_what_stands_in_its_way_is_said(
+    kernel: Kernel, driver: ModuleDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.will("insmod", "echo Key was rejected by service; exit 1")
+    with pytest.raises(HostError, match=r"Key was rejected by service\. .*Secure Boot"):
+        driver.start(lambda _: None)
+    driver.stop()
+    assert kernel.said == ["insmod touchstone_agent.ko"], "it was never there"
+    monkeypatch.setattr(module, "SEARCHED", "")
+    with pytest.raises(HostError, match=r"insmod: No such file"):
+        driver.start(lambda _: None)
+    kernel.symbols.unlink()
+    with pytest.raises(HostError, match=r"no headers in .*apt-get install linux-headers-"):
+        driver.start(lambda _: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostError, match=r"--ring0 needs root"):
+        driver.start(lambda _: None)
+
+
+def test_a_module_that_stays_is_told(kernel: Kernel, driver: ModuleDriver) -> None:
+    driver.start(lambda _: None)
+    kernel.will("rmmod", "echo Device or resource busy; exit 1")
+    with pytest.raises(InfrastructureError, match=r"stays in this machine's kernel: Device or resource busy"):
+        driver.stop()
