@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,20 @@ class Command:
     """What it prints, as the page has it; None if the page does not say."""
     status: int
 
-    def instead(self, block: Block) -> str | None:
-        """What is run in its place: None for a command that is run, "" for nothing."""
+    def listed(self, block: Block) -> dict[str, Any] | None:
+        """Its entry in not_run.toml."""
         page = str(block.page.relative_to(ROOT))
-        found = (one for one in NOT_RUN if (one["page"], one["command"]) == (page, self.text))
-        return next((one.get("instead", "") for one in found), None)
+        return next((one for one in NOT_RUN if (one["page"], one["command"]) == (page, self.text)), None)
+
+    def instead(self, block: Block) -> str | None:
+        """What is run in its place by day: None for a command that is run, "" for nothing."""
+        entry = self.listed(block)
+        return None if entry is None else entry.get("instead", "")
+
+    def is_for_the_night(self, block: Block) -> bool:
+        """Whether it is run as it is, but not by day."""
+        entry = self.listed(block)
+        return entry is not None and entry.get("night", False)
 
 
 def commands(block: Block) -> Iterator[Command]:
@@ -73,12 +83,27 @@ def parameters() -> Iterator[object]:
 
 @pytest.mark.parametrize("block", list(parameters()))
 def test_commands_do_what_the_page_says(block: Block, copy: Copy) -> None:
+    run(block, copy)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "block",
+    [one for one in with_commands() if any(it.is_for_the_night(one) for it in commands(one))],
+    ids=str,
+)
+def test_commands_that_take_long_do_what_the_page_says(block: Block, copy: Copy) -> None:
+    run(block, copy, by_night=True)
+
+
+def run(block: Block, copy: Copy, *, by_night: bool = False) -> None:
+    """Run the commands of a block, behind the files of the blocks above it."""
     for earlier in blocks(block.page):
         if earlier.line < block.line and earlier.path is not None:
             copy.apply(earlier)
     for command in commands(block):
         # What a page shows the output of is run as it stands, all else with a few checks.
-        instead = command.instead(block)
+        instead = None if by_night and command.is_for_the_night(block) else command.instead(block)
         whole = command.prints is not None or instead is not None
         done = copy.shell(
             command.text if instead is None else instead,
