@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.checkout import ROOT
-from tests.support.copied_checkout import SAMPLE, Copy
+from tests.support.copied_checkout import Copy, sample_options
 from tests.support.docs_blocks import PAGES, Block, blocks, inline_code
 from tests.support.report_tools import needs_allure
 
@@ -107,7 +107,7 @@ def run(block: Block, copy: Copy, *, by_night: bool = False) -> None:
         whole = command.prints is not None or instead is not None
         done = copy.shell(
             command.text if instead is None else instead,
-            **({} if whole else {"PYTEST_ADDOPTS": f"-k '{SAMPLE}'"}),
+            **({} if whole else {"PYTEST_ADDOPTS": sample_options(command.text)}),
         )
         assert done.returncode == command.status, f"$ {command.text}\n{done.stdout}"
         if command.prints is not None and instead is None:

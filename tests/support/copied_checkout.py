@@ -22,6 +22,7 @@ TIMEOUT = 1200
 """Seconds for one command."""
 SAMPLE = "exit-counted or pat-bad-type or vmrun-ud or vmxon-ud or hsave-write-gp"
 """What ``-k`` picks of a run for which the documentation names no checks: .ci/run has the whole one."""
+CONFORMANCE = ROOT / "conformance"
 BOOTSTRAP = """\
 #!/bin/sh
 # Stands for bootstrap, which would make a second .venv; tests/house has its tests.
@@ -41,6 +42,19 @@ BYTECODE = ROOT / "build" / "test-bytecode"
 """Of the package's modules: a new copy has none, and compiling them is most of what a short command takes."""
 AMONG = {"SSH_AUTH_SOCK", "VIRTUAL_ENV", "PYTHONPATH", "COLUMNS"}
 """Variables of this process that a person's shell does not have, besides pytest's."""
+
+
+def sample_options(command: str) -> str:
+    """Options of pytest that pick SAMPLE, and no suite without any of it, unless the command names suites.
+
+    To read the other suites takes longer than to judge the sample.
+    """
+    files = [file for pattern in ("*/*.yaml", "*/test_*.py") for file in CONFORMANCE.glob(pattern)]
+    left_out = [
+        file for file in sorted(files) if not any(word in file.read_text() for word in SAMPLE.split(" or "))
+    ]
+    ignored = [] if "conformance/" in command else [f"--ignore={file.relative_to(ROOT)}" for file in left_out]
+    return shlex.join(["-k", SAMPLE, *ignored])
 
 
 class Copy:
