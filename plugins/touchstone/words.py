@@ -14,7 +14,7 @@ AREAS: tuple[Area, ...] = ("broadcast", "exits", "teardown", "nested")
 LEVELS: tuple[Level, ...] = ("must", "should", "may")
 """How binding it is, as in RFC 2119."""
 STATEMENT_LEVELS = ("must", "should", "claimed")
-"""How binding a requirement of ``conformance/requirements.yaml`` is: ``must`` and ``should`` as in RFC 2119;
+"""How binding a requirement of ``conformance/requirements`` is: ``must`` and ``should`` as in RFC 2119;
 ``claimed``: only of subjects that claim it."""
 STATEMENT_VENDORS = ("both", "intel", "amd")
 """Whose processors a requirement is about."""

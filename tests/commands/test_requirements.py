@@ -78,7 +78,7 @@ def test_chapters_and_requirements(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| Mine | 2 | 1 | 1 FAIL | 1 not judged |\n" in overview
     assert "| Only AMD | 1 | - | 1 hold | - |\n" in overview
     assert "| others | 1 | 1 | - | - |\n" in overview
-    assert "| not in requirements.yaml | 1 | - | 1 hold | - |" in overview
+    assert "| in no file of requirements | 1 | - | 1 hold | - |" in overview
     mine = next(one for one in chapters if one.startswith("Mine"))
     assert "| requirement | level | qemu-amd | bochs-intel |\n" in mine
     assert "| need | must | 1 hold, 1 FAIL, 1 not judged | none judged |\n" in mine

@@ -301,6 +301,7 @@ def test_other_yaml_files_are_left_alone(project: Project) -> None:
     project.file(".github/workflows/ci.yml", "jobs:\n  suite: x\n")
     project.file("charts/values.yaml", "test:\n  suite: x\n")
     project.file("conformance/requirements.yaml", requirements("one"))
+    project.file("conformance/requirements/two.yaml", requirements("two"))
     assert project.run().parseoutcomes() == {"passed": 1}
     assert project.run(".").parseoutcomes() == {"passed": 1}
     assert project.run("charts", "tests").parseoutcomes() == {"passed": 1}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, suite_files
 from tests.support.requirement_texts import requirements
 from touchstone.suite.load import load
 from touchstone.suite.model import Check
@@ -17,7 +18,6 @@ from touchstone.suite.problems import SuiteErrors
 from touchstone.suite.statements import Statement, known_statements, load_statements
 
 CONFORMANCE = ROOT / "conformance"
-SHIPPED = CONFORMANCE / "requirements.yaml"
 MANUALS = {"intel": "intel-sdm", "amd": "amd-apm"}
 
 
@@ -80,27 +80,39 @@ def test_all_mistakes_at_once() -> None:
 
 
 def test_a_project_s_own_file_adds_to_touchstone_s(tmp_path: Path) -> None:
+    shipped = known_statements(tmp_path / "none")
     own = tmp_path / "requirements.yaml"
-    shipped = known_statements(own)
     own.write_text(requirements("mine", "cpuid-osxsave"), encoding="utf-8")
-    both = known_statements(own)
-    assert set(both) - set(shipped) == {"mine"}
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "more.yaml").write_text(requirements("more"), encoding="utf-8")
+    both = known_statements(tmp_path)
+    assert set(both) - set(shipped) == {"mine", "more"}
     assert both["cpuid-osxsave"].text == "What cpuid-osxsave says."
-    assert known_statements(SHIPPED) == shipped
-    own.write_text("- 1\n", encoding="utf-8")
-    with pytest.raises(SuiteErrors, match=r"shown\.yaml:1:3"):
-        known_statements(own, lambda path: path.with_name("shown.yaml"))
+    assert known_statements(CONFORMANCE) == shipped
+
+
+def test_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "requirements"
+    folder.mkdir()
+    (tmp_path / "requirements.yaml").write_text("- 1\n", encoding="utf-8")
+    (folder / "a.yaml").write_text(requirements("one"), encoding="utf-8")
+    (folder / "b.yml").write_text(requirements("two", "one"), encoding="utf-8")
+    with pytest.raises(SuiteErrors) as caught:
+        known_statements(tmp_path, lambda path: os.path.relpath(path, tmp_path))
+    assert [str(one) for one in caught.value.problems] == [
+        "requirements.yaml:1:3: a requirement must be a mapping (`key: value` lines), not '1'",
+        "requirements/b.yml:4:3: the id 'one' is already used in requirements/a.yaml:1:3",
+    ]
 
 
 @pytest.fixture(scope="module")
 def shipped() -> list[Statement]:
-    return load_statements(SHIPPED)
+    return list(known_statements(CONFORMANCE).values())
 
 
 @pytest.fixture(scope="module")
 def checks() -> list[Check]:
-    files = sorted(path for path in CONFORMANCE.glob("*/*.yaml"))
-    return [check for path in files for check in load(path).checks]
+    return [check for path in suite_files() for check in load(path).checks]
 
 
 def test_the_shipped_requirements_cite_the_manuals(shipped: list[Statement]) -> None:

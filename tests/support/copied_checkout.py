@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, suite_files
 from tests.support.docs_blocks import Block
 
 TIMEOUT = 1200
@@ -49,7 +49,7 @@ def sample_options(command: str) -> str:
 
     To read the other suites takes longer than to judge the sample.
     """
-    files = [file for pattern in ("*/*.yaml", "*/test_*.py") for file in CONFORMANCE.glob(pattern)]
+    files = [*suite_files(), *CONFORMANCE.glob("*/test_*.py")]
     left_out = [
         file for file in sorted(files) if not any(word in file.read_text() for word in SAMPLE.split(" or "))
     ]

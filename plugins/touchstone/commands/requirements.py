@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "requirements",
         help="say which requirement holds where, by a run",
-        description="Print the requirements of conformance/requirements.yaml, chapter by chapter: how many "
+        description="Print the requirements of conformance/requirements, chapter by chapter: how many "
         "of their checks hold and fail on each target, and which have no check in the run. n/a: it is about "
         "the other vendor's processors.",
         epilog="Status: 0, or 2 if something cannot be read.",

@@ -80,7 +80,7 @@ def read_night(paths: Sequence[Path]) -> list[Journal]:
 def requirements_known() -> dict[str, Statement]:
     """Touchstone's requirements, and the project's own. JournalError if a file cannot be read."""
     try:
-        return known_statements(Path("conformance", "requirements.yaml"))
+        return known_statements(Path("conformance"))
     except SuiteErrors as error:
         raise JournalError(str(error)) from None
 

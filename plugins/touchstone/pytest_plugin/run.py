@@ -117,8 +117,8 @@ class Run:
 
     @cached_property
     def requirements(self) -> Collection[str]:
-        """Ids that ``proves`` may name: Touchstone's, and those of the project's own requirements.yaml."""
-        own = home(self.config) / "conformance" / "requirements.yaml"
+        """Ids that ``proves`` may name: Touchstone's, and those of the project's own requirements."""
+        own = home(self.config) / "conformance"
         try:
             return frozenset(known_statements(own, lambda path: show_path(self.config, path)))
         except SuiteErrors as error:

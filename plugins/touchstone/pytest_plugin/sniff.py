@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 
 from touchstone.pytest_plugin.options import home
+from touchstone.suite.statement_files import is_statements_file
 
 SUFFIXES = (".yaml", ".yml")
 CONFORMANCE = "conformance"
 """The folder of a project's suites."""
-REQUIREMENTS = "requirements.yaml"
-"""The one YAML file directly in it that is no suite."""
 
 _SUITE_LINE = re.compile(rb"""^(?:["']?suite["']?\s*:|\{\s*["']?suite["']?\s*:)""", re.MULTILINE)
 _INDENTED = re.compile(rb"""(?:\s*(?:#.*|---.*)?[\r\n])*[ \t]+["']?suite["']?\s*:""")
@@ -58,15 +57,12 @@ def in_suites_folder(path: Path, session: pytest.Session) -> bool:
     top = home(session.config)
     conformance = top / CONFORMANCE
     if path.is_relative_to(conformance) and (top / "targets" / "inventory.toml").is_file():
-        return path != conformance / REQUIREMENTS
-    return (
-        any(
-            # `pytest .` names the whole project, with what else is in it.
-            session.isinitpath(folder) and not top.is_relative_to(folder) and _has_suites(folder)
-            for folder in path.parents
-        )
-        and path.name != REQUIREMENTS
-    )
+        return not is_statements_file(path, conformance)
+    return any(
+        # `pytest .` names the whole project, with what else is in it.
+        session.isinitpath(folder) and not top.is_relative_to(folder) and _has_suites(folder)
+        for folder in path.parents
+    ) and not any(is_statements_file(path, folder) for folder in path.parents)
 
 
 @cache

@@ -11,7 +11,7 @@ from touchstone.journal.nights import FAILED, NOT_JUDGED
 from touchstone.suite.statements import Statement
 from touchstone.words import Verdict
 
-UNKNOWN = "not in requirements.yaml"
+UNKNOWN = "in no file of requirements"
 """Chapter of what a journal's checks prove, and no file has (any more)."""
 NO_CHAPTER = "others"
 ELSEWHERE = "n/a"

@@ -257,7 +257,7 @@ class _Reader:
         words = []
         for word, item in self._words(keys, "proves"):
             if self.requirements is not None and word not in self.requirements:
-                near = did_you_mean(word, self.requirements) or "; conformance/requirements.yaml lists them"
+                near = did_you_mean(word, self.requirements) or "; conformance/requirements lists them"
                 self.doc.wrong(item, f"there is no requirement '{word}'{near}")
             words.append(word)
         return tuple(words)

@@ -320,7 +320,7 @@ class Check:
     """False for a check that demands transparency only and so also holds on the bare machine."""
     tags: tuple[str, ...]
     proves: tuple[str, ...]
-    """Ids in ``conformance/requirements.yaml``."""
+    """Ids of requirements, such as those in ``conformance/requirements``."""
     text: str
     """The entry's own lines, as they stand in the file."""
     source: Source

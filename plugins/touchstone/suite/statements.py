@@ -1,4 +1,4 @@
-"""``conformance/requirements.yaml``: what must hold of a hypervisor, independent of the checks that prove it.
+"""``conformance/requirements``: what must hold of a hypervisor, independent of the checks that prove it.
 
 A file is a list of chapters, and a chapter a list of requirements::
 
@@ -26,7 +26,8 @@ from touchstone.shipped import source_root
 from touchstone.suite.citations import citations
 from touchstone.suite.model import Citation, Source
 from touchstone.suite.positions import Document, read_text
-from touchstone.suite.problems import Problems, SuiteErrors, TooManyProblems
+from touchstone.suite.problems import Problem, Problems, SuiteErrors, TooManyProblems
+from touchstone.suite.statement_files import statement_files
 from touchstone.words import STATEMENT_LEVELS, STATEMENT_VENDORS
 
 CHAPTER_KEYS = ("chapter", "requirements")
@@ -131,17 +132,36 @@ def _statement(doc: Document, entry: Node, chapter: str, lines: dict[str, int]) 
 
 
 def known_statements(own: Path, shown: Callable[[Path], str | Path] = Path) -> dict[str, Statement]:
-    """By id: Touchstone's requirements, and those of a project's own file instead or besides.
+    """By id: Touchstone's requirements, and those of a project's own ``conformance`` instead or besides.
 
-    ``shown``: how messages name a path. SuiteErrors as ``load_statements``.
+    ``shown``: how messages name a path. SuiteErrors with the problems of all files, and with
+    ids that two files of one folder have.
     """
-    paths = [source_root() / "conformance" / "requirements.yaml"]
-    if own.is_file() and not own.samefile(paths[0]):
-        paths.append(own)
-    return {one.id: one for path in paths for one in _as_it_is(path, Path(shown(path)), _state(path))}
+    folders = [source_root() / "conformance"]
+    if own.is_dir() and not own.samefile(folders[0]):
+        folders.append(own)
+    problems: list[Problem] = []
+    known: dict[str, Statement] = {}
+    for folder in folders:
+        there: dict[str, Statement] = {}
+        for path in statement_files(folder):
+            try:
+                found = _as_it_is(path, Path(shown(path)), _state(path))
+            except SuiteErrors as errors:
+                problems += errors.problems
+                continue
+            for one in found:
+                if one.id in there:
+                    first = there[one.id].source
+                    problems.append(Problem(one.source, f"the id '{one.id}' is already used in {first}"))
+                there[one.id] = one
+        known |= there
+    if problems:
+        raise SuiteErrors(problems)
+    return known
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _as_it_is(path: Path, shown: Path, state: object) -> tuple[Statement, ...]:
     """The requirements of a file in this state: the tests run pytest hundreds of times in one process."""
     return tuple(load_statements(path, shown=shown))

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, suite_files
 from tests.support.fuzz.mutations import mutated_text
 
 BATCH = 200
@@ -62,7 +62,7 @@ def suites() -> Try:
     from touchstone.suite.load import load
     from touchstone.suite.problems import SuiteErrors
 
-    texts = [path.read_text() for path in sorted((ROOT / "conformance").glob("*/*.yaml"))]
+    texts = [path.read_text() for path in suite_files()]
     return _files("suite.yaml", texts, load, SuiteErrors, _some_checks)
 
 
