@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.breakages.checks import find_titles
-from tests.breakages.faults import read_catalogue
+from tests.breakages.faults import catalogue
 from tests.breakages.judging import Result, load_folder
 from tests.breakages.table import as_text, merge, write
 from tests.support.checkout import ROOT
@@ -54,9 +54,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == PROPERTY
     ]
     given = terminalreporter.config.getoption("--table")
-    faults = read_catalogue(Path(__file__).parent / "catalogue")
     if not results and not given:
         return
+    faults = catalogue()
     if given:  # what this run has found is there as well
         results = load_folder(Path(given), faults)
     merged = merge(results)

@@ -7,6 +7,7 @@ value of that name.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import tomllib
@@ -91,6 +92,12 @@ class Fault:
         """Names what is run: with another edit, check or target it is another one."""
         text = repr((self.id, self.edits, self.check, self.target))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache
+def catalogue() -> dict[str, Fault]:
+    """The faults of ``catalogue/``, by id: read once, and not to be changed."""
+    return read_catalogue(Path(__file__).parent / "catalogue")
 
 
 def read_catalogue(folder: Path) -> dict[str, Fault]:

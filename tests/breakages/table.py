@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.breakages.faults import KINDS, VENDORS, Fault, read_catalogue
+from tests.breakages.faults import KINDS, VENDORS, Fault, catalogue
 from tests.breakages.judging import BAD, FATES, Result, load_folder, quiet_fate
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
@@ -114,7 +114,7 @@ def main(folder: Path, page: Path) -> None:
     Faults without a check of which the folder says nothing are what the catalogue says. The last column has
     the number of the others of which it says nothing.
     """
-    faults = read_catalogue(Path(__file__).parent / "catalogue")
+    faults = catalogue()
     results = merge(load_folder(folder, faults))
     for name, fault in faults.items():
         if not fault.check:

@@ -14,13 +14,12 @@ import pytest
 
 from tests.breakages.batches import Batch, choose_sample, make_batches
 from tests.breakages.checks import find_checks
-from tests.breakages.faults import Fault, find_outdated, matching, read_catalogue
+from tests.breakages.faults import Fault, catalogue, find_outdated, matching
 from tests.breakages.judging import BAD, Result, judge, judge_whole, load_folder, save_results
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.support.checkout import ROOT
 
-CATALOGUE = Path(__file__).parent / "catalogue"
 COPIES = ROOT / "build" / "breakages"
 SAMPLE = 30
 ROUNDS = 2
@@ -48,7 +47,7 @@ def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "batch" in metafunc.fixturenames:
-        faults = read_catalogue(CATALOGUE)
+        faults = catalogue()
         outdated = find_outdated(faults.values(), ROOT / "hypervisor", find_checks(ROOT))
         usable = {name: fault for name, fault in faults.items() if name not in outdated}
         batches = batches_of(metafunc.config, usable)
@@ -61,7 +60,7 @@ def run(target: str, faults: tuple[Fault, ...], what: list[str], most: int) -> O
 
 def test_no_fault_is_outdated() -> None:
     """Veneer and the suites go on: an edit must still apply, and its check be there."""
-    outdated = find_outdated(read_catalogue(CATALOGUE).values(), ROOT / "hypervisor", find_checks(ROOT))
+    outdated = find_outdated(catalogue().values(), ROOT / "hypervisor", find_checks(ROOT))
     assert not outdated, "\n".join(line for mistakes in outdated.values() for line in mistakes)
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.breakages.checks import find_checks, find_titles
-from tests.breakages.faults import CatalogueError, Fault, apply, find_outdated, matching, read_catalogue
+from tests.breakages.faults import (
+    CatalogueError,
+    Fault,
+    apply,
+    catalogue,
+    find_outdated,
+    matching,
+    read_catalogue,
+)
 from tests.support.checkout import ROOT
 
 HERE = Path(__file__).parent
@@ -132,7 +140,7 @@ def test_a_glob_that_matches_nothing_is_an_error(tmp_path: Path, hypervisor: Pat
 
 
 def test_the_catalogue_is_large_and_has_proofs() -> None:
-    faults = read_catalogue(HERE / "catalogue").values()
+    faults = catalogue().values()
     assert len(faults) >= 240
     assert {edit.file.split("/")[0] for one in faults for edit in one.edits} >= {
         "core",
@@ -146,7 +154,7 @@ def test_the_catalogue_is_large_and_has_proofs() -> None:
 
 
 def test_every_named_check_has_a_title() -> None:
-    faults = read_catalogue(HERE / "catalogue").values()
+    faults = catalogue().values()
     titles = find_titles(ROOT)
     there = find_checks(ROOT)
     assert not sorted({one.check for one in faults if one.check in there} - titles.keys())

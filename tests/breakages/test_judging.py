@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.breakages.batches import Batch, choose_sample, make_batches
-from tests.breakages.faults import CatalogueError, Edit, Fault, read_catalogue
+from tests.breakages.faults import CatalogueError, Edit, Fault, catalogue
 from tests.breakages.judging import (
     CAUGHT,
     EQUIVALENT,
@@ -30,8 +30,6 @@ from tests.breakages.runs import Outcome
 from tests.breakages.subjects import NAME, break_veneer
 from tests.breakages.table import BEGIN, END, as_markdown, as_text, merge, put_into, write
 from tests.support.checkout import ROOT
-
-CATALOGUE = ROOT / "tests" / "breakages" / "catalogue"
 
 
 def fault(name: str, check: str = "", **values: object) -> Fault:
@@ -160,7 +158,7 @@ def test_all_suites_against_one_fault() -> None:
 
 
 def test_batches_are_sound() -> None:
-    faults = read_catalogue(CATALOGUE)
+    faults = catalogue()
     batches = make_batches(faults.values(), rounds=2)
     turns = Counter(one.id for batch in batches for one in batch.faults)
     assert turns.keys() == faults.keys()
@@ -195,7 +193,7 @@ def test_machines_with_many_faults_come_first() -> None:
 
 
 def test_the_sample_is_fixed_and_spread() -> None:
-    faults = read_catalogue(CATALOGUE)
+    faults = catalogue()
     sample = choose_sample(faults.values(), 30)
     assert 20 <= len(sample) <= 30
     assert sample == choose_sample(reversed(faults.values()), 30)
@@ -205,7 +203,7 @@ def test_the_sample_is_fixed_and_spread() -> None:
 
 
 def test_a_copy_is_made_once_and_named_by_its_content(tmp_path: Path) -> None:
-    faults = read_catalogue(CATALOGUE)
+    faults = catalogue()
     replaced = (one for one in faults.values() if one.edits[0].find not in one.edits[0].replace)
     one, *others = [one for one in replaced if one.check and not one.alone]
     other = next(other for other in others if other.edits != one.edits)
