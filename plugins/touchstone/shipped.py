@@ -29,9 +29,18 @@ def build_directory(root: Path | None = None) -> Path:
     """Where what is built and fetched is kept between runs: ``build`` in a checkout, else the user's cache.
 
     ``root``: a checkout other than the one that this package is used from.
+    FileNotFoundError, which says what to do, if the user has no home directory.
     """
     if (root := root or checkout()) is not None:
         return root / "build"
     # As the XDG Base Directory Specification says: a path that is not absolute is ignored.
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (named if named.is_absolute() else Path.home() / ".cache") / "touchstone"
+    if named.is_absolute():
+        return named / "touchstone"
+    try:
+        return Path.home() / ".cache" / "touchstone"
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"user {os.getuid()} has no home directory to keep what is built in: set XDG_CACHE_HOME to an "
+            "absolute path"
+        ) from None

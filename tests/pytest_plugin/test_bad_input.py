@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
 
 import pytest
 
 from tests.support.project import INVENTORY, SUITE, Project, check
 from tests.support.requirement_texts import requirements
+from touchstone import shipped
 
 PASSING = check("passing", "nop", "{rax: 0}")
 
@@ -24,6 +26,28 @@ def test_unknown_target(project: Project) -> None:
 def test_unknown_target_far_from_any(project: Project) -> None:
     result = project.run(target="zzz")
     result.stderr.fnmatch_lines(["ERROR: no target 'zzz' in *inventory.toml (known: fake-amd, fake-intel)"])
+
+
+@pytest.mark.parametrize("target", ["fake-amd", None])
+def test_no_home_directory(target: str | None, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user is often in no /etc/passwd. An installed package has no checkout to build in."""
+    monkeypatch.setattr(shipped, "checkout", lambda: None)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    project.inventory(INVENTORY.replace("fake-amd", target or "qemu-amd"))
+    project.suite(PASSING)
+    result = project.run(target=target)
+    lines = result.stderr if target else result.stdout
+    lines.fnmatch_lines(
+        ["*user * has no home directory to keep what is built in: set XDG_CACHE_HOME to an *"]
+    )
+    assert "INTERNALERROR" not in result.stdout.str()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.path / "cache"))
+    assert shipped.build_directory() == project.path / "cache" / "touchstone"
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_no_target_named(project: Project) -> None:

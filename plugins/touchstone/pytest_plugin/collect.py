@@ -18,7 +18,6 @@ from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
 from touchstone.reporting.failure import cause, failure_repr
-from touchstone.shipped import build_directory
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
 from touchstone.suite.kept import load_kept
@@ -35,7 +34,7 @@ class SuiteFile(pytest.File):
         """One item per check and target; CollectError with everything that is wrong in the file."""
         try:
             run = run_of(self.config)
-            targets, subject, _ = run.targets, run.subject, run.requirements
+            targets, subject, _, _ = run.targets, run.subject, run.built, run.requirements
         except pytest.UsageError as error:
             raise self.CollectError(str(error)) from None
         suite = self._load(run)
@@ -58,7 +57,7 @@ class SuiteFile(pytest.File):
     def _load(self, run: Run) -> Suite:
         try:
             text = read_text(self.path, self._shown())
-            suite = load_kept(build_directory() / "suites", self._shown(), text, run.requirements)
+            suite = load_kept(run.built / "suites", self._shown(), text, run.requirements)
         except SuiteErrors as error:
             raise self.CollectError("\n".join(map(str, run.plan.also_wrong(error)))) from None
         errors = [str(problem) for check in suite.checks for problem in undeclared(check)]

@@ -33,6 +33,7 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
+from touchstone.shipped import build_directory
 from touchstone.suite.model import Check
 from touchstone.suite.problems import SuiteErrors
 from touchstone.suite.statements import known_statements
@@ -134,10 +135,19 @@ class Run:
         except TomlError as error:
             raise pytest.UsageError(str(error)) from None
 
+    @cached_property
+    def built(self) -> Path:
+        """Where what is built is kept. UsageError if there is no such place."""
+        try:
+            return build_directory()
+        except FileNotFoundError as error:
+            raise pytest.UsageError(str(error)) from None
+
     def check(self) -> None:
         """UsageError for whatever is wrong with what the command line names."""
         assert self.targets
         assert self.subject
+        assert self.built
 
     def header(self) -> str:
         """What is judged where."""
