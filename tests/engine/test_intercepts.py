@@ -16,11 +16,15 @@ from touchstone.engine import known
 from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.intercepts import SelfTest, batches, self_test
 from touchstone.machine.driver import Driver, TargetHung, TargetInfo
-from touchstone.machine.intercepts import svm, vmx
+from touchstone.machine.intercepts import svm, svm_state, vmx
 from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
-from touchstone.machine.intercepts.row import Row
+from touchstone.machine.intercepts.row import Row, Settings
 from touchstone.machine.probe import Place, ProbeRequest
 from touchstone.machine.settings import TargetSettings
+from touchstone.suite import random_probes
+from touchstone.suite.model import Source
+from touchstone.suite.random_probes import RandomProbe
+from touchstone.suite.random_units import Unit
 
 IGNORED_BY_QEMU = {
     7: {"exception-bp", "icebp", "invd", "msr-read-wide", "msr-write-wide", "rdtscp", "xsetbv"},
@@ -43,9 +47,12 @@ LOST = {
     },
     ("bochs", "amd", 2): {
         *("loads.cr2", "loads.dr6-fixed", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
-        *("stores.event.virtual-interrupt", "injects.virtual-interrupt"),
+        *("stores.event.virtual-interrupt", "injects.virtual-interrupt", "faults.privilege.xsetbv"),
     },
-    ("bochs", "intel", 2): {"loads.debugctl", "stores.debugctl"},
+    ("bochs", "intel", 2): {
+        *("loads.debugctl", "stores.debugctl", "faults.privilege.xsetbv", "faults.privilege.invpcid"),
+        *("faults.privilege.dr0-read", "faults.privilege.dr7-write"),
+    },
 }
 """What becomes of a guest's state otherwise than the manual says, by the emulator's major version."""
 ENDS = {("bochs", "amd"): {"machine.stores.virtual-8086", "machine.faults.paging-without-protection"}}
@@ -64,11 +71,20 @@ LOADS_FS_AND_GS = ProbeRequest(
 """MOV AX, 1000h; MOV FS, AX; MOV GS, AX: on AMD, a null selector does not clear these bases."""
 
 
+def without_cpl(one: Row) -> Settings:
+    """The same guest at CPL 0: it exits by its control."""
+    return {at: value for at, value in one.settings.items() if at != svm_state.CPL}
+
+
 def undone(rows: Sequence[Row]) -> Iterator[Row]:
     """The same statements about guests that do not change their state, or are not given another one."""
     for one in rows:
         if one.name.startswith("stores.event."):
             yield replace(one, guest="ud2" if one.guest != "ud2" else "int3")
+        elif one.of_user:
+            yield replace(one, toggles={}, settings=without_cpl(one), of_user=False)
+        elif one.toggles and one.value == 0:
+            yield replace(one, toggles={})
         elif one.name.startswith(("stores.", "vmsave.", "keeps.")):
             yield replace(one, guest="nop; nop")
         elif isinstance(one.value, int):
@@ -179,6 +195,30 @@ def test_who_fills_dr6_is_judged_where_its_fixed_bits_are_not_loaded(
     needs = f"machine.{known.DR6}"
     project.suite(check("after", "cpuid", "{ecx: 0}", given="{rax: 1}", requires=needs))
     assert verdicts(project.run("-v")) == {"after": word}
+
+
+PRIVILEGE = check(
+    "privilege", "cpuid", "{ecx: 0}", given="{rax: 1}", requires="machine.faults.privilege.xsetbv"
+)
+
+
+@pytest.mark.parametrize(("claims", "word"), [("", "SKIPPED"), ("faults-before-exits = true\n", "FAILED")])
+def test_who_claims_to_raise_faults_before_exits_is_judged_where_the_processor_exits_first(
+    claims: str, word: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds(monkeypatch, **{"faults.privilege.xsetbv": "exit 0x37 in the place of 0x0"})
+    file = project.path / "hypervisor" / "veneer.toml"
+    file.write_text(file.read_text().replace("[claims]\n", f"[claims]\n{claims}"))
+    project.suite(PRIVILEGE)
+    assert verdicts(project.run("-v")) == {"privilege": word}
+
+
+def test_a_random_probe_at_cpl_3_requires_the_order_of_fault_and_exit() -> None:
+    source = Source(Path("x"), 1, 1)
+    user = RandomProbe((Unit(("xor ecx, ecx", "xsetbv")),), 3)
+    needs = random_probes.as_case(user, "x", source).requires
+    assert [one.text for one in needs] == ["os == bare", "machine.faults.privilege.xsetbv"]
+    assert len(random_probes.as_case(replace(user, cpl=0), "x", source).requires) == 1
 
 
 def test_a_machine_that_dies_of_what_it_does_not_refuse_is_no_labs_trouble(

@@ -31,7 +31,7 @@ MAX_LOST = ROWS_PER_PROBE + 3
 """So often the machine may be lost: those of one request, and some of their own."""
 _NMI = 2
 _SETTING = struct.Struct("<HQ")
-_HEAD = struct.Struct("<3H")
+_HEAD = struct.Struct("<I2H")
 """Of a row: where its guest begins, how many settings follow, and what is read behind the exit."""
 _RESULT = struct.Struct("<4Q")
 _STATE = struct.Struct(f"<7Q HQ6x HQ6x 2Q 5Q {row.PAGES}Q")
@@ -187,7 +187,9 @@ def self_test(
         own = [_own(one, common, kind.settings(one, machine)) for one in batch]
         table = b"".join(
             _HEAD.pack(
-                code.labels[f"guest{at}"] - code.labels["guests"],
+                code.labels[f"guest{at}"]
+                - code.labels["guests"]
+                + (info.uslot - info.slot if one.of_user else 0),
                 len(each),
                 kind.EXIT_CODE if one.read is None else one.read,
             )

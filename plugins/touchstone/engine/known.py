@@ -16,12 +16,15 @@ from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.machine.intercepts.names import fact
+from touchstone.machine.intercepts.row import PRIVILEGE
 from touchstone.machine.probe import ProbeRequest
 from touchstone.suite.model import Requirement
 from touchstone.suite.requires import Facts, evaluate_all
 
 VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
 """What requirements call it."""
+FAULTS_BEFORE_EXITS = (PRIVILEGE, "faults.xsetbv-without-osxsave")
+"""What the self-test's names of faults begin with that come before an exit."""
 DR6, DR6_FIXED, READ_DR6 = "loads.dr6-fixed", 0xFFFF_0FF0, bytes.fromhex("0f21f0")
 """The self-test's name of it; the bits that are always 1, as SDM and APM have them; MOV RAX, DR6."""
 
@@ -123,7 +126,10 @@ class Known:
     def _ignored(self) -> Facts:
         """Of what the self-test found wrong, what may excuse the subject."""
         assert self.self_test is not None
-        return {fact(name): False for name in self.self_test.ignored if name not in self.made_good}
+        ignored = self.self_test.ignored.keys() - self.made_good
+        if self.subject.claims.get("faults-before-exits"):
+            ignored = {name for name in ignored if not name.startswith(FAULTS_BEFORE_EXITS)}
+        return {fact(name): False for name in ignored}
 
     def _ask_cpu(self, driver: Driver, info: TargetInfo) -> tuple[MeasuredCpu, Facts]:
         """CPU 0, and what the requirements of the planned checks ask of it."""

@@ -75,6 +75,11 @@ CLAIMS: Mapping[str, Claim] = {
     "control-closed": Claim(
         bool, "hypercalls raise #UD for anybody but its own code, whatever their number and their prefixes"
     ),
+    "faults-before-exits": Claim(
+        bool,
+        "where a processor exits before it looks at the privilege level or at CR4.OSXSAVE, as some emulated "
+        "ones do, it raises the fault itself. Without it, it is not to blame there",
+    ),
     "refuses.loaded": Claim(_ERRNO, "the error with which loading is refused when it is loaded already"),
     "refuses.in-use": Claim(
         _ERRNO, "the error with which loading is refused while a CPU's virtualization hardware is in use"

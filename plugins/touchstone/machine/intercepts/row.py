@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 ALL = 2**64 - 1
@@ -37,6 +37,8 @@ class Row:
     """What it must be, or what tells that from the settings that the guest had."""
     counted_from: Literal["", "start", "rip"] = ""
     """The address that ``value`` begins at: of the guest's first instruction, or where it has exited."""
+    of_user: bool = False
+    """It runs where the code of the probe is mapped for CPL 3."""
 
     def due(self, settings: Settings) -> int:
         """What must be read, under the mask."""
@@ -226,6 +228,64 @@ def read_msr(number: int) -> str:
 def write_msr(number: int, value: int) -> str:
     """A value for an MSR."""
     return f"mov ecx, {number:#x}; mov eax, {value & 0xFFFF_FFFF:#x}; mov edx, {value >> 32:#x}; wrmsr"
+
+
+PRIVILEGED = {
+    "cr0-write": "smsw rax; btc rax, 18; mov cr0, rax",
+    "cr3-read": "mov rax, cr3",
+    "cr3-write": "mov cr3, rax",
+    "cr8-read": "mov rax, cr8",
+    "cr8-write": "mov cr8, rax",
+    "dr0-read": "mov rax, dr0",
+    "dr7-write": "mov dr7, rax",
+    "hlt": "hlt",
+    "invd": "invd",
+    "invlpg": "invlpg [rsp]",
+    "invpcid": "invpcid rax, [rsp]",
+    "io-in": "in al, 0x80",
+    "io-out": "out 0x80, al",
+    "lgdt": "lgdt [rsp]",
+    "lidt": "lidt [rsp]",
+    "lldt": "lldt ax",
+    "ltr": "ltr ax",
+    "msr-read": READ_MSR,
+    "msr-write": "mov ecx, 0x175; wrmsr",
+    "rdpmc": "xor ecx, ecx; rdpmc",
+    "rdtsc": "rdtsc",
+    "rdtscp": "rdtscp",
+    "wbinvd": "wbinvd",
+    "xsetbv": XSETBV,
+}
+"""Control to the instruction that exits by it, and that raises #GP(0) at CPL 3: RDTSC, RDTSCP with CR4.TSD
+set, RDPMC with CR4.PCE clear, IN and OUT with a TSS that permits no port."""
+PRIVILEGE = "faults.privilege."
+"""What the names of such guests begin with."""
+XSETBV_WITHOUT_OSXSAVE = "mov ecx, -1; xsetbv"
+
+
+def privileged(
+    rows: Iterable[Row], general_protection: Row, toggles: Mapping[str, Settings]
+) -> Iterator[Row]:
+    """At CPL 3 the fault comes before the exit: ``general_protection`` is due, whatever the control.
+
+    SDM 3C, "Relative Priority of Faults and VM Exits"; APM2 15.9.
+    ``toggles``: what to change for CPL 3, as ``""``, and beside that for some controls.
+    """
+    for control in rows:
+        if guest := PRIVILEGED.get(control.name):
+            settings = dict(general_protection.settings)
+            for key, value in control.settings.items():
+                settings[key] = settings.get(key, 0) | value
+            yield replace(
+                general_protection,
+                name=PRIVILEGE + control.name,
+                guest=guest,
+                settings=settings,
+                toggles={**toggles[""], **toggles.get(control.name, {})},
+                needs=control.needs,
+                of_user=True,
+                may_hang=control.may_hang,
+            )
 
 
 UNBLOCK_NMIS = """

@@ -7,6 +7,7 @@ shows whether they are heeded. So are the write traps of EFER and of control reg
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from touchstone.machine.intercepts import row, svm_state
 from touchstone.machine.intercepts.row import (
@@ -115,7 +116,29 @@ ROWS = (
     _row("invpcid", 5, 2, row.INVPCID, needs="cpuid.invpcid"),
 )
 
-STATE = svm_state.ROWS
+_CPL_3 = 3 | 3 << 5 + 16
+"""Of a segment in the VMCB: RPL and DPL."""
+_CR4 = 0x548
+_TSD = {_CR4: 1 << 2}
+_PRIVILEGED = row.privileged(
+    ROWS,
+    Row("", "", 0x4D, {svm_state.CPL: 3 << 24}, read=0x78),
+    {"": {0x410: _CPL_3, 0x420: _CPL_3}, "rdtsc": _TSD, "rdtscp": _TSD},
+)
+_XSETBV_WITHOUT_OSXSAVE = replace(
+    _row(
+        "xsetbv",
+        4,
+        13,
+        row.XSETBV_WITHOUT_OSXSAVE,
+        {0x08: _DF_AND_GP | 1 << 6 | _SHUTDOWN << 32},
+        "cpuid.xsave",
+    ),
+    name="faults.xsetbv-without-osxsave",
+    exit=0x46,
+    toggles={_CR4: 1 << 18},
+)
+STATE = (*svm_state.ROWS, *_PRIVILEGED, _XSETBV_WITHOUT_OSXSAVE)
 """What VMRUN, #VMEXIT, VMLOAD and VMSAVE have to do with the guest's state, and with events."""
 
 _VM_CR = 0xC0010114
@@ -221,14 +244,14 @@ CODE = f"""
     mov rbx, rsi
     mov ecx, r10d
     call apply
-    movzx eax, word ptr [r15]
+    mov eax, [r15]
     lea rdx, [rip + guests]
     add rax, rdx
     mov [rdi + 0x578], rax
     mov [r12 + 24], rax
-    movzx ecx, word ptr [r15 + 2]
-    movzx ebp, word ptr [r15 + 4]
-    lea rbx, [r15 + 6]
+    movzx ecx, word ptr [r15 + 4]
+    movzx ebp, word ptr [r15 + 6]
+    lea rbx, [r15 + 8]
     call apply
     push rbx
     push rbp

@@ -111,7 +111,24 @@ ROWS = (
     _proc2("invpcid", 12, 58, row.INVPCID, _INVLPG, "cpuid.invpcid"),
     _proc2("tpause", 26, 68, "xor eax, eax; xor edx, edx; xor ecx, ecx; tpause ecx", _RDTSC, "cpuid.waitpkg"),
 )
-STATE = vmx_state.ROWS
+_CPL_3 = {0x802: 3, 0x804: 3, 0x4816: 3 << 5, 0x4818: 3 << 5}
+"""RPL and DPL of CS and SS."""
+_CR4 = 0x6804
+_TSD = {_CR4: 1 << 2}
+_PRIVILEGED = row.privileged(
+    ROWS,
+    Row("", "", 0, {_EXCEPTIONS: 1 << 13}, read=0x4406),
+    {"": _CPL_3, "rdtsc": _TSD, "rdtscp": _TSD},
+)
+_XSETBV_WITHOUT_OSXSAVE = Row(
+    "faults.xsetbv-without-osxsave",
+    row.XSETBV_WITHOUT_OSXSAVE,
+    0,
+    {_EXCEPTIONS: 1 << 6},
+    "cpuid.xsave",
+    toggles={_CR4: 1 << 18},
+)
+STATE = (*vmx_state.ROWS, *_PRIVILEGED, _XSETBV_WITHOUT_OSXSAVE)
 """What VM entries and VM exits have to do with the guest's state, and with events."""
 KEEP = (0x277,)
 """IA32_PAT: a guest changes it, and a VM exit may leave it so."""
@@ -255,15 +272,15 @@ CODE = f"""
     mov rbx, rsi
     mov ecx, r10d
     call apply
-    movzx eax, word ptr [r15]
+    mov eax, [r15]
     lea rdx, [rip + guests]
     add rdx, rax
     mov eax, 0x681e
     vmwrite rax, rdx
     mov [r12 + 24], rdx
-    movzx ecx, word ptr [r15 + 2]
-    movzx ebp, word ptr [r15 + 4]
-    lea rbx, [r15 + 6]
+    movzx ecx, word ptr [r15 + 4]
+    movzx ebp, word ptr [r15 + 6]
+    lea rbx, [r15 + 8]
     call apply
     push rbx
     push rbp
