@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from tests.support.emulators import FACTOR
+from tests.support.fake_target import FakeDriver
 from tests.support.project import Project, check, verdicts
 from touchstone.drivers import registry
 from touchstone.engine import known
@@ -254,6 +255,50 @@ def test_who_sees_all_exits_is_blamed(project: Project, monkeypatch: pytest.Monk
     finds(monkeypatch)
     project.suite(WRONG + RIGHT)
     assert verdicts(project.run("-v")) == {"wrong": "FAILED", "right": "PASSED"}
+
+
+@pytest.mark.parametrize(
+    ("alone", "words"),
+    [
+        ({"os": "bare"}, {"wrong": "SKIPPED", "right": "PASSED", "other": "FAILED"}),
+        (None, {"wrong": "FAILED", "right": "PASSED", "other": "FAILED"}),
+        ({"os": "bare", "start": "fail"}, {"wrong": "INFRASTRUCTURE", "right": "PASSED", "other": "FAILED"}),
+    ],
+)
+def test_the_processor_of_a_box_is_tested_without_its_os(
+    alone: dict[str, str] | None,
+    words: dict[str, str],
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once a check does not hold that rests on it: it takes a boot."""
+
+    def fake(
+        driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+    ) -> None:
+        if info.os == "bare":
+            assert "intercepts.xsetbv" in wanted
+            found.heeded.add("invd")
+            found.ignored["xsetbv"] = "exit 0x81 in the place of 0x8d"
+
+    def without_os(self: FakeDriver) -> FakeDriver | None:
+        if alone is None:
+            return None
+        return FakeDriver(
+            replace(self.settings, name="alone", options={**self.settings.options, **alone}), self.subject
+        )
+
+    monkeypatch.setattr(known, "self_test", fake)
+    monkeypatch.setattr(FakeDriver, "without_os", without_os)
+    project.options(os="linux")
+    project.suite(RIGHT + WRONG + OTHER)
+    result = project.run("-v", "-rs")
+    assert verdicts(result) == words
+    told = [line for line in project.journal() if line.startswith("alone")]
+    assert told == ([] if alone is None else ["alone start", "alone stop"])
+    project.suite(RIGHT)
+    assert verdicts(project.run("-v")) == {"right": "PASSED"}
+    assert [line for line in project.journal() if line.startswith("alone")] == told
 
 
 def test_the_machine_without_a_subject_is_not_excused(

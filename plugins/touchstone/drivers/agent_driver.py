@@ -9,6 +9,7 @@ from typing import TypeVar
 from touchstone.machine.agent import REPLY_TIMEOUT, AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
+    Driver,
     InfrastructureError,
     TargetDied,
     TargetError,
@@ -44,6 +45,10 @@ class AgentDriver:
 
     def distrust(self) -> None:
         """See Driver. An emulated machine is another process after each reset anyway."""
+
+    def without_os(self) -> Driver | None:
+        """See Driver."""
+        return None
 
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """See Driver."""

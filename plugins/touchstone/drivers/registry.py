@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,16 @@ def make_box_driver(
     validate(settings)
     box, visit = _box(settings, log_directory)
     cache = ModuleCache(build_directory(root) / "linux")
-    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit)
+    bare = partial(_make_bare, settings, log_directory / "bare") if is_virtual(settings) else None
+    return SshDriver(settings, box, the_agent(root), subject, cache, log_directory, visit, bare)
+
+
+def _make_bare(settings: TargetSettings, log_directory: Path) -> Driver:
+    """The machine of a virtual box with one CPU and the bare OS, not started."""
+    from touchstone.drivers.ssh.virtual import without_linux  # noqa: PLC0415
+
+    alone = replace(without_linux(settings, TargetSettings.memory_mib), cpus=1)
+    return make_driver(alone, None, log_directory)
 
 
 def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_directory: Path) -> Driver:

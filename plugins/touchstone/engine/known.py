@@ -14,7 +14,7 @@ from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
 from touchstone.engine.facts import measured_facts
 from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
-from touchstone.machine.driver import Driver, TargetInfo
+from touchstone.machine.driver import Driver, Say, TargetDied, TargetHung, TargetInfo
 from touchstone.machine.intercepts.names import fact
 from touchstone.machine.intercepts.row import PRIVILEGE
 from touchstone.machine.probe import ProbeRequest
@@ -82,6 +82,24 @@ class Known:
         assert self.self_test is not None
         self_test(driver, self.info, PROBE_TIMEOUT, self.self_test, wanted)
         self.self_test.is_over = True
+
+    def test_without_os(self, driver: Driver, wanted: Container[str], progress: Say) -> None:
+        """Test the virtualization hardware on a machine of its own, which is started and stopped.
+
+        InfrastructureError if that cannot be started.
+        """
+        self.self_test = found = SelfTest()
+        try:
+            info = driver.start(progress)
+            while not found.is_over:
+                try:
+                    self_test(driver, info, PROBE_TIMEOUT, found, wanted)
+                    found.is_over = True
+                except (TargetDied, TargetHung) as error:
+                    found.was_lost(f"the machine is lost: {error}")
+                    info = driver.reset(progress)
+        finally:
+            driver.stop()
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
         """Why a subject is not to blame for what came of requirements: the processor does not do its part.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
@@ -31,8 +31,8 @@ from touchstone.machine.driver import (
 from touchstone.machine.intercepts.names import INTERCEPTS, MACHINE
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
-from touchstone.suite.model import Check, Prepared, Transition
-from touchstone.suite.requires import Facts, evaluate_all
+from touchstone.suite.model import Check, Prepared, Requirement, Transition
+from touchstone.suite.requires import Facts, evaluate_all, names_used
 from touchstone.suite.steps import LEADS_TO
 from touchstone.words import Phase
 
@@ -74,6 +74,7 @@ class TargetSession:
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
         self._setbacks = Setbacks(target.name)
+        self._tested_without_os = False
 
     # --- what checks use
 
@@ -430,6 +431,30 @@ class TargetSession:
             except Autopsied as error:
                 found.was_lost(f"the machine is lost: {error.autopsy.reason}")
                 self.reset_machine()
+
+    def test_without_os(self, requirements: Iterable[Requirement]) -> None:
+        """Test the processor of a target with an OS on the bare OS, if there is the same machine without it.
+
+        Asked for once a check with such ``requirements`` does not hold: it takes a boot. Infrastructure if
+        that fails.
+        """
+        names = [name for one in requirements for name in names_used(one)]
+        if self._tested_without_os or not any(name.startswith((INTERCEPTS, MACHINE)) for name in names):
+            return
+        self._tested_without_os = True
+        assert self.info is not None
+        driver = None if self.info.os == "bare" else self._started().without_os()
+        if driver is None:
+            return
+        self.progress(f"testing the virtualization hardware of {self.target.name} without its OS")
+        try:
+            wanted = {name for _, name in self._plan.facts(INTERCEPTS, MACHINE)}
+            self.known.test_without_os(driver, wanted, self.progress)
+        except InfrastructureError as error:
+            raise Infrastructure(f"the processor of {self.target.name} cannot be tested: {error}") from error
+        if self._phase == "loaded":
+            with self.asking() as asked:
+                self.known.measure_dr6(asked)
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.

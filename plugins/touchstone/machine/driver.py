@@ -106,6 +106,13 @@ class Driver(Protocol):
     loads_another_machine: bool = False
     """To load the subject is to start another machine as its guest, whose CPUs may have fewer features."""
 
+    def without_os(self) -> Driver | None:
+        """A machine of the same processor that boots the bare OS, not started; None: there is none.
+
+        What the processor's virtualization hardware does can be tested there, where no OS is in the way.
+        """
+        return None
+
     @abstractmethod
     def start(self, progress: Say) -> TargetInfo:
         """Switch the target on and reach its agent. ``progress`` gets a sentence per step."""

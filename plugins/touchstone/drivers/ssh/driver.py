@@ -22,6 +22,7 @@ from touchstone.machine.agent import AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
+    Driver,
     HostError,
     InfrastructureError,
     Say,
@@ -52,8 +53,9 @@ class SshDriver(AgentDriver):
         cache: ModuleCache,
         log_directory: Path,
         visit_settings: VisitSettings | None = None,
+        make_bare: Callable[[], Driver] | None = None,
     ) -> None:
-        """Contacts nothing."""
+        """Contacts nothing. ``make_bare``: for what ``without_os`` returns."""
         super().__init__(settings, log_directory)
         self._box = box
         self._agent = agent
@@ -69,6 +71,7 @@ class SshDriver(AgentDriver):
         """Where the log was when the box last answered: a panic is said behind it."""
         self._began_at = 0
         """Where the log was when the box was brought up last."""
+        self._make_bare = make_bare
         self._broken = False
         """It died, was shot or hangs, and has not been brought back since."""
         self._distrusted = False
@@ -80,6 +83,10 @@ class SshDriver(AgentDriver):
     def start(self, progress: Say) -> TargetInfo:
         """See Driver."""
         return self._enter(progress, self._start_agent)
+
+    def without_os(self) -> Driver | None:
+        """See Driver."""
+        return None if self._make_bare is None else self._make_bare()
 
     def reset(self, progress: Say) -> TargetInfo:
         """See Driver. A box that lives keeps its boot; one that died or hangs is reset."""
