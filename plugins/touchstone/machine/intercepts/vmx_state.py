@@ -148,6 +148,8 @@ ROWS = (
     _stores("interrupt-shadow-of-mov-ss", "mov eax, ss; mov ss, eax", _INTERRUPTIBILITY, 2),
     _stores("interrupt-shadow-over", "sti; nop", _INTERRUPTIBILITY, 0),
     _stores("pending-debug", "mov ss, r9d", _PENDING, 1 << 14, {_RFLAGS: 0x102}, mask=1 << 14),
+    # Not of the instruction that exits: it has not been executed (SDM 3C, "Saving Non-Register State").
+    _stores("no-pending-step", "cpuid", _PENDING, 0, {_RFLAGS: 0x102}, mask=1 << 14, exit_code=_CPUID),
     _stores("instruction-length", "cpuid", _LENGTH, 2, exit_code=_CPUID),
     _stores(
         "error-code",

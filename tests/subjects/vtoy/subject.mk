@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+SUBJECT_NAME := vtoy
+SUBJECT_SOURCES := vtoy.c
