@@ -45,12 +45,18 @@ LOST = {
     ("qemu", "amd", 10): {
         *("loads.dr6-fixed", "loads.pat", "stores.pat", "stores.event.breakpoint", "stores.event.nmi"),
         *("stores.event.virtual-interrupt", "faults.cr4-reserved", "faults.paging-without-protection"),
+        *("faults.privilege.invd", "faults.privilege.wbinvd", "faults.privilege.xsetbv"),
+        "faults.xsetbv-without-osxsave",
     },
     ("bochs", "amd", 2): {
         *("loads.cr2", "loads.dr6-fixed", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
         *("stores.event.virtual-interrupt", "injects.virtual-interrupt", "faults.privilege.xsetbv"),
     },
     ("bochs", "intel", 2): {
+        *("loads.debugctl", "stores.debugctl", "stores.no-pending-step", "faults.privilege.xsetbv"),
+        *("faults.privilege.invpcid", "faults.privilege.dr0-read", "faults.privilege.dr7-write"),
+    },
+    ("bochs", "intel", 3): {
         *("loads.debugctl", "stores.debugctl", "faults.privilege.xsetbv", "faults.privilege.invpcid"),
         *("faults.privilege.dr0-read", "faults.privilege.dr7-write"),
     },
