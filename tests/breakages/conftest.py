@@ -18,7 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("seeded faults of Veneer")
     group.addoption("--all", action="store_true", help="all faults of the catalogue (hours)")
     group.addoption(
-        "--fault", action="append", metavar="GLOB", help="these faults, each on a machine of its own"
+        "--fault",
+        action="append",
+        metavar="GLOB",
+        help="these faults, each on a machine of its own; with --all: several on a machine",
     )
     group.addoption(
         "--named", action="store_true", help="run named checks only: do not look for others that see more"

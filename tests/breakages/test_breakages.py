@@ -29,10 +29,11 @@ BEGAN = time.monotonic()
 
 def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
     """What the command line asks for."""
-    if patterns := config.getoption("--fault", None):
-        return [
-            Batch(fault.id, fault.target, (fault,), not fault.check) for fault in matching(faults, patterns)
-        ]
+    patterns = config.getoption("--fault", None)
+    if patterns:
+        faults = {fault.id: fault for fault in matching(faults, patterns)}
+    if patterns and not config.getoption("--all", False):
+        return [Batch(fault.id, fault.target, (fault,), not fault.check) for fault in faults.values()]
     if config.getoption("--all", False):
         folder = config.getoption("--table", None)
         found = load_folder(Path(folder) if folder else None, faults)
