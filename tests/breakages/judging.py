@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.breakages.batches import Batch
 from tests.breakages.faults import CatalogueError, Fault
-from tests.breakages.runs import ENOUGH, Outcome
+from tests.breakages.runs import ENOUGH, REFUSED, Outcome
 
 CAUGHT, OTHERWISE, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED = (
     "caught", "caught otherwise", "equivalent", "unshowable", "open", "survived", "refuted")  # fmt: skip
@@ -20,8 +20,8 @@ FATES = (CAUGHT, OTHERWISE, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED)
 BAD = (OTHERWISE, SURVIVED, REFUTED)
 """What must not become of one."""
 DEVIATION = "deviation"
-SEEN = (DEVIATION, "crash", "hang")
-"""Verdicts that accuse the hypervisor."""
+SEEN = (DEVIATION, "crash", "hang", REFUSED)
+"""What accuses the hypervisor: verdicts, and that it refuses to be loaded."""
 
 Run = Callable[[str, tuple[Fault, ...], list[str], int], Outcome]
 """Builds a Veneer with faults and runs checks against it: target, faults, node ids, most failures."""

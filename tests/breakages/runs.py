@@ -11,10 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from touchstone.pytest_plugin.gates import Status
+from touchstone.words import Verdict
+
 TIMEOUT = 3600
 """Seconds for a run. A broken Veneer may hang the machine, which is found out with the target's patience."""
 ENOUGH = 25
 """Failures after which a run of all suites ends: a lost machine fails each check anew."""
+REFUSED = "refused"
+"""What is said of a check that the subject has kept from being judged, as it refuses to be loaded."""
 
 
 @dataclass
@@ -47,13 +52,26 @@ def run_checks(root: Path, target: str, subject: Path, what: Iterable[str], most
             check=False,
             timeout=TIMEOUT,
         )
-        outcome = Outcome(seconds=time.monotonic() - began, output=run.stdout + run.stderr)
-        assert run.returncode in (0, 1), outcome.output
-        for case in ET.parse(results).iter("testcase"):
-            about = {one.get("name", ""): one.get("value", "") for one in case.iter("property")}
-            check = about.get("touchstone.check", "")
-            if case.find("failure") is not None or case.find("error") is not None:
-                outcome.red[check] = about.get("touchstone.verdict", "failed")
-            elif case.find("skipped") is None:
-                outcome.green.add(check)
+        seconds = time.monotonic() - began
+        return read_outcome(run.returncode, results, seconds, run.stdout + run.stderr)
+
+
+def read_outcome(status: int, results: Path, seconds: float, output: str) -> Outcome:
+    """What a run said, from its exit status and JUnit's file.
+
+    A run in which nothing was judged says something if that is the subject's doing, and the lab had no
+    trouble. Else AssertionError with the run's words.
+    """
+    assert status in (0, 1, Status.NOT_JUDGED), output
+    outcome = Outcome(seconds=seconds, output=output)
+    for case in ET.parse(results).iter("testcase"):
+        about = {one.get("name", ""): one.get("value", "") for one in case.iter("property")}
+        check = about.get("touchstone.check", "")
+        if case.find("failure") is not None or case.find("error") is not None:
+            outcome.red[check] = about.get("touchstone.verdict", "failed")
+        elif case.find("skipped") is None:
+            outcome.green.add(check)
+    if status == Status.NOT_JUDGED:
+        assert set(outcome.red.values()) == {Verdict.BLOCKED.value}, output
+        outcome.red = dict.fromkeys(outcome.red, REFUSED)
     return outcome
