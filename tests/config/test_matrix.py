@@ -83,7 +83,7 @@ def test_cell_is_its_target_with_other_values(tmp_path: Path, inventory: Invento
     settings = cell.target.settings
     assert (settings.cpus, settings.memory_mib, settings.cpu_model) == (2, 128, "EPYC-Rome,+svm")
     assert cell.target.title == "One; cpus 2, memory-mib 128, cpu-model EPYC-Rome,+svm"
-    assert cell.target.known_deviation("exits.a", None) is not None, "it has all that its target has"
+    assert cell.target.known_deviation("exits.a", None, {}) is not None, "it has all that its target has"
     assert cell.target.inventory_name == "one"
     assert cell.where == "matrix.toml:1"
 

@@ -136,6 +136,7 @@ def test_waivers(project: Project) -> None:
         + waiver("exp*", "until = 2020-01-01")
         + waiver("other", "until = 2999-01-01")
         + '\n[[targets.fake-amd.unsupported]]\ncheck = "exits.un*"\nreason = "no such pin"\n'
+        + waiver("elsewhere", 'when = "way != bare"')
     )
     project.suite(
         PASSING
@@ -143,6 +144,7 @@ def test_waivers(project: Project) -> None:
         + check("expired", "mov eax, 1", "{rax: 2}", claims="true")
         + check("unpinned", "mov eax, 1", "{rax: 2}")
         + check("other", "hlt", "{rax: 2}", claims="true")
+        + check("elsewhere", "mov eax, 1", "{rax: 1}")
     )
     result = project.run("-v", "-rxs")
     assert verdicts(result) == {
@@ -151,8 +153,9 @@ def test_waivers(project: Project) -> None:
         "expired": "FAILED",
         "unpinned": "SKIPPED",
         "other": "KNOWN-DEVIATION",
+        "elsewhere": "PASSED",
     }
-    result.assert_outcomes(failed=2, xfailed=2, skipped=1)
+    result.assert_outcomes(failed=2, xfailed=2, skipped=1, passed=1)
     result.stdout.fnmatch_lines_random(
         [
             "*it holds now, and targets/inventory.toml:17 says that it does not (bug 7)*",
@@ -161,7 +164,7 @@ def test_waivers(project: Project) -> None:
             "*fake-amd cannot do this: no such pin (targets/inventory.toml:32)",
         ]
     )
-    assert project.run("--runxfail", "-k", "failing").parseoutcomes() == {"failed": 1, "deselected": 4}
+    assert project.run("--runxfail", "-k", "failing").parseoutcomes() == {"failed": 1, "deselected": 5}
 
 
 @pytest.mark.parametrize(("version", "verdict"), [("2.7", "INFRASTRUCTURE"), ("3.0", "SKIPPED")])

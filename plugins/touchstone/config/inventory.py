@@ -39,7 +39,7 @@ _KEYS = (
     "instances",
 )
 WAIVERS: Mapping[str, tuple[str, ...]] = {
-    "known-deviations": ("check", "reason", "until", "link", "emulator"),
+    "known-deviations": ("check", "reason", "until", "link", "emulator", "when"),
     "unsupported": ("check", "reason", "link", "emulator", "when"),
 }
 """Tables of checks that do not hold on a target, and their keys."""
@@ -65,12 +65,13 @@ class Target:
     instances: int = 1
     """How many of it there may be at once, each with a worker of its own and a part of the checks."""
 
-    def known_deviation(self, check_id: str, version: tuple[int, ...] | None) -> Waiver | None:
+    def known_deviation(
+        self, check_id: str, version: tuple[int, ...] | None, facts: requires.Facts
+    ) -> Waiver | None:
         """The known deviation of a check, on an emulator of this version; None if it should hold."""
         if self._known.match(check_id) is None:
             return None
-        found = (one for one in self.known_deviations if one.covers(check_id) and one.concerns(version))
-        return next(found, None)
+        return next((one for one in self.known_deviations if one.applies(check_id, version, facts)), None)
 
     def cannot(
         self, check_id: str, facts: requires.Facts, version: tuple[int, ...] | None = None

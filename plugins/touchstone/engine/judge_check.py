@@ -44,7 +44,7 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     if session.phase is None:
         session.reach("loaded" if session.known.as_found else "native", record)
     record.is_covered_by(
-        record.target.known_deviation(check.id, session.emulator),
+        record.target.known_deviation(check.id, session.emulator, session.known.facts),
         session.subject.known_deviation(check.id, session.emulator, session.known.facts),
     )
     if reason := ruled_out(session, check):

@@ -253,7 +253,7 @@ def cover(run: Run, one: CheckOnTarget, record: CheckRecord, version: tuple[int,
     """Note what inventory and subject say of an item."""
     facts = static_facts(one.target, run.subject)
     record.is_covered_by(
-        one.target.known_deviation(one.check.id, version),
+        one.target.known_deviation(one.check.id, version, facts),
         record.subject.known_deviation(one.check.id, version, facts),
     )
 
