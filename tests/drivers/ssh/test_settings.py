@@ -5,12 +5,14 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from touchstone.config.inventory import read_inventory
 from touchstone.config.tomlfile import TomlError
 from touchstone.drivers import registry
+from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.drivers.power import CommandPower, IpmiPower, QmpPower
 from touchstone.drivers.ssh.settings import read_settings
 from touchstone.machine.driver import AgentRefused, InfrastructureError
@@ -163,3 +165,22 @@ def test_what_a_virtual_box_may_be_depends_on_its_emulator(options: dict[str, ob
     settings = TargetSettings("box", "ssh", "intel", options={"image": "debian-12", **options})
     with pytest.raises(SettingsError, match=said):
         registry.validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("emulator", "vendor", "model"),
+    [("qemu", "amd", "EPYC,+svm,+npt"), ("bochs", "intel", "corei7_skylake_x")],
+)
+def test_a_virtual_box_has_a_twin_without_linux(
+    emulator: str, vendor: Literal["intel", "amd"], model: str, tmp_path: Path
+) -> None:
+    options = {"image": "debian-12", "emulator": emulator}
+    settings = TargetSettings("box", "ssh", vendor, cpus=4, memory_mib=512, cpu_model=model, options=options)
+    twin = registry.make_box_driver(settings, None, tmp_path).without_os()
+    assert isinstance(twin, EmulatorDriver)
+    alike = (twin.settings.driver, twin.settings.vendor, twin.settings.cpu_model, twin.settings.cpus)
+    assert alike == (emulator, vendor, model, 1)
+
+
+def test_a_box_in_a_rack_has_no_twin(tmp_path: Path) -> None:
+    assert registry.make_box_driver(box(), None, tmp_path).without_os() is None
