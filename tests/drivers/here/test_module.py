@@ -80,6 +80,9 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
         found.will(name, ":")
     monkeypatch.setenv("KERNEL", str(tmp_path))
     monkeypatch.setattr(module, "SEARCHED", str(tools))
+    inserted = tmp_path / "inserted"
+    inserted.touch()
+    monkeypatch.setattr(module, "INSERTED", inserted)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return found
 
@@ -140,6 +143,9 @@ def test_what_stands_in_its_way_is_said(
         driver.start(lambda _: None)
     kernel.symbols.unlink()
     with pytest.raises(HostError, match=r"no headers in .*apt-get install linux-headers-"):
+        driver.start(lambda _: None)
+    module.INSERTED.unlink()
+    with pytest.raises(HostError, match=r"takes no modules .*leave out --ring0"):
         driver.start(lambda _: None)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(HostError, match=r"--ring0 needs root"):

@@ -16,6 +16,8 @@ from touchstone.machine.driver import HostError, InfrastructureError, Say, Targe
 from touchstone.machine.settings import TargetSettings
 
 LOADED = Path("/sys/module/touchstone_agent")
+INSERTED = Path("/proc/modules")
+"""Is there if the kernel takes modules at all."""
 SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 """Where programs are, also for who is root by a plain ``su``."""
 END_TIMEOUT = 10.0
@@ -38,6 +40,10 @@ class AgentsModule:
         """Have the module in the kernel; the agent's program. HostError with the way out."""
         if os.geteuid() != 0:
             raise HostError("--ring0 needs root, who may insert kernel modules; leave it out, or use sudo")
+        if not INSERTED.exists():
+            raise HostError(
+                f"this machine's kernel takes no modules (there is no {INSERTED}): leave out --ring0"
+            )
         module, program = self._provide(progress)
         # One that a run has left which was killed; while a program uses it, it does not go.
         if self._loaded.exists() and (said := self._tool("rmmod", self._loaded.name)):
