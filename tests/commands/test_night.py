@@ -57,8 +57,7 @@ def test_what_is_asked_wrongly(
 
 def test_worst_status_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for statuses, worst in (([0, 0], 0), ([10, 1], 1), ([11, 10], 11), ([0, 12], 12)):
-        left = list(statuses)
-        monkeypatch.setattr(night, "_run_pytest", lambda words, left=left: (left.pop(0), False))
+        monkeypatch.setattr(night, "_run_together", lambda runs, statuses=statuses: (statuses, ()))
         assert main(["night", "all", "-d", f"night-{statuses[0]}-{statuses[1]}"]) == worst
 
 
@@ -88,12 +87,48 @@ def test_signal_ends_the_night_with_a_summary(home: Path) -> None:
         env=dict(os.environ),
     )
     assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
+    # The other run waits for the target, or has not come so far: it ends as well.
     assert "1 of 3 planned checks have no verdict; go on with: " in done.stdout
-    assert [path.name for path in (home / "tonight").iterdir()] == ["veneer.jsonl"], "no second run"
+
+
+MEETS = """
+import time
+from pathlib import Path
+import pytest
+
+CITE = {"doc": "x", "title": "t", "says": "s"}
+
+@pytest.mark.touchstone(id="exits.meets", title="T", area="exits", cite=CITE)
+def test_meets(target, request):
+    subject, name = request.config.getoption("touchstone_hypervisor"), request.node.callspec.id
+    with Path("order").open("a") as file:
+        file.write(f"{subject} has {name}\\n")
+    end = time.monotonic() + 100
+    while name == "fake-intel" and Path("order").read_text().count("has fake-amd") < 2:
+        assert time.monotonic() < end, "the other run does not come while this one is at work"
+        time.sleep(0.01)
+    with Path("order").open("a") as file:
+        file.write(f"{subject} leaves {name}\\n")
+"""
+
+
+def test_runs_are_at_work_at_the_same_time_but_not_on_one_box(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has fake-intel first leaves it when the other run has fake-amd."""
+    (home / "targets" / "matrix.toml").write_text(MATRIX.replace('"fake-amd"', '["fake-amd", "fake-intel"]'))
+    (home / "test_meets.py").write_text(MEETS)
+    assert main(["night", "all", "-d", "tonight", *PLUGINS, "test_meets.py"]) == 0
+    lines = (home / "order").read_text().splitlines()
+    of_one_box = [line for line in lines if line.endswith("fake-amd")]
+    assert [line.split()[1] for line in of_one_box] == ["has", "leaves"] * 2, lines
+    out = capfd.readouterr().out
+    assert out.count(" passed in ") == 2
+    assert out.index(" passed in ") < out.index("no hypervisor"), "what the second prints comes behind it"
 
 
 def test_old_nights_are_removed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(night, "_run_pytest", lambda words: (0, False))
+    monkeypatch.setattr(night, "_run_together", lambda runs: ([0], ()))
     nights = home / "build" / "nights"
     for day in range(40):
         (nights / f"202501{day:02}-020000").mkdir(parents=True)

@@ -1,17 +1,26 @@
-"""``touchstone night MATRIX``: everything that a matrix names, one pytest run for each subject."""
+"""``touchstone night MATRIX``: everything that a matrix names, one pytest run for each subject.
+
+The runs are there at the same time, and share the host: no CPU is idle while one of them has a target left.
+What they print comes one run behind the other.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from touchstone.config.inventory import read_inventory
 from touchstone.config.matrix import Matrix, read_matrix
@@ -20,6 +29,7 @@ from touchstone.shipped import source_root
 
 NIGHT = re.compile(r"\d{8}-\d{6}")
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+CHUNK = 1 << 16
 KEPT = 30
 """Nights that are kept in the default place."""
 WORST = (1, 3, 2, 4)
@@ -31,9 +41,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "night",
         help="run everything that a matrix names",
-        description="Run all cells of a matrix of targets/matrix.toml, subject by subject, each with a "
-        "journal of its own. Other arguments go to pytest.",
-        epilog="The status is 1 if a check failed in any of the runs, else that of the first that is not 0.",
+        description="Run all cells of a matrix of targets/matrix.toml: a pytest run for each subject, with a "
+        "journal of its own, all at the same time; they share the CPUs. Other arguments go to pytest.",
+        epilog="The status is 1 if a check failed in any of the runs, else that of the first that is not 0; "
+        "after a signal, 128 and its number.",
     )
     parser.add_argument("matrix", metavar="MATRIX", help="its name")
     parser.add_argument(
@@ -60,17 +71,17 @@ def run(asked: argparse.Namespace) -> int:
         print(f"touchstone night: error: {error}", file=sys.stderr)
         return 2
     directory.mkdir(parents=True, exist_ok=True)
-    statuses = []
+    runs = []
     for subject in matrix.subjects:
         journal = directory / f"{Path(subject).stem}.jsonl"
         goes_on = journal.is_file() and journal.stat().st_size
         option = f"--resume={journal}" if goes_on else f"--journal={journal}"
-        words = [f"--matrix={asked.matrix}", f"--hypervisor={subject}", "-n", "auto", option, *asked.rest]
-        print(f"touchstone night: pytest {' '.join(words)}", file=sys.stderr)
-        status, stopped = _run_pytest(words)
-        statuses.append(status)
-        if stopped:
-            break
+        runs.append(
+            [f"--matrix={asked.matrix}", f"--hypervisor={subject}", "-n", "auto", option, *asked.rest]
+        )
+    statuses, signals = _run_together(runs)
+    if signals:
+        return 128 + signals[0]
     return next((one for one in (*WORST, *statuses) if one in statuses and one), 0)
 
 
@@ -100,19 +111,79 @@ def _directory(named: Path | None, resume: bool) -> Path:
     return directory
 
 
-def _run_pytest(words: Sequence[str]) -> tuple[int, bool]:
-    """Run pytest. Its status, and whether a signal came to us, which it gets as well."""
-    got: list[int] = []
-    child = subprocess.Popen([sys.executable, "-m", "pytest", *words], start_new_session=True)
+@dataclass(frozen=True)
+class _PytestRun:
+    """One of the runs of a night, which are all at work."""
+
+    words: Sequence[str]
+    process: subprocess.Popen[bytes]
+    output: IO[bytes] | None
+    """Where it prints; None: where we do."""
+
+
+def _run_together(all_words: Sequence[Sequence[str]]) -> tuple[list[int], Sequence[int]]:
+    """Run pytest with the words of each run, all at the same time. Their statuses, and the signals that came.
+
+    These go to all runs, and no other one is started then.
+    """
+    runs: list[_PytestRun] = []
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="touchstone-night-"))
+        shared = [f"--share-host={directory}/turns"] if len(all_words) > 1 else []
+        came = stack.enter_context(_signals_for(runs))
+        for number, words in enumerate(all_words):
+            if came:
+                break
+            output = stack.enter_context(Path(directory, f"{number}").open("w+b")) if runs else None
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", *words, *shared],
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=True,
+            )
+            runs.append(_PytestRun(words, process, output))
+        statuses = [_watch(run) for run in runs]
+    return [128 - status if status < 0 else status for status in statuses], came
+
+
+def _watch(run: _PytestRun) -> int:
+    """Print what a run has printed and prints, until it ends. Its status, as subprocess has it."""
+    print(f"touchstone night: pytest {' '.join(run.words)}", file=sys.stderr, flush=True)
+    if run.output is None:
+        return run.process.wait()
+    shown = 0
+    while run.process.poll() is None:
+        shown = _show(run.output, shown)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.process.wait(0.5)
+    _show(run.output, shown)
+    return run.process.returncode
+
+
+def _show(output: IO[bytes], shown: int) -> int:
+    """Print what is behind so many bytes of a file. How many they are then."""
+    text = os.pread(output.fileno(), CHUNK, shown)
+    while text:
+        sys.stdout.buffer.write(text)
+        shown += len(text)
+        text = os.pread(output.fileno(), CHUNK, shown)
+    sys.stdout.flush()
+    return shown
+
+
+@contextlib.contextmanager
+def _signals_for(runs: Sequence[_PytestRun]) -> Iterator[Sequence[int]]:
+    """Send signals that come to us to the runs that there are then. Yields those that have come."""
+    came: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        got.append(number)
-        os.kill(child.pid, number)
+        came.append(number)
+        for run in runs:
+            run.process.send_signal(number)  # not sent to one that has ended
 
     before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
-        status = child.wait()
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return (128 - status if status < 0 else status), bool(got)

@@ -151,6 +151,7 @@ class RunHooks:
         """Note which check follows, so that its probes can be sent ahead."""
         self.run.ahead.expect(check_that_follows(item, nextitem))
         if (check_on_target := item.stash.get(CHECK, None)) is not None:
+            self.run.take_turn(check_on_target.target)
             self.journal.started(check_on_target)
         done = yield
         if item.config.getoption("touchstone_payloads"):

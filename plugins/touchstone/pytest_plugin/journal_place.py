@@ -108,7 +108,10 @@ def plan_by(config: pytest.Config, subject: str) -> Journal | None:
     build = home(config) / "build"
     places = ("journals/*.jsonl", "nights/*/*.jsonl", "last-night/*.jsonl")
     found_there = [path for place in places for path in build.glob(place)]
+    own = journal_place(config).path
     for path in sorted(found_there, key=lambda path: path.stat().st_mtime, reverse=True):
+        if path == own:
+            continue
         try:
             found = read_journal(path)
         except (OSError, JournalError):

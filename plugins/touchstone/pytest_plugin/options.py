@@ -44,6 +44,8 @@ class Options:
     shard: Shard | None
     ring0: bool
     """Probes run at CPL 0 on the machine that pytest runs on, too."""
+    share_host: Path | None
+    """By this directory, the runs know each other that share the host."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -184,6 +186,13 @@ def add_options(parser: pytest.Parser) -> None:
         "could not be judged (default: the newest in build/journals); suites are named before it, as with "
         "--plan",
     )
+    group.addoption(
+        "--share-host",
+        dest="touchstone_share_host",
+        metavar="DIR",
+        help="hand CPUs and boxes on to other runs at the same time that name the same directory: no more "
+        "emulators than this host has CPUs, and first the target that took longest the last time",
+    )
     parser.addini(
         SHIPPED_SUITES,
         type="bool",
@@ -280,6 +289,7 @@ def read_options(config: pytest.Config) -> Options:
     else:
         path = find_in_home(config, "targets", "inventory.toml")
     matrix, ring0 = config.getoption("touchstone_matrix"), bool(config.getoption("touchstone_ring0"))
+    shared = config.getoption("touchstone_share_host")
     if ring0 and HERE not in names:
         raise pytest.UsageError(
             f"--ring0 is about the machine that pytest runs on: it goes with --target={HERE}"
@@ -294,6 +304,7 @@ def read_options(config: pytest.Config) -> Options:
         matrix=matrix,
         shard=config.getoption("touchstone_shard"),
         ring0=ring0,
+        share_host=None if shared is None else config.invocation_params.dir / shared,
     )
 
 

@@ -28,8 +28,10 @@ from touchstone.engine.plan import Plan
 from touchstone.engine.progress import StageProgress
 from touchstone.engine.records import CheckOnTarget
 from touchstone.engine.session import TargetSession
+from touchstone.engine.turns import Turns
 from touchstone.machine.driver import Driver, HostError
 from touchstone.machine.settings import TargetSettings
+from touchstone.pytest_plugin.journal_place import plan_by
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
@@ -188,11 +190,36 @@ class Run:
             with contextlib.suppress(OSError):
                 mark(home(self.config), target.inventory_name, session.sickness)
 
+    def take_turn(self, target: Target) -> None:
+        """Wait until a target may have its machine, where other runs share the host."""
+        if self.turns is None or target.name in self._sessions:
+            return
+        self.stop_all()
+        emulated = is_emulated(target)
+        kind, places = ("cpu", CPUS) if emulated else (f"box-{target.inventory_name}", target.instances)
+        progress = StageProgress(progress_writer(self.config))
+        with progress.stage(target.name):
+            progress("waiting for its turn")
+            self.turns.take(kind, places, self._seconds.get(target.name, 0.0))
+
+    @cached_property
+    def turns(self) -> Turns | None:
+        """None: no other run shares this host."""
+        return None if self.options.share_host is None else Turns(self.options.share_host)
+
+    @cached_property
+    def _seconds(self) -> Mapping[str, float]:
+        """How long targets took in the newest run about this subject before this one."""
+        before = plan_by(self.config, self.subject.name)
+        return {} if before is None else before.seconds
+
     def stop_all(self) -> None:
         """Stop every target. Safe to repeat."""
         while self._sessions:
             _, session = self._sessions.popitem()
             session.stop()
+        if self.turns is not None:
+            self.turns.leave()
 
     def register(self, check: Check) -> None:
         """Note a check's id. ValueError when another check has it, and where."""
