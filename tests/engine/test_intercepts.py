@@ -304,6 +304,8 @@ def test_the_processor_of_a_box_is_tested_without_its_os(
     assert told == ([] if alone is None else ["alone start", "alone stop"])
     project.suite(RIGHT)
     assert verdicts(project.run("-v")) == {"right": "PASSED"}
+    project.suite(WRONG)
+    assert verdicts(project.run("-v", "--hypervisor=none")) == {"wrong": "FAILED"}
     assert [line for line in project.journal() if line.startswith("alone")] == told
 
 

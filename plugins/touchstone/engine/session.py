@@ -443,7 +443,8 @@ class TargetSession:
             return
         self._tested_without_os = True
         assert self.info is not None
-        driver = None if self.info.os == "bare" else self._started().without_os()
+        unneeded = self.subject.absent or self.info.os == "bare"
+        driver = None if unneeded else self._started().without_os()
         if driver is None:
             return
         self.progress(f"testing the virtualization hardware of {self.target.name} without its OS")
