@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.support.emulators import FACTOR
 from tests.support.fake_target import FakeDriver
 from tests.support.project import Project, check, verdicts
 from touchstone.drivers import registry
-from touchstone.engine import known
+from touchstone.engine import known, random_campaign
 from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.intercepts import SelfTest, batches, self_test
 from touchstone.machine.driver import Driver, TargetHung, TargetInfo
@@ -226,6 +227,29 @@ def test_a_random_probe_at_cpl_3_requires_the_order_of_fault_and_exit() -> None:
     needs = random_probes.as_case(user, "x", source).requires
     assert [one.text for one in needs] == ["os == bare", "machine.faults.privilege.xsetbv"]
     assert len(random_probes.as_case(replace(user, cpl=0), "x", source).requires) == 1
+
+
+@pytest.mark.parametrize(("claims", "asked"), [({}, 1), ({"faults-before-exits": True}, 2)])
+def test_a_campaign_asks_only_what_the_subject_can_be_held_to(
+    claims: dict[str, bool], asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = RandomProbe((Unit(("xsetbv",)),), 3)
+    seen: list[RandomProbe] = []
+
+    def differing(self: object, probes: Sequence[RandomProbe]) -> tuple[list[object], int]:
+        seen.extend(probes)
+        return [], 0
+
+    session = SimpleNamespace(subject=SimpleNamespace(claims=claims))
+    monkeypatch.setattr(random_campaign, "PER_ROUND", 2)
+    monkeypatch.setattr(random_campaign, "random_probe", lambda _, number: replace(user, cpl=3 * number))
+    monkeypatch.setattr(
+        random_campaign._Runner, "__init__", lambda self, *_: setattr(self, "_session", session)
+    )
+    monkeypatch.setattr(random_campaign._Runner, "differing", differing)
+    found = random_campaign.run_campaign(cast(Any, session), cast(Any, None), 1, 0.0, print)
+    assert [probe.cpl for probe in seen] == [0, 3][:asked]
+    assert found.probes == asked
 
 
 def test_a_machine_that_dies_of_what_it_does_not_refuse_is_no_labs_trouble(

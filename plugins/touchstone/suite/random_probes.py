@@ -171,6 +171,12 @@ _EXITS_FIRST = (("xsetbv", "xsetbv"), ("mov dr", "dr7-write"), (", dr", "dr0-rea
 """What some emulated processors let exit at CPL 3, and what the self-test calls it."""
 
 
+def rests_on(probe: RandomProbe) -> Sequence[str]:
+    """The facts of the machine without which a subject is not to blame for what comes of a probe."""
+    text = " ".join(probe.lines)
+    return [f"machine.faults.privilege.{name}" for word, name in _EXITS_FIRST if probe.cpl and word in text]
+
+
 def as_case(probe: RandomProbe, label: str, source: Source) -> Case:
     """The case that runs a probe and compares it with the bare machine's answer."""
     bits: dict[str, tuple[int, int]] = {}
@@ -199,11 +205,7 @@ def as_case(probe: RandomProbe, label: str, source: Source) -> Case:
     )
     lines = probe.lines
     body = Body(lines, (source,) * len(lines), probe.bits)
-    needs = ["os == bare"]
-    if probe.cpl:
-        needs += [
-            f"machine.faults.privilege.{name}" for word, name in _EXITS_FIRST if word in " ".join(lines)
-        ]
+    needs = ("os == bare", *rests_on(probe))
     required = tuple(Requirement(text, source) for text in needs)
     return Case(label, probe.cpl, "first", body, start, end, required)
 
