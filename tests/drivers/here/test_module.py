@@ -1,6 +1,6 @@
 """The agent's module in the kernel of the machine that we run on: put there, and taken out again.
 
-No test inserts one: insmod, rmmod and the kernel are files here.
+No test here inserts one: insmod, rmmod and the kernel are files. tests/acceptance/test_here_ring0.py does.
 """
 
 from __future__ import annotations
