@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_TABLES = 3
 """Tables that a failure prints; Allure has all of them."""
+MAX_REGISTERS = 8
+"""CPUs whose registers are shown; results have those of all."""
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
 _ANSWER = re.compile(r"[=!]\d+ ")
@@ -126,7 +128,7 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
             yield from (f"    {line}" for line in exits)
     if record.autopsy is not None:
         yield ""
-        yield from autopsy_lines(record.autopsy)
+        yield from autopsy_lines(record.autopsy, MAX_REGISTERS)
     elif said := [line for line in record.serial.splitlines() if line.strip() and not _ANSWER.match(line)]:
         yield ""
         yield "serial log, without the agent's answers"
@@ -230,6 +232,17 @@ def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
     return listing(run.code, result.rip - result.start, why, run.request.code_bits)
 
 
+def cpu_ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 5, 7-9`` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
 def citations(record: CheckRecord) -> Iterator[str]:
     """The sentences that the check proves."""
     for cite in record.check.cite:
@@ -239,15 +252,26 @@ def citations(record: CheckRecord) -> Iterator[str]:
         yield f'    "{cite.says}"'
 
 
-def autopsy_lines(autopsy: Autopsy) -> Iterator[str]:
-    """What was found on a target that died or hangs."""
+def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
+    """What was found on a target that died or hangs.
+
+    ``most``: of how many CPUs the registers are shown if there are more: one for each backtrace first.
+    """
     yield f"autopsy: {autopsy.reason}"
+    alike: dict[tuple[str, ...], list[int]] = {}
     for cpu, frames in autopsy.backtraces.items():
-        yield f"  backtrace of CPU {cpu}, innermost first"
+        alike.setdefault(frames, []).append(cpu)
+    for frames, cpus in alike.items():
+        yield f"  backtrace of CPU {cpu_ranges(cpus)}, innermost first"
         yield from (f"    {frame}" for frame in frames)
+    first = dict.fromkeys([*(cpus[0] for cpus in alike.values()), *autopsy.registers])
+    shown = [cpu for cpu in first if cpu in autopsy.registers][:most]
     for cpu, registers in autopsy.registers.items():
-        yield f"  registers of CPU {cpu}"
-        yield from (f"    {line}" for line in registers.splitlines())
+        if cpu in shown:
+            yield f"  registers of CPU {cpu}"
+            yield from (f"    {line}" for line in registers.splitlines())
+    if rest := [cpu for cpu in autopsy.registers if cpu not in shown]:
+        yield f"  registers of CPU {cpu_ranges(rest)}: only in the results (--alluredir)"
     for title, text in (
         ("last exits, newest last", "\n".join(autopsy.exits)),
         ("serial log", autopsy.serial),
