@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from touchstone.drivers.emulated.uefi import ProvideProgram
     from touchstone.drivers.ssh.deployable import Deployable
 
+USUAL_CPUS = 16
+"""Of an emulated machine: with more, what they do together takes longer than timeouts reckon with."""
 CPUS = os.cpu_count() or 1
 """Of this host: so many emulators run at the same time, if nobody asks for more."""
 
@@ -271,8 +273,10 @@ class Run:
         self.config.hook.pytest_touchstone_validate_target(settings=settings)
 
     def settings_of(self, target: Target) -> TargetSettings:
-        """What the inventory says of a target, with the command line's factor for timeouts."""
+        """What the inventory says of a target, with timeouts for this run and for so many CPUs."""
         factor = target.settings.timeout_factor * self.options.timeout_factor
+        if is_emulated(target):  # its CPUs share those of this host
+            factor *= max(1.0, target.settings.cpus / USUAL_CPUS)
         return replace(target.settings, timeout_factor=factor)
 
     def _driver_maker(self, target: Target) -> Callable[[], Driver]:
