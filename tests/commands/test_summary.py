@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 from tests.support.journals import (
+    a_journal,
     cost_line,
     judged_line,
     key,
     planned_lines,
     run_line,
+    target_line,
     write_journal,
 )
 from touchstone.cli import main
@@ -95,6 +97,40 @@ def test_regressions_by_cause_and_since_when(tmp_path: Path, capsys: pytest.Capt
     again = summary(capsys, tmp_path / "veneer-4.jsonl", "--history", history)
     assert again == last, "a night is in its history once"
     assert [one.at for one in read_nights(history)] == [1_700_000_000 + day * DAY for day in (1, 2, 3, 4)]
+
+
+def test_each_subject_has_its_score_and_its_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journals = [
+        a_journal(
+            tmp_path / f"{name}.jsonl",
+            {key("exits.a", subject=name): GOOD, key("exits.b", subject=name): verdict},
+            target_line("qemu-amd", subject=f"{name} 1"),
+            subject=Software(name=name),
+        )
+        for name, verdict in (("one", GOOD), ("two", Verdict.DEVIATION))
+    ]
+    text = summary(capsys, *journals, "--html", tmp_path / "page.html")
+    score = "one: 2 of 2 judged checks conformant (100.0%); two: 1 of 2 judged checks conformant (50.0%)"
+    assert f"**Hypervisor:** {score}, 0 fixed\n" in text
+    page = (tmp_path / "page.html").read_text()
+    assert f"<b>Hypervisor:</b> {score}<" in page
+    assert "<b>qemu-amd (one)</b>: subject: one 1<" in page
+    assert "<b>qemu-amd (two)</b>: subject: two 1<" in page
+
+
+def test_what_is_not_planned_any_more_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = tmp_path / "nights.jsonl"
+    keys = [key(f"exits.c{n}", target) for n in range(3) for target in ("x", "y")]
+    assert "Not in this run" not in summary(
+        capsys, night(tmp_path, 1, dict.fromkeys(keys, GOOD)), "--history", history
+    )
+    left: Verdicts = {keys[0]: GOOD, keys[2]: None}
+    page = tmp_path / "page.html"
+    text = summary(capsys, night(tmp_path, 2, left), "--history", history, "--html", page)
+    assert "**Not in this run:** 4 checks of the run before (x: 1, y: 3)" in text, (
+        "without a verdict: the lab's"
+    )
+    assert '<span class="lab">4 checks of the run before (x: 1, y: 3)</span>' in page.read_text()
 
 
 def test_checks_of_a_cause_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

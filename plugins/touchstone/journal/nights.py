@@ -117,7 +117,7 @@ def night_of(journals: Sequence[Journal]) -> Night:
     """What these journals say, of one night. At least one."""
     verdicts: dict[Key, Verdict | None] = {}
     causes: dict[Key, str] = {}
-    facts: dict[str, dict[str, str]] = {}
+    facts: dict[tuple[str, str], dict[str, str]] = {}
     for journal in journals:
         verdicts |= dict.fromkeys(journal.planned) | {key: one.verdict for key, one in journal.judged.items()}
         causes |= {
@@ -125,7 +125,8 @@ def night_of(journals: Sequence[Journal]) -> Night:
             for key, one in journal.judged.items()
             if one.verdict in FAILED
         }
-        facts |= {name: dict(line.facts) for name, line in journal.targets.items()}
+        subject = journal.runs[-1].subject.name
+        facts |= {(name, subject): dict(line.facts) for name, line in journal.targets.items()}
     checks = sorted({key.check for key in verdicts})
     number = {check: index for index, check in enumerate(checks)}
     columns = list(dict.fromkeys((key.target, key.subject) for key in verdicts))
@@ -144,7 +145,7 @@ def night_of(journals: Sequence[Journal]) -> Night:
                 target=target,
                 subject=subject,
                 verdicts="".join(_letter(verdicts, Key(check, target, subject)) for check in checks),
-                facts=facts.get(target, {}),
+                facts=facts.get((target, subject), {}),
             )
             for target, subject in columns
         ],

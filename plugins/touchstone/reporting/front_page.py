@@ -23,7 +23,7 @@ from touchstone.reporting.overview import (
 from touchstone.reporting.packed_page import fragment
 from touchstone.reporting.plot import line_plot
 from touchstone.reporting.proofs import Proof, chapters, level_text
-from touchstone.reporting.summary import HEADINGS, lab, verdict_of
+from touchstone.reporting.summary import HEADINGS, lab, missing, scores, verdict_of
 from touchstone.words import Verdict
 
 _STYLE = """
@@ -70,15 +70,16 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{escape(title)}: {escape(verdict_of(found))}</title><style>{_STYLE}</style></head><body>"
-    good, judged = found.score
+    judged = any(judged for _, judged in found.scores.values())
     state = "bad" if found.failures else "good" if judged else "lab"
     yield f'<p class="quiet">{escape(title)}</p><h1 class="{state}">{escape(verdict_of(found))}</h1>'
     before = escape(found.before or "no earlier run")
     yield f"<p>{escape(found.about)}<br><small>compared with {before}</small></p>"
-    share = f" ({good / judged:.1%})" if judged else ""
     fixed = f", {found.fixed} fixed" if found.fixed else ""
-    yield f"<p><b>Hypervisor:</b> {good} of {judged} judged checks conformant{share}{fixed}</p>"
+    yield f"<p><b>Hypervisor:</b> {escape(scores(found))}{fixed}</p>"
     yield f'<p><b>Lab:</b> <span class="{"lab" if found.trouble else ""}">{escape(lab(found))}</span></p>'
+    if found.missing:
+        yield f'<p><b>Not in this run:</b> <span class="lab">{escape(missing(found))}</span></p>'
     if checks:
         yield f'<p><a href="{escape(checks)}">Every check, with its evidence</a></p>'
     yield from _failures(found, REGRESSION, checks)

@@ -95,13 +95,19 @@ class Overview:
     trend: list[tuple[str, Counted]]
     """Date and commit of each night to its verdicts; this one is the last."""
     costs: list[CostHistory]
+    missing: dict[str, int]
+    """Target, with its subject where it needs one, to how many checks of the run before are not planned."""
 
     @property
-    def score(self) -> tuple[int, int]:
-        """How many checks are conformant, of how many that the subject was judged by."""
-        counts: Counted = sum((one["all"] for one in self.areas.values()), Counter())
-        good = counts[Verdict.CONFORMANT]
-        return good, good + sum(counts[one] for one in FAILED)
+    def scores(self) -> dict[str, tuple[int, int]]:
+        """Subject to how many checks are conformant, of how many that it was judged by."""
+        counts: dict[str, Counted] = {}
+        for name, row in self.areas.items():
+            counts.setdefault(self.machines[name][1], Counter()).update(row["all"])
+        return {
+            subject: (one[Verdict.CONFORMANT], sum(one[word] for word in (Verdict.CONFORMANT, *FAILED)))
+            for subject, one in counts.items()
+        }
 
 
 def overview(
@@ -149,6 +155,11 @@ def overview(
             for one in (*earlier, night)
         ],
         costs=list(_cost_histories(earlier, night, names)),
+        missing=Counter(
+            f"{key.target} ({key.subject})" if several or key.subject not in subjects else key.target
+            for key in before
+            if key not in verdicts
+        ),
     )
 
 

@@ -31,16 +31,17 @@ HEADINGS = {
 
 def markdown(found: Overview) -> Iterator[str]:
     """Lines of Markdown."""
-    good, judged = found.score
     yield f"# Touchstone: {verdict_of(found)}"
     yield ""
     compared = f"; compared with {found.before}" if found.before else "; no earlier run to compare with"
     yield f"{found.about}{compared}"
     yield ""
-    share = f" ({good / judged:.1%})" if judged else ""
-    yield f"**Hypervisor:** {good} of {judged} judged checks conformant{share}, {found.fixed} fixed"
+    yield f"**Hypervisor:** {scores(found)}, {found.fixed} fixed"
     yield ""
     yield f"**Lab:** {lab(found)}"
+    if found.missing:
+        yield ""
+        yield f"**Not in this run:** {missing(found)}"
     for kind, heading in HEADINGS.items():
         failures = [one for one in found.failures if one.kind == kind]
         if failures:
@@ -84,7 +85,25 @@ def verdict_of(found: Overview) -> str:
     if failing:
         compared = "no regressions, " if found.before else ""
         return f"{compared}{_number(failing)} fail{'' if failing > 1 else 's'}"
-    return "no failures" if found.score[1] else "nothing was judged"
+    return "no failures" if any(judged for _, judged in found.scores.values()) else "nothing was judged"
+
+
+def scores(found: Overview) -> str:
+    """How much of what they were judged by the subjects hold, each for itself."""
+    several = len(found.scores) > 1
+    return "; ".join(
+        (f"{subject}: " if several else "")
+        + f"{good} of {judged} judged checks conformant"
+        + (f" ({good / judged:.1%})" if judged else "")
+        for subject, (good, judged) in found.scores.items()
+    )
+
+
+def missing(found: Overview) -> str:
+    """What the run before had, and this one does not plan, in a few words."""
+    where = [f"{name}: {count}" for name, count in found.missing.items()]
+    named = f"{', '.join(where[:MOST])}{f' and {len(where) - MOST} more' if len(where) > MOST else ''}"
+    return f"{_number(sum(found.missing.values()))} of the run before ({named})"
 
 
 def lab(found: Overview) -> str:
