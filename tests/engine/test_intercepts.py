@@ -19,6 +19,7 @@ from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.intercepts import SelfTest, batches, self_test
 from touchstone.machine.driver import Driver, TargetHung, TargetInfo
 from touchstone.machine.intercepts import svm, svm_state, vmx
+from touchstone.machine.intercepts.made_good import MADE_GOOD
 from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
 from touchstone.machine.intercepts.row import Row, Settings
 from touchstone.machine.probe import Place, ProbeRequest
@@ -198,10 +199,11 @@ def test_nobody_is_blamed_for_state_that_is_lost(project: Project, monkeypatch: 
 def test_who_fills_dr6_is_judged_where_its_fixed_bits_are_not_loaded(
     dr6: int, word: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finds(monkeypatch, **{known.DR6: "0x4000 in the place of 0xffff4ff0"})
-    monkeypatch.setattr(known, "READ_DR6", b"\xb8" + dr6.to_bytes(4, "little"))  # the fake has no DR6
-    needs = f"machine.{known.DR6}"
-    project.suite(check("after", "cpuid", "{ecx: 0}", given="{rax: 1}", requires=needs))
+    name = "loads.dr6-fixed"
+    finds(monkeypatch, **{name: "0x4000 in the place of 0xffff4ff0"})
+    way = replace(MADE_GOOD[name], code=b"\xb8" + dr6.to_bytes(4, "little"))  # the fake has no DR6
+    monkeypatch.setitem(MADE_GOOD, name, way)
+    project.suite(check("after", "cpuid", "{ecx: 0}", given="{rax: 1}", requires=f"machine.{name}"))
     assert verdicts(project.run("-v")) == {"after": word}
 
 

@@ -15,6 +15,7 @@ from touchstone.engine.facts import measured_facts
 from touchstone.engine.intercepts import SelfTest, self_test
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, Say, TargetDied, TargetHung, TargetInfo
+from touchstone.machine.intercepts.made_good import MADE_GOOD
 from touchstone.machine.intercepts.names import fact
 from touchstone.machine.intercepts.row import PRIVILEGE
 from touchstone.machine.probe import ProbeRequest
@@ -25,8 +26,6 @@ VIRTUALIZATION = ("cpuid.svm", "cpuid.vmx")
 """What requirements call it."""
 FAULTS_BEFORE_EXITS = (PRIVILEGE, "faults.xsetbv-without-osxsave")
 """What the self-test's names of faults begin with that come before an exit."""
-DR6, DR6_FIXED, READ_DR6 = "loads.dr6-fixed", 0xFFFF_0FF0, bytes.fromhex("0f21f0")
-"""The self-test's name of it; the bits that are always 1, as SDM and APM have them; MOV RAX, DR6."""
 
 
 class Known:
@@ -131,15 +130,15 @@ class Known:
                 self.facts[name] = min(int(value), int(self.facts[name]))
         self.guest_measured = True
 
-    def measure_dr6(self, driver: Driver) -> None:
-        """A subject that fills DR6 is judged where a guest does not get its fixed bits by itself."""
-        if self.self_test is None or DR6 not in self.self_test.ignored or DR6 in self.made_good:
-            return
-        assert self.info is not None
-        cpus = tuple(range(self.info.cpus))
-        found = driver.run(ProbeRequest(READ_DR6, cpus=cpus, timeout=PROBE_TIMEOUT))
-        if all(one.registers["rax"] & DR6_FIXED == DR6_FIXED for one in found):
-            self.made_good.add(DR6)
+    def measure_made_good(self, driver: Driver) -> None:
+        """Look whether the subject does on all CPUs what the processor does not: it is judged by that."""
+        ignored = set() if self.self_test is None else self.self_test.ignored.keys() - self.made_good
+        for name in sorted(ignored & MADE_GOOD.keys()):
+            assert self.info is not None
+            way, cpus = MADE_GOOD[name], tuple(range(self.info.cpus))
+            found = driver.run(ProbeRequest(way.code, cpus=cpus, timeout=PROBE_TIMEOUT))
+            if all(one.registers["rax"] & way.bits == way.bits for one in found):
+                self.made_good.add(name)
 
     def _ignored(self) -> Facts:
         """Of what the self-test found wrong, what may excuse the subject."""

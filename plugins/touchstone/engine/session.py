@@ -236,7 +236,7 @@ class TargetSession:
             if driver.loads_another_machine:
                 self.known.measure_guest(driver)
             if self._left is None:  # else the check's state is to stay as it was prepared
-                self.known.measure_dr6(driver)
+                self.known.measure_made_good(driver)
         if not self.known.status:
             with self.asking() as driver:
                 self.known.status = dict(driver.query())
@@ -455,7 +455,7 @@ class TargetSession:
             raise Infrastructure(f"the processor of {self.target.name} cannot be tested: {error}") from error
         if self._phase == "loaded":
             with self.asking() as asked:
-                self.known.measure_dr6(asked)
+                self.known.measure_made_good(asked)
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.
