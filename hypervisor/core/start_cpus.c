@@ -77,8 +77,8 @@ u64 redirect_x2apic_command(u64 command)
 	u32 to = command >> 32;
 
 	command = redirect_startup((u32)command, to, EVERYBODY_X2APIC);
-	/* Unlike a store to the APIC's page, WRMSR may overtake tell()'s store (SDM 3A 11.12.3, APM2 16.11.2). */
-	asm volatile("mfence; lfence" : : : "memory");
+	/* The CPU that is started reads what tell() has stored. */
+	order_before_x2apic_write();
 	return (u64)to << 32 | command;
 }
 

@@ -48,6 +48,15 @@ static inline void write_msr(u32 msr, u64 value)
 	asm volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
+/*
+ * What was stored before is visible before a WRMSR to an MSR of x2APIC mode acts, which is not serializing, unlike a
+ * store to the local APIC's page (SDM 3A 11.12.3, APM2 16.11.2).
+ */
+static inline void order_before_x2apic_write(void)
+{
+	asm volatile("mfence; lfence" : : : "memory");
+}
+
 static inline u64 read_cr0(void)
 {
 	u64 value;

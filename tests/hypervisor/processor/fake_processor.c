@@ -23,8 +23,12 @@ struct leaf {
 };
 
 u64 fake_vmcs[0x8000];
-u64 fake_cr0, fake_cr2, fake_cr4;
+u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
 unsigned int fake_invepts, fake_machine_checks;
+bool fake_vmxon_fails;
+const u8 *fake_watched;
+int fake_at_command;
+static int at_fence;
 static jmp_buf left;
 static struct msr msrs[MOST];
 static struct leaf known_leaves[MOST];
@@ -37,7 +41,12 @@ void forget_processor(void)
 	fake_cr0 = CR0_PG | CR0_PE | CR0_WP | CR0_NE;
 	fake_cr4 = CR4_PAE | CR4_OSXSAVE;
 	fake_cr2 = 0;
+	memset(fake_dr, 0, sizeof(fake_dr));
+	fake_dr6 = DR6_RESET;
 	fake_invepts = fake_machine_checks = 0;
+	fake_vmxon_fails = false;
+	fake_watched = NULL;
+	fake_at_command = at_fence = NOT_ORDERED;
 }
 
 static struct leaf *find_leaf(u32 leaf, u32 subleaf)
@@ -128,7 +137,16 @@ bool write_msr_safe(u32 msr, u64 value)
 
 	if (found)
 		found->value = value;
+	if (msr == MSR_X2APIC_COMMAND) {
+		fake_at_command = at_fence;
+		at_fence = NOT_ORDERED;
+	}
 	return found;
+}
+
+void order_before_x2apic_write(void)
+{
+	at_fence = fake_watched ? *fake_watched : NOT_ORDERED;
 }
 
 static void fault_at_msr(u32 msr)
@@ -160,7 +178,7 @@ bool xsetbv_safe(u32 index, u64 value)
 bool vmxon_safe(const u64 *physical)
 {
 	(void)physical;
-	return true;
+	return !fake_vmxon_fails;
 }
 
 u64 read_cr0(void)
@@ -200,22 +218,23 @@ void write_cr4(u64 value)
 
 u64 read_dr(unsigned int number)
 {
-	(void)number;
-	return 0;
+	CHECK(number < COUNT_OF(fake_dr));
+	return fake_dr[number];
 }
 
 void clear_breakpoints(void)
 {
+	memset(fake_dr, 0, sizeof(fake_dr));
 }
 
 u64 read_dr6(void)
 {
-	return DR6_RESET;
+	return fake_dr6;
 }
 
 void write_dr6(u64 value)
 {
-	(void)value;
+	fake_dr6 = value;
 }
 
 u64 read_dr7(void)

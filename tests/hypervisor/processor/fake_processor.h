@@ -25,16 +25,28 @@ u64 get_msr(u32 msr);
 
 /* The current VMCS, by field. */
 extern u64 fake_vmcs[0x8000];
-extern u64 fake_cr0, fake_cr2, fake_cr4;
+extern u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
 /* How often INVEPT and INT 18 were executed. */
 extern unsigned int fake_invepts, fake_machine_checks;
+extern bool fake_vmxon_fails;
+/*
+ * The value at an address when order_before_x2apic_write() was called in front of the last write of x2APIC mode's command
+ * register.
+ */
+extern const u8 *fake_watched;
+extern int fake_at_command;
+#define NOT_ORDERED (-1)
 /* Where the local APIC is. */
 #define FAKE_APIC 0xfee00000ull
 
 /* Map the memory of the host. Once, before everything else. */
 void prepare_fake_host(void);
 
-/* Processors of this kind, on which Veneer can be loaded; a CPU of theirs that Veneer has entered. */
+/*
+ * Processors of this kind, on which Veneer can be loaded; a CPU of theirs, for which all is allocated; one that Veneer has
+ * entered.
+ */
+struct vcpu *allocate_intel(void);
 struct vcpu *enter_intel(void);
 struct vcpu *enter_amd(void);
 void set_up_intel(void);
@@ -53,6 +65,7 @@ void test_shadow_stacks(void);
 void test_pebs(void);
 void test_machine_checks(void);
 void test_init(void);
+void test_unlocking(void);
 void test_obstacles(void);
 void test_features(void);
 void test_starting_cpus(void);

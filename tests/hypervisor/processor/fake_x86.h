@@ -11,6 +11,7 @@
 #define cpuid_wide real_cpuid_wide
 #define read_msr real_read_msr
 #define write_msr real_write_msr
+#define order_before_x2apic_write real_order_before_x2apic_write
 #define read_cr0 real_read_cr0
 #define write_cr0 real_write_cr0
 #define read_cr2 real_read_cr2
@@ -48,6 +49,7 @@
 #undef cpuid_wide
 #undef read_msr
 #undef write_msr
+#undef order_before_x2apic_write
 #undef read_cr0
 #undef write_cr0
 #undef read_cr2
@@ -83,6 +85,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d);
 void cpuid_wide(u32 leaf, u32 subleaf, u64 *a, u64 *b, u64 *c, u64 *d);
 u64 read_msr(u32 msr);
 void write_msr(u32 msr, u64 value);
+void order_before_x2apic_write(void);
 u64 read_cr0(void);
 void write_cr0(u64 value);
 u64 read_cr2(void);
