@@ -5,13 +5,12 @@
 #include "core/memory.h"
 #include "fake_processor.h"
 
-static struct vcpu *entered;
+static struct vcpu *allocated;
 
-/* A CPU in 64-bit kernel code, as load_on_this_cpu() brings it into guest mode. */
-static struct vcpu *enter(const struct backend *backend)
+/* A CPU in 64-bit kernel code, for which all is allocated, as load_on_this_cpu() finds it. */
+static struct vcpu *allocate(const struct backend *backend)
 {
 	static const u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
-	struct refusal refusal = { 0 };
 	struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
 
 	CHECK(vcpu);
@@ -29,16 +28,24 @@ static struct vcpu *enter(const struct backend *backend)
 		.ss = 16,
 	};
 	prepare_host_state(vcpu, 0x1000);
+	allocated = vcpu;
+	return vcpu;
+}
+
+static struct vcpu *enter(const struct backend *backend)
+{
+	struct refusal refusal = { 0 };
+	struct vcpu *vcpu = allocate(backend);
+
 	CHECK(!backend->enable(vcpu, &refusal));
 	CHECK(!backend->enter(vcpu, &refusal));
 	vcpu->in_guest_mode = true;
-	entered = vcpu;
 	return vcpu;
 }
 
 void forget_vcpu(void)
 {
-	free(entered);
+	free(allocated);
 	memory_free_all();
 }
 
@@ -91,6 +98,11 @@ void set_up_amd(void)
 	set_msr(MSR_EFER, EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE);
 	set_msr(MSR_PAT, 0x0007040600070406);
 	set_msr(MSR_DEBUGCTL, 0);
+}
+
+struct vcpu *allocate_intel(void)
+{
+	return allocate(&vmx_backend);
 }
 
 struct vcpu *enter_intel(void)

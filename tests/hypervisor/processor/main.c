@@ -10,6 +10,7 @@ int main(void)
 	test_pebs();
 	test_machine_checks();
 	test_init();
+	test_unlocking();
 	test_obstacles();
 	test_features();
 	test_starting_cpus();

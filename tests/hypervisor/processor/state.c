@@ -124,6 +124,8 @@ void test_machine_checks(void)
 	forget_vcpu();
 }
 
+#define SIGNATURE 0x50654
+
 /* The least that cannot wait, for a SIPI that comes meanwhile is lost: one write to the local APIC, two to the VMCS. */
 static void check_init(struct vcpu *vcpu, u32 *apic)
 {
@@ -131,6 +133,12 @@ static void check_init(struct vcpu *vcpu, u32 *apic)
 
 	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = 1;
 	fake_vmcs[VMCS_GUEST_CR3] = 0x5000;
+	fake_vmcs[VMCS_GUEST_DR7] = 0x401;
+	fake_vmcs[VMCS_CR0_SHADOW] = fake_vmcs[VMCS_GUEST_CR0] |= CR0_CD;
+	for (unsigned int i = 0; i < COUNT_OF(fake_dr); i++)
+		fake_dr[i] = 0x1000;
+	fake_dr6 = DR6_RESET | DR6_BS;
+	fake_cr2 = 0x5000;
 	vcpu->regs = regs;
 	vcpu->pending_nmis = 1;
 	exit_by(vcpu, REASON_INIT, 0, 0, 0);
@@ -142,6 +150,7 @@ static void check_init(struct vcpu *vcpu, u32 *apic)
 								    : 0x21));
 }
 
+/* The registers that INIT leaves (SDM 3A table 9-1): CR0 keeps CD and NW, EDX has the signature of CPUID leaf 1. */
 static void check_sipi(struct vcpu *vcpu)
 {
 	exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
@@ -149,7 +158,12 @@ static void check_sipi(struct vcpu *vcpu)
 	CHECK(fake_vmcs[GUEST_SELECTOR(SEGMENT_CS)] == 0x8700 && !fake_vmcs[VMCS_GUEST_RIP]);
 	CHECK(fake_vmcs[GUEST_BASE(SEGMENT_CS)] == 0x87000 && !fake_vmcs[VMCS_GUEST_CR3]);
 	CHECK(fake_vmcs[VMCS_GUEST_RFLAGS] == RFLAGS_ALWAYS);
-	CHECK(!vcpu->regs.rax && !vcpu->regs.rbx);
+	CHECK(!vcpu->regs.rax && !vcpu->regs.rbx && vcpu->regs.rdx == SIGNATURE);
+	CHECK(vcpu->backend->read[GUEST_CR0](vcpu) == (CR0_CD | CR0_ET));
+	CHECK(!vcpu->backend->read[GUEST_CR4](vcpu) && !vcpu->backend->read[GUEST_EFER](vcpu));
+	for (unsigned int i = 0; i < COUNT_OF(fake_dr); i++)
+		CHECK(!fake_dr[i]);
+	CHECK(fake_dr6 == DR6_RESET && fake_vmcs[VMCS_GUEST_DR7] == DR7_RESET && !fake_cr2);
 }
 
 /* INIT resets the local APIC, which an exit does not (SDM 3A 11.4.7.3, 3C 26.2). */
@@ -159,6 +173,7 @@ void test_init(void)
 	struct vcpu *vcpu;
 
 	set_up_intel();
+	set_cpuid(1, 0, SIGNATURE, 0, 1u << 5, 1u << 7);
 	set_msr(MSR_APIC_BASE, FAKE_APIC | APIC_BASE_ENABLED);
 	vcpu = enter_intel();
 	for (unsigned int i = 0; i < PAGE_BYTES / 4; i++)
@@ -184,11 +199,57 @@ void test_init(void)
 	exit_by(vcpu, REASON_INIT, 0, 0, 0);
 	CHECK(get_msr(MSR_X2APIC(0x08)) == 0x21 && get_msr(MSR_X2APIC(0x0f)) == 0xff);
 	exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
+	CHECK(vcpu->backend->read[GUEST_CR0](vcpu) == CR0_ET);
 	CHECK(get_msr(MSR_X2APIC(0x08)) == 0 && get_msr(MSR_X2APIC(0x0f)) == 0xff);
 	CHECK(get_msr(MSR_X2APIC(0x32)) == 1u << 16 && get_msr(MSR_X2APIC(0x38)) == 0);
 	CHECK(get_msr(MSR_X2APIC(0x0d)) == 0x21 && get_msr(MSR_X2APIC(0x30)) == 0x21);
 	CHECK(get_msr(MSR_APIC_BASE) == (FAKE_APIC | APIC_BASE_ENABLED | APIC_BASE_X2APIC));
 	forget_vcpu();
+}
+
+static void expect_refused(struct vcpu *vcpu)
+{
+	u64 cr0 = fake_cr0, cr4 = fake_cr4;
+	struct refusal refusal = { 0 };
+
+	CHECK(vcpu->backend->enable(vcpu, &refusal) && refusal.error);
+	CHECK(fake_cr0 == cr0 && fake_cr4 == cr4);
+	forget_vcpu();
+}
+
+/*
+ * IA32_FEATURE_CONTROL stays locked until a reset (SDM 3C 24.7): it is locked when VMXON is all that can still refuse, and
+ * CR0 and CR4 are as before wherever it ends.
+ */
+void test_unlocking(void)
+{
+	struct refusal refusal = { 0 };
+	struct vcpu *vcpu;
+	u64 cr0, cr4;
+
+	set_up_intel();
+	set_msr(MSR_FEATURE_CONTROL, 0);
+	fake_cr0 &= ~(u64)CR0_NE;
+	cr0 = fake_cr0;
+	cr4 = fake_cr4;
+	vcpu = allocate_intel();
+	CHECK(!vcpu->backend->enable(vcpu, &refusal));
+	CHECK(get_msr(MSR_FEATURE_CONTROL) == (FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX));
+	CHECK(fake_cr0 == (cr0 | CR0_NE) && fake_cr4 == (cr4 | CR4_VMXE));
+	vcpu->backend->disable(vcpu);
+	CHECK(fake_cr0 == cr0 && fake_cr4 == cr4);
+	forget_vcpu();
+
+	set_up_intel();
+	set_msr(MSR_FEATURE_CONTROL, 0);
+	set_msr(MSR_VMX_CR4_FIXED1, 0xffffffff & ~(u64)CR4_OSXSAVE);
+	expect_refused(allocate_intel());
+	CHECK(!get_msr(MSR_FEATURE_CONTROL));
+
+	set_up_intel();
+	fake_cr0 &= ~(u64)CR0_NE;
+	fake_vmxon_fails = true;
+	expect_refused(allocate_intel());
 }
 
 /* What an OS may use and Veneer cannot take over. */
