@@ -18,6 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from tests.support.c_programs import PROGRAMS
+
 VENDORS = {"amd": "qemu-amd", "intel": "bochs-intel", "both": "qemu-amd"}
 """Whose processors a fault is about, and the target on which it is shown if it does not say."""
 KINDS = {
@@ -42,7 +44,7 @@ KINDS = {
 NEEDED = ("id", "title", "kind", "vendor", "file", "find", "replace")
 ENDS = ("check", "equivalent", "unshowable", "open")
 """What an entry says of how it is seen: one of them."""
-KEYS = {*NEEDED, *ENDS, "also-find", "also-replace", "target", "run", "alone", "sample"}
+KEYS = {*NEEDED, *ENDS, "also-find", "also-replace", "target", "run", "alone", "sample", "program"}
 
 
 class CatalogueError(Exception):
@@ -84,6 +86,8 @@ class Fault:
     """The feature that no target has."""
     open: str = ""
     """Why no check sees it yet."""
+    program: str = ""
+    """The program of tests/support/c_programs.py that sees it, where it is ``unshowable``."""
     place: str = ""
     """Where the entry is, for messages: ``svm.toml, [svm-load-cr2]``."""
 
@@ -179,6 +183,10 @@ def _fault(path: Path, entry: dict[str, Any], errors: list[str]) -> Iterator[Fau
         wrong.append(f"{place}: no vendor '{entry['vendor']}'; there are {', '.join(VENDORS)}")
     if sum(key in entry for key in ENDS) != 1:
         wrong.append(f"{place}: it needs one of 'check', 'equivalent', 'unshowable' and 'open'")
+    if entry.get("program", "core") not in PROGRAMS:
+        wrong.append(f"{place}: no program '{entry['program']}'; there are {', '.join(PROGRAMS)}")
+    if "program" in entry and "unshowable" not in entry:
+        wrong.append(f"{place}: 'program' is for what no target shows, beside 'unshowable'")
     wrong += [
         f"{place}: <{name}> of '{key}' is no value of the row"
         for key, text in entry.items()
@@ -207,6 +215,7 @@ def _fault(path: Path, entry: dict[str, Any], errors: list[str]) -> Iterator[Fau
         equivalent=entry.get("equivalent", ""),
         unshowable=entry.get("unshowable", ""),
         open=entry.get("open", ""),
+        program=entry.get("program", ""),
         place=place,
     )
 

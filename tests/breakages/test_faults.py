@@ -95,6 +95,14 @@ def test_a_table_makes_a_fault_of_each_row(tmp_path: Path, hypervisor: Path) -> 
         (("check =", "equivalent = 'x'\ncheck ="), "some.toml, one: it needs one of 'check', 'equivalent'"),
         (("title =", "# title ="), "some.toml, one: 'title' is missing"),
         (("forget one", "forget <what>"), "some.toml, one: <what> of 'title' is no value of the row"),
+        (
+            ("check =", "program = 'core'\ncheck ="),
+            "some.toml, one: 'program' is for what no target shows, beside",
+        ),
+        (
+            ("check =", "program = 'cpu'\nunshowable ="),
+            "some.toml, one: no program 'cpu'; there are core, processor",
+        ),
         (("[[fault]]", "[[fautl]]"), "some.toml: there are [[fault]] and [[table]], no [fautl]"),
     ],
 )
