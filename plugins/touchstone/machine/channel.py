@@ -11,6 +11,8 @@ from typing import Protocol
 from touchstone.machine.polling import poll_for
 
 READ_SIZE = 65536
+LINE_PAUSE = 0.0002
+"""Seconds in which the other side writes many bytes of a line, or none."""
 
 
 class Channel(Protocol):
@@ -72,14 +74,33 @@ class SocketChannel:
             if self._socket.fileno() not in events:
                 self._report(events)
                 continue
-            if self._quick_ack:
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             try:
-                return self._socket.recv(READ_SIZE)
+                data = self._read()
             except BlockingIOError:
                 continue
             except ConnectionError:
                 return b""
+            return self._with_rest_of_line(data, deadline) if self._quick_ack else data
+
+    def _read(self) -> bytes:
+        if self._quick_ack:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return self._socket.recv(READ_SIZE)
+
+    def _with_rest_of_line(self, data: bytes, deadline: float) -> bytes:
+        """What came, and what comes behind it while the other side is in the middle of a line.
+
+        To be woken for each byte costs more than all else that is done with an answer.
+        """
+        said = bytearray(data)
+        while data and not data.endswith(b"\n") and len(said) < READ_SIZE and time.monotonic() < deadline:
+            time.sleep(LINE_PAUSE)
+            try:
+                data = self._read()
+            except OSError:  # silence, or the end, which the next call finds
+                break
+            said += data
+        return bytes(said)
 
     def drain(self) -> bytes:
         """Whatever has arrived already, without waiting."""
