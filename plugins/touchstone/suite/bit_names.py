@@ -17,6 +17,8 @@ from touchstone.suite.registers import MSR_TABLES, SUB_REGISTERS, BitField, tabl
 
 _HEX = re.compile(r"0x[0-9a-f]+")
 _MOVE = re.compile(r"mov\s+(\w+)\s*,\s*(cr[04]|dr[67])")
+_Held = tuple[str, Mapping[str, BitField], int, int]
+"""Name and fields of a leaf or register, its lowest bit that is held, and how many bits of it are."""
 _PARTS = {"rax": "eax", "rbx": "ebx", "rcx": "ecx", "rdx": "edx"}
 
 
@@ -30,13 +32,15 @@ def differing(case: Case, what: str, expected: str, measured: str) -> str:
     if wanted is None or found is None or place is None or place[1] != 0:
         return ""
     source = _source(case, place[0])
-    differ = int(wanted[0], 16) ^ int(found[0], 16)
-    if source is None or differ == 0:
+    if source is None:
         return ""
-    name, fields, shift = source
+    name, fields, shift, width = source
+    differ = (int(wanted[0], 16) ^ int(found[0], 16)) & ((1 << width) - 1)
+    if differ == 0:
+        return ""
     names, known = [], 0
-    for field, (low, width) in fields.items():
-        mask = ((1 << width) - 1) << low >> shift if low >= shift else 0
+    for field, (low, size) in fields.items():
+        mask = ((1 << size) - 1) << low >> shift if low >= shift else 0
         known |= mask
         if mask & differ & ((1 << place[2]) - 1):
             names.append(field)
@@ -44,8 +48,8 @@ def differing(case: Case, what: str, expected: str, measured: str) -> str:
     return f"{name}: {', '.join(names)}"
 
 
-def _source(case: Case, register: str) -> tuple[str, Mapping[str, BitField], int] | None:
-    """Name, fields, and the lowest bit of what a register holds at the end."""
+def _source(case: Case, register: str) -> _Held | None:
+    """What a register holds at the end."""
     last = case.body.lines[-1].strip().lower() if case.body.lines else ""
     if last == "cpuid" and register in _PARTS:
         return _of_leaf(case, _PARTS[register])
@@ -55,22 +59,22 @@ def _source(case: Case, register: str) -> tuple[str, Mapping[str, BitField], int
         if number is None or name is None:
             return None
         fields = table(MSR_TABLES[number]) if number in MSR_TABLES else None
-        return name, fields or {}, 0 if register == "rax" else 32
+        return name, fields or {}, 0 if register == "rax" else 32, 32
     move = _MOVE.fullmatch(last)
     if move is not None and SUB_REGISTERS.get(move[1], ("",))[0] == register:
         fields = table(move[2])
-        return (move[2], fields, 0) if fields is not None else None
+        return (move[2], fields, 0, 64) if fields is not None else None
     return None
 
 
-def _of_leaf(case: Case, register: str) -> tuple[str, Mapping[str, BitField], int] | None:
+def _of_leaf(case: Case, register: str) -> _Held | None:
     leaf = _given(case, "rax")
     subleaf = _given(case, "rcx") or 0
     if leaf is None:
         return None
     for name in (f"cpuid.{leaf:#x}.{subleaf}.{register}", f"cpuid.{leaf:#x}.{register}"):
         if name in leaf_names() and (fields := table(name)) is not None:
-            return name, fields, 0
+            return name, fields, 0, 32
     return None
 
 
