@@ -116,7 +116,8 @@ def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) ->
             case = _judge_case(session, record, one, found.outcomes)
         except AgentRefused as error:
             record.forget_run()
-            refused.append(f"an ordinary program cannot run it: {error}")
+            who = "the agent" if session.known.ring0 else "an ordinary program"
+            refused.append(f"{who} cannot run it: {error}")
             continue
         for _ in range(RECOUNTS):
             if found.outcomes is not None or not _may_be_exits_of_others(session, case):
