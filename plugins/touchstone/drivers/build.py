@@ -149,7 +149,7 @@ class BareSources:
         # Silent: a failure shows the compiler's words, not its command lines.
         goals = [] if self._base is None else ["for-payloads"]
         build = f"BUILD={os.path.relpath(into, self._source)}"
-        self._run("--silent", f"-j{os.cpu_count() or 1}", build, *goals)
+        self._run("--silent", f"-j{len(os.sched_getaffinity(0))}", build, *goals)
         used = {os.path.normpath(name) for path in into.rglob("*.d") for name in _dependencies(path)}
         if missed := sorted(used - inputs):
             directory = self._subject or "."

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 USUAL_CPUS = 16
 """Of an emulated machine: with more, what they do together takes longer than timeouts reckon with."""
-CPUS = os.cpu_count() or 1
+CPUS = len(os.sched_getaffinity(0))
 """Of this host: so many emulators run at the same time, if nobody asks for more."""
 
 
