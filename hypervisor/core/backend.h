@@ -19,6 +19,8 @@ enum guest_field {
 	GUEST_EFER,
 	GUEST_CPL,
 	GUEST_CS_BASE,
+	/* In bytes, whatever the granularity. */
+	GUEST_CS_LIMIT,
 	GUEST_DR7,
 	/* 64, 32 or 16: the default operand size of the code segment. */
 	GUEST_CODE_BITS,

@@ -54,6 +54,19 @@ void handle_hidden_instruction(struct vcpu *vcpu)
 }
 
 /*
+ * Whether the instruction at RIP is not wholly in the code segment, whose limit 64-bit code does not have: it is not
+ * fetched then, and the #GP is that of the limit (SDM 3A 6.3, APM2 4.12.1).
+ */
+static bool is_behind_limit(struct vcpu *vcpu, unsigned int length)
+{
+	u64 limit = vcpu->backend->read[GUEST_CS_LIMIT](vcpu);
+
+	/* Code goes on at 0 behind 4 GiB. */
+	return vcpu->backend->read[GUEST_CODE_BITS](vcpu) != 64 &&
+	       (vcpu->rip > limit || (u32)(vcpu->rip + length - 1) > limit);
+}
+
+/*
  * EFER.SVME is set in hardware, so SVM instructions raise #GP before their intercept outside of
  * ring 0 and for a bad operand, such as VMRUN's address (APM2 15.9). With SVM hidden they must
  * raise #UD, whatever their operands.
@@ -64,7 +77,7 @@ void handle_gp_fault(struct vcpu *vcpu)
 	struct instruction instruction;
 
 	if (!error_code && !vcpu->interrupted_event && decode_instruction(vcpu, &instruction) &&
-	    instruction.is_svm)
+	    instruction.is_svm && !is_behind_limit(vcpu, instruction.length))
 		inject_exception(vcpu, VECTOR_UD, 0);
 	else
 		inject_exception(vcpu, VECTOR_GP, error_code);

@@ -39,6 +39,11 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vcpu->vmcb->cs.base;
 }
 
+static u64 read_cs_limit(const struct vcpu *vcpu)
+{
+	return vcpu->vmcb->cs.limit;
+}
+
 static u64 read_dr7_of_guest(const struct vcpu *vcpu)
 {
 	return vcpu->vmcb->dr7;
@@ -148,6 +153,7 @@ const struct backend svm_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_CS_LIMIT] = read_cs_limit,
 		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},

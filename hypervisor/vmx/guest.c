@@ -57,6 +57,12 @@ static u64 read_cs_base(const struct vcpu *vcpu)
 	return vmcs_read(GUEST_BASE(SEGMENT_CS));
 }
 
+static u64 read_cs_limit(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return vmcs_read(GUEST_LIMIT(SEGMENT_CS));
+}
+
 static u64 read_dr7_of_guest(const struct vcpu *vcpu)
 {
 	(void)vcpu;
@@ -204,6 +210,7 @@ const struct backend vmx_backend = {
 		[GUEST_EFER] = read_efer,
 		[GUEST_CPL] = read_cpl,
 		[GUEST_CS_BASE] = read_cs_base,
+		[GUEST_CS_LIMIT] = read_cs_limit,
 		[GUEST_DR7] = read_dr7_of_guest,
 		[GUEST_CODE_BITS] = read_code_bits,
 	},

@@ -276,6 +276,12 @@ static u64 fake_cs_base(const struct vcpu *vcpu)
 	return fake.fields[GUEST_CS_BASE];
 }
 
+static u64 fake_cs_limit(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return fake.fields[GUEST_CS_LIMIT];
+}
+
 static u64 fake_code_bits(const struct vcpu *vcpu)
 {
 	(void)vcpu;
@@ -330,6 +336,7 @@ static void fake_single_step(struct vcpu *vcpu, u64 breakpoints)
 			[GUEST_CR4] = fake_cr4,                                                  \
 			[GUEST_EFER] = fake_efer,                                                \
 			[GUEST_CS_BASE] = fake_cs_base,                                          \
+			[GUEST_CS_LIMIT] = fake_cs_limit,                                        \
 			[GUEST_DR7] = fake_dr7,                                                  \
 			[GUEST_CODE_BITS] = fake_code_bits,                                      \
 		},                                                                               \

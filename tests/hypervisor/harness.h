@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/backend.h"
 #include "core/host.h"
 #include "core/vcpu.h"
 
@@ -34,7 +35,7 @@ struct fake {
 	unsigned long long rip, rflags;
 	unsigned int noted_nmis, noted_machine_checks;
 	bool gigabyte_pages;
-	unsigned long long fields[8];
+	unsigned long long fields[GUEST_FIELDS];
 };
 extern struct fake fake;
 extern const struct backend fake_backend;
