@@ -44,7 +44,7 @@ def test_autopsy_and_kill(target: TargetHandle) -> None:
 
         stopped = driver.autopsy()
         assert "Bochs is still running" in stopped.reason
-        assert "rip: ffffffff_" in stopped.registers[0]
+        assert "rip: " in stopped.registers[0]
         assert sorted(stopped.backtraces) == [0, 1]
 
         pid = machine.pid
