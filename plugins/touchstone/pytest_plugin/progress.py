@@ -57,6 +57,7 @@ class Relay:
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         self._write = None if reporter is None else reporter.write_line
+        self._terminal = config.get_terminal_writer()
         self._directory = Path(tempfile.mkdtemp(prefix="touchstone-progress-"))
         self.path = str(self._directory / "socket")
         self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -79,6 +80,9 @@ class Relay:
     def _serve(self) -> None:
         while line := self._wire.recv(LONGEST).decode("utf-8", "replace"):
             if self._write is not None:
+                # The dots of workers leave the line open, and pytest does not know of it.
+                if self._terminal.width_of_current_line:
+                    self._write("")
                 self._write(line)
 
 
