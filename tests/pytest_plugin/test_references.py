@@ -72,6 +72,7 @@ def test_a_run_that_requires_its_targets_requires_the_checks_of_known_deviations
     project.suite(PASSING, "suites/suite.yaml")
     assert project.run().ret == 0
     assert project.run("--require-targets").ret == 11
+    assert project.run("--require-targets", "--ignore=suites/of-others.yaml").ret == 0
 
 
 def test_a_run_of_some_suites_says_nothing_of_the_others(project: Project) -> None:

@@ -232,7 +232,9 @@ class Run:
 
     def entries_without_check(self) -> list[str]:
         """Known deviations that are about no check, if all checks of the project were collected."""
-        if self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS or not self._defined_at:
+        left_out = any(self.config.getoption(name) for name in ("ignore", "ignore_glob"))
+        some = self.config.args_source is not pytest.Config.ArgsSource.TESTPATHS or left_out
+        if some or not self._defined_at:
             return []
         return list(without_check(self.targets, self.subject, self._defined_at))
 
