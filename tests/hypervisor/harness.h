@@ -3,20 +3,10 @@
 #ifndef HARNESS_H
 #define HARNESS_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "core/backend.h"
 #include "core/host.h"
 #include "core/vcpu.h"
-
-#define CHECK(condition)                                                                \
-	do {                                                                            \
-		if (!(condition)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			exit(1);                                                        \
-		}                                                                       \
-	} while (0)
+#include "check.h"
 
 #define FAKE_CPUS 4
 

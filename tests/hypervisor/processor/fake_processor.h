@@ -3,18 +3,8 @@
 #ifndef FAKE_PROCESSOR_H
 #define FAKE_PROCESSOR_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "core/vcpu.h"
-
-#define CHECK(condition)                                                                \
-	do {                                                                            \
-		if (!(condition)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			exit(1);                                                        \
-		}                                                                       \
-	} while (0)
+#include "../check.h"
 
 /* Nothing exists but what the two below set. CPUID of a leaf that was not set is 0. */
 void forget_processor(void);

@@ -8,14 +8,7 @@
 #include "core/host.h"
 #include "core/local_apic.h"
 #include "hosts/uefi/firmware.h"
-
-#define CHECK(condition)                                                                \
-	do {                                                                            \
-		if (!(condition)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			exit(1);                                                        \
-		}                                                                       \
-	} while (0)
+#include "../check.h"
 
 #define MOST 4
 
