@@ -49,6 +49,11 @@ class Planned:
 
     _requests: dict[int, ProbeRequest] = field(default_factory=dict)
 
+    def may_apply(self, known: requires.Facts) -> bool:
+        """Whether its requirements hold, as far as is known."""
+        needed = (*self.check.requires, *self.case.requires)
+        return requires.evaluate_all(needed, known).result is not False
+
     def request(self, cpus: int) -> ProbeRequest:
         """The request for a machine with so many CPUs, the same in every phase."""
         found = self._requests.get(cpus)

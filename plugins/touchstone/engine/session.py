@@ -32,7 +32,7 @@ from touchstone.machine.intercepts.names import INTERCEPTS, MACHINE
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
 from touchstone.suite.model import Check, Prepared, Requirement, Transition
-from touchstone.suite.requires import Facts, evaluate_all, names_used
+from touchstone.suite.requires import Facts, names_used
 from touchstone.suite.steps import LEADS_TO
 from touchstone.words import Phase
 
@@ -469,8 +469,8 @@ class TargetSession:
             if not one.measured
             and self.cannot(one.check.id) is None
             and (
-                (one.needed and _may_apply(one, self.known.facts))
-                or (one.comparable and not self.subject.absent and _may_apply(one, bare))
+                (one.needed and one.may_apply(self.known.facts))
+                or (one.comparable and not self.subject.absent and one.may_apply(bare))
             )
         )
 
@@ -494,11 +494,6 @@ class TargetSession:
                         record.add_trace(cpu, driver.trace(cpu, TRACED))
                 except (AgentRefused, Autopsied, InfrastructureError):
                     return
-
-
-def _may_apply(one: Planned, known: Facts) -> bool:
-    """Whether the requirements of a case hold, as far as is known."""
-    return evaluate_all((*one.check.requires, *one.case.requires), known).result is not False
 
 
 def _key(prepared: Prepared | None) -> str | None:
