@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
 
 MemoryReader = Callable[[int, int], bytes]
 """(address, length in bytes) -> the target's memory; OSError or TargetError where it cannot be read."""
@@ -40,6 +39,10 @@ class Symbols:
     def _elf(self) -> ELFFile | None:
         if self.path is None:
             return None
+        # Imported late: it takes 70 ms, and a run without a crash does not need it.
+        from elftools.common.exceptions import ELFError  # noqa: PLC0415
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+
         try:
             return ELFFile(BytesIO(self.path.read_bytes()))  # whole: a new build must not change it meanwhile
         except (OSError, ELFError) as error:
@@ -50,6 +53,8 @@ class Symbols:
     def _by_name(self) -> dict[str, Symbol]:
         if self._elf is None:
             return {}
+        from elftools.elf.sections import SymbolTableSection  # noqa: PLC0415
+
         found: dict[str, Symbol] = {}
         for section in self._elf.iter_sections():
             if isinstance(section, SymbolTableSection):
@@ -82,6 +87,8 @@ class Symbols:
         """Addresses, ascending, and the line that begins at each (empty: a gap)."""
         if self._elf is None or not self._elf.has_dwarf_info():
             return [], []
+        from elftools.common.exceptions import ELFError  # noqa: PLC0415
+
         rows: dict[int, str] = {}
         try:
             dwarf = self._elf.get_dwarf_info()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from touchstone.drivers.bochs import config as bochs_config
 from touchstone.drivers.emulated import kernel_words
-from touchstone.drivers.linux_image.image import LinuxImage, build_image, kernel_headers
 from touchstone.drivers.linux_image.recipe import names
 from touchstone.drivers.qemu import config as qemu_config
 from touchstone.drivers.ssh.address import Address
@@ -18,6 +17,7 @@ from touchstone.machine.settings import SettingsError, TargetSettings
 
 if TYPE_CHECKING:  # every run validates the whole inventory: import late what only a started box needs
     from touchstone.drivers.emulated.linux_machine import LinuxMachine
+    from touchstone.drivers.linux_image.image import LinuxImage
     from touchstone.drivers.ssh.console import LogSource
 
 EMULATORS: Mapping[str, Mapping[str, type]] = {"qemu": qemu_config.OPTIONS, "bochs": bochs_config.OPTIONS}
@@ -64,6 +64,7 @@ class VirtualBox:
         """Starts nothing. The console has a log of its own; the driver takes over what is in it."""
         image, emulator = read_settings(settings)
         from touchstone.drivers.bochs import linux as linux_bochs  # noqa: PLC0415
+        from touchstone.drivers.linux_image.image import build_image  # noqa: PLC0415
         from touchstone.drivers.qemu import linux as linux_qemu  # noqa: PLC0415
 
         machine = linux_bochs.BochsLinuxMachine if emulator == "bochs" else linux_qemu.QemuLinuxMachine
@@ -112,6 +113,8 @@ class VirtualBox:
 
     def headers(self, release: str, progress: Say) -> Path | None:
         """See Box."""
+        from touchstone.drivers.linux_image.image import kernel_headers  # noqa: PLC0415
+
         return kernel_headers(self._machine.image, progress)
 
     def console(self) -> LogSource | None:
