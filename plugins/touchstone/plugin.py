@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from touchstone.garbage import uncollected
 from touchstone.pytest_plugin.options import add_options, home, use_shipped_suites
 from touchstone.pytest_plugin.sniff import in_suites_folder, is_suite, is_yaml
 from touchstone.words import AREAS, LEVELS, PHASES
@@ -46,16 +48,18 @@ def pytest_configure(config: pytest.Config) -> None:
         for word in words:
             config.addinivalue_line("markers", f"{word}: checks of this {kind} (touchstone)")
     if is_project(config):
-        config.pluginmanager.import_plugin("touchstone.pytest_plugin.fixtures")
+        with uncollected():
+            config.pluginmanager.import_plugin("touchstone.pytest_plugin.fixtures")
     if config.getoption("touchstone_payloads"):
         from touchstone.pytest_plugin.payloads import collect_payloads_only  # noqa: PLC0415
 
         collect_payloads_only(config)
     if not asked_for(config):
         return
-    from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
+    with uncollected():
+        from touchstone.pytest_plugin.run import run_of  # noqa: PLC0415
 
-    run_of(config).check()
+        run_of(config).check()
     use_shipped_suites(config)
     if hasattr(config, "workerinput") and getattr(config.option, "clean_alluredir", False):
         # A worker that replaces another one would delete what the others wrote.
@@ -78,20 +82,22 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         config.option.numprocesses, config.option.dist, config.option.tx = None, "no", []
     if not config.getoption("touchstone_list_targets"):
         return None
-    from touchstone.pytest_plugin.run import list_targets  # noqa: PLC0415
+    with uncollected():
+        from touchstone.pytest_plugin.run import list_targets  # noqa: PLC0415
 
-    return list_targets(config)
+        return list_targets(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Collect checks without collecting garbage: almost all that is made lives until the end of the run."""
+    """Collect checks without looking for garbage: what is made then lives until the end of the run."""
     if not asked_for(session.config):
         return (yield)
-    from touchstone.suite.load import uncollected  # noqa: PLC0415
-
     with uncollected():
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -10,8 +10,9 @@ from tests.support.checkout import ROOT
 from tests.support.suite_texts import PATH
 from touchstone.machine.probe import CodeBits
 from touchstone.suite import assemble
-from touchstone.suite.assemble import Assembler, AssemblerMissing, Code
+from touchstone.suite.assemble import Assembler, AssemblerMissing
 from touchstone.suite.body import is_plain
+from touchstone.suite.code import Code
 from touchstone.suite.load import load
 from touchstone.suite.model import Body, Source
 

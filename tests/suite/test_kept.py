@@ -81,7 +81,7 @@ def test_what_decides_on_a_suite_counts(
     elif what == "requirements":
         requirements = frozenset({"cpuid.basic"})
     else:
-        monkeypatch.setattr(kept, "_readers", lambda: b"other code")
+        monkeypatch.setattr(kept, "readers", lambda: b"other code")
     found = load_kept(tmp_path, path, text, requirements)
     assert len(reads) == 2
     assert found == load(path, text, requirements)

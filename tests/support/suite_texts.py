@@ -7,7 +7,8 @@ from pathlib import Path
 from textwrap import indent
 
 from touchstone.machine.probe import GPRS, ProbeEvent, ProbeResult
-from touchstone.suite.assemble import Assembler, Code
+from touchstone.suite.assemble import Assembler
+from touchstone.suite.code import Code
 from touchstone.suite.load import load
 from touchstone.suite.model import Case, Check, Suite
 from touchstone.suite.problems import SuiteErrors

@@ -9,7 +9,7 @@ from functools import cached_property
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import requires
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.model import Case, Check, Transition
 from touchstone.suite.request import expected_msrs, probe_request
 

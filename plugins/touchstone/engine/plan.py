@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
-from touchstone.suite.assemble import Assembled, Assembler, AssemblerMissing, Code
+from touchstone.suite.assemble import Assembled, Assembler, AssemblerMissing
+from touchstone.suite.code import Code
+from touchstone.suite.kept_codes import KeptCodes
 from touchstone.suite.model import Body, Case, Check
 from touchstone.suite.problems import Problem, SuiteErrors, in_order
 from touchstone.suite.request import code_offset
@@ -42,8 +44,9 @@ class TargetPlan:
 class Plan:
     """What runs on which target."""
 
-    def __init__(self) -> None:
-        self._assembler = Assembler()
+    def __init__(self, kept: KeptCodes | None = None) -> None:
+        """``kept``: what was assembled before."""
+        self._assembler = Assembler(kept=kept)
         self._checks: dict[str, list[Check]] = {}
         """Target to its checks."""
         self._cases: dict[str, dict[str, Sequence[Planned]]] = {}

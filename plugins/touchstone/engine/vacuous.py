@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from touchstone.machine.probe import ProbeResult
 from touchstone.suite import show
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.model import Case
 
 

@@ -21,7 +21,6 @@ from touchstone.reporting.failure import cause, failure_repr
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
 from touchstone.suite.kept import load_kept
-from touchstone.suite.load import uncollected
 from touchstone.suite.model import Check, Suite
 from touchstone.suite.positions import read_text
 from touchstone.suite.problems import SuiteErrors
@@ -40,19 +39,16 @@ class SuiteFile(pytest.File):
         suite = self._load(run)
         for check in suite.checks:
             register_words(self.config, check)
-        with uncollected():
-            items = [
-                CheckItem.from_parent(
+        for target in targets:
+            facts = static_facts(target, subject)
+            for check in suite.checks:
+                yield CheckItem.from_parent(
                     self,
                     name=f"{check.id}[{target.name}]",
                     callobj=judged_by_touchstone,
                     check_on_target=CheckOnTarget(check, target),
                     skip=reason_to_skip(check, target, facts),
                 )
-                for target, facts in [(target, static_facts(target, subject)) for target in targets]
-                for check in suite.checks
-            ]
-        yield from items
 
     def _load(self, run: Run) -> Suite:
         try:

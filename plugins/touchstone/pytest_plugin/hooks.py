@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from touchstone.engine.judge_check import begin
-from touchstone.engine.outcomes import Hang, LabFailed
+from touchstone.engine.outcomes import LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin import gates
@@ -125,11 +124,10 @@ class RunHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Take what was collected out of garbage collection, since it lives until the end of the run."""
+        """Show the plan, if that is what was asked for."""
         if self.run.config.getoption("touchstone_plan") is not None and not session.testsfailed:
             self._show_plan(session)
             return True
-        gc.freeze()
         return None
 
     def _show_plan(self, session: pytest.Session) -> None:
@@ -175,7 +173,7 @@ class RunHooks:
             with translated():
                 try:
                     yield
-                except (LabFailed, Hang) as error:
+                except LabFailed as error:
                     again(self.run, check_on_target, error, lambda: self._judge_again(item, check_on_target))
         except AssertionError:
             handle = getattr(item, "funcargs", {}).get("target")

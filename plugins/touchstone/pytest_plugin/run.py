@@ -36,6 +36,7 @@ from touchstone.pytest_plugin.options import Options, find_in_home, home, read_o
 from touchstone.pytest_plugin.progress import progress_writer
 from touchstone.reporting.commands import command
 from touchstone.shipped import build_directory
+from touchstone.suite.kept_codes import KeptCodes
 from touchstone.suite.model import Check
 from touchstone.suite.problems import SuiteErrors
 from touchstone.suite.statements import known_statements
@@ -59,7 +60,6 @@ class Run:
         self.options: Options = read_options(config)
         self._defined_at: dict[str, str] = {}
         """Check id to file and line; an id is unique over all suites."""
-        self.plan = Plan()
         self.ahead = Ahead()
         self.causes: dict[tuple[str, str], str] = {}
         """Target and cause of a failure to the check that has it first."""
@@ -146,6 +146,11 @@ class Run:
             return build_directory()
         except FileNotFoundError as error:
             raise pytest.UsageError(str(error)) from None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What runs on which target."""
+        return Plan(KeptCodes(self.built / "suites" / "assembled"))
 
     def check(self) -> None:
         """UsageError for whatever is wrong with what the command line names."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import SymbolTableSection
-
-from touchstone.machine.probe import CodeBits
 from touchstone.suite import raising
 from touchstone.suite.body import check, is_plain, labels, rename, statements
+from touchstone.suite.code import Code, Text
 from touchstone.suite.constants import CONSTANTS
+from touchstone.suite.kept_codes import KeptCodes
 from touchstone.suite.model import Body
 from touchstone.suite.problems import Problem, did_you_mean
 from touchstone.suite.registers import SUB_REGISTERS
@@ -28,34 +24,13 @@ LARGEST = 1024
 SECONDS = 120
 """The assembler needs a fraction of a second; more means that it hangs."""
 
+SECTION = ".probe."
+"""Of each body, with its number behind it."""
 _MESSAGE = re.compile(r"[^:]*:(\d+): (?:(Error|Warning|Fatal error|Info): )?(.*)")
-_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
-_SECTION = ".probe."
-_Text = tuple[CodeBits, tuple[str, ...]]
-"""What decides the bytes of a body."""
 
 
 class AssemblerMissing(Exception):
     """GNU as is not on PATH, does not end, or fails without an error message for a body."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A body as bytes."""
-
-    data: bytes
-    labels: Mapping[str, int]
-    """The body's own labels, as offsets from its first byte."""
-    lines: tuple[int, ...]
-    """Offset of the first byte of every line of the body."""
-    code_bits: CodeBits = 64
-    """See ``Body.code_bits``."""
-
-    def line_of(self, offset: int) -> int | None:
-        """Index of the body's line that the byte at ``offset`` comes from; None outside of the body."""
-        if not 0 <= offset < len(self.data):
-            return None
-        return max(index for index, start in enumerate(self.lines) if start <= offset)
 
 
 @dataclass(frozen=True)
@@ -70,9 +45,11 @@ class Assembled:
 class Assembler:
     """Assembles bodies; each distinct text once."""
 
-    def __init__(self, program: str = "as") -> None:
+    def __init__(self, program: str = "as", kept: KeptCodes | None = None) -> None:
+        """``kept``: what was assembled before, to which is added what had no mistakes."""
         self.program = program
-        self._known: dict[_Text, Code | tuple[tuple[int, str], ...]] = {}
+        self._kept = kept
+        self._known: dict[Text, Code | tuple[tuple[int, str], ...]] = {}
 
     def assemble(self, bodies: Iterable[Body]) -> Assembled:
         """Bytes of every body; those that cannot be assembled have problems instead.
@@ -80,17 +57,25 @@ class Assembler:
         Runs the assembler once, and again without the bodies that it refused. Raises AssemblerMissing.
         """
         bodies = list(bodies)
-        texts: dict[_Text, Body] = {}
+        texts: dict[Text, Body] = {}
         for body in bodies:
             text = body.code_bits, body.lines
-            if text not in self._known:
-                texts.setdefault(text, body)
+            if text in self._known or text in texts:
+                continue
+            kept = None if self._kept is None else self._kept.get(text)
+            if kept is None:
+                texts[text] = body
+            else:
+                self._known[text] = kept
         for text, body in list(texts.items()):
             refused = [(body.sources.index(problem.source), problem.text) for problem in check(body)]
             if refused:
                 self._known[text] = tuple(refused)
                 del texts[text]
         self._run(list(texts.values()))
+        if self._kept is not None:
+            made = {text: code for text in texts if isinstance(code := self._known[text], Code)}
+            self._kept.add(made, self._known)
         codes: dict[Body, Code] = {}
         problems: dict[Body, tuple[Problem, ...]] = {}
         for body in bodies:
@@ -152,36 +137,17 @@ class Assembler:
         return found or unplaced, done.returncode
 
     def _collect(self, bodies: list[Body], output: Path) -> None:
-        with output.open("rb") as stream:
-            elf = ELFFile(stream)
-            data: dict[int, bytes] = {}
-            headers: dict[int, int] = {}
-            relocations: dict[int, tuple[str, int]] = {}
-            symbols: dict[int, dict[str, int]] = {}
-            table = None
-            for number, section in enumerate(elf.iter_sections()):
-                name = section.name
-                if name.startswith(_SECTION):
-                    index = int(name[len(_SECTION) :])
-                    headers[number] = index
-                    data[index] = section.data()
-                elif isinstance(section, SymbolTableSection):
-                    table = section  # the only one
-                elif isinstance(section, RelocationSection) and section.num_relocations():
-                    entry = section.get_relocation(0)
-                    linked = elf.get_section(section["sh_link"])
-                    assert isinstance(linked, SymbolTableSection)
-                    symbol = linked.get_symbol(entry["r_info_sym"]).name
-                    relocations[int(name.rpartition(_SECTION)[2])] = (symbol, entry["r_offset"])
-            assert table is not None
-            names = table.stringtable.data()
-            for offset, _, _, header, value, _ in _SYMBOL.iter_unpack(table.data()):
-                if header in headers:
-                    name = names[offset : names.index(b"\0", offset)].decode()
-                    symbols.setdefault(headers[header], {})[name] = value
+        # To import what reads ELF takes as long as to read this file; most runs have nothing to assemble.
+        from touchstone.suite.object_file import read_sections  # noqa: PLC0415
+
+        sections = read_sections(output, SECTION)
         for index, body in enumerate(bodies):
             self._known[body.code_bits, body.lines] = _code(
-                index, body, data.get(index, b""), symbols.get(index, {}), relocations
+                index,
+                body,
+                sections.data.get(index, b""),
+                sections.symbols.get(index, {}),
+                sections.relocations,
             )
 
 
@@ -242,7 +208,7 @@ class _Listing:
         self.owners.append(owner)
 
     def _body(self, index: int, body: Body) -> None:
-        self._add(f'.section {_SECTION}{index},"ax",@progbits; .code{body.code_bits}')
+        self._add(f'.section {SECTION}{index},"ax",@progbits; .code{body.code_bits}')
         self._add(raising.code_size(body.code_bits))
         if is_plain(body):  # most of them
             for line, text in enumerate(body.lines):

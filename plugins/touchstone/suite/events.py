@@ -9,7 +9,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import ProbeEvent, ProbeResult
 from touchstone.suite import counts, show
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.fields import field_expectations
 from touchstone.suite.handle import DB, name_of, vector_of
 from touchstone.suite.judge_field import FieldJudge, address

@@ -7,7 +7,7 @@ from functools import partial
 
 from touchstone.machine.probe import GPRS, ProbeResult
 from touchstone.suite import events, exceptions, measured, more_registers, show, sweep
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.judge_field import FieldJudge, address, register_at_start, scratch_at_start
 from touchstone.suite.judgement import Cells, Demand, Difference, Judgement, Row, Table
 from touchstone.suite.measured import MASK64

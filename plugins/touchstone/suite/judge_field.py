@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from touchstone.machine.probe import Operand, ProbeResult
 from touchstone.suite import measured, show
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.judgement import Demand, Row
 from touchstone.suite.measured import RF, ones
 from touchstone.suite.model import Case, FieldExpectation, Value

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from touchstone.suite.load import load, uncollected
+from touchstone.garbage import uncollected
+from touchstone.suite.load import load
 from touchstone.suite.model import Suite
 from touchstone.whole_file import write_whole
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-READERS = ("suite", "machine", "words.py")
+READERS = ("suite", "machine", "words.py", "garbage.py")
 """Parts of the package that decide what comes of a text."""
 _DIGEST = hashlib.sha256().digest_size
 
@@ -35,25 +36,37 @@ def load_kept(directory: Path, path: Path, text: str, requirements: Collection[s
     """
     file = directory / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.suite"
     key = _key(path, text, requirements)
+    kept = take(file, key)
+    if kept is not None:
+        assert isinstance(kept, Suite)
+        return kept
+    suite = load(path, text, requirements)
+    keep(file, key, suite)
+    return suite
+
+
+def take(file: Path, key: bytes) -> object:
+    """What was kept under a key; None if it is not there whole, or under another key."""
     with contextlib.suppress(OSError):
         data = file.read_bytes()
         head, content = data[: 2 * _DIGEST], data[2 * _DIGEST :]
         if head == key + hashlib.sha256(content).digest():
             with uncollected():
-                kept = pickle.loads(content)
-            assert isinstance(kept, Suite)
-            return kept
-    suite = load(path, text, requirements)
+                return pickle.loads(content)
+    return None
+
+
+def keep(file: Path, key: bytes, what: object) -> None:
+    """Keep it under a key, a SHA-256, in the place of what was there; nothing where none can be written."""
     with contextlib.suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-        content = pickle.dumps(suite, pickle.HIGHEST_PROTOCOL)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
         write_whole(file, key + hashlib.sha256(content).digest() + content)
-    return suite
 
 
 def _key(path: Path, text: str, requirements: Collection[str]) -> bytes:
     """A hash of what decides what a suite is."""
-    key = hashlib.sha256(_readers())
+    key = hashlib.sha256(readers())
     for part in (
         os.fsencode(path),
         text.encode("utf-8", "surrogatepass"),
@@ -64,7 +77,7 @@ def _key(path: Path, text: str, requirements: Collection[str]) -> bytes:
 
 
 @functools.cache
-def _readers() -> bytes:
+def readers() -> bytes:
     """A hash of the code that reads suites, and of what it runs on."""
     key = hashlib.sha256(f"{sys.version} {yaml.__version__}".encode())
     for name in READERS:

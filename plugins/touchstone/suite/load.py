@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from touchstone.garbage import uncollected
 from touchstone.suite import requires, steps
 from touchstone.suite.cases import cases, prepared
 from touchstone.suite.citations import citations
@@ -32,18 +31,6 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Keys = Mapping[str, tuple[ScalarNode, Node]]
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Pause the cyclic garbage collector: it walks the growing tree again and again, 15 % of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def load(path: Path, text: str | None = None, requirements: Collection[str] | None = None) -> Suite:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from touchstone.machine.probe import CODE_SIZE, Operand, Page, Place, ProbeRequest, address_mask
 from touchstone.suite import more_registers
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.measured import MSR
 from touchstone.suite.memory import READ
 from touchstone.suite.model import Case, Check, Expectation, Value

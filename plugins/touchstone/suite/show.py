@@ -14,7 +14,7 @@ from touchstone.machine.probe import (
     address_mask,
 )
 from touchstone.suite import exceptions
-from touchstone.suite.assemble import Code
+from touchstone.suite.code import Code
 from touchstone.suite.registers import TABLES
 
 _STACK_SIZE = 0x1000
