@@ -80,6 +80,17 @@ checks:
   - {id: exits.cpl0-ud, title: UD2 raises at CPL 0, run: ud2, expect: {exception: "#UD", rip: start}}
   - {id: exits.cpl3-ud, title: And at CPL 3, each: {cpl: [3]}, run: ud2, expect: {exception: "#UD"}}
   - {id: exits.wrong, title: CR0.PG is clear, run: "mov rax, cr0", expect: {"eax[31]": 0}}
+  - id: exits.star
+    title: STAR has a value of its own
+    given: {rcx: 0xc0000081, msrs: {ia32-star: 0x0023_0008_1234_5678}}
+    run: rdmsr
+    expect: {eax: 0x1234_5678, edx: 0x0023_0008}
+  - id: exits.gp
+    title: LSTAR wants a canonical address
+    given: {rcx: 0xc0000082, rdx: 0x8000_0000, keep: [ia32-lstar]}
+    run: wrmsr
+    expect: {exception: "#GP(0)", rip: start}
+  - {id: exits.absent, title: No such MSR, given: {keep: [0x1234]}, run: nop, expect: {rip: end}}
   - {id: exits.native, title: As without a hypervisor, run: cpuid, expect: native}
 """
 
@@ -157,7 +168,9 @@ def test_probes_run_at_cpl0_and_nothing_stays(tmp_path: Path) -> None:
         f"{sys.executable} -m pytest -p no:cacheprovider -c /dev/null --color=no -v -rs {tmp_path}/suite.yaml"
     )
     text = run_there(tmp_path, f"{command} --target=here --ring0")
-    for name, word in (("msr", "PASSED"), ("cpl0-ud", "PASSED"), ("cpl3-ud", "PASSED"), ("wrong", "FAILED")):
+    words = {"msr": "PASSED", "cpl0-ud": "PASSED", "cpl3-ud": "PASSED", "wrong": "FAILED", "star": "PASSED"}
+    words |= {"gp": "PASSED", "absent": "SKIPPED"}
+    for name, word in words.items():
         assert f"exits.{name}[here] {word}" in text, text
     assert "exits.native[here] SKIPPED" in text, text
     assert "compares with the machine without a hypervisor" in text, text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import suite_texts
 from tests.support.sessions import FakeMachine, session_on
 from touchstone.engine.ahead import Attempt
+from touchstone.engine.oracle import Planned
 from touchstone.engine.session import TargetSession
 
 SENT = Attempt("exits.b", [], 0)
@@ -47,3 +49,12 @@ def test_it_is_forgotten_when_somebody_asks_the_target(session: TargetSession) -
     with session.asking() as driver:
         driver.nmi_counts()
     assert session.ahead.take("exits.b") is None
+
+
+def test_machine_without_a_bare_one_needs_no_oracle_for_a_start_state() -> None:
+    """Elsewhere it would not be known whose fault it is that a state is refused."""
+    one = suite_texts.check("given: {msrs: {ia32-star: 1}}\nrun: nop\nexpect: {rax: 0}")
+    planned = Planned(one, one.cases[0], suite_texts.code_of(one.cases[0]))
+    assert Attempt("exits.a", [planned], 0).lacking == [planned]
+    found = Attempt("exits.a", [planned], 0, as_found=True)
+    assert (found.ready, found.lacking) == ([planned], [])

@@ -42,6 +42,7 @@ MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
     "version", "refuses-msr", "guest", "link",
+    "hang",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
@@ -74,6 +75,7 @@ class FakeDriver(Driver):
         self.others = int(str(settings.options.get("others", "0")))
         self.resets = 0
         self.distrusted = False
+        self.hangs = 0
         self.outlives_runs = "shared" in settings.options
         key = settings.options.get("shared")
         self.lock_key = None if key is None else str(key)
@@ -137,6 +139,8 @@ class FakeDriver(Driver):
             raise AgentRefused("EPERM", "the firmware locked it off")
         if behaviour == "die":
             self.die("it died while it was loaded")
+        if behaviour == "hang":
+            self.hang()
         if behaviour == "die-once" and self.resets == 0:
             self.die("it died while it was loaded")
         refused = int(str(self.settings.options.get("refuses-msr", "-1")), 0)
@@ -323,6 +327,9 @@ class FakeDriver(Driver):
         return it.next_ip
 
     def hang(self) -> None:
+        self.hangs += 1
+        if self.settings.options.get("hang") == "once" and self.hangs > 1:
+            return
         self.alive = False
         raise TargetHung("no answer to run")
 

@@ -24,6 +24,8 @@ class Attempt:
     """Those that apply to the target."""
     serial_position: int
     """Where the serial log ended before it."""
+    as_found: bool = False
+    """There is no bare machine that could be asked, and no case among them compares with it."""
     outcomes: Outcomes | None = None
     """Of the ready cases; None: each runs between two readings of the exit counters."""
 
@@ -35,12 +37,15 @@ class Attempt:
     @property
     def ready(self) -> Sequence[Planned]:
         """Those that have their oracle, or need none."""
-        return [one for one in self.possible if one.lacks_oracle is None]
+        return [one for one in self.possible if self._is_ready(one)]
 
     @property
     def lacking(self) -> Sequence[Planned]:
         """Those that cannot be judged, because they have no oracle."""
-        return [one for one in self.possible if one.lacks_oracle is not None]
+        return [one for one in self.possible if not self._is_ready(one)]
+
+    def _is_ready(self, one: Planned) -> bool:
+        return self.as_found or one.lacks_oracle is None
 
 
 class Ahead:

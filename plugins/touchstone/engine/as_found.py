@@ -68,9 +68,10 @@ def cannot_judge_case(check: Check, case: Case, *, ring0: bool) -> str | None:
         return "what it does to a CPU lasts longer than one probe, and this machine is in use"
     if case.expect.exits:
         return "it counts exits, and what this machine runs under is not asked for them"
-    if given.bits or given.keep or given.msrs or given.handlers or given.debug or case.mode != "long":
-        if ring0:
-            return "it begins in a state of the CPU that the machine without a hypervisor is asked for first"
+    of_its_own = (
+        given.bits or given.keep or given.msrs or given.handlers or given.debug or case.mode != "long"
+    )
+    if of_its_own and not ring0:
         return "it begins in a state of the CPU that an ordinary program cannot set"
     return None
 

@@ -60,6 +60,13 @@ class LabFailed(Infrastructure):
     """Emulator, link, power or machine failed: it may work once it was switched off and on."""
 
 
+class HungOnce(NotJudged):
+    """A guest of the subject stopped answering, and the next one did not, asked the same.
+
+    The subject, its host's kernel, processor or load may have done it, and it cannot be made to happen again.
+    """
+
+
 class Blocked(NotJudged):
     """Something earlier makes it impossible to judge this check."""
 

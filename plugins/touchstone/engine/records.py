@@ -107,6 +107,8 @@ class CheckRecord:
     blame_measured: bool = False
     """Whether the bare machine was asked what does not hold: then its known deviations excuse nobody."""
     autopsy: Autopsy | None = None
+    guest_before: Autopsy | None = None
+    """Of a guest that hung in the same check, which was judged again with another one."""
     trace: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """CPU to the subject's last exits, newest last, as the subject gives them."""
     serial: str = ""
@@ -137,6 +139,10 @@ class CheckRecord:
     def target_failed(self, autopsy: Autopsy) -> None:
         """The target died or hung during the check."""
         self.autopsy = autopsy
+
+    def follows(self, before: CheckRecord | None) -> None:
+        """The check was judged before, with a guest that hung."""
+        self.guest_before = None if before is None else before.autopsy
 
     def add_serial(self, text: str) -> None:
         """The target's serial log of the check, for the report of a failure."""

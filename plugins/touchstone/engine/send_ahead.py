@@ -71,7 +71,7 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
         if unmet(session, one.case.requires) is None
         and not (session.known.as_found and cannot_judge_case(check, one.case, ring0=session.known.ring0))
     ]
-    return Attempt(check.id, planned, session.serial_position())
+    return Attempt(check.id, planned, session.serial_position(), as_found=session.known.as_found)
 
 
 def _send(session: TargetSession, found: Attempt) -> bool:

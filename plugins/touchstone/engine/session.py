@@ -108,6 +108,11 @@ class TargetSession:
         return self.info.cpus
 
     @property
+    def is_guest(self) -> bool:
+        """Whether what is judged is the subject's guest, on a machine of the lab's."""
+        return self._started().loads_another_machine
+
+    @property
     def info(self) -> TargetInfo | None:
         """What the agent says of the target; None until it was started."""
         return self.known.info

@@ -26,7 +26,8 @@ class PayloadEnd:
     """How a payload has ended."""
 
     how: Literal["exit", "died", "said", "time"]
-    """It switched the machine off, or killed it; it said that it had ended; or its time was over."""
+    """It switched the machine off, or killed it; it said that it had ended; or its time was over, or it
+    had printed more than it may."""
     text: str
     """The same in a few words: ``it ended the machine with code 1``."""
 

@@ -292,6 +292,8 @@ def attachments(record: CheckRecord) -> Iterator[Attachment]:
             yield attach(f"last exits of CPU {cpu}", "\n".join(exits) + "\n")
     if record.serial.strip():
         yield attach("serial log", record.serial)
+    if record.guest_before is not None:
+        yield attach("autopsy of the guest before", "\n".join(autopsy_lines(record.guest_before)) + "\n")
     if record.autopsy is not None:
         yield attach("autopsy", "\n".join(autopsy_lines(record.autopsy)) + "\n")
 

@@ -70,7 +70,7 @@ def failure_lines(
         yield f"not excused by the {known}: the bare machine does otherwise" if measured else known
     if record.own_waiver is not None and not isinstance(error, Improved):
         yield f"known deviation of {record.subject.name}: {record.own_waiver}"
-    if isinstance(error, NotJudged) and record.autopsy is None and not record.runs:
+    if isinstance(error, NotJudged) and not (record.autopsy or record.guest_before or record.runs):
         return
     if same_as is not None:
         yield f"the same first difference as of {same_as}, which is shown in full (-vv shows all in full)"
@@ -126,6 +126,10 @@ def evidence_lines(record: CheckRecord) -> Iterator[str]:
             yield ""
             yield f"last exits of CPU {cpu}, newest last"
             yield from (f"    {line}" for line in exits)
+    if record.guest_before is not None:
+        yield ""
+        yield "judged before, with another guest, which hung"
+        yield from (f"    {line}" for line in autopsy_lines(record.guest_before, MAX_REGISTERS))
     if record.autopsy is not None:
         yield ""
         yield from autopsy_lines(record.autopsy, MAX_REGISTERS)

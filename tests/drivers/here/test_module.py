@@ -84,6 +84,9 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     inserted.touch()
     monkeypatch.setattr(module, "INSERTED", inserted)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "TAINTED", tmp_path / "tainted")
+    monkeypatch.setattr(module, "KERNEL_LOG", tmp_path / "kmsg")
+    module.TAINTED.write_text("12288\n")  # out of tree, unsigned
     return found
 
 
@@ -157,3 +160,34 @@ def test_a_module_that_stays_is_told(kernel: Kernel, driver: ModuleDriver) -> No
     kernel.will("rmmod", "echo Device or resource busy; exit 1")
     with pytest.raises(InfrastructureError, match=r"stays in this machine's kernel: Device or resource busy"):
         driver.stop()
+
+
+def kill_program(driver: ModuleDriver) -> None:
+    assert driver._process is not None
+    driver._process.kill()
+    driver._process.wait()
+
+
+def test_an_oops_is_told_and_nothing_more_is_asked(kernel: Kernel, driver: ModuleDriver) -> None:
+    driver.start(lambda _: None)
+    line = "BUG: unable to handle page fault for address: ffff8000"
+    module.KERNEL_LOG.write_text(f"1,77,88,-;{line}\n SUBSYSTEM=cpu\n")
+    module.TAINTED.write_text(f"{12288 + 128}\n")
+    kill_program(driver)
+    with pytest.raises(HostError, match=rf"oopsed while .*: {line}\. Nothing tells here whether .*Restart"):
+        driver.run(ProbeRequest(b"\x90", cpl=3))
+    with pytest.raises(HostError, match="oopsed"):
+        driver.reset(lambda _: None)
+    driver.stop()
+    assert kernel.said == ["insmod touchstone_agent.ko"], "it does not go"
+
+
+@pytest.mark.parametrize("before", ["12288", "12416", "none"])
+def test_a_program_that_somebody_kills_is_no_oops(driver: ModuleDriver, before: str) -> None:
+    """Nor is one for which the kernel has oopsed long ago."""
+    module.TAINTED.write_text(before)
+    driver.start(lambda _: None)
+    kill_program(driver)
+    with pytest.raises(InfrastructureError, match=r"the agent's program ended \(signal 9\)") as told:
+        driver.run(ProbeRequest(b"\x90", cpl=3))
+    assert not isinstance(told.value, HostError)

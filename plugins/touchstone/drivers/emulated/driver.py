@@ -34,6 +34,8 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
 E = TypeVar("E", bound=Emulator)
+MOST_OUTPUT = 1 << 19
+"""Characters that a payload may print."""
 LOOK_AGAIN = 0.1
 """Seconds between two looks at what a payload has said."""
 _PANIC = re.compile(r"(?P<before>[^\n]*)\n!1 panic [^\n]*\n")
@@ -132,6 +134,9 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
                 return said, PayloadEnd("died", "it reset the machine")
             if time.monotonic() > deadline:
                 return self._said(mark), PayloadEnd("time", f"it had not ended after {timeout:g} s")
+            if len(said) > MOST_OUTPUT:
+                what = f"it had printed {MOST_OUTPUT >> 10} KiB, and not ended"
+                return said[:MOST_OUTPUT], PayloadEnd("time", what)
         emulator.process.wait(0)
         self._collect()
         return self._said(mark), self._payload_end(emulator)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 from touchstone.drivers.here.driver import HereDriver
 from touchstone.drivers.ssh.build import MODULES, ModuleCache, build_here, headers_here
 from touchstone.drivers.ssh.deployable import Deployable, the_agent
+from touchstone.drivers.ssh.kernel_log import find_panic
 from touchstone.drivers.tool import run_tool
 from touchstone.machine.driver import HostError, InfrastructureError, Say, TargetInfo
 from touchstone.machine.settings import TargetSettings
@@ -18,6 +21,13 @@ from touchstone.machine.settings import TargetSettings
 LOADED = Path("/sys/module/touchstone_agent")
 INSERTED = Path("/proc/modules")
 """Is there if the kernel takes modules at all."""
+TAINTED = Path("/proc/sys/kernel/tainted")
+OOPSED = 1 << 7
+"""TAINT_DIE there (Linux, Documentation/admin-guide/tainted-kernels.rst): there was an oops or a BUG."""
+KERNEL_LOG = Path("/dev/kmsg")
+RECORD = 8192
+"""Bytes of the longest record there."""
+MOST_RECORDS = 100_000
 SEARCHED = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 """Where programs are, also for who is root by a plain ``su``."""
 END_TIMEOUT = 10.0
@@ -35,9 +45,14 @@ class AgentsModule:
         self._agent = agent or the_agent()
         self._loaded, self._modules = loaded, modules
         self._is_ours = False
+        self._was_well = False
+        """Whether the kernel had not oopsed yet when the module was inserted."""
+        self._oops = ""
 
     def insert(self, progress: Say) -> Path:
         """Have the module in the kernel; the agent's program. HostError with the way out."""
+        if self._oops:
+            raise HostError(self._oops)
         if os.geteuid() != 0:
             raise HostError("--ring0 needs root, who may insert kernel modules; leave it out, or use sudo")
         if not INSERTED.exists():
@@ -55,7 +70,20 @@ class AgentsModule:
                 " Secure Boot and lockdown ask for; dmesg may say more"
             )
         self._is_ours = True
+        self._was_well = not has_oopsed()
         return program
+
+    def oops(self) -> str:
+        """What is wrong if the kernel has oopsed since the module was inserted; empty: it has not."""
+        if self._is_ours and self._was_well and has_oopsed():
+            self._is_ours = False  # it is in use by what the kernel has killed, and does not go
+            told = find_panic(read_kernel_log()) or f"{TAINTED} says so"
+            self._oops = (
+                f"this machine's kernel oopsed while the agent's module was in it: {told}. Nothing tells here"
+                " whether that is the module's doing, the kernel's, the processor's or the hypervisor's."
+                " Restart the machine"
+            )
+        return self._oops
 
     def remove(self) -> None:
         """Take the module out, if we have inserted it. InfrastructureError if it does not go."""
@@ -93,6 +121,28 @@ class AgentsModule:
         return output.decode("utf-8", "backslashreplace").strip() or f"status {status}" if status else ""
 
 
+def has_oopsed() -> bool:
+    """Whether the kernel that runs has oopsed since it was booted."""
+    try:
+        return bool(int(TAINTED.read_text()) & OOPSED)
+    except (OSError, ValueError):
+        return False
+
+
+def read_kernel_log() -> str:
+    """What the kernel has logged, as far as it may be read."""
+    records: list[str] = []
+    with contextlib.suppress(OSError):
+        log = os.open(KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while len(records) < MOST_RECORDS and (record := os.read(log, RECORD)):
+                # "6,1234,5678,-;text" and, on lines that begin with a space, keys of devices.
+                records.append(record.decode("utf-8", "replace").partition(";")[2].splitlines()[0])
+        finally:
+            os.close(log)
+    return "\n".join(records)
+
+
 class ModuleDriver(HereDriver):
     """See HereDriver. The agent's program has the module, and runs probes on all CPUs that are online."""
 
@@ -114,6 +164,15 @@ class ModuleDriver(HereDriver):
             super().stop()
         finally:
             self._module.remove()
+
+    def _has_ended(self) -> NoReturn:
+        """See HereDriver. An oops ends the program that the kernel was at work for."""
+        try:
+            super()._has_ended()
+        except InfrastructureError:
+            if oops := self._module.oops():
+                raise HostError(oops) from None
+            raise
 
     def _await_killed(self, process: subprocess.Popen[bytes]) -> None:
         try:

@@ -1,0 +1,103 @@
+"""A guest that hangs is followed by another one, which tells whether the subject is accused of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.project import Project, check, verdicts
+from touchstone.journal.read import read_journal
+
+HANGS = check("hangs", "pause", "{rax: 0}", claims="true")
+LATER = check("later", "nop", "{rax: 0}")
+PYTHON = """
+import pytest
+
+@pytest.mark.touchstone(
+    id="exits.python", title="T", area="exits", cite={"doc": "x", "title": "t", "says": "s"}
+)
+def test_python(target, probe):
+    probe("nop")
+    probe("pause")
+"""
+ANOTHER = "a guest hung, and another one did not, asked the same: guest triple fault (fake)"
+"""What the fake target's autopsy says of every end."""
+
+
+def text_of(project: Project) -> str:
+    """The evidence that the journal has of exits.hangs."""
+    (found,) = read_journal(project.path / "j").evidence.values()
+    return found.text
+
+
+def test_guest_that_hangs_once_accuses_nobody(project: Project) -> None:
+    project.options(guest="less", hang="once")
+    project.suite(HANGS + LATER)
+    result = project.run("-v", "--journal=j", "--alluredir=allure")
+    assert verdicts(result) == {"hangs": "INFRASTRUCTURE", "later": "PASSED"}
+    result.stdout.fnmatch_lines(
+        [
+            f"fake-amd: {ANOTHER}",
+            "judged before, with another guest, which hung",
+            "    autopsy: guest triple fault (fake)",
+            "fake-amd: a check was judged again, 0 of 1 well, exits.hangs after: guest triple fault (fake)",
+        ]
+    )
+    assert project.journal() == [
+        f"fake-amd {word}" for word in ("start", "load", "autopsy", "distrust", "reset", "load", "stop")
+    ]
+    assert "judged before, with another guest" in text_of(project)
+    results = [json.loads(path.read_text()) for path in (project.path / "allure").glob("*-result.json")]
+    names = [one["name"] for result in results for one in result.get("attachments", ())]
+    assert names.count("autopsy of the guest before") == 1
+
+
+def test_guest_that_hangs_again_is_the_subjects(project: Project) -> None:
+    project.options(guest="less")
+    project.suite(HANGS + LATER)
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"hangs": "HANG", "later": "PASSED"}
+    result.stdout.fnmatch_lines(
+        ["fake-amd: *; the guest before it hung as well: *", "judged before, with another guest, which hung"]
+    )
+    assert text_of(project).count("autopsy: ") == 2
+
+
+def test_what_is_wrong_with_the_next_guest_is_judged(project: Project) -> None:
+    project.options(guest="less", hang="once")
+    project.suite(HANGS.replace("{rax: 0}", "{rax: 1}"))
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"hangs": "FAILED"}
+    result.stdout.fnmatch_lines(["judged before, with another guest, which hung"])
+
+
+def test_python_check_is_judged_with_another_guest(project: Project) -> None:
+    project.options(guest="less", hang="once")
+    project.file("test_python.py", PYTHON)
+    result = project.run("--journal=j", "test_python.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*{ANOTHER}"])
+
+
+@pytest.mark.parametrize("kind", ["suite", "python"])
+def test_guest_that_hangs_whenever_it_is_started_is_the_subjects(project: Project, kind: str) -> None:
+    project.options(guest="less", load="hang")
+    if kind == "suite":
+        project.suite(LATER + check("more", "nop", "{rax: 0}"))
+    else:
+        project.file("test_python.py", PYTHON)
+    result = project.run("-v", "--journal=j")
+    result.stdout.fnmatch_lines(["*the guest before it hung as well*"])
+    words = [line.verdict.value for line in read_journal(project.path / "j").judged.values()]
+    assert words[0] == "hang", words
+
+
+def test_hang_that_is_expected_costs_no_second_guest(project: Project) -> None:
+    project.options(guest="less")
+    project.suite(HANGS)
+    file = project.path / "hypervisor" / "veneer.toml"
+    file.write_text(f'{file.read_text()}[[known-deviations]]\ncheck = "exits.hangs"\nreason = "It stops."\n')
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"hangs": "KNOWN-DEVIATION"}
+    assert read_journal(project.path / "j").retried == {}
