@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.breakages.table import as_text, merge, write
 from tests.support.checkout import ROOT
 
 PROPERTY = "breakage"
+BEGAN = time.monotonic()
+"""When this process began: ``--minutes`` counts from here."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--whole", action="store_true", help="with --fault: run all suites, to see what else catches it"
     )
+
+
+@pytest.fixture
+def within_minutes(request: pytest.FixtureRequest) -> None:
+    """Skips what would begin when the time is over."""
+    minutes = request.config.getoption("--minutes", None)
+    if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
+        pytest.skip(f"the {minutes:g} minutes are over")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,6 +44,8 @@ KINDS = {
 NEEDED = ("id", "title", "kind", "vendor", "file", "find", "replace")
 ENDS = ("check", "equivalent", "unshowable", "open")
 """What an entry says of how it is seen: one of them."""
+MACHINES = ("module", "payload")
+"""What ``program`` may name beside C programs: tests/linux in a Linux, and the payload that starts CPUs."""
 KEYS = {*NEEDED, *ENDS, "also-find", "also-replace", "target", "run", "alone", "sample", "program"}
 
 
@@ -87,7 +89,7 @@ class Fault:
     open: str = ""
     """Why no check sees it yet."""
     program: str = ""
-    """The program of tests/support/c_programs.py that sees it, where it is ``unshowable``."""
+    """What sees it where it is ``unshowable``: one of tests/support/c_programs.py or of MACHINES."""
     place: str = ""
     """Where the entry is, for messages: ``svm.toml, [svm-load-cr2]``."""
 
@@ -183,8 +185,9 @@ def _fault(path: Path, entry: dict[str, Any], errors: list[str]) -> Iterator[Fau
         wrong.append(f"{place}: no vendor '{entry['vendor']}'; there are {', '.join(VENDORS)}")
     if sum(key in entry for key in ENDS) != 1:
         wrong.append(f"{place}: it needs one of 'check', 'equivalent', 'unshowable' and 'open'")
-    if entry.get("program", "core") not in PROGRAMS:
-        wrong.append(f"{place}: no program '{entry['program']}'; there are {', '.join(PROGRAMS)}")
+    programs = (*PROGRAMS, *MACHINES)
+    if entry.get("program", "core") not in programs:
+        wrong.append(f"{place}: no program '{entry['program']}'; there are {', '.join(programs)}")
     if "program" in entry and "unshowable" not in entry:
         wrong.append(f"{place}: 'program' is for what no target shows, beside 'unshowable'")
     wrong += [

@@ -12,11 +12,13 @@ from tests.breakages.batches import Batch
 from tests.breakages.faults import CatalogueError, Fault
 from tests.breakages.runs import ENOUGH, REFUSED, Outcome
 
-CAUGHT, OTHERWISE, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED = (
-    "caught", "caught otherwise", "equivalent", "unshowable", "open", "survived", "refuted")  # fmt: skip
-"""What can become of a fault. Open: no check sees it, as the catalogue says. Refuted: a check sees it, though
-the catalogue says that none does."""
-FATES = (CAUGHT, OTHERWISE, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED)
+CAUGHT, OTHERWISE, BY_PROGRAM, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED = (
+    "caught", "caught otherwise", "by a program", "equivalent", "unshowable", "open", "survived", "refuted",
+)  # fmt: skip
+"""What can become of a fault. By a program: no suite shows it, and the program that the catalogue names does.
+Open: no check sees it, as the catalogue says. Refuted: a check sees it, though the catalogue says that none
+does."""
+FATES = (CAUGHT, OTHERWISE, BY_PROGRAM, EQUIVALENT, UNSHOWABLE, OPEN, SURVIVED, REFUTED)
 BAD = (OTHERWISE, SURVIVED, REFUTED)
 """What must not become of one."""
 DEVIATION = "deviation"

@@ -10,18 +10,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.breakages.faults import KINDS, VENDORS, Fault, catalogue
-from tests.breakages.judging import BAD, FATES, Result, load_folder, quiet_fate
+from tests.breakages.judging import BAD, BY_PROGRAM, FATES, UNSHOWABLE, Result, load_folder, quiet_fate
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 """Where a page has the table."""
 
 
 def merge(results: Iterable[Result]) -> dict[str, Result]:
-    """One result for each fault: the worst of its rounds."""
+    """One result for each fault: the worst of its rounds, but for what only a program can see."""
     found: dict[str, Result] = {}
     for result in results:
         old = found.get(result.id)
-        if old is None or (result.fate in BAD and old.fate not in BAD):
+        if (
+            old is None
+            or (result.fate in BAD and old.fate not in BAD)
+            or (result.fate == BY_PROGRAM and old.fate == UNSHOWABLE)
+        ):
             found[result.id] = result
     return found
 
@@ -111,14 +115,16 @@ def write(folder: Path, faults: dict[str, Fault], results: dict[str, Result], ti
 def main(folder: Path, page: Path) -> None:
     """Put the table of the results in a folder into a page: ``python -m tests.breakages.table DIR PAGE``.
 
-    Faults without a check of which the folder says nothing are what the catalogue says. The last column has
-    the number of the others of which it says nothing.
+    Faults without a check and without a program of which the folder says nothing are what the catalogue says.
+    The last column has the number of the others of which it says nothing.
     """
     faults = catalogue()
     results = merge(load_folder(folder, faults))
     for name, fault in faults.items():
-        if not fault.check:
+        if not fault.check and not fault.program:
             results.setdefault(name, Result(name, quiet_fate(fault)))
+        elif fault.program and results.get(name, Result(name, UNSHOWABLE)).fate == UNSHOWABLE:
+            results.pop(name, None)  # its program has not been run with it
     missing = [fault for name, fault in faults.items() if name not in results]
     head, rule, *rows = summary(faults, results)
     left = Counter((fault.vendor, fault.kind) for fault in missing)

@@ -5,7 +5,6 @@ Without an option, a sample of the catalogue; docs/seeding-faults.md says more.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from tests.breakages.batches import Batch, choose_sample, make_batches
 from tests.breakages.checks import find_checks
 from tests.breakages.faults import Fault, catalogue, find_outdated, matching
-from tests.breakages.judging import BAD, Result, judge, judge_whole, load_folder, save_results
+from tests.breakages.judging import BAD, BY_PROGRAM, Result, judge, judge_whole, load_folder, save_results
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.support.checkout import ROOT
@@ -23,8 +22,6 @@ from tests.support.checkout import ROOT
 COPIES = ROOT / "build" / "breakages"
 SAMPLE = 30
 ROUNDS = 2
-BEGAN = time.monotonic()
-"""When this process began to look for tests: ``--minutes`` counts from here."""
 
 
 def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
@@ -41,7 +38,11 @@ def batches_of(config: pytest.Config, faults: dict[str, Fault]) -> list[Batch]:
         return make_batches(
             [replace(fault, alone=fault.alone or fault.id in again) for fault in faults.values()],
             rounds=config.getoption("--rounds", None) or ROUNDS,
-            done=[(result.id, result.beside) for result in found if result.id not in again],
+            done=[
+                (result.id, result.beside)
+                for result in found
+                if result.id not in again and result.fate != BY_PROGRAM
+            ],
         )
     return make_batches(choose_sample(faults.values(), SAMPLE), rounds=1, most=SAMPLE)
 
@@ -79,12 +80,11 @@ def run_batch(batch: Batch, config: pytest.Config) -> list[Result]:
     return results
 
 
+@pytest.mark.usefixtures("within_minutes")
 def test_every_fault_is_caught(
     batch: Batch, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
-    folder, minutes = request.config.getoption("--table", None), request.config.getoption("--minutes", None)
-    if minutes is not None and time.monotonic() - BEGAN > 60 * minutes:
-        pytest.skip(f"the {minutes:g} minutes are over")
+    folder = request.config.getoption("--table", None)
     results = run_batch(batch, request.config)
     if folder:
         save_results(Path(folder) / f"{batch.key}.jsonl", results)

@@ -13,12 +13,14 @@ import pytest
 from tests.breakages.batches import Batch, choose_sample, make_batches
 from tests.breakages.faults import CatalogueError, Edit, Fault, catalogue
 from tests.breakages.judging import (
+    BY_PROGRAM,
     CAUGHT,
     EQUIVALENT,
     OPEN,
     OTHERWISE,
     REFUTED,
     SURVIVED,
+    UNSHOWABLE,
     Result,
     judge,
     judge_whole,
@@ -233,6 +235,12 @@ def test_the_table(tmp_path: Path) -> None:
     entries = json.loads((tmp_path / "t" / "table.json").read_text())
     assert [entry["fate"] for entry in entries] == [OTHERWISE, CAUGHT]
     assert (tmp_path / "t" / "table.md").read_text().startswith("# Seeded faults")
+
+
+def test_what_a_program_has_seen_is_no_longer_only_unshowable() -> None:
+    quiet, seen = Result("one", UNSHOWABLE, why="no target"), Result("one", BY_PROGRAM, why="core: line 3")
+    assert merge([quiet, seen]) == merge([seen, quiet]) == {"one": seen}
+    assert merge([seen, refuted := Result("one", REFUTED)]) == {"one": refuted}
 
 
 def test_results_are_kept_by_what_was_run(tmp_path: Path) -> None:

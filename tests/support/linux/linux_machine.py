@@ -130,9 +130,12 @@ def newest_kernel() -> Kernel:
     return get_kernel(STOCK_KERNELS[-1] if debian.host_recipe() == STOCK_KERNELS[-1] else STOCK_KERNELS[0])
 
 
-def build_module(kernel: Kernel, into: Path = BUILD) -> tuple[Path, str]:
-    """veneer.ko for a kernel, and everything that the build said."""
-    said = _make(HOST, kernel.headers, into)
+def build_module(kernel: Kernel, into: Path = BUILD, host: Path = HOST) -> tuple[Path, str]:
+    """veneer.ko for a kernel, and everything that the build said.
+
+    ``host``: its folder, in another copy of Veneer than that of the checkout.
+    """
+    said = _make(host, kernel.headers, into)
     return into / f"linux-{kernel.release}" / "veneer.ko", said
 
 
@@ -182,12 +185,16 @@ def _gcc(*arguments: str) -> None:
     assert built.returncode == 0, built.stderr
 
 
-def build_initrd(kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: bool = False) -> Path:
+def build_initrd(
+    kernel: Kernel, vendor_kvm: str, directory: Path, *, agent: bool = False, module: Path | None = None
+) -> Path:
     """Build what is tested and what tests it: a file in ``directory`` that the kernel unpacks.
 
-    ``vendor_kvm`` is ``kvm_amd`` or ``kvm_intel``; ``agent``: what agent.c needs, as well.
+    ``vendor_kvm`` is ``kvm_amd`` or ``kvm_intel``; ``agent``: what agent.c needs, as well; ``module``:
+    another veneer.ko than that of the checkout.
     """
-    module, _ = build_module(kernel)
+    if module is None:
+        module, _ = build_module(kernel)
     files = {"init": build_init(directory), "modules/veneer.ko": _strip(module, "--strip-debug", directory)}
     for index, path in enumerate(kernel.with_dependencies(vendor_kvm)):
         # Nobody looks for its names in the kernel's log.

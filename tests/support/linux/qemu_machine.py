@@ -63,10 +63,17 @@ def _words(kernel: linux_machine.Kernel, cpu: str, cpus: int, append: str) -> li
     return ["-cpu", cpu, "-smp", str(cpus), "-append", line]
 
 
-def run_qemu(kernel: linux_machine.Kernel, tmp_path: Path, cpu: str, cpus: int, append: str = "") -> str:
-    """Everything on the console until the machine starts again."""
+def run_qemu(
+    kernel: linux_machine.Kernel,
+    tmp_path: Path,
+    cpu: str,
+    cpus: int,
+    append: str = "",
+    module: Path | None = None,
+) -> str:
+    """Everything on the console until the machine starts again; with another veneer.ko, if it is given."""
     _need_qemu()
-    initrd = linux_machine.build_initrd(kernel, "kvm_amd", tmp_path)
+    initrd = linux_machine.build_initrd(kernel, "kvm_amd", tmp_path, module=module)
     machine = QemuMachine(kernel, initrd, _words(kernel, cpu, cpus, append))
     try:
         return machine.wait()

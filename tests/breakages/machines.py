@@ -1,0 +1,55 @@
+"""Faults in what is tested outside of the suites: the module in a Linux, and payloads that start CPUs."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from tests.breakages.faults import Fault
+from tests.breakages.judging import SEEN
+from tests.breakages.runs import run_checks
+from tests.breakages.subjects import break_veneer
+from tests.support.checkout import ROOT
+from tests.support.linux import linux_machine
+from tests.support.linux.qemu_machine import run_qemu
+from tests.support.payloads import build_cpus
+
+LINUX = "EPYC,+svm,+npt"
+WORDS = "cycles=2 quiet-cycles=10 hotplug=1"
+"""How often the tests of a Linux do what they do over and over."""
+PAYLOADS = """
+[[payload]]
+file = "cpus"
+cpus = 3
+arguments = "3"
+"""
+
+
+def say_of_module(fault: Fault, copies: Path, folder: Path) -> str:
+    """What tests/linux say in a machine whose veneer.ko has the fault; nothing if all of them pass.
+
+    AssertionError if it cannot be built.
+    """
+    kernel = linux_machine.oldest_kernel()
+    host = break_veneer(ROOT, copies, (fault,)).parent / "hosts" / "linux"
+    with tempfile.TemporaryDirectory(dir=folder) as built:
+        module, _ = linux_machine.build_module(kernel, Path(built), host)
+        printed = run_qemu(kernel, Path(built), LINUX, 4, WORDS, module)
+    if failed := re.search(r"^FAIL .*$", printed, re.MULTILINE):
+        return failed[0].strip()
+    try:
+        linux_machine.expect_all(printed)
+    except AssertionError:
+        return printed.strip().splitlines()[-1]
+    return ""
+
+
+def say_of_payload(fault: Fault, copies: Path, folder: Path) -> str:
+    """Which lines of the payload that starts CPUs accuse a Veneer with the fault; nothing if none does."""
+    build_cpus(folder)
+    payloads = folder / "list.toml"
+    payloads.write_text(PAYLOADS)
+    subject = break_veneer(ROOT, copies, (fault,))
+    outcome = run_checks(ROOT, fault.target, subject, [f"--payload={payloads}"])
+    return "; ".join(f"{check}: {verdict}" for check, verdict in outcome.red.items() if verdict in SEEN)
