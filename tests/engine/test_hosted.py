@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from tests.support.project import Project, check, verdicts
 from touchstone.config.inventory import Target
-from touchstone.config.subjects import Subject
+from touchstone.config.subjects import BARE_MACHINE, Subject
 from touchstone.engine.facts import static_facts
 from touchstone.machine.settings import TargetSettings
 from touchstone.suite import requires
@@ -23,6 +26,30 @@ def test_the_way_in_is_known_before_anything_is_contacted() -> None:
     assert (facts("ssh", linux={})["os"], facts("ssh")["way"]) == ("linux", "linux")
     assert facts("qemu", hosted={})["way"] == "bare"
     assert "way" not in facts("rack")
+
+
+@pytest.mark.parametrize(
+    ("driver", "vendor", "options", "emulator"),
+    [
+        ("qemu", "amd", {}, "qemu"),
+        ("qemu", "amd", {"accel": "tcg"}, "qemu"),
+        ("qemu", "amd", {"accel": "auto"}, "qemu"),
+        ("qemu", "amd", {"accel": "kvm"}, "none"),
+        ("qemu", "intel", {}, "none"),
+        ("bochs", "intel", {}, "bochs"),
+        ("ssh", "amd", {"image": "debian-12"}, "qemu"),
+        ("ssh", "intel", {"image": "debian-12", "emulator": "bochs"}, "bochs"),
+        ("ssh", "amd", {"host": "box"}, "none"),
+        ("here", "amd", {}, "none"),
+    ],
+)
+def test_the_software_cpu_under_a_box_or_a_guest_is_known(
+    driver: str, vendor: Literal["amd", "intel"], options: dict[str, object], emulator: str
+) -> None:
+    """What it does wrong is no fault of KVM's, whose driver is that of the box."""
+    target = Target(TargetSettings("t", driver, vendor, options=options), "t", "here:1")
+    for subject in (BARE_MACHINE, Subject("s", "S", Path("s.toml"), options={"hosted": {"run": "exec x"}})):
+        assert static_facts(target, subject)["emulator"] == emulator
 
 
 def test_a_state_at_loading_needs_the_same_machine(project: Project) -> None:

@@ -10,7 +10,7 @@ from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import PROBE_TIMEOUT, Leaf, MeasuredCpu, measure_cpu
 from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.machine.intercepts.names import NAMES, STATE_NAMES, fact
-from touchstone.machine.settings import RING0
+from touchstone.machine.settings import RING0, TargetSettings
 from touchstone.suite import cpu_bits, requires
 from touchstone.suite.cpu_bits import CpuidBits, MsrBits
 from touchstone.suite.model import Check
@@ -37,9 +37,19 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,
+        "emulator": emulator_of(settings),
         "subject": subject.name,
         **{f"subject.{name}": value for name, value in subject.on(settings).claims.items()},
     }
+
+
+def emulator_of(settings: TargetSettings) -> str:
+    """``qemu`` or ``bochs`` if it is the processor under the target, as far as is known; else ``none``."""
+    if settings.driver == "ssh" and "image" in settings.options:  # a virtual box
+        return str(settings.options.get("emulator", "qemu"))
+    by_kvm = settings.options.get("accel", "kvm" if settings.vendor == "intel" else "tcg") == "kvm"
+    known = settings.driver == "bochs" or (settings.driver == "qemu" and not by_kvm)
+    return settings.driver if known else "none"
 
 
 def bits_for(checks: Iterable[Check]) -> dict[str, CpuidBits | MsrBits]:

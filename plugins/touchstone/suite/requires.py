@@ -36,6 +36,7 @@ NAMES: Mapping[str, tuple[str, ...] | type[int] | None] = {
     "cpus": int,
     "target": None,
     "driver": None,
+    "emulator": ("qemu", "bochs", "none"),
     "subject": None,
 }
 """The fixed facts: the words they can have, int, or None for any word."""
