@@ -83,7 +83,7 @@ def test_results_and_reasons(text: str, result: bool | None, reason: str) -> Non
         ("vendor > amd", 7, "> compares numbers; 'amd' is none"),
         ("cpu >= 2", 0, "'cpu' is nothing that is known of a target (did you mean 'cpus'?)"),
         ("memory >= 2", 0, "'memory' is nothing that is known of a target; known are vendor, os, way, cpus,"
-         " target, driver, subject, intercepts.CONTROL, machine.STATE, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
+         " target, driver, emulator, subject, intercepts.CONTROL, machine.STATE, subject.CLAIM, cpuid.FEATURE, cpuid.LEAF.REGISTER[BIT] and"
          " msr.NAME[BIT]"),
         ("vendor == amd and intercepts.xsetvb", 18,
          "nobody tests whether 'xsetvb' is intercepted (did you mean 'xsetbv'?)"),
