@@ -189,3 +189,105 @@ def test_a_run_in_a_new_checkout_keeps_objects(
     command = ["gcc", "-MMD", "-c", "-o", "main.o", "main.c"]
     subprocess.run(command, cwd=plain.bare, check=True)
     assert sorted(file.suffix for file in (tmp_path / "build" / "objects").glob("*/*")) == [".d", ".o"]
+
+
+class Modules:
+    """Folders of a module for Linux, which the kernel's build compiles in the folder of the kernel."""
+
+    def __init__(self, checkout: Checkout) -> None:
+        self._checkout = checkout
+        self.path = checkout.path
+        self.kernel = self.path / "kernel"
+        (self.kernel / "include" / "generated").mkdir(parents=True)
+        (self.kernel / "include" / "kernel.h").write_text("#define KERNEL 1\n")
+        (self.kernel / "include" / "generated" / "autoconf.h").write_text("#define CONFIG 1\n")
+        (self.kernel / "Module.symvers").write_text("")
+        bin_directory = self.path / "bin"
+        bin_directory.mkdir()
+        self._gcc = bin_directory / "gcc-99"
+        self._gcc.symlink_to(checkout.wrapper)
+        environment = checkout.environment
+        self._environment = {**environment, "TESTS_GCC_99": environment["TESTS_GCC"]}
+        del self._environment["TESTS_GCC"]
+
+    def make(self, name: str) -> Path:
+        folder = self.path / name / "module"
+        (folder / "linux").mkdir(parents=True)
+        (folder.parent / "headers" / "core").mkdir(parents=True)
+        (folder / "Kbuild").write_text("")
+        (folder / "x.h").write_text("#define X 1\n")
+        (folder.parent / "headers" / "core" / "core.h").write_text("#define CORE 1\n")
+        (folder / "linux" / "x.c").write_text(
+            '#include <kernel.h>\n#include "../x.h"\n#include "core/core.h"\n'
+            "int x = KERNEL + X + CORE + CONFIG;\n"
+        )
+        return folder
+
+    def compile(self, folder: Path) -> tuple[bytes, str]:
+        """What a compilation makes: the object and the list of what it depends on."""
+        output, depends = folder / "linux" / "x.o", folder / "linux" / ".x.o.d"
+        command = [str(self._gcc), f"-Wp,-MMD,{depends}", "-nostdinc", "-I./include"]
+        command += ["-include", "./include/generated/autoconf.h", f"-I{folder}/../headers"]
+        command += [
+            f"-DKBUILD_MODFILE='\"{folder}/x\"'",
+            "-c",
+            "-o",
+            str(output),
+            str(folder / "linux" / "x.c"),
+        ]
+        subprocess.run(command, cwd=self.kernel, env=self._environment, check=True)
+        return output.read_bytes(), depends.read_text()
+
+    @property
+    def compiled(self) -> int:
+        return self._checkout.compiled
+
+
+@pytest.fixture
+def modules(plain: Checkout) -> Modules:
+    return Modules(plain)
+
+
+def test_a_module_for_linux_is_compiled_once_wherever_it_lies(modules: Modules) -> None:
+    one, other = modules.make("one"), modules.make("elsewhere/other")
+    made, depends = modules.compile(one)
+    assert f"{one}/linux/../x.h" in depends
+    assert modules.compile(other) == (made, depends.replace(str(one), str(other)))
+    assert modules.compiled == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "one/module/linux/x.c",
+        "one/module/x.h",
+        "one/headers/core/core.h",
+        "kernel/include/generated/autoconf.h",
+        "kernel/Module.symvers",
+    ],
+)
+def test_what_a_module_for_linux_is_made_of_decides(change: str, modules: Modules) -> None:
+    folder = modules.make("one")
+    modules.compile(folder)
+    with (modules.path / change).open("a") as file:
+        file.write("#undef CONFIG\n#define CONFIG 7\n")
+    modules.compile(folder)
+    assert modules.compiled == 2
+
+
+def test_a_module_for_linux_that_includes_other_folders_is_compiled_every_time(modules: Modules) -> None:
+    folder = modules.make("one")
+    (modules.path / "other.h").write_text("#define OTHER 1\n")
+    with (folder / "linux" / "x.c").open("a") as file:
+        file.write('#include "../../../other.h"\n')
+    modules.compile(folder)
+    modules.compile(folder)
+    assert modules.compiled == 2
+
+
+def test_no_module_is_told_from_another_by_a_folder_without_kbuild(modules: Modules) -> None:
+    folder = modules.make("one")
+    (folder / "Kbuild").unlink()
+    modules.compile(folder)
+    modules.compile(folder)
+    assert modules.compiled == 2

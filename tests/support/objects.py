@@ -9,10 +9,12 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support.checkout import ROOT
@@ -24,6 +26,16 @@ KEPT = 7 * 24 * 3600
 """Seconds since its making after which an object is made again."""
 MOST = 4000
 """How many objects are kept; one takes some 50 kB."""
+
+
+def others(path: Iterable[str]) -> dict[str, str]:
+    """Compilers with a version in their names, as the kernel's build calls them, and where they are."""
+    found: dict[str, str] = {}
+    for folder in map(Path, path):
+        for file in sorted(folder.glob("gcc-[0-9]*")):
+            if re.fullmatch(r"gcc-[0-9]+", file.name) and os.access(file, os.X_OK):
+                found.setdefault(file.name, str(file))
+    return found
 
 
 @functools.cache
@@ -52,8 +64,13 @@ def share() -> None:
     version = subprocess.run([gcc, "-dumpfullversion"], capture_output=True, text=True, check=False).stdout
     folder = OBJECTS / version.strip()
     folder.mkdir(parents=True, exist_ok=True)
+    file = wrapper(gcc)
+    for name, place in others(path).items():
+        with contextlib.suppress(FileExistsError):
+            file.with_name(name).symlink_to(file.name)
+        os.environ[f"TESTS_{name.upper().replace('-', '_')}"] = place
     os.environ |= {
-        "PATH": os.pathsep.join([str(wrapper(gcc).parent), *path]),
+        "PATH": os.pathsep.join([str(file.parent), *path]),
         "TESTS_GCC": gcc,
         "TESTS_OBJECTS": str(folder),
     }

@@ -5,13 +5,18 @@
  * puts it in front of the real one, which gets all that is not known to be safe. It is a program
  * and no script because it runs a hundred times for an image.
  *
- *   TESTS_GCC       the real one
+ *   TESTS_GCC       the real one; TESTS_GCC_12 if this is called as gcc-12, which the kernel's build
+ *                   may want, and so on
  *   TESTS_OBJECTS   folder of the cache, for that version of it; it is there
  *
  * An object depends on the arguments, its source, and all headers in the folder where it is
- * compiled, some folders beside it, the folders of -I, and its subject. A subject is what has a
+ * compiled, some folders beside it, the folders of -I and -iquote, and its subject. A subject is what has a
  * subject.mk; where that lies is left out of the comparison. Debugging information then names the
  * copy that was compiled first: Touchstone shows the last two parts of a path.
+ *
+ * The kernel's build compiles a module in the folder of the kernel, from wherever the module lies: its
+ * Kbuild stands for subject.mk then. The kernel's own headers are those of a package, unpacked, and are
+ * told by where they are and how that kernel is configured.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -41,7 +46,10 @@ struct compilation {
 	const char *output;
 	char depends[PATH_MAX];
 	char subject[PATH_MAX]; /* empty: none */
+	bool kernel;		/* a file of a module for Linux */
 };
+
+#define KERNEL_DEPENDS "-Wp,-MMD,"
 
 /* Folders in targets/ from which the sources in another one include headers. */
 static const char *const beside[] = { "../agent", "../formats", "../uefi" };
@@ -149,15 +157,15 @@ static bool is_file(const char *path)
 	return !stat(path, &status) && S_ISREG(status.st_mode);
 }
 
-/* The folder above the source that has a subject.mk; not above those of which the path says nothing. */
-static void find_subject(struct compilation *it)
+/* The folder above the source that has this file; not above those of which the path says nothing. */
+static void find_subject(struct compilation *it, const char *file)
 {
 	char path[2 * PATH_MAX], *slash;
 
 	snprintf(it->subject, sizeof(it->subject), "%s", it->source);
 	while ((slash = strrchr(it->subject, '/')) && slash != it->subject) {
 		*slash = '\0';
-		snprintf(path, sizeof(path), "%s/subject.mk", it->subject);
+		snprintf(path, sizeof(path), "%s/%s", it->subject, file);
 		if (is_file(path))
 			return;
 		if (!strcmp(it->subject, "..") || ends(it->subject, "/.."))
@@ -170,21 +178,24 @@ static void find_subject(struct compilation *it)
 static bool understood(struct compilation *it)
 {
 	bool compiles = false, lists = false;
-	const char *previous = "";
+	const char *previous = "", *depends = NULL;
 
 	for (char **argument = it->arguments; *argument; previous = *argument++) {
 		if (!strcmp(*argument, "-c"))
 			compiles = true;
-		if (!strcmp(*argument,
-			    "-MMD")) /* and not the kernel's build, which has a way of its own */
+		if (!strcmp(*argument, "-MMD"))
 			lists = true;
+		if (!strncmp(*argument, KERNEL_DEPENDS, strlen(KERNEL_DEPENDS)))
+			depends = *argument + strlen(KERNEL_DEPENDS);
 		if (!strncmp(*argument, "-DIMAGE=", 8)) /* a file that is no header */
 			return false;
 		if (!strcmp(previous, "-o"))
 			it->output = *argument;
 		it->source = *argument;
 	}
-	if (!compiles || !lists || !it->output || !ends(it->output, ".o") || !is_file(it->source))
+	it->kernel = depends;
+	if (!compiles || lists == it->kernel || !it->output || !ends(it->output, ".o") ||
+	    !is_file(it->source))
 		return false;
 	if (strpbrk(it->output, QUOTED) || strpbrk(it->source, QUOTED))
 		return false;
@@ -193,8 +204,13 @@ static bool understood(struct compilation *it)
 	    strlen(it->source) >= sizeof(it->subject))
 		return false;
 	it->depends[strlen(it->depends) - 1] = 'd';
-	find_subject(it);
-	return true;
+	find_subject(it, it->kernel ? "Kbuild" : "subject.mk");
+	if (!it->kernel)
+		return true;
+	return snprintf(it->depends, sizeof(it->depends), "%s", depends) <
+		       (int)sizeof(it->depends) &&
+	       *it->subject == '/' && inside(it->subject, it->output) &&
+	       inside(it->subject, depends);
 }
 
 static void add_place(void)
@@ -210,13 +226,71 @@ static void add_place(void)
 	add_word(place + i); /* targets/bare, hosts/linux */
 }
 
+static void add_headers(const char *folder)
+{
+	add_files(folder, "*.[hS]");
+	add_files(folder, "*/*.[hS]");
+	add_files(folder, "*/*/*.[hS]");
+}
+
+/* Wherever the module lies; and the headers that are beside it. */
+static void add_kernel_argument(const struct compilation *it, const char *argument)
+{
+	const char *at = strstr(argument, it->subject);
+
+	if (!at) {
+		add_word(argument);
+		return;
+	}
+	add_bytes(argument, at - argument);
+	add_word(SUBJECT);
+	add_word(at + strlen(it->subject));
+	if (!strncmp(argument, "-I", 2) && at == argument + 2)
+		add_headers(at);
+}
+
+static void add_status(const char *path)
+{
+	struct stat status = { 0 };
+
+	add_word(path);
+	if (stat(path, &status))
+		return;
+	add_bytes(&status.st_size, sizeof(status.st_size));
+	add_bytes(&status.st_mtim, sizeof(status.st_mtim));
+}
+
+/* The kernel in whose folder this is, and the compiler that was chosen for it. */
+static void add_kernel(const char *compiler)
+{
+	char place[PATH_MAX];
+
+	if (!getcwd(place, sizeof(place)))
+		err(1, "the working directory");
+	add_word(place);
+	add_status(compiler);
+	add_status("Module.symvers");
+	add_file("", "include/generated/autoconf.h");
+	add_file("", "include/generated/utsrelease.h");
+}
+
+/* The folder in which an option has headers looked for, else NULL. */
+static const char *folder_of(const char *argument)
+{
+	size_t length = !strncmp(argument, "-I", 2) ? 2 : !strncmp(argument, "-iquote", 7) ? 7 : 0;
+
+	return length && argument[length] ? argument + length : NULL;
+}
+
 static void add_argument(const struct compilation *it, const char *argument)
 {
-	bool folder = !strncmp(argument, "-I", 2) && argument[2];
-	const char *path = folder ? argument + 2 : argument, *inner = inside(it->subject, path);
+	const char *folder = folder_of(argument), *path = folder ? folder : argument;
+	const char *inner = inside(it->subject, path);
 
-	if (folder)
-		add_word("-I");
+	if (folder) {
+		add_bytes(argument, folder - argument);
+		add_word("");
+	}
 	if (!strcmp(argument, it->output)) {
 		add_word(OUTPUT);
 	} else if (*it->subject && !strcmp(path, it->subject)) {
@@ -231,9 +305,18 @@ static void add_argument(const struct compilation *it, const char *argument)
 	}
 }
 
-static void add_everything(const struct compilation *it)
+static void add_everything(const struct compilation *it, const char *compiler)
 {
 	hash = ((unsigned __int128)0x6c62272e07bb0142 << 64) | 0x62b821756295c58d;
+	if (it->kernel) {
+		add_kernel(compiler);
+		for (char **argument = it->arguments; *argument; argument++)
+			add_kernel_argument(it, *argument);
+		add_word("");
+		add_headers(it->subject);
+		add_file("", it->source);
+		return;
+	}
 	add_place();
 	for (char **argument = it->arguments; *argument; argument++)
 		add_argument(it, *argument);
@@ -242,18 +325,16 @@ static void add_everything(const struct compilation *it)
 	for (size_t i = 0; i < BESIDE; i++)
 		add_files(beside[i], "*.[hS]");
 	add_file("", it->source);
-	if (*it->subject) {
-		add_files(it->subject, "*.[hS]");
-		add_files(it->subject, "*/*.[hS]");
-		add_files(it->subject, "*/*/*.[hS]");
-	}
+	if (*it->subject)
+		add_headers(it->subject);
 }
 
-/* Whether a folder is one of -I, in which the headers were compared. */
+/* Whether a file is in a folder of -I, in which the headers were compared. */
 static bool searched(const struct compilation *it, const char *path)
 {
 	for (char **argument = it->arguments; *argument; argument++) {
-		const char *name = strncmp(*argument, "-I", 2) ? NULL : inside(*argument + 2, path);
+		const char *folder = folder_of(*argument);
+		const char *name = folder ? inside(folder, path) : NULL;
 
 		if (name && !strchr(name, '/'))
 			return true;
@@ -274,6 +355,30 @@ static int depth_of(const char *path)
 	return depth;
 }
 
+/*
+ * Whether a file is one of the kernel's or of the compiler's, or beside the module: in it, or in a folder
+ * of -I that is named by where the module is. The kernel's are where it is itself, or in a folder of -I.
+ */
+static bool known_to_kernel(const struct compilation *it, const char *path)
+{
+	const char *inner = inside(it->subject, path), *rest;
+
+	if (!inner) {
+		if (*path != '/')
+			return !strstr(path, "../");
+		if (!strncmp(path, "/usr/lib/gcc/", 13))
+			return true;
+	}
+	if (inner && depth_of(inner) >= 0)
+		return ends(path, ".h") && depth_of(inner) <= 2;
+	for (char **argument = it->arguments; *argument; argument++) {
+		rest = strncmp(*argument, "-I", 2) ? NULL : inside(*argument + 2, path);
+		if (rest && depth_of(rest) >= 0 && (!inner || depth_of(rest) <= 2))
+			return true;
+	}
+	return false;
+}
+
 /* Whether a file that the object depends on was compared. */
 static bool compared(const struct compilation *it, const char *path)
 {
@@ -281,6 +386,8 @@ static bool compared(const struct compilation *it, const char *path)
 
 	if (!strcmp(path, it->output) || !strcmp(path, it->source))
 		return true;
+	if (it->kernel)
+		return known_to_kernel(it, path);
 	if (!ends(path, ".h") && !ends(path, ".S"))
 		return false;
 	if (!strchr(path, '/'))
@@ -311,7 +418,7 @@ static bool generalize(const struct compilation *it, char *list, FILE *to)
 		snprintf(path, sizeof(path), "%.*s", (int)(length - target), word);
 		if (!strcmp(path, "\\"))
 			fputs(path, to);
-		else if (!compared(it, path))
+		else if (!(target && it->kernel) && !compared(it, path))
 			return false;
 		else if (!strcmp(path, it->output))
 			fputs(OUTPUT, to);
@@ -402,6 +509,21 @@ static int compile(char **command)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The compiler that this one stands for, by the name that it was called by. */
+static char *real_compiler(const char *called)
+{
+	char name[64];
+	const char *slash = strrchr(called, '/'), *version;
+
+	version = strchr(slash ? slash : called, '-');
+	if (snprintf(name, sizeof(name), "TESTS_GCC%s%s", version ? "_" : "",
+		     version ? version + 1 : "") >= (int)sizeof(name))
+		errx(1, "called as %s", called);
+	if (!getenv(name))
+		errx(1, "%s does not name the compiler", name);
+	return getenv(name);
+}
+
 int main(int count, char **arguments)
 {
 	const char *objects = getenv("TESTS_OBJECTS");
@@ -409,14 +531,12 @@ int main(int count, char **arguments)
 	struct compilation it = { .arguments = arguments + 1 };
 	int status;
 
-	arguments[0] = getenv("TESTS_GCC");
-	if (!arguments[0])
-		errx(1, "TESTS_GCC does not name the compiler");
+	arguments[0] = real_compiler(arguments[0]);
 	if (count < 2 || !objects || strlen(objects) + 64 > PATH_MAX || !understood(&it)) {
 		execv(arguments[0], arguments);
 		err(127, "%s", arguments[0]);
 	}
-	add_everything(&it);
+	add_everything(&it, arguments[0]);
 	sprintf(kept_object, "%s/%016lx%016lx.o", objects, (unsigned long)(hash >> 64),
 		(unsigned long)hash);
 	snprintf(kept_list, sizeof(kept_list), "%s", kept_object);
