@@ -14,7 +14,7 @@ from tests.support.emulators import FACTOR
 from tests.support.fake_target import FakeDriver
 from tests.support.project import Project, check, verdicts
 from touchstone.drivers import registry
-from touchstone.engine import known, random_campaign
+from touchstone.engine import hardware, random_campaign
 from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.intercepts import SelfTest, batches, self_test
 from touchstone.machine.driver import Driver, TargetHung, TargetInfo
@@ -161,7 +161,7 @@ def finds(monkeypatch: pytest.MonkeyPatch, **ignored: str) -> None:
         found.heeded.add("invd")
         found.ignored.update(ignored)
 
-    monkeypatch.setattr(known, "self_test", fake)
+    monkeypatch.setattr(hardware, "self_test", fake)
 
 
 def test_nobody_is_blamed_for_an_exit_that_does_not_come(
@@ -320,7 +320,7 @@ def test_the_processor_of_a_box_is_tested_without_its_os(
             replace(self.settings, name="alone", options={**self.settings.options, **alone}), self.subject
         )
 
-    monkeypatch.setattr(known, "self_test", fake)
+    monkeypatch.setattr(hardware, "self_test", fake)
     monkeypatch.setattr(FakeDriver, "without_os", without_os)
     project.options(os="linux")
     project.suite(RIGHT + WRONG + OTHER)
@@ -361,7 +361,7 @@ def test_a_machine_that_is_lost_in_the_test_is_reset(
                 raise TargetHung("no answer")
             found.heeded |= {one.name for one in batch}
 
-    monkeypatch.setattr(known, "self_test", fake)
+    monkeypatch.setattr(hardware, "self_test", fake)
     project.options()
     waits = check("waits", "cpuid", "{ecx: 0}", given="{rax: 1}", requires="intercepts.wbinvd")
     project.suite(RIGHT + waits)
@@ -391,6 +391,6 @@ def test_what_nobody_asks_for_is_not_tested(project: Project, monkeypatch: pytes
     ) -> None:
         raise AssertionError("nobody has asked")
 
-    monkeypatch.setattr(known, "self_test", fake)
+    monkeypatch.setattr(hardware, "self_test", fake)
     project.suite(check("plain", "mov eax, 1", "{rax: 1}"))
     assert verdicts(project.run("-v")) == {"plain": "PASSED"}

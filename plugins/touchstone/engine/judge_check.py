@@ -67,7 +67,7 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
         assert record is not None
         wrong = [run.case for run in record.runs if run.case and (run.differences or not run.results)]
         needs = [(*record.check.requires, *case.requires) for case in wrong] or [record.check.requires]
-        session.test_without_os(one for each in needs for one in each)
+        session.hardware.test_without_os(one for each in needs for one in each)
         reasons = [session.known.ignores(one) for one in needs]
         if reasons[0] is not None and None not in reasons:
             raise Unsupported(f"{reasons[0]}; without it: {error}") from error

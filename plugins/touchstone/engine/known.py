@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -12,9 +12,9 @@ from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.as_found import HYPERVISOR, claims_of, has_ring0, is_as_found, underneath
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
 from touchstone.engine.facts import measured_facts
-from touchstone.engine.intercepts import SelfTest, self_test
+from touchstone.engine.intercepts import SelfTest
 from touchstone.engine.plan import TargetPlan
-from touchstone.machine.driver import Driver, Say, TargetDied, TargetHung, TargetInfo
+from touchstone.machine.driver import Driver, TargetInfo
 from touchstone.machine.intercepts.made_good import MADE_GOOD
 from touchstone.machine.intercepts.names import fact
 from touchstone.machine.intercepts.row import PRIVILEGE
@@ -29,7 +29,7 @@ FAULTS_BEFORE_EXITS = (PRIVILEGE, "faults.xsetbv-without-osxsave")
 
 
 class Known:
-    """What is known of a target and of its subject. Only ``measure...`` and ``test...`` ask it."""
+    """What is known of a target and of its subject. Only ``measure...`` asks it."""
 
     def __init__(self, target: Target, subject: Subject, facts: Facts, plan: TargetPlan) -> None:
         self.subject = subject
@@ -47,7 +47,7 @@ class Known:
         """None: which controls the processor heeds was not tested."""
         self.made_good: set[str] = set()
         """What the processor does not do, and the guest has all the same."""
-        self._target = target
+        self.target = target
         self._plan = plan
         self._line: tuple[Mapping[str, str], str] | None = None
 
@@ -71,34 +71,6 @@ class Known:
         self.facts |= found
         self.facts |= {"os": self.info.os, "cpus": self.info.cpus}
         self.facts.setdefault("way", self.info.os)
-
-    def test_intercepts(self, driver: Driver, wanted: Container[str]) -> None:
-        """Test the bare machine's virtualization hardware. Raises what the driver raises.
-
-        ``wanted``: what is asked of it although it may not survive that.
-        """
-        assert self.info is not None
-        assert self.self_test is not None
-        self_test(driver, self.info, PROBE_TIMEOUT, self.self_test, wanted)
-        self.self_test.is_over = True
-
-    def test_without_os(self, driver: Driver, wanted: Container[str], progress: Say) -> None:
-        """Test the virtualization hardware on a machine of its own, which is started and stopped.
-
-        InfrastructureError if that cannot be started.
-        """
-        self.self_test = found = SelfTest()
-        try:
-            info = driver.start(progress)
-            while not found.is_over:
-                try:
-                    self_test(driver, info, PROBE_TIMEOUT, found, wanted)
-                    found.is_over = True
-                except (TargetDied, TargetHung) as error:
-                    found.was_lost(f"the machine is lost: {error}")
-                    info = driver.reset(progress)
-        finally:
-            driver.stop()
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
         """Why a subject is not to blame for what came of requirements: the processor does not do its part.
@@ -158,7 +130,7 @@ class Known:
     def describe(self, driver: Driver | None) -> str:
         """One line: what the target is, and how much of it the subject has."""
         if self.info is None or self.cpu is None:
-            return f"{self._target.title}: not reached"
+            return f"{self.target.title}: not reached"
         if self._line and self._line[0] is self.status:
             return self._line[1]
         if self.as_found:
@@ -175,5 +147,5 @@ class Known:
         under = {"hypervisor": underneath(self.cpu)} if self.as_found else {}
         if self.self_test is not None:
             under |= self.self_test.in_words()
-        settings = self._target.settings
+        settings = self.target.settings
         return facts_about(settings, self.info, self.cpu, self.status, {**driver.facts(), **under})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
@@ -10,7 +10,7 @@ from touchstone.config.subjects import NONE, Subject
 from touchstone.engine.ahead import Ahead, Outcomes
 from touchstone.engine.asking import Asking
 from touchstone.engine.bare_machine import BareMachine
-from touchstone.engine.intercepts import SelfTest
+from touchstone.engine.hardware import HardwareTest
 from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Infrastructure, Unavailable, Unsupported
@@ -28,11 +28,10 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
-from touchstone.machine.intercepts.names import INTERCEPTS, MACHINE
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import show
-from touchstone.suite.model import Check, Prepared, Requirement, Transition
-from touchstone.suite.requires import Facts, names_used
+from touchstone.suite.model import Check, Prepared, Transition
+from touchstone.suite.requires import Facts
 from touchstone.suite.steps import LEADS_TO
 from touchstone.words import Phase
 
@@ -70,11 +69,11 @@ class TargetSession:
         self._plan = plan
         self.bare = BareMachine(self, plan.prepared)
         """Used while the subject is not loaded."""
+        self.hardware = HardwareTest(self, plan)
         self._make_driver = make_driver
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
         self._setbacks = Setbacks(target.name)
-        self._tested_without_os = False
 
     # --- what checks use
 
@@ -290,6 +289,10 @@ class TargetSession:
                 if self._lock is not None:
                     self._lock.release()
 
+    def without_os(self) -> Driver | None:
+        """See ``Driver.without_os``."""
+        return self._started().without_os()
+
     def _started(self) -> Driver:
         assert self._driver is not None, "the target is started first"
         return self._driver
@@ -310,9 +313,8 @@ class TargetSession:
                 yield Step(f"{what} {name}", Party.LAB, self.reset_machine)
         if self.known.cpu is None:
             yield Step(f"reading the CPUID of {name}", Party.LAB, self._measure_cpu)
-        untested = self._phase == "native" and self.known.self_test is None
-        if untested and any(self._plan.facts(INTERCEPTS, MACHINE)):
-            yield Step(f"testing the virtualization hardware of {name}", Party.LAB, self._test_intercepts)
+        if self._phase == "native" and self.hardware.is_wanted:
+            yield Step(f"testing the virtualization hardware of {name}", Party.LAB, self.hardware.test)
         if phase == "native" and not oracles:
             return
         if self._phase == "native":
@@ -422,45 +424,6 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         with self.asking() as driver:
             self.known.measure(driver)
-
-    def _test_intercepts(self) -> None:
-        """Find out what the processor does not do. A machine that does not survive that is reset."""
-        found = self.known.self_test = SelfTest()
-        asked = self._plan.facts(INTERCEPTS, MACHINE)
-        wanted = {name for check, name in asked if self.cannot(check) is None}
-        while not found.is_over:
-            self.bare.be_as_before()
-            try:
-                with self.asking() as driver:
-                    self.known.test_intercepts(driver, wanted)
-            except Autopsied as error:
-                found.was_lost(f"the machine is lost: {error.autopsy.reason}")
-                self.reset_machine()
-
-    def test_without_os(self, requirements: Iterable[Requirement]) -> None:
-        """Test the processor of a target with an OS on the bare OS, if there is the same machine without it.
-
-        Asked for once a check with such ``requirements`` does not hold: it takes a boot. Infrastructure if
-        that fails.
-        """
-        names = [name for one in requirements for name in names_used(one)]
-        if self._tested_without_os or not any(name.startswith((INTERCEPTS, MACHINE)) for name in names):
-            return
-        self._tested_without_os = True
-        assert self.info is not None
-        unneeded = self.subject.absent or self.info.os == "bare"
-        driver = None if unneeded else self._started().without_os()
-        if driver is None:
-            return
-        self.progress(f"testing the virtualization hardware of {self.target.name} without its OS")
-        try:
-            wanted = {name for _, name in self._plan.facts(INTERCEPTS, MACHINE)}
-            self.known.test_without_os(driver, wanted, self.progress)
-        except InfrastructureError as error:
-            raise Infrastructure(f"the processor of {self.target.name} cannot be tested: {error}") from error
-        if self._phase == "loaded":
-            with self.asking() as asked:
-                self.known.measure_made_good(asked)
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.
