@@ -42,13 +42,13 @@ LOST = {
         *("loads.breakpoints", "loads.dr6-fixed", "loads.interrupt-shadow", "loads.pat"),
         *("stores.error-code", "stores.pat"),
         *("stores.event.breakpoint", "stores.event.nmi", "stores.event.virtual-interrupt"),
-        *("faults.cr4-reserved", "faults.paging-without-protection"),
+        *("faults.cr4-reserved", "faults.paging-without-protection", "injects.double-fault"),
     },
     ("qemu", "amd", 10): {
         *("loads.dr6-fixed", "loads.pat", "stores.pat", "stores.event.breakpoint", "stores.event.nmi"),
         *("stores.event.virtual-interrupt", "faults.cr4-reserved", "faults.paging-without-protection"),
         *("faults.privilege.invd", "faults.privilege.wbinvd", "faults.privilege.xsetbv"),
-        "faults.xsetbv-without-osxsave",
+        *("faults.xsetbv-without-osxsave", "injects.double-fault"),
     },
     ("bochs", "amd", 2): {
         *("loads.cr2", "loads.dr6-fixed", "keeps.pat", "stores.event.nmi", "stores.event.software-interrupt"),
@@ -68,10 +68,20 @@ ENDS = {("bochs", "amd"): {"machine.stores.virtual-8086", "machine.faults.paging
 """What the emulator does not survive."""
 MSRS = {"msr-read", "msr-read-wide", "msr-write", "msr-write-wide"}
 WITHOUT_CONTROL = {
-    "amd": {"vmrun", "exception-gp", "vmload", "vmsave"},
-    "intel": {"cpuid", "invd", "xsetbv", *MSRS},
+    "amd": {"vmrun", "exception-gp", "vmload", "vmsave", "hypercall-ring3"},
+    "intel": {"cpuid", "invd", "xsetbv", "hypercall-ring3", *MSRS},
 }
 """These exits come in any guest of ours: without nested paging, or without bitmaps, too."""
+
+
+AT_CPL_3 = {
+    "amd": {"hypercall-ring3", "faults.privilege.monitor", "faults.privilege.mwait"},
+    "intel": {
+        *("hypercall-ring3", "faults.privilege.monitor", "faults.privilege.mwait"),
+        *("xsaves", "faults.xsaves-off", "faults.privilege.xsaves"),
+    },
+}
+"""What each emulator does right whose CPU model has the instructions."""
 
 
 LOADS_FS_AND_GS = ProbeRequest(
@@ -128,6 +138,7 @@ def test_what_the_hardware_does(
     assert left is None
     assert not found.asked
     assert len(found.heeded) + len(found.ignored) >= 100
+    assert AT_CPL_3[vendor] <= found.heeded
     ignored = {name for name in found.ignored if name in NAMES}
     if emulator == "bochs":
         assert not ignored

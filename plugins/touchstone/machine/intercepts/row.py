@@ -136,6 +136,8 @@ FIRST_PAGE = 0x7000_0000_0000
 GUEST_IDT = FIRST_PAGE + 0x4000
 """In the fifth of them: gates, for GATES vectors, that lead to HANDLER."""
 GATES = 64
+GATES_FROM_GP = GUEST_IDT - 13 * 16
+"""An IDT whose gates before #GP are of the page before, which is zero there: no gates."""
 TARGET = 0xE00
 """A place in the scratch area that DR0 points to: nothing else is there."""
 INPUTS, RESULTS, POINTERS, TABLES = 0, 0x1000, 0x1E00, 0x1F00
@@ -193,6 +195,7 @@ LGDT = "sub rsp, 16; sgdt [rsp]; lgdt [rsp]"
 LIDT = "sub rsp, 16; sidt [rsp]; lidt [rsp]"
 INVPCID = "xor eax, eax; push rax; push rax; invpcid rax, [rsp]"
 XSETBV = "xor ecx, ecx; xgetbv; xsetbv"
+XSAVES = "mov eax, 1; xor edx, edx; sub rsp, 0x400; and rsp, -64; xsaves [rsp]"
 TOGGLE_CR0_AM = "mov rax, cr0; btc rax, 18; mov cr0, rax"
 READ_MSR = "mov ecx, 0x174; rdmsr"
 WRITE_MSR = "mov ecx, 0x175; rdmsr; wrmsr"
@@ -254,30 +257,34 @@ PRIVILEGED = {
     "rdtsc": "rdtsc",
     "rdtscp": "rdtscp",
     "wbinvd": "wbinvd",
+    "xsaves": "mov eax, 1; xor edx, edx; and rsp, -64; xsaves [rsp]",
     "xsetbv": XSETBV,
 }
 """Control to the instruction that exits by it, and that raises #GP(0) at CPL 3: RDTSC, RDTSCP with CR4.TSD
 set, RDPMC with CR4.PCE clear, IN and OUT with a TSS that permits no port."""
+UNDEFINED_FOR_USERS = {"monitor": "monitor", "mwait": "mwait"}
+"""The same for instructions that raise #UD at CPL 3."""
 PRIVILEGE = "faults.privilege."
 """What the names of such guests begin with."""
 XSETBV_WITHOUT_OSXSAVE = "mov ecx, -1; xsetbv"
 
 
 def privileged(
-    rows: Iterable[Row], general_protection: Row, toggles: Mapping[str, Settings]
+    rows: Iterable[Row], general_protection: Row, undefined: Row, toggles: Mapping[str, Settings]
 ) -> Iterator[Row]:
-    """At CPL 3 the fault comes before the exit: ``general_protection`` is due, whatever the control.
+    """At CPL 3 the fault comes before the exit: one of the two is due, whatever the control.
 
     SDM 3C, "Relative Priority of Faults and VM Exits"; APM2 15.9.
     ``toggles``: what to change for CPL 3, as ``""``, and beside that for some controls.
     """
     for control in rows:
-        if guest := PRIVILEGED.get(control.name):
-            settings = dict(general_protection.settings)
+        due = undefined if control.name in UNDEFINED_FOR_USERS else general_protection
+        if guest := {**PRIVILEGED, **UNDEFINED_FOR_USERS}.get(control.name):
+            settings = dict(due.settings)
             for key, value in control.settings.items():
                 settings[key] = settings.get(key, 0) | value
             yield replace(
-                general_protection,
+                due,
                 name=PRIVILEGE + control.name,
                 guest=guest,
                 settings=settings,

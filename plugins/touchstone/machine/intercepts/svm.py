@@ -67,6 +67,9 @@ def _moves(kind: str, word: int, numbers: tuple[int, ...]) -> tuple[Row, ...]:
     )
 
 
+_CPL_3 = 3 | 3 << 5 + 16
+"""Of a segment in the VMCB: RPL and DPL."""
+_USER = {0x410: _CPL_3, 0x420: _CPL_3}
 ROWS = (
     *_moves("cr", 0, (0, 2, 3, 4, 8)),
     *_moves("dr", 1, (0, 1, 2, 3, 6, 7)),
@@ -114,16 +117,16 @@ ROWS = (
     _row("xsetbv", 4, 13, row.XSETBV, needs="cpuid.xsave"),
     _row("rdpru", 4, 14, "xor ecx, ecx; .byte 0x0f, 0x01, 0xfd", needs="cpuid.rdpru"),
     _row("invpcid", 5, 2, row.INVPCID, needs="cpuid.invpcid"),
+    Row("hypercall-ring3", "nop", 0x81, {svm_state.CPL: 3 << 24}, toggles=_USER, of_user=True),
 )
 
-_CPL_3 = 3 | 3 << 5 + 16
-"""Of a segment in the VMCB: RPL and DPL."""
 _CR4 = 0x548
 _TSD = {_CR4: 1 << 2}
 _PRIVILEGED = row.privileged(
     ROWS,
     Row("", "", 0x4D, {svm_state.CPL: 3 << 24}, read=0x78),
-    {"": {0x410: _CPL_3, 0x420: _CPL_3}, "rdtsc": _TSD, "rdtscp": _TSD},
+    Row("", "", 0x46, {svm_state.CPL: 3 << 24, 0x08: _DF_AND_GP | 1 << 6 | _SHUTDOWN << 32}),
+    {"": _USER, "rdtsc": _TSD, "rdtscp": _TSD},
 )
 _XSETBV_WITHOUT_OSXSAVE = replace(
     _row(

@@ -171,6 +171,18 @@ ROWS = (
     _injects("error-code", 3 << 8 | 13, 0x1234),
     _injects("interrupt", row.INTERRUPT - 0x20),
     _injects("nmi", 2 << 8 | 2),
+    # Of #DE, without a gate: the #GP of its delivery makes #DF of it, which exits.
+    Row(
+        "injects.double-fault",
+        "nop",
+        0x48,
+        {
+            0x08: 1 << 8 | 1 << 63,
+            _EVENT: 1 << 31 | 3 << 8,
+            _IDTR: row.GATES_FROM_GP,
+            _IDTR_LIMIT: (16 * row.GATES - 1) << 32,
+        },
+    ),
     Row(
         "injects.virtual-interrupt",
         NO_EVENT,

@@ -1,6 +1,6 @@
 """The controls of VMX (SDM 3C, "VM-Execution Control Fields", "Basic Exit Reasons"), one guest for each.
 
-SMI, INIT, SIPI, task switches, GETSEC, XSAVES, ENCLS, APIC accesses and EPT are left out.
+SMI, INIT, SIPI, task switches, GETSEC, exits of XSAVES, ENCLS, APIC accesses and EPT are left out.
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ def _proc2(name: str, bit: int, exit_reason: int, guest: str = "", proc: int = 0
     return Row(name, guest or name, exit_reason, settings, needs)
 
 
+_CPL_3 = {0x802: 3, 0x804: 3, 0x4816: 3 << 5, 0x4818: 3 << 5}
+"""RPL and DPL of CS and SS."""
 ROWS = (
     Row("cpuid", "cpuid", 10),
+    Row("hypercall-ring3", "nop", 18, toggles=_CPL_3, of_user=True),
     Row("invd", "invd", 13),
     Row("xsetbv", row.XSETBV, 55, needs="cpuid.xsave"),
     *(Row(name, guest, 0, {_EXCEPTIONS: 1 << vector}) for name, (vector, guest) in EXCEPTIONS.items()),
@@ -109,15 +112,15 @@ ROWS = (
     _proc2("rdrand", 11, 57, "rdrand rax", needs="cpuid.rdrand"),
     _proc2("rdseed", 16, 61, "rdseed rax", needs="cpuid.rdseed"),
     _proc2("invpcid", 12, 58, row.INVPCID, _INVLPG, "cpuid.invpcid"),
+    _proc2("xsaves", 20, 18, row.XSAVES, needs="cpuid.xsaves"),  # it is executed: the exit is the guest's end
     _proc2("tpause", 26, 68, "xor eax, eax; xor edx, edx; xor ecx, ecx; tpause ecx", _RDTSC, "cpuid.waitpkg"),
 )
-_CPL_3 = {0x802: 3, 0x804: 3, 0x4816: 3 << 5, 0x4818: 3 << 5}
-"""RPL and DPL of CS and SS."""
 _CR4 = 0x6804
 _TSD = {_CR4: 1 << 2}
 _PRIVILEGED = row.privileged(
     ROWS,
     Row("", "", 0, {_EXCEPTIONS: 1 << 13}, read=0x4406),
+    Row("", "", 0, {_EXCEPTIONS: 1 << 6}),
     {"": _CPL_3, "rdtsc": _TSD, "rdtscp": _TSD},
 )
 _XSETBV_WITHOUT_OSXSAVE = Row(
@@ -128,7 +131,8 @@ _XSETBV_WITHOUT_OSXSAVE = Row(
     "cpuid.xsave",
     toggles={_CR4: 1 << 18},
 )
-STATE = (*vmx_state.ROWS, *_PRIVILEGED, _XSETBV_WITHOUT_OSXSAVE)
+_XSAVES_OFF = Row("faults.xsaves-off", row.XSAVES, 0, {_EXCEPTIONS: 1 << 6}, "cpuid.xsaves")
+STATE = (*vmx_state.ROWS, *_PRIVILEGED, _XSETBV_WITHOUT_OSXSAVE, _XSAVES_OFF)
 """What VM entries and VM exits have to do with the guest's state, and with events."""
 KEEP = (0x277,)
 """IA32_PAT: a guest changes it, and a VM exit may leave it so."""

@@ -195,5 +195,21 @@ ROWS = (
     _injects("error-code", 3 << 8 | 13, 0x1234),
     _injects("interrupt", row.INTERRUPT - 0x20, rflags=0x202),
     _injects("nmi", 2 << 8 | 2),
+    # Of #DE, without a gate: the #GP of its delivery makes #DF of it, which exits.
+    Row(
+        "injects.double-fault",
+        "nop",
+        0,
+        {
+            _EXCEPTIONS: 1 << 8,
+            _EVENT: 1 << 31 | 3 << 8,
+            _EVENT_LENGTH: 0,
+            _IDTR: row.GATES_FROM_GP,
+            _IDTR_LIMIT: 16 * row.GATES - 1,
+        },
+        read=_INFO,
+        mask=0xFF,
+        value=8,
+    ),
     _injects("software-interrupt", 4 << 8 | (row.INTERRUPT - 0x20), length=2),
 )
