@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.project import Project, check, verdicts
+from touchstone.engine.cpu import READ_LEAVES
 
 JOURNAL = """
 from pathlib import Path
@@ -41,7 +42,7 @@ def suite(b: str = "{rax: 2}", run: str = "'mov eax, 2'") -> str:
 
 
 def told(project: Project) -> list[str]:
-    lines = (line.removeprefix("fake-amd ") for line in project.journal())
+    lines = (line.removeprefix("fake-amd ").replace(READ_LEAVES.hex(), "look") for line in project.journal())
     return [line for line in lines if line.startswith(("start ", "send ", "finish "))]
 
 
@@ -49,16 +50,18 @@ def test_sent_when_the_check_before_holds(journaled: Project) -> None:
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)
     assert told(journaled) == [
-        "start a", f"send {A}", f"send {B}", "finish a",
-        "start b", f"send {C}", "finish b",
-        "start c", "finish c",
+        "start a", f"send {A}", f"send look {B}", "finish a",
+        "start b", f"send look {C}", "finish b",
+        "start c", "send look", "finish c",
     ]  # fmt: skip
 
 
 def test_not_sent_when_the_check_before_fails(journaled: Project) -> None:
     journaled.suite(suite(b="{rax: 7}"))
     journaled.run().assert_outcomes(passed=2, failed=1)
-    assert told(journaled)[4:] == ["start b", "finish b", "start c", f"send {C}", "finish c"]
+    assert told(journaled)[4:] == [
+        "start b", "send look", "finish b", "start c", f"send {C}", "send look", "finish c",
+    ]  # fmt: skip
 
 
 def test_crash_by_a_probe_sent_ahead_counts_for_its_own_check(journaled: Project) -> None:
@@ -78,8 +81,10 @@ def test_not_sent_across_a_python_check(journaled: Project) -> None:
     )
     journaled.suite(check("c", "'mov eax, 3'", "{rax: 3}"), "c.yaml")
     journaled.run("a.yaml", "test_b.py", "c.yaml").assert_outcomes(passed=3)
-    assert [line for line in told(journaled) if "send" in line] == [f"send {A}", f"send {C}"]
-    assert told(journaled)[-3:] == ["start c", f"send {C}", "finish c"]
+    assert [line for line in told(journaled) if "send" in line] == [
+        f"send {A}", "send look", "send look", f"send {C}", "send look",
+    ]  # fmt: skip
+    assert told(journaled)[-4:] == ["start c", f"send {C}", "send look", "finish c"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_not_sent_where_a_fixture_or_mark_comes_between(journaled: Project, betw
     assert told(journaled) == [
         line
         for name, code in (("a", A), ("b", B), ("c", C))
-        for line in (f"start {name}", f"send {code}", f"finish {name}")
+        for line in (f"start {name}", f"send {code}", "send look", f"finish {name}")
     ]
 
 
@@ -114,4 +119,4 @@ def test_sent_again_after_another_request_to_the_target(journaled: Project) -> N
     )
     journaled.suite(suite())
     journaled.run().assert_outcomes(passed=3)
-    assert told(journaled).count(f"send {B}") == 2
+    assert [line for line in told(journaled) if B in line] == [f"send look {B}", f"send {B}"]

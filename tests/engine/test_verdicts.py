@@ -167,6 +167,16 @@ def test_waivers(project: Project) -> None:
     assert project.run("--runxfail", "-k", "failing").parseoutcomes() == {"failed": 1, "deselected": 5}
 
 
+def test_what_a_lost_target_cannot_do_costs_no_reset(project: Project) -> None:
+    project.options()
+    project.suite(
+        check("deadly", "invd", "{rax: 0}") + check("absent", "nop", "{rax: 0}", requires="cpuid.smx")
+    )
+    assert verdicts(project.run("-v")) == {"deadly": "CRASH", "absent": "SKIPPED"}
+    told = [line.split()[1] for line in project.journal()]
+    assert told[told.index("load") :] == ["load", "autopsy", "stop"]
+
+
 @pytest.mark.parametrize(("version", "verdict"), [("2.7", "INFRASTRUCTURE"), ("3.0", "SKIPPED")])
 def test_check_unsupported_by_some_versions_of_an_emulator(
     project: Project, version: str, verdict: str

@@ -45,6 +45,8 @@ OPTIONS = (
     "hang",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
+KEY = 0x4141_4141
+"""A leaf of CPUID."""
 SIGNATURE = struct.unpack("<3I", b"VeneerVeneer")
 
 
@@ -68,6 +70,8 @@ class FakeDriver(Driver):
         self.settings = settings
         self.subject = subject
         self.loaded = False
+        self.left_cpus: set[int] = set()
+        """Those that the loaded subject has left, as "bug" says."""
         self.alive = False
         self.counters: Counter[str] = Counter()
         self.serial = ""
@@ -146,7 +150,7 @@ class FakeDriver(Driver):
         refused = int(str(self.settings.options.get("refuses-msr", "-1")), 0)
         if any(refused in msrs for msrs in self.msrs):
             raise AgentRefused("EBUSY", "somebody else uses that MSR")
-        self.loaded = True
+        self.loaded, self.left_cpus = True, set()
         self.at_load = [dict(msrs) for msrs in self.msrs]
         self.counters.clear()
 
@@ -343,23 +347,29 @@ class FakeDriver(Driver):
     def cpuid(self, cpu: Cpu) -> None:
         self.counters["cpuid"] += self.loaded
         leaf, subleaf = cpu.registers["rax"] & MASK32, cpu.registers["rcx"] & MASK32
-        values = self.leaf(leaf, subleaf)
-        keep = MASK64 ^ MASK32 if self.loaded and self.settings.options.get("bug") == "upper-halves" else 0
+        loaded = self.loaded and cpu.number not in self.left_cpus
+        values = self.leaf(leaf, subleaf, loaded)
+        bug = self.settings.options.get("bug")
+        if leaf == KEY and bug in ("key", "key-kills") and loaded:
+            self.left_cpus.add(cpu.number)
+        elif bug == "key-kills" and self.loaded and not loaded:
+            self.die("it died behind the key")
+        keep = MASK64 ^ MASK32 if self.loaded and bug == "upper-halves" else 0
         for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
             cpu.registers[name] = cpu.registers[name] & keep | value
 
-    def leaf(self, leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+    def leaf(self, leaf: int, subleaf: int, loaded: bool) -> tuple[int, int, int, int]:
         brand = b"Fake CPU @ 1.00GHz".ljust(48, b"\0")
-        svm = self.settings.vendor == "amd" and not self.loaded
+        svm = self.settings.vendor == "amd" and not loaded
         if leaf == 0:
             words = struct.unpack(
                 "<3I", b"AuthcAMDenti" if self.settings.vendor == "amd" else b"GenuntelineI"
             )
             return (0xD, *words)
         if leaf == 1:
-            xsave = not (self.loaded and self.loads_another_machine)
-            return (0x800F12, 0, xsave << 26 | self.loaded << 31, 0)
-        if leaf == 0x40000000 and self.loaded:
+            xsave = not (loaded and self.loads_another_machine)
+            return (0x800F12, 0, xsave << 26 | loaded << 31, 0)
+        if leaf == 0x40000000 and loaded:
             return (0x40000000, *SIGNATURE)
         if leaf == 0x80000000:
             return (0x8000001F, 0, 0, 0)

@@ -17,15 +17,16 @@ from touchstone.engine.outcomes import (
     infrastructure,
 )
 from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitCounts
-from touchstone.engine.send_ahead import attempt, ruled_out, send_ahead, unmet
+from touchstone.engine.send_ahead import attempt, end_check, find_gone, ruled_out, unmet
 from touchstone.engine.sequence import judge_sequence
 from touchstone.engine.session import TargetSession
 from touchstone.engine.vacuous import vacuous
-from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetError
 from touchstone.suite import judge
 from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand
 from touchstone.suite.model import Check
+from touchstone.words import Phase
 
 SHOWN_CPUS = 4
 """CPUs whose last exits are fetched as evidence."""
@@ -41,14 +42,17 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
     """
     record = check_on_target.begin(session.subject)
     check = record.check
-    if session.phase is None:
-        session.reach("loaded" if session.known.as_found else "native", record)
+    first: Phase = "loaded" if session.known.as_found else "native"
+    if session.phase is None and session.known.cpu is None:
+        session.reach(first, record)
     record.is_covered_by(
         record.target.known_deviation(check.id, session.emulator, session.known.facts),
         session.subject.known_deviation(check.id, session.emulator, session.known.facts),
     )
     if reason := ruled_out(session, check):
         raise Unsupported(reason)
+    if session.phase is None:  # it was lost; what is known of it has not changed
+        session.reach(first, record)
     known_before = session.known.guest_measured
     # A Python check may load by itself, or leave a machine behind that is not as it was.
     session.reach(check.phase, record, oracles=not check.cases, prepared=check.prepared)
@@ -61,7 +65,7 @@ def begin(session: TargetSession, check_on_target: CheckOnTarget) -> CheckRecord
 def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
     """Judge a check of a suite. Returns if it holds; ``engine.verdicts`` tells what exceptions mean."""
     try:
-        _judge(session, begin(session, check_on_target))
+        _judge_and_look(session, begin(session, check_on_target))
     except (Deviation, Crash, Hang, NoStatement) as error:
         record = check_on_target.record
         assert record is not None
@@ -71,6 +75,20 @@ def judge_check(session: TargetSession, check_on_target: CheckOnTarget) -> None:
         reasons = [session.known.ignores(one) for one in needs]
         if reasons[0] is not None and None not in reasons:
             raise Unsupported(f"{reasons[0]}; without it: {error}") from error
+        raise
+
+
+def _judge_and_look(session: TargetSession, record: CheckRecord) -> None:
+    """Judge a check; a subject that is gone behind it has done more than the check is about."""
+    try:
+        _judge(session, record)
+    except (Deviation, MachineDeviates, NoStatement) as error:
+        try:
+            gone = find_gone(session)
+        except (Autopsied, TargetError):
+            raise error from None  # the target is lost; the check is told what was measured before
+        if gone is not None:
+            raise Deviation(f"{gone}; before that: {error}") from error
         raise
 
 
@@ -92,7 +110,7 @@ def _judge(session: TargetSession, record: CheckRecord) -> None:
     if record.waiver is not None and not session.subject.absent and holds_natively(found.planned) is False:
         record.was_compared()  # it holds although the machine breaks it
     _demand_a_statement(record, found)
-    send_ahead(session)
+    end_check(session, record)
     if not found.possible:
         raise Unsupported(
             f"{session.target.name} has no such state to start from: {found.planned[0].refused}"

@@ -2,14 +2,15 @@
 
 The probes of the next check are sent as soon as the check before it is judged to hold: the target runs them
 while pytest reports. They are never sent earlier, so that nothing of them is in the evidence of a check that
-fails.
+fails. In front of them, the loaded subject is looked for: see ``presence``.
 """
 
 from __future__ import annotations
 
-from touchstone.engine.ahead import Attempt
+from touchstone.engine.ahead import Attempt, Outcomes
 from touchstone.engine.as_found import cannot_judge, cannot_judge_case
-from touchstone.engine.outcomes import Autopsied
+from touchstone.engine.outcomes import Autopsied, Deviation
+from touchstone.engine.records import CheckRecord
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import TargetError
 from touchstone.suite import requires
@@ -41,12 +42,55 @@ def attempt(session: TargetSession, check: Check) -> Attempt:
     found = _cases_that_apply(session, check)
     if session.phase == "native":
         session.bare.measure(one for one in found.planned if one.needed and not one.measured)
-    _send(session, found)
+    if not _something_between(session, found):
+        found.outcomes = session.run_many([one.request(session.cpus) for one in found.ready])
     return found
 
 
-def send_ahead(session: TargetSession) -> None:
-    """Send the probes of the check that follows, if nothing has to happen before them."""
+def find_gone(session: TargetSession) -> str | None:
+    """From which CPUs the subject is gone, though nobody has unloaded it; None: from none.
+
+    The target counts as not reached then: it is reset, and the subject loaded again, for what follows. Raises
+    what ``TargetSession.run_many`` raises.
+    """
+    look = session.look
+    return None if look is None else _concluded(session, session.run_many([look]))
+
+
+def end_check(session: TargetSession, record: CheckRecord) -> None:
+    """A check holds: send the probes of the one that follows, if nothing has to happen before them.
+
+    Deviation if the subject is gone behind it; Crash or Hang if the target does not survive looking for it.
+    """
+    look = session.look
+    found = _following(session)
+    requests = [] if found is None else [one.request(session.cpus) for one in found.ready]
+    if look is None and not requests:
+        return
+    try:
+        outcomes = session.run_many([*([look] if look is not None else []), *requests])
+        gone = None if look is None else _concluded(session, outcomes)
+    except Autopsied as error:
+        record.target_failed(error.autopsy)
+        raise error.finding(f"{error.autopsy.reason} (behind its probes, when CPUID was read)") from error
+    except TargetError:
+        return  # the check that follows meets the same error, and reports it
+    if gone is not None:
+        raise Deviation(gone)
+    if found is not None:
+        found.outcomes = outcomes
+        session.ahead.sent(found)
+
+
+def _concluded(session: TargetSession, outcomes: Outcomes) -> str | None:
+    gone = session.presence.gone(next(outcomes))
+    if gone is not None:
+        session.lose()
+    return gone
+
+
+def _following(session: TargetSession) -> Attempt | None:
+    """The check that follows, if its probes can be sent now."""
     following = session.ahead.following
     if (
         following is None
@@ -55,13 +99,9 @@ def send_ahead(session: TargetSession) -> None:
         or session.phase == "native"
         or ruled_out(session, following.check) is not None
     ):
-        return
-    try:
-        found = _cases_that_apply(session, following.check)
-        if found.ready and _send(session, found):
-            session.ahead.sent(found)
-    except (Autopsied, TargetError):
-        return  # the check that follows meets the same error, and reports it
+        return None
+    found = _cases_that_apply(session, following.check)
+    return found if found.ready and not _something_between(session, found) else None
 
 
 def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
@@ -74,13 +114,9 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
     return Attempt(check.id, planned, session.serial_position(), as_found=session.known.as_found)
 
 
-def _send(session: TargetSession, found: Attempt) -> bool:
-    """Send the probes, unless something happens between them; whether they were sent."""
-    ready = found.ready
-    if any(one.then for one in ready):
-        return False
+def _something_between(session: TargetSession, found: Attempt) -> bool:
+    """Whether something happens between the probes, so that they cannot be sent at once."""
+    if any(one.then for one in found.ready):
+        return True
     counting = session.phase == "loaded" and not session.subject.absent
-    if counting and any(one.case.expect.exits for one in ready):
-        return False
-    found.outcomes = session.run_many([one.request(session.cpus) for one in ready])
-    return True
+    return counting and any(one.case.expect.exits for one in found.ready)

@@ -16,6 +16,7 @@ from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Infrastructure, Unavailable, Unsupported
 from touchstone.engine.phases import Party, Step
 from touchstone.engine.plan import TargetPlan
+from touchstone.engine.presence import Presence
 from touchstone.engine.progress import StageProgress
 from touchstone.engine.questions import undo
 from touchstone.engine.records import CheckRecord
@@ -61,6 +62,7 @@ class TargetSession:
         self.progress = progress
         self.ahead = ahead
         self.known = Known(target, subject, known, plan)
+        self.presence = Presence()
         self._phase: Phase | None = None
         self._left: str | None = None
         """What probes have left on the CPUs: key of a prepared state, or LEFT_BY_A_CHECK; None: nothing."""
@@ -124,6 +126,11 @@ class TargetSession:
         or Infrastructure if the target is lost. AgentRefused is raised as it is.
         """
         return Asking(self, self._started(), record)
+
+    @property
+    def look(self) -> ProbeRequest | None:
+        """What tells whether the loaded subject is still there; None: it cannot be told now."""
+        return self.presence.request if self._phase == "loaded" and self._left is None else None
 
     def serial_position(self) -> int:
         """Where the serial log ends now."""
@@ -235,12 +242,15 @@ class TargetSession:
         with self.asking() as driver:
             if driver.loads_by_reset:
                 self._left = None
+            self.presence.forget()
             driver.load(option)
             self._phase, self._loaded_with = "loaded", self._left
             if driver.loads_another_machine:
                 self.known.measure_guest(driver)
             if self._left is None:  # else the check's state is to stay as it was prepared
                 self.known.measure_made_good(driver)
+                if not driver.loads_another_machine:
+                    self.presence.learn_loaded(driver)
         if not self.known.status:
             with self.asking() as driver:
                 self.known.status = dict(driver.query())
@@ -424,6 +434,8 @@ class TargetSession:
     def _measure_cpu(self) -> None:
         with self.asking() as driver:
             self.known.measure(driver)
+            if not self.subject.absent and not self.known.as_found:
+                self.presence.learn_natively(driver, self.cpus)
 
     def _measure_oracles(self) -> None:
         """Ask the bare machine all that will be needed, in bulk. A probe that kills it costs only itself.

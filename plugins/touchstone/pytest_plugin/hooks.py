@@ -169,14 +169,16 @@ class RunHooks:
         check_on_target = item.stash.get(CHECK, None)
         if check_on_target is None:
             return (yield)
+        handle = getattr(item, "funcargs", {}).get("target")
         try:
             with translated():
                 try:
                     yield
                 except (LabFailed, Hang) as error:
                     again(self.run, check_on_target, error, lambda: self._judge_again(item, check_on_target))
+                if isinstance(handle, TargetHandle):
+                    handle.demand_subject()
         except AssertionError:
-            handle = getattr(item, "funcargs", {}).get("target")
             if isinstance(handle, TargetHandle):
                 handle.gather_evidence()
             raise

@@ -5,19 +5,21 @@ The probes that it runs, and how they end, are kept in the record of the check.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from touchstone.engine.asking import Asking
-from touchstone.engine.outcomes import Finding, Unsupported
+from touchstone.engine.outcomes import Autopsied, Deviation, Finding, Unsupported
 from touchstone.engine.random_campaign import Campaign, run_campaign
 from touchstone.engine.records import CaseRun, CheckRecord
+from touchstone.engine.send_ahead import find_gone
 from touchstone.engine.session import TargetSession
 from touchstone.engine.work import Work
 from touchstone.machine.agent import REPLY_TIMEOUT
-from touchstone.machine.driver import AgentRefused, TargetInfo
+from touchstone.machine.driver import AgentRefused, TargetError, TargetInfo
 from touchstone.machine.probe import CodeBits, Operand, Place, ProbeRequest, ProbeResult
 from touchstone.suite.model import Body, Source
 from touchstone.suite.request import PAGE
@@ -194,9 +196,19 @@ class TargetHandle:
         """The serial log since the check began."""
         return self._session.serial_since(self._began_at)
 
+    def demand_subject(self) -> None:
+        """Deviation if the loaded subject is gone from a CPU, though nobody has unloaded it."""
+        __tracebackhide__ = True
+        with self._asking():
+            gone = find_gone(self._session)
+        if gone is not None:
+            raise Deviation(gone)
+
     def gather_evidence(self) -> None:
-        """The serial log and the subject's last exits, for the report of a failure."""
+        """The serial log and the subject's last exits, for a failure's report, and whether it is there."""
         self._session.gather_evidence(self._record, (0,), self._began_at)
+        with contextlib.suppress(Autopsied, TargetError):  # what follows is reached from whatever is left
+            find_gone(self._session)
 
     def _asking(self) -> Asking:
         return self._session.asking(self._record)
