@@ -124,3 +124,18 @@ def test_guard_does_not_kill_a_process_that_reused_the_holders_pid(
     wait_for(lambda: said.exists() and bool(said.read_text()))
     assert said.read_text() == "orphan\n"
     link.close()
+
+
+@pytest.mark.parametrize("disposable", [True, False])
+def test_who_leaves_a_box_that_is_thrown_away_does_not_wait_for_its_lock(
+    lab: Lab, disposable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hang: a run that a signal ends has no time for that."""
+    driver = lab.driver()
+    driver.start(lab.progress)
+    channel, waited = driver._lock._channel, []
+    assert channel is not None
+    monkeypatch.setattr(channel.status_event, "wait", lambda *_: waited.append(1))
+    monkeypatch.setattr(driver._box, "disposable", disposable)
+    driver.stop()
+    assert bool(waited) is not disposable

@@ -140,8 +140,8 @@ class BoxLock:
         stop = self._stop = threading.Event()
         threading.Thread(target=_beat, args=(channel, stop), name="touchstone-lock", daemon=True).start()
 
-    def release(self) -> None:
-        """Release the lock: it is free when this returns. Safe to repeat."""
+    def release(self, *, wait: bool = True) -> None:
+        """Release the lock: it is free when this returns, if that is waited for. Safe to repeat."""
         if self._stop is not None:
             self._stop.set()
             self._stop = None
@@ -149,7 +149,7 @@ class BoxLock:
         if channel is None:
             return
         try:
-            if self._link is not None and self._link.alive and not channel.closed:
+            if wait and self._link is not None and self._link.alive and not channel.closed:
                 with contextlib.suppress(*CONNECTION_ENDED):
                     channel.shutdown_write()
                     channel.status_event.wait(LET_GO * self._link.factor)

@@ -102,12 +102,15 @@ class Visit:
         return self
 
     def end(self, *, take_back: bool) -> None:
-        """Leave; with ``take_back``, restore the box to what we found first: TargetError if that fails."""
+        """Leave; with ``take_back``, restore the box to what we found first: TargetError if that fails.
+
+        Without, the box is thrown away. It may hang, so that nothing is waited for.
+        """
         try:
             if take_back:
                 self._take_back()
         finally:
-            self._lock.release()
+            self._lock.release(wait=take_back)
             self.root.close()
             self.link.close()
 
