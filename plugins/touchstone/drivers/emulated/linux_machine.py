@@ -16,6 +16,7 @@ from touchstone.drivers.emulated.console_log import ConsoleLog
 from touchstone.drivers.emulated.emulator import END_TIMEOUT, Emulator
 from touchstone.drivers.emulated.machine import EmulatedMachine
 from touchstone.drivers.linux_image.image import LinuxImage
+from touchstone.drivers.linux_image.kallsyms import KernelSymbols
 from touchstone.machine.driver import InfrastructureError, Say, TargetDied
 from touchstone.machine.settings import TargetSettings
 
@@ -78,6 +79,7 @@ class LinuxMachine(EmulatedMachine[E]):
             self.restore(progress)
             return
         image = self._image = self._provide_image(progress)
+        self._symbols = KernelSymbols(image.kernel)
         self._switch_on(lambda: self._launch(image, progress))
 
     def restore(self, progress: Say) -> None:

@@ -40,7 +40,7 @@ class EmulatedMachine(ABC, Generic[E]):
     """Once the machine was started; None: not known."""
     _emulator: E | None = None
     """There while the machine is on."""
-    _symbols = Symbols(None)
+    _symbols: Symbols = Symbols(None)
     """Of what runs in it."""
 
     @property
