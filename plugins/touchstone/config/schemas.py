@@ -72,6 +72,7 @@ def _drivers() -> list[tuple[str, Mapping[str, type], str]]:
         ("qemu", qemu.OPTIONS, ""),
         ("bochs", bochs.OPTIONS, ""),
         ("ssh", ssh.OPTIONS, "host"),
+        ("ssh", ssh.OPTIONS, "labgrid-place"),
         *(("ssh", options, needed) for options, needed in boxes),
     ]
 

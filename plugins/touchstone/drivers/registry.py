@@ -178,6 +178,11 @@ def _box(settings: TargetSettings, log_directory: Path) -> tuple[Box, VisitSetti
         return VirtualBox(settings, log_directory), VisitSettings()
     said = read_settings(settings)
     box = RackBox(said.address, said.power, said.console, said.headers)
+    if said.place is not None:
+        from touchstone.drivers.ssh.labgrid import Place, PlaceBox  # noqa: PLC0415
+
+        place = Place(said.place, said.lock_timeout)
+        box = PlaceBox(said.address, said.power, said.console, said.headers, place)
     return box, VisitSettings(lock_timeout=said.lock_timeout, boot_timeout=said.boot_timeout)
 
 

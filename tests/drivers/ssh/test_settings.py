@@ -14,7 +14,7 @@ from touchstone.config.tomlfile import TomlError
 from touchstone.drivers import registry
 from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.drivers.power import CommandPower, IpmiPower, QmpPower
-from touchstone.drivers.ssh.settings import read_settings
+from touchstone.drivers.ssh.settings import PlaceName, read_settings
 from touchstone.machine.driver import AgentRefused, InfrastructureError
 from touchstone.machine.settings import SettingsError, TargetSettings
 
@@ -52,12 +52,23 @@ def test_the_inventorys_examples_are_true(tmp_path: Path) -> None:
         ({"ipmi": "x", "ipmi_user": "u"}, "ipmi_password_env", "needs it"),
         ({"power_nmi": "x", "qmp": "/y"}, "power_nmi", "goes with power-reset"),
         ({"lock_timeout": 0}, "lock_timeout", "not between"),
+        ({"labgrid_coordinator": "lab"}, "labgrid_coordinator", "goes with labgrid-place"),
+        ({"labgrid_place": "+"}, "labgrid_place", "no pattern, no alias"),
+        ({"labgrid_place": "x", "labgrid_coordinator": "http://lab"}, "labgrid_coordinator", "HOST:PORT"),
     ],
 )
 def test_settings_that_no_box_can_have(options: dict[str, object], key: str, what: str) -> None:
     with pytest.raises(SettingsError, match=what) as caught:
         registry.validate(box(**options))
     assert caught.value.key == key
+
+
+def test_place_of_labgrid_needs_no_host(tmp_path: Path) -> None:
+    settings = TargetSettings("box", "ssh", "amd", options={"labgrid-place": "amd-box", "lock-timeout": 7})
+    said = read_settings(settings)
+    assert said.place == PlaceName("amd-box")
+    assert said.address.host == ""
+    registry.make_box_driver(settings, None, tmp_path)
 
 
 def test_image_that_does_not_exist() -> None:

@@ -18,6 +18,7 @@ from touchstone.drivers.ssh.boxes import RackBox
 from touchstone.drivers.ssh.build import ModuleCache
 from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.driver import SshDriver
+from touchstone.drivers.ssh.labgrid import Place, PlaceBox
 from touchstone.drivers.ssh.visit import VisitSettings
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.settings import TargetSettings
@@ -143,9 +144,11 @@ class Lab:
         console: str = "",
         name: str = "box",
         headers: bool = True,
+        place: Place | None = None,
     ) -> SshDriver:
         settings = TargetSettings(name, "ssh", "amd", cpus=cpus, timeout_factor=factor)
-        rack = RackBox(address or self.address, power, console, self.headers if headers else None)
+        said = (address or self.address, power, console, self.headers if headers else None)
+        rack = RackBox(*said) if place is None else PlaceBox(*said, place)
         made = SshDriver(
             settings,
             rack,

@@ -78,7 +78,7 @@ class Sshd:
     def __init__(self, home: Path) -> None:
         self._program = program("sshd", "openssh-server")
         self.home = home
-        self._port_holder, self.port = _hold_a_port()
+        self._port_holder, self.port = hold_a_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.run = home / "run"
         self.small = home / "small"
@@ -244,7 +244,7 @@ def _parent(pid: int) -> int:
         return -1
 
 
-def _hold_a_port() -> tuple[socket.socket, int]:
+def hold_a_port() -> tuple[socket.socket, int]:
     """A port of ours as long as the socket is open, also while no sshd listens there.
 
     Both have SO_REUSEADDR, so sshd can listen next to a socket that only has a name. To nobody else does the

@@ -155,7 +155,10 @@ class SshDriver(AgentDriver):
             self._collect()
             while self._sources:
                 self._sources.popitem()[1].close()
-            self._box.stop()
+            try:
+                self._box.stop()
+            except TargetError as error:
+                self._log.append(f"\n{error}\n".encode())
 
     def facts(self) -> Mapping[str, str]:
         """See Driver."""

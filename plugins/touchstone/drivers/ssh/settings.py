@@ -31,13 +31,30 @@ OPTIONS: Mapping[str, type] = {
     "ipmi_user": str,
     "ipmi_password_env": str,
     "qmp": str,
+    "labgrid_place": str,
+    "labgrid_coordinator": str,
     "lock_timeout": int,
     "boot_timeout": int,
 }
 """Keys of a box's entry, with ``-`` for ``_``. docs/add-your-box.md says what each of them means."""
 BOOT_TIMEOUT = 300.0
 """Seconds from a reset to sshd: servers take minutes for their firmware alone."""
+_PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+_COORDINATOR = re.compile(r"[A-Za-z0-9_.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+@dataclass(frozen=True)
+class PlaceName:
+    """A place, as the inventory names it."""
+
+    name: str
+    coordinator: str = ""
+    """``HOST:PORT``; empty: ``$LG_COORDINATOR``, or labgrid's default."""
+
+    def __str__(self) -> str:
+        where = f" at {self.coordinator}" if self.coordinator else ""
+        return f"the place {self.name} of labgrid{where}"
 
 
 @dataclass(frozen=True)
@@ -45,11 +62,14 @@ class SshSettings:
     """The options of ``OPTIONS``, checked."""
 
     address: Address
+    """Its host is empty if the resources of a place of labgrid are to say it."""
     power: Power | None
     console: str
     headers: Path | None
     lock_timeout: float
     boot_timeout: float
+    place: PlaceName | None
+    """The place of labgrid that the box is."""
 
 
 def read_settings(settings: TargetSettings) -> SshSettings:
@@ -70,7 +90,8 @@ def read_settings(settings: TargetSettings) -> SshSettings:
             raise SettingsError(key, f"{value} is not between 1 and {most}")
         return int(value)
 
-    if not text("host"):
+    place = _place(text)
+    if not text("host") and place is None:
         raise SettingsError("host", "it is missing: a name, an address, or a Host of ssh_config")
     prints = tuple(text("fingerprint").replace(",", " ").split())
     for one in prints:
@@ -96,7 +117,21 @@ def read_settings(settings: TargetSettings) -> SshSettings:
         headers=Path(text("kernel_headers")).expanduser() if text("kernel_headers") else None,
         lock_timeout=number("lock_timeout", PATIENCE, 7 * 86400),
         boot_timeout=number("boot_timeout", BOOT_TIMEOUT, 86400),
+        place=place,
     )
+
+
+def _place(text: Callable[[str], str]) -> PlaceName | None:
+    name, coordinator = text("labgrid_place"), text("labgrid_coordinator")
+    if not name:
+        if coordinator:
+            raise SettingsError("labgrid_coordinator", "it goes with labgrid-place")
+        return None
+    if not _PLACE.fullmatch(name):
+        raise SettingsError("labgrid_place", f"{name!r} is no place's name: no pattern, no alias")
+    if coordinator and not _COORDINATOR.fullmatch(coordinator):
+        raise SettingsError("labgrid_coordinator", f"{coordinator!r} is not HOST or HOST:PORT")
+    return PlaceName(name, coordinator)
 
 
 def _power(text: Callable[[str], str]) -> Power | None:
