@@ -55,6 +55,32 @@ def test_what_is_asked_wrongly(
     assert text in capsys.readouterr().err
 
 
+def test_matrix_and_runs_are_of_the_project_that_one_is_in(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from below its top, and if what is to be run lies in another project, which pytest looks at."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "targets").mkdir()
+    (other / "pyproject.toml").write_text("[tool.pytest]\nstrict = true\n")
+    (other / "targets" / "inventory.toml").write_text(
+        '[targets.fake-other]\ndriver = "fake"\nvendor = "amd"\ncpus = 2\n'
+    )
+    (other / "targets" / "matrix.toml").write_text('[[matrix.all.include]]\ntarget = "fake-other"\n')
+    suite = other / "suite.yaml"
+    suite.write_text((home / "suite.yaml").read_text())
+
+    def targets(place: Path, *words: str) -> set[str]:
+        place.mkdir(exist_ok=True)
+        monkeypatch.chdir(place)
+        directory = tmp_path_factory.mktemp("night")
+        assert main(["night", "all", "-d", str(directory), *PLUGINS, str(suite), *words]) in (0, 1)
+        return {key.target for path in directory.glob("*.jsonl") for key in read_journal(path).planned}
+
+    assert targets(home) == {"fake-amd"}
+    assert targets(home / "below") == {"fake-amd"}
+    assert targets(home, f"--touchstone-inventory={other / 'targets' / 'inventory.toml'}") == {"fake-other"}
+
+
 def test_worst_status_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for statuses, worst in (([0, 0], 0), ([10, 1], 1), ([11, 10], 11), ([0, 12], 12)):
         monkeypatch.setattr(night, "_run_together", lambda runs, statuses=statuses: (statuses, ()))

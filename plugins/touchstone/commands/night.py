@@ -32,6 +32,7 @@ FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 CHUNK = 1 << 16
 KEPT = 30
 """Nights that are kept in the default place."""
+INVENTORY_OPTION = "--touchstone-inventory"
 WORST = (1, 3, 2, 4)
 """Exit statuses that count more than others: failures, then what kept a run from judging."""
 
@@ -65,7 +66,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(asked: argparse.Namespace) -> int:
     """Run pytest for each subject; the exit status of all."""
     try:
-        matrix = _matrix(asked.matrix)
+        inventory = _inventory(asked.rest)
+        matrix = _matrix(asked.matrix, inventory)
         directory = _directory(asked.directory, asked.resume)
     except (TomlError, OSError, LookupError) as error:
         print(f"touchstone night: error: {error}", file=sys.stderr)
@@ -76,21 +78,36 @@ def run(asked: argparse.Namespace) -> int:
         journal = directory / f"{Path(subject).stem}.jsonl"
         goes_on = journal.is_file() and journal.stat().st_size
         option = f"--resume={journal}" if goes_on else f"--journal={journal}"
-        runs.append(
-            [f"--matrix={asked.matrix}", f"--hypervisor={subject}", "-n", "auto", option, *asked.rest]
-        )
+        told = [] if inventory is None else [f"{INVENTORY_OPTION}={inventory}"]
+        words = [f"--matrix={asked.matrix}", *told, f"--hypervisor={subject}", "-n", "auto", option]
+        runs.append([*words, *asked.rest])
     statuses, signals = _run_together(runs)
     if signals:
         return 128 + signals[0]
     return next((one for one in (*WORST, *statuses) if one in statuses and one), 0)
 
 
-def _matrix(name: str) -> Matrix:
-    home = Path() if Path("targets", "inventory.toml").is_file() else source_root()
-    inventory = read_inventory(home / "targets" / "inventory.toml")
-    beside = home / "targets" / "matrix.toml"
-    path = beside if beside.is_file() else source_root() / "targets" / "matrix.toml"
-    return read_matrix(path, name, inventory, str(path))
+def _inventory(rest: Sequence[str]) -> Path | None:
+    """The inventory that the runs are told: what the words for pytest name, or that of the project we are in.
+
+    None: that which comes with Touchstone. The matrix lies beside it. pytest by itself would look in its
+    rootdir, which depends on what it is to run.
+    """
+    words = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    words.add_argument(INVENTORY_OPTION, dest="inventory", type=Path)
+    if (named := words.parse_known_args(rest)[0].inventory) is not None:
+        return Path(named)
+    here = Path.cwd()
+    found = (directory / "targets" / "inventory.toml" for directory in (here, *here.parents))
+    return next((path for path in found if path.is_file()), None)
+
+
+def _matrix(name: str, named: Path | None) -> Matrix:
+    shipped = source_root() / "targets"
+    path = named or shipped / "inventory.toml"
+    beside = path.with_name("matrix.toml")
+    matrix = beside if beside.is_file() else shipped / "matrix.toml"
+    return read_matrix(matrix, name, read_inventory(path), str(matrix))
 
 
 def _directory(named: Path | None, resume: bool) -> Path:
