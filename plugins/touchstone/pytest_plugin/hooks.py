@@ -132,7 +132,8 @@ class RunHooks:
 
     def _show_plan(self, session: pytest.Session) -> None:
         """Show what would be judged, instead of judging it."""
-        before = plan_by(self.run.config, self.run.subject.name)
+        names = [target.name for target in self.run.targets]
+        before = plan_by(self.run.config, self.run.subject.name, names)
         found = outlook(self.run, session.items, before)
         shown = "" if before is None else show_path(self.run.config, before.path)
         terminal = self.run.config.pluginmanager.get_plugin("terminalreporter")

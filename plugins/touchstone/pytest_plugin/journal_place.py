@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,8 +101,11 @@ def _choose(config: pytest.Config) -> JournalPlace:
     return JournalPlace(path, 0, True)
 
 
-def plan_by(config: pytest.Config, subject: str) -> Journal | None:
-    """The journal that tells how long checks take: the one of ``--plan``, else the newest about a subject."""
+def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Journal | None:
+    """The journal that tells how long checks take.
+
+    The one of ``--plan``, else the newest about a subject that knows one of the targets.
+    """
     named = config.getoption("touchstone_plan") or None
     if named is not None:
         return _read(config, _absolute(config, named), option="--plan")
@@ -116,7 +120,7 @@ def plan_by(config: pytest.Config, subject: str) -> Journal | None:
             found = read_journal(path)
         except (OSError, JournalError):
             continue
-        if found.runs[0].subject.name == subject:
+        if found.runs[0].subject.name == subject and not found.seconds.keys().isdisjoint(targets):
             return found
     return None
 

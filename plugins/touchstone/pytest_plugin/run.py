@@ -217,7 +217,8 @@ class Run:
     @cached_property
     def _seconds(self) -> Mapping[str, float]:
         """How long targets took in the newest run about this subject before this one."""
-        before = plan_by(self.config, self.subject.name)
+        names = [target.name for target in self.targets]
+        before = plan_by(self.config, self.subject.name, names)
         return {} if before is None else before.seconds
 
     def stop_all(self) -> None:

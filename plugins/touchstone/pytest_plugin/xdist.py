@@ -87,7 +87,7 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
 
 def _cost_by_journal(config: pytest.Config, names: list[str]) -> Callable[[str], float]:
     """How long a unit takes, by the newest journal; a target that it does not know may take any time."""
-    before = plan_by(config, run_of(config).subject.name)
+    before = plan_by(config, run_of(config).subject.name, names)
     if before is None:
         return lambda unit: 0.0
     seconds = {f"target {name}": before.seconds.get(name, float("inf")) for name in names}
