@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 from tests.support.checkout import ROOT
+from touchstone.config.inventory import read_inventory
+from touchstone.config.matrix import read_matrix
 
 NIGHTLY = ROOT / "docs" / "nightly"
+UNITS = ("nightly", "many-cpus")
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
@@ -55,10 +58,28 @@ def test_the_unit_updates_the_checkout_and_takes_what_to_run_from_elsewhere() ->
     assert re.search(r"^ExecStart=\S+$", unit, re.MULTILINE), "targets here would go with any matrix there"
 
 
+def test_the_weekly_run_is_the_matrix_with_many_cpus() -> None:
+    """With systemd and at GitHub in the same words, which name what there is."""
+    unit = (NIGHTLY / "touchstone-many-cpus.service").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^ExecStart=\S+/docs/nightly/run (.*)$", unit, re.MULTILINE)
+    matrix, *suites = words.split()
+    there = matrix.removeprefix("--matrix=")
+    inventory = read_inventory(ROOT / "targets" / "inventory.toml")
+    cells = read_matrix(ROOT / "targets" / "matrix.toml", there, inventory, "matrix.toml").targets("veneer")
+    assert max(cell.settings.cpus for cell in cells) > 64
+    assert [suite for suite in suites if not (ROOT / suite).is_dir()] == []
+    workflow = yaml.safe_load((NIGHTLY / "github-actions.yml").read_text(encoding="utf-8"))
+    weekly = [one["cron"] for one in workflow[True]["schedule"]][1]
+    job = workflow["jobs"]["nightly"]
+    assert f"schedule == '{weekly}' && 'many-cpus'" in job["env"]["TOUCHSTONE_STATE"]
+    (run,) = (step for step in job["steps"] if step.get("run") == "docs/nightly/run")
+    assert f"== 'many-cpus' && '{words}'" in run["env"]["TOUCHSTONE_OPTIONS"]
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     units = []
-    for name in ("touchstone-nightly.service", "touchstone-nightly.timer"):
+    for name in (f"touchstone-{one}.{kind}" for one in UNITS for kind in ("service", "timer")):
         text = (NIGHTLY / name).read_text(encoding="utf-8").replace("/opt/touchstone", str(ROOT))
         units.append(tmp_path / name)
         units[-1].write_text(text, encoding="utf-8")
@@ -78,7 +99,7 @@ def test_variables_that_are_set_are_known_to_the_script() -> None:
     script = (NIGHTLY / "run").read_text(encoding="utf-8")
     page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{?(TOUCHSTONE_\w+)", script))
-    for name in ("touchstone-nightly.service", "github-actions.yml"):
+    for name in (*(f"touchstone-{one}.service" for one in UNITS), "github-actions.yml"):
         named = re.findall(r"TOUCHSTONE_\w+", (NIGHTLY / name).read_text(encoding="utf-8"))
         assert set(named) - read == set(), name
     assert set(re.findall(r"TOUCHSTONE_\w+", page)) - read == set()

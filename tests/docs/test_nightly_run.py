@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -89,12 +90,22 @@ def test_options_go_to_pytest(nightly: Nightly) -> None:
     assert "linux-intel" in targets.split(",")
 
 
+def test_suites_go_to_pytest(nightly: Nightly) -> None:
+    assert (
+        nightly.run("--matrix=many", "conformance/teardown", TOUCHSTONE_OPTIONS="box ./a.yaml").returncode
+        == 0
+    )
+    words = nightly.pytest_words
+    assert {"conformance/teardown", "./a.yaml", "--target=box"} <= set(words)
+
+
 def test_matrix_is_run_with_all_its_subjects(nightly: Nightly) -> None:
     done = nightly.run("--matrix=nightly", "-x")
     assert done.returncode == 0, done.stderr
     words = nightly.pytest_words
     assert words[:3] == ["touchstone", "night", "nightly"]
     assert "-x" in words
+    assert (nightly.path / "build" / "last-night" / "nightly-veneer.jsonl").is_file()
     assert not [word for word in words if word.startswith(("--matrix", "--target"))]
     assert (nightly.state / "night" / "journals" / "veneer.jsonl").is_file()
 
@@ -180,24 +191,60 @@ def test_seeded_faults_follow(nightly: Nightly) -> None:
     assert not (nightly.state / "faults-of-another-commit").exists()
 
 
-def test_workflow_passes_options_on_and_shows_the_summary(nightly: Nightly) -> None:
+def said(value: object, given: Mapping[str, str]) -> str:
+    """A value of the workflow with its expressions, as GitHub evaluates them. What is not given is empty."""
+
+    def evaluated(match: re.Match[str]) -> str:
+        words = re.sub(r"'[^']*'|[a-z]+(?:\.\w+)+", lambda one: as_python(one[0]), match[1])
+        return str(eval(words.replace("&&", " and ").replace("||", " or ")))
+
+    def as_python(word: str) -> str:
+        return word if word.startswith("'") else repr(given.get(word, ""))
+
+    return re.sub(r"\$\{\{(.*?)\}\}", evaluated, str(value), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "state"),
+    [
+        pytest.param(
+            {"vars.TOUCHSTONE_OPTIONS": "bochs-amd --hypervisor=my.toml"},
+            {"--target=bochs-amd", "--hypervisor=my.toml"},
+            "nightly",
+            id="nightly",
+        ),
+        pytest.param(
+            {"vars.TOUCHSTONE_OPTIONS": "bochs-amd", "github.event.schedule": "0 12 * * 0"},
+            {"night", "many-cpus", "conformance/teardown"},
+            "many-cpus",
+            id="weekly",
+        ),
+    ],
+)
+def test_workflow_passes_options_on_and_shows_the_summary(
+    nightly: Nightly, given: Mapping[str, str], wanted: set[str], state: str
+) -> None:
     """Its steps, as GitHub's runner starts them: by bash, with what it puts into the environment."""
     workflow = yaml.safe_load((ROOT / "docs" / "nightly" / "github-actions.yml").read_text())
-    given = {"${{ inputs.options || vars.TOUCHSTONE_OPTIONS }}": "bochs-amd --hypervisor=my.toml"}
     page = nightly.path / "page.md"
     git(nightly.path, "init", "-q", "-b", "main")
     git(nightly.path, "commit", "-q", "--allow-empty", "-m", "one")
-    for step in workflow["jobs"]["nightly"]["steps"]:
-        command = step.get("run", "")
-        if "nightly" not in command or "pytest" in command:
+    job = workflow["jobs"]["nightly"]
+    always = {name: said(value, given) for name, value in job["env"].items()}
+    given = {**given, **{f"env.{name}": value for name, value in always.items()}}
+    for step in job["steps"]:
+        command = said(step.get("run", ""), given)
+        if not re.search("docs/nightly|summary", command):
             continue
-        said = {name: given.get(str(value), str(value)) for name, value in step.get("env", {}).items()}
-        environment = {**os.environ, **said, "GITHUB_STEP_SUMMARY": str(page)}
-        environment["PYTHONPATH"] = str(ROOT / "plugins")
+        own = {name: said(value, given) for name, value in step.get("env", {}).items()}
+        assert own.get("TOUCHSTONE_FAULTS", "0") == ("150" if own and state == "nightly" else "0")
+        environment = {**os.environ, **always, **own, "GITHUB_STEP_SUMMARY": str(page)}
+        environment |= {"PYTHONPATH": str(ROOT / "plugins"), "TOUCHSTONE_FAULTS": "0"}
         subprocess.run(["bash", "-e", "-c", command], cwd=nightly.path, env=environment, check=True)
-    assert {"--target=bochs-amd", "--hypervisor=my.toml"} <= set(nightly.pytest_words)
+    assert wanted <= set(nightly.pytest_words)
     assert "# Touchstone: no failures" in page.read_text()
-    assert (nightly.path / "build" / "last-night" / "night.jsonl").is_file()
+    assert list((nightly.path / "build" / "last-night").glob("*.jsonl"))
+    assert (nightly.path / state / "latest.html").is_file()
 
 
 def test_old_reports_go(nightly: Nightly) -> None:
