@@ -465,6 +465,21 @@ def test_the_ready_line_is_found_between_boot_messages():
     agent.close()
 
 
+def test_one_who_prints_without_an_end_is_not_waited_for(monkeypatch):
+    """Or its log fills the disk: a guest's program may print as fast as the box can."""
+    monkeypatch.setattr(agent_module, "MOST_NOISE", 1 << 20)
+    channel = OutOfTime(None)
+    channel.said += [b"\xa5" * 4095 + b"\n"] * 300
+    with pytest.raises(TargetHung, match=r"the agent was not ready, and 1 MiB were printed in its place$"):
+        AgentClient(channel, SerialLog()).wait_ready(3600)
+    assert len(channel.said) == 43
+    # What is printed beside answers does not add up.
+    client, channel = out_of_time(done)
+    channel.reply = lambda request: b"x\n" * 400_000 + done(request)
+    for _ in range(3):
+        assert client.run(CPUID)[0].rip == 0x100002
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_no_bytes_on_the_wire_break_the_client(junk):

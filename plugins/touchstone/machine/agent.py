@@ -26,6 +26,8 @@ from touchstone.machine.serial_log import SerialLog, readable
 
 REPLY_TIMEOUT = 5.0
 """Seconds for requests that run no probe."""
+MOST_NOISE = 1 << 24
+"""Bytes that are no line of the agent's, while one is waited for: who prints them does so for ever."""
 LAST_WORDS = 0.5
 """Seconds of silence after which a target that panics has said everything."""
 SEE_BEFORE = "see the line before"
@@ -73,7 +75,7 @@ class AgentClient:
         """Wait until the agent of a booting machine says ``ready``; ``timeout`` in seconds, not stretched."""
         deadline = time.monotonic() + timeout
         while True:
-            line = self._next_line(deadline, f"the agent was not ready after {timeout:g} s")
+            line = self._next_line(deadline, "the agent was not ready", f" after {timeout:g} s")
             if isinstance(line, protocol.Event) and line.word == "panic":
                 self._panicked(line)
             if isinstance(line, protocol.Event) and line.word == "ready":
@@ -250,10 +252,10 @@ class AgentClient:
         self, number: int, verb: str, deadline: float, damaged: list[str], *, per_cpu: bool = False
     ) -> protocol.Answer:
         """The next answer to request ``number``; stale ones are passed over, one CPU's refusals returned."""
-        limit = f"no answer to {verb}"
+        missing = f"no answer to {verb}"
         while True:
             try:
-                line = self._next_line(deadline, limit)
+                line = self._next_line(deadline, missing)
             except TargetHung:
                 if damaged:
                     raise InfrastructureError(
@@ -276,14 +278,18 @@ class AgentClient:
                     self._rebooted(f"its agent does not know this session ({verb})")
                 raise AgentRefused(line.code, line.text)
 
-    def _next_line(self, deadline: float, limit: str) -> protocol.Line:
+    def _next_line(self, deadline: float, missing: str, after: str = "") -> protocol.Line:
+        noise = 0
         while not self._waiting:
+            if noise > MOST_NOISE:
+                raise TargetHung(f"{missing}, and {MOST_NOISE >> 20} MiB were printed in its place")
             try:
                 data = self._channel.receive(deadline)
             except TimeoutError:
-                raise TargetHung(f"{limit}{self._progress()}") from None
+                raise TargetHung(f"{missing}{after}{self._progress()}") from None
             if not data:
                 raise ConnectionEnded("the connection to the agent ended")
+            noise += len(data)
             self._log.append(data)
             self._waiting += self._splitter.feed(data)
         return self._waiting.pop(0)
