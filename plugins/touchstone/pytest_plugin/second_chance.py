@@ -48,7 +48,7 @@ def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callabl
     if not session.is_guest or (before is not None and excused_by(before) is not None):
         raise hang
     run.note_retry(one, str(hang))
-    session.try_again()
+    session.lose()  # a guest that hung when it was started counts: after the second, there is no third
     try:
         judge()
     except Hang as second:
