@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.project import Project, check, verdicts
-from touchstone.engine.cpu import READ_LEAVES
+from touchstone.engine.presence import LOOK
 
 JOURNAL = """
 from pathlib import Path
@@ -42,7 +42,7 @@ def suite(b: str = "{rax: 2}", run: str = "'mov eax, 2'") -> str:
 
 
 def told(project: Project) -> list[str]:
-    lines = (line.removeprefix("fake-amd ").replace(READ_LEAVES.hex(), "look") for line in project.journal())
+    lines = (line.removeprefix("fake-amd ").replace(LOOK.hex(), "look") for line in project.journal())
     return [line for line in lines if line.startswith(("start ", "send ", "finish "))]
 
 

@@ -24,6 +24,7 @@ from iced_x86 import Code, Decoder, Instruction, Mnemonic, OpKind, Register, Reg
 from touchstone.config.subjects import Subject
 from touchstone.engine.cpu import READ_LEAVES
 from touchstone.engine.cpu_state import READ_STATE
+from touchstone.engine.presence import LOOK
 from touchstone.machine.driver import (
     AgentRefused,
     Autopsy,
@@ -232,9 +233,24 @@ class FakeDriver(Driver):
             self.msrs, self.before_leaving = self.before_leaving, None
         if probe.leave and self.before_leaving is None:
             self.before_leaving = [dict(msrs) for msrs in self.msrs]
+        if probe.code == LOOK:
+            return [self.look(probe, cpu) for cpu in probe.cpus]
         if probe.code == READ_STATE:
             return [self.read_state(probe, cpu) for cpu in probe.cpus]
         return [self.run_on(probe, cpu) for cpu in probe.cpus]
+
+    def look(self, probe: ProbeRequest, number: int) -> ProbeResult:
+        """What the probe that looks for the subject brings back; not all instructions are interpreted."""
+        gone = number in self.left_cpus
+        if gone and self.settings.options.get("bug") == "key-kills":
+            self.die("it died behind the key")
+        features, extended, signature = (
+            self.leaf(leaf, 0, self.loaded and not gone) for leaf in (1, 0x80000001, 0x40000000)
+        )
+        registers = dict.fromkeys(GPRS, 0)
+        registers["rax"] = signature[1] << 32 | features[2] & 0x80000020 | extended[2] & 4
+        slot = SLOT + number * STRIDE
+        return ProbeResult(number, None, None, registers, registers, slot + len(LOOK), 2, slot, slot)
 
     def read_state(self, probe: ProbeRequest, number: int) -> ProbeResult:
         """What the probe that reads the state of a CPU brings back; its instructions are not interpreted."""
@@ -352,8 +368,6 @@ class FakeDriver(Driver):
         bug = self.settings.options.get("bug")
         if leaf == KEY and bug in ("key", "key-kills") and loaded:
             self.left_cpus.add(cpu.number)
-        elif bug == "key-kills" and self.loaded and not loaded:
-            self.die("it died behind the key")
         keep = MASK64 ^ MASK32 if self.loaded and bug == "upper-halves" else 0
         for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
             cpu.registers[name] = cpu.registers[name] & keep | value

@@ -84,7 +84,7 @@ def _judge_and_look(session: TargetSession, record: CheckRecord) -> None:
         _judge(session, record)
     except (Deviation, MachineDeviates, NoStatement) as error:
         try:
-            gone = find_gone(session)
+            gone = find_gone(session, record)
         except (Autopsied, TargetError):
             raise error from None  # the target is lost; the check is told what was measured before
         if gone is not None:

@@ -10,121 +10,113 @@ Whoever shows nothing of itself in CPUID, and hides nothing there, cannot be loo
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from touchstone.engine.cpu import PROBE_TIMEOUT, READ_LEAVES, Leaf
+from touchstone.engine.cpu import PROBE_TIMEOUT
 from touchstone.machine.driver import AgentRefused, Driver
-from touchstone.machine.probe import Operand, ProbeRequest, ProbeResult
+from touchstone.machine.probe import ProbeRequest, ProbeResult
 
-_OUTPUT = 0x400
-_ALL = 2**32 - 1
+LOOK = bytes.fromhex(
+    "b801000000"  # mov eax, 1
+    "0fa2"  #       cpuid
+    "81e120000080"  # and ecx, 0x80000020
+    "89ce"  #       mov esi, ecx
+    "b801000080"  # mov eax, 0x80000001
+    "0fa2"  #       cpuid
+    "83e104"  #     and ecx, 4
+    "09ce"  #       or esi, ecx
+    "31c9"  #       xor ecx, ecx
+    "b800000040"  # mov eax, 0x40000000
+    "0fa2"  #       cpuid
+    "48c1e320"  #   shl rbx, 32
+    "488d0433"  #   lea rax, [rbx+rsi]
+    "31db"  #       xor ebx, ebx
+    "31c9"  #       xor ecx, ecx
+    "31d2"  #       xor edx, edx
+    "31f6"  #       xor esi, esi
+)
+"""Leaves in RAX all that _SIGNS are made of, and the other registers as they were: the answer is short."""
 
 
 @dataclass(frozen=True)
 class _Sign:
     """Bits of CPUID that a hypervisor answers otherwise than the processor."""
 
-    leaf: Leaf
-    register: int
-    """Its place in EAX, EBX, ECX, EDX."""
     mask: int
+    """In what LOOK leaves."""
     name: str
 
 
 _SIGNS = (
-    _Sign((1, 0), 2, 1 << 31, "leaf 1, ECX.hypervisor"),
-    _Sign((1, 0), 2, 1 << 5, "leaf 1, ECX.VMX"),
-    _Sign((0x8000_0001, 0), 2, 1 << 2, "leaf 8000_0001, ECX.SVM"),
-    *(
-        _Sign((0x4000_0000, 0), at, _ALL, f"leaf 4000_0000, {name}")
-        for at, name in enumerate(("EAX", "EBX", "ECX", "EDX"))
-    ),
+    _Sign(1 << 31, "leaf 1, ECX.hypervisor"),
+    _Sign(1 << 5, "leaf 1, ECX.VMX"),
+    _Sign(1 << 2, "leaf 8000_0001, ECX.SVM"),
+    _Sign(0xFFFF_FFFF << 32, "leaf 4000_0000, EBX"),
 )
-_LEAVES = tuple(dict.fromkeys(sign.leaf for sign in _SIGNS))
-_Values = Mapping[_Sign, int]
 
 
 class Presence:
     """What CPUID says on each CPU natively, and with the subject."""
 
     def __init__(self) -> None:
-        self._natively: Mapping[int, _Values] = {}
-        """By CPU."""
-        self._loaded: Mapping[int, _Values] = {}
-        """By CPU: of the signs that are not as natively; empty: it cannot be looked for."""
+        self._natively: Mapping[int, int] = {}
+        """What LOOK leaves, by CPU."""
+        self._loaded: Mapping[int, int] = {}
+        """The same, of the CPUs on which something is not as natively."""
 
     def learn_natively(self, driver: Driver, cpus: int) -> None:
         """No subject is loaded. TargetDied, TargetHung, InfrastructureError."""
-        self._natively = _ask(driver, cpus)
+        self._natively = _ask(driver, range(cpus))
 
     def learn_loaded(self, driver: Driver) -> None:
         """The subject was loaded just now. TargetDied, TargetHung, InfrastructureError."""
-        now = _ask(driver, len(self._natively)) if self._natively else {}
-        self._loaded = {
-            cpu: shown
-            for cpu, values in now.items()
-            if (
-                shown := {sign: value for sign, value in values.items() if value != self._natively[cpu][sign]}
-            )
-        }
+        found = _ask(driver, self._natively)
+        self._loaded = {cpu: value for cpu, value in found.items() if value != self._natively[cpu]}
 
     def forget(self) -> None:
         """How it looks from now on is not known."""
         self._loaded = {}
 
-    @property
-    def request(self) -> ProbeRequest | None:
-        """What to ask of the target to look for it; None: it cannot be looked for."""
-        return _request(tuple(self._loaded)) if self._loaded else None
+    def request(self, cpus: Iterable[int]) -> ProbeRequest | None:
+        """What to ask to look for it on some CPUs; None: there it cannot be looked for."""
+        asked = tuple(sorted(self._loaded.keys() & set(cpus)))
+        return _request(asked) if asked else None
 
     def gone(self, outcome: Sequence[ProbeResult] | AgentRefused) -> str | None:
-        """From which CPUs it is gone, by the outcome of ``request``, and what tells that; None: from none."""
+        """From which CPUs it is gone, by the outcome of a request, and what tells that; None: from none."""
         if isinstance(outcome, AgentRefused):
             return None
-        left: dict[int, Sequence[_Sign]] = {}
-        for cpu, values in _values(outcome):
-            shown, natively = self._loaded[cpu], self._natively[cpu]
-            back = [sign for sign in shown if values[sign] == natively[sign]]
-            if back and all(values[sign] != value for sign, value in shown.items()):
-                left[cpu] = back
+        left = {cpu: signs for cpu, value in _values(outcome).items() if (signs := self._back(cpu, value))}
         if not left:
             return None
         numbers = ", ".join(map(str, left))
-        signs = "; ".join(sign.name for sign in next(iter(left.values())))
+        names = "; ".join(sign.name for sign in next(iter(left.values())))
         return (
             f"it is gone from CPU{'s' if len(left) > 1 else ''} {numbers} of {len(self._natively)}: "
-            f"CPUID says there what the bare machine says ({signs})"
+            f"CPUID says there what the bare machine says ({names})"
         )
+
+    def _back(self, cpu: int, value: int) -> Sequence[_Sign]:
+        """What is as natively again, if nothing is left of what the subject showed."""
+        loaded, natively = self._loaded[cpu], self._natively[cpu]
+        shown = [sign for sign in _SIGNS if (loaded ^ natively) & sign.mask]
+        if any(not (value ^ loaded) & sign.mask for sign in shown):
+            return ()
+        return [sign for sign in shown if not (value ^ natively) & sign.mask]
 
 
 def _request(cpus: tuple[int, ...]) -> ProbeRequest:
-    return ProbeRequest(
-        code=READ_LEAVES,
-        cpus=cpus,
-        registers={
-            "rsi": Operand("scratch"),
-            "rdi": Operand("scratch", _OUTPUT),
-            "r8": Operand(offset=len(_LEAVES)),
-        },
-        memory=((0, b"".join(struct.pack("<II", *leaf) for leaf in _LEAVES)),),
-        read=(_OUTPUT, 16 * len(_LEAVES)),
-        timeout=PROBE_TIMEOUT,
-    )
+    return ProbeRequest(code=LOOK, cpus=cpus, timeout=PROBE_TIMEOUT)
 
 
-def _ask(driver: Driver, cpus: int) -> Mapping[int, _Values]:
+def _ask(driver: Driver, cpus: Iterable[int]) -> Mapping[int, int]:
     """By CPU; empty if the agent refuses."""
     try:
-        return dict(_values(driver.run(_request(tuple(range(cpus))))))
+        return _values(driver.run(_request(tuple(cpus)))) if cpus else {}
     except AgentRefused:
         return {}
 
 
-def _values(results: Sequence[ProbeResult]) -> Iterator[tuple[int, _Values]]:
-    for result in results:
-        if result.vector is not None:
-            continue
-        leaves = dict(zip(_LEAVES, struct.iter_unpack("<4I", result.memory), strict=True))
-        yield result.cpu, {sign: leaves[sign.leaf][sign.register] & sign.mask for sign in _SIGNS}
+def _values(results: Sequence[ProbeResult]) -> dict[int, int]:
+    return {result.cpu: result.registers["rax"] for result in results if result.vector is None}

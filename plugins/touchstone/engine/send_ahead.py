@@ -13,6 +13,7 @@ from touchstone.engine.outcomes import Autopsied, Deviation
 from touchstone.engine.records import CheckRecord
 from touchstone.engine.session import TargetSession
 from touchstone.machine.driver import TargetError
+from touchstone.machine.probe import ProbeRequest
 from touchstone.suite import requires
 from touchstone.suite.model import Check, Requirement
 
@@ -47,13 +48,13 @@ def attempt(session: TargetSession, check: Check) -> Attempt:
     return found
 
 
-def find_gone(session: TargetSession) -> str | None:
-    """From which CPUs the subject is gone, though nobody has unloaded it; None: from none.
+def find_gone(session: TargetSession, record: CheckRecord) -> str | None:
+    """From which CPUs of a check the subject is gone, though nobody has unloaded it; None: from none.
 
     The target counts as not reached then: it is reset, and the subject loaded again, for what follows. Raises
     what ``TargetSession.run_many`` raises.
     """
-    look = session.look
+    look = _look(session, record)
     return None if look is None else _concluded(session, session.run_many([look]))
 
 
@@ -62,7 +63,7 @@ def end_check(session: TargetSession, record: CheckRecord) -> None:
 
     Deviation if the subject is gone behind it; Crash or Hang if the target does not survive looking for it.
     """
-    look = session.look
+    look = _look(session, record)
     found = _following(session)
     requests = [] if found is None else [one.request(session.cpus) for one in found.ready]
     if look is None and not requests:
@@ -80,6 +81,12 @@ def end_check(session: TargetSession, record: CheckRecord) -> None:
     if found is not None:
         found.outcomes = outcomes
         session.ahead.sent(found)
+
+
+def _look(session: TargetSession, record: CheckRecord) -> ProbeRequest | None:
+    """What looks for the subject where the check was: a Python check may have done anything."""
+    of_probes = (cpu for run in record.runs for cpu in run.request.cpus)
+    return session.look_at(of_probes if record.check.cases else range(session.cpus))
 
 
 def _concluded(session: TargetSession, outcomes: Outcomes) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
@@ -127,10 +127,9 @@ class TargetSession:
         """
         return Asking(self, self._started(), record)
 
-    @property
-    def look(self) -> ProbeRequest | None:
-        """What tells whether the loaded subject is still there; None: it cannot be told now."""
-        return self.presence.request if self._phase == "loaded" and self._left is None else None
+    def look_at(self, cpus: Iterable[int]) -> ProbeRequest | None:
+        """What tells whether the loaded subject is still on some CPUs; None: it cannot be told now."""
+        return self.presence.request(cpus) if self._phase == "loaded" and self._left is None else None
 
     def serial_position(self) -> int:
         """Where the serial log ends now."""

@@ -200,7 +200,7 @@ class TargetHandle:
         """Deviation if the loaded subject is gone from a CPU, though nobody has unloaded it."""
         __tracebackhide__ = True
         with self._asking():
-            gone = find_gone(self._session)
+            gone = find_gone(self._session, self._record)
         if gone is not None:
             raise Deviation(gone)
 
@@ -208,7 +208,7 @@ class TargetHandle:
         """The serial log and the subject's last exits, for a failure's report, and whether it is there."""
         self._session.gather_evidence(self._record, (0,), self._began_at)
         with contextlib.suppress(Autopsied, TargetError):  # what follows is reached from whatever is left
-            find_gone(self._session)
+            find_gone(self._session, self._record)
 
     def _asking(self) -> Asking:
         return self._session.asking(self._record)
