@@ -91,6 +91,9 @@ def test_a_panic_is_noticed_and_leaves_evidence(machine: QemuLinuxMachine) -> No
     assert sorted(autopsy.registers) == [0, 1, 2, 3]
     assert "RIP" in autopsy.registers[0]
     assert "sysrq triggered crash" in autopsy.serial
+    callers = [frame for frames in autopsy.backtraces.values() for frame in frames]
+    assert any("sysrq_handle_crash+0x" in frame for frame in callers), callers
+    assert any("write_sysrq_trigger+0x" in frame for frame in callers), callers
     machine.restore(boxes.say)
     with boxes.login(machine) as client:
         assert boxes.run(client, "echo back").strip() == "back"

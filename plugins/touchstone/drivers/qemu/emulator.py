@@ -96,11 +96,14 @@ class Qemu(Emulator):
         """See Emulator. At a physical address where the CPU cannot translate it."""
         monitor = self.running_monitor()
         dump: Path = self.directory / "memory"
-        where: dict[str, Any] = {"val": address, "size": length, "filename": str(dump)}
+        signed = address - (address >> 63 << 64)  # QMP's numbers have 64 bits, one of them the sign
+        where: dict[str, Any] = {"val": signed, "size": length, "filename": str(dump)}
         try:
             try:
                 monitor.execute("memsave", cpu_index=cpu, **where)
             except MonitorRefused:
+                if address >> 52:  # no physical address
+                    raise
                 monitor.execute("pmemsave", **where)
             return dump.read_bytes()
         finally:
