@@ -225,3 +225,18 @@ def test_requirements_of_a_python_check_are_measured_without_a_suite(project: Pr
     result = project.run("-rs", "test_checks.py")
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*needs cpuid.vmx, fake-amd has 0*"])
+
+
+def test_a_refusal_is_shown_where_the_check_has_asked(project: Project) -> None:
+    """And not in the lines of the driver that has read it."""
+    project.file(
+        "test_refused.py",
+        MARK + mark("refused", ", phase='native'") + "(target):\n    target.load('refuse')\n",
+    )
+    result = project.run("test_refused.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [">*target.load('refuse')", "E*AgentRefused: EPERM: the firmware locked it off"]
+    )
+    assert "fake_target.py" not in result.stdout.str()
+    assert "_asking" not in result.stdout.str()

@@ -40,6 +40,10 @@ class Asking:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         __tracebackhide__ = True
+        if isinstance(error, AgentRefused) and self._record is not None:
+            raise error.with_traceback(
+                None
+            )  # an answer of the target: where a driver has read it tells nothing
         if isinstance(error, AgentRefused) or not isinstance(error, TargetError | Autopsied):
             return
         found: TargetError | Autopsied = error
