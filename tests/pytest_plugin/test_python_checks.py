@@ -231,12 +231,20 @@ def test_a_refusal_is_shown_where_the_check_has_asked(project: Project) -> None:
     """And not in the lines of the driver that has read it."""
     project.file(
         "test_refused.py",
-        MARK + mark("refused", ", phase='native'") + "(target):\n    target.load('refuse')\n",
+        MARK
+        + "".join(
+            mark(name, ", phase='native'") + "(target):\n    target.load('refuse')\n"
+            for name in ("one", "other")
+        ),
     )
     result = project.run("test_refused.py")
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(
-        [">*target.load('refuse')", "E*AgentRefused: EPERM: the firmware locked it off"]
+        [
+            ">*target.load('refuse')",
+            "E*AgentRefused: EPERM: the firmware locked it off",
+            "fake-amd: 2 checks have the same first difference: refused: EPERM: the firmware*",
+        ]
     )
     assert "fake_target.py" not in result.stdout.str()
     assert "_asking" not in result.stdout.str()

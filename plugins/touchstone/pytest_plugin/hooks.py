@@ -12,6 +12,7 @@ from touchstone.engine.judge_check import begin
 from touchstone.engine.outcomes import Hang, LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
+from touchstone.machine.driver import AgentRefused
 from touchstone.pytest_plugin import gates
 from touchstone.pytest_plugin.journal import RunJournal
 from touchstone.pytest_plugin.journal_place import has_collected, is_down, plan_by
@@ -398,6 +399,8 @@ def _cause(record: CheckRecord | None, verdict: Verdict, error: BaseException | 
     """What several checks may have in common that are not conformant; empty: nothing is known."""
     if verdict is Verdict.BLOCKED:
         return str(error)
+    if isinstance(error, AgentRefused) and verdict is Verdict.DEVIATION:  # of a Python check
+        return f"refused: {error}"
     return cause(record) if record is not None and verdict is Verdict.DEVIATION else ""
 
 
