@@ -239,8 +239,8 @@ class Place:
         client = shutil.which(CLIENT) or shutil.which(CLIENT, path=str(beside))
         if client is None:
             raise HostError(
-                f"{self.place} needs {CLIENT}, which is not there: pip install 'touchstone[labgrid]', or"
-                " install labgrid in an environment of its own, with its programs on PATH"
+                f"{self.place} needs {CLIENT}, which is not there: install labgrid in an environment of its"
+                " own and have its programs on PATH, or pip install 'touchstone[labgrid]'"
             )
         coordinator = ["-x", self.place.coordinator] if self.place.coordinator else []
         return [client, *coordinator, "-p", self.place.name]
