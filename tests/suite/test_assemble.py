@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -200,6 +202,11 @@ def test_bodies_with_the_same_text_have_hashes_of_their_own() -> None:
     """Else a dictionary of many of them compares each with each."""
     bodies = [body("cpuid", first=line) for line in range(2000)]
     assert len({hash(one) for one in bodies}) > 1990
+    here = body("cpuid")
+    elsewhere = [
+        replace(here, sources=(replace(here.sources[0], path=Path(f"{n}.yaml")),)) for n in range(2000)
+    ]
+    assert len({hash(one) for one in elsewhere}) > 1990, "suites alike, such as a generator's"
     assert body("cpuid") == body("cpuid")
     assert hash(body("cpuid")) == hash(body("cpuid"))
 

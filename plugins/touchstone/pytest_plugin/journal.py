@@ -56,6 +56,8 @@ class RunJournal:
         self._open_error = ""
         self.before: Journal | None = earlier_run(run.config)
         """What the run says with which this one goes on."""
+        self._read: tuple[int, Journal] | None = None
+        """What was read last, and how many bytes there were: the end of a run asks several times."""
         self._began = 0.0
         self._causes: dict[tuple[str, str], str] = {}
         if self.before is not None:
@@ -242,7 +244,10 @@ class RunJournal:
     def read(self) -> Journal | None:
         """What the journal says now; None: there is none, or it cannot be read."""
         try:
-            return read_journal(self._place.path)
+            size = self._place.path.stat().st_size
+            if self._read is None or self._read[0] != size:
+                self._read = size, read_journal(self._place.path, size)
+            return self._read[1]
         except (OSError, JournalError):
             return None
 

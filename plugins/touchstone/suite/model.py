@@ -62,9 +62,9 @@ class Body:
     """64: 64-bit mode. 32 and 16: code segments of compatibility mode, or of another mode of the case."""
 
     def __hash__(self) -> int:
-        """Of what tells bodies apart; the hash of a path takes longer than all else."""
+        """Of what tells bodies apart, with the file of the first line: suites may be alike."""
         first = self.sources[0] if self.sources else None
-        return hash((self.lines, self.code_bits, first and (first.line, first.column)))
+        return hash((self.lines, self.code_bits, first and (first.path, first.line, first.column)))
 
 
 @dataclass(frozen=True)
