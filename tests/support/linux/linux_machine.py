@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import lzma
 import re
 import subprocess
@@ -139,6 +140,12 @@ def build_module(kernel: Kernel, into: Path = BUILD, host: Path = HOST) -> tuple
     return into / f"linux-{kernel.release}" / "veneer.ko", said
 
 
+@functools.cache
+def shared_module(kernel: Kernel) -> Path:
+    """veneer.ko for a kernel, which tests share: a process asks make once whether it is up to date."""
+    return build_module(kernel)[0]
+
+
 def build_agent(release: str, headers: Path) -> tuple[Path, Path]:
     """The agent's module for a kernel, and its program: built once for all tests."""
     built = BUILD / f"agent-linux-{release}"
@@ -194,7 +201,7 @@ def build_initrd(
     another veneer.ko than that of the checkout.
     """
     if module is None:
-        module, _ = build_module(kernel)
+        module = shared_module(kernel)
     files = {"init": build_init(directory), "modules/veneer.ko": _strip(module, "--strip-debug", directory)}
     for index, path in enumerate(kernel.with_dependencies(vendor_kvm)):
         # Nobody looks for its names in the kernel's log.

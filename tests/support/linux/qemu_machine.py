@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.linux import linux_machine
 from touchstone.drivers.emulated.process import EmulatorProcess, private_directory
+from touchstone.drivers.linux_image.vmlinux import elf_kernel
 from touchstone.drivers.qemu.config import installed_version
 from touchstone.drivers.qemu.linux import PATIENT_KERNEL, accelerator
 from touchstone.machine.channel import SocketChannel
@@ -32,13 +33,21 @@ BUGS = re.compile(
 class QemuMachine:
     """A QEMU that has been started, and its console, whose bytes are in a file beside the initramfs."""
 
-    def __init__(self, kernel: linux_machine.Kernel, initrd: Path, words: list[str]) -> None:
-        """``words``: what its command line has besides kernel and initramfs."""
+    def __init__(
+        self, kernel: linux_machine.Kernel, initrd: Path, words: list[str], *, boot_loader: bool = False
+    ) -> None:
+        """``words``: what its command line has besides kernel and initramfs.
+
+        ``boot_loader``: start the kernel as a boot loader does. It unpacks itself, which takes an emulated
+        CPU longer than the rest of the boot, to a place of its own choice, and has five levels of page
+        tables if the CPU has.
+        """
         self._timeout = DEBUG_TIMEOUT if kernel.looks_for_bugs else TIMEOUT
         accel = accelerator("tcg", installed_version(QEMU))
         command = [QEMU, "-accel", accel, "-m", "1024" if kernel.looks_for_bugs else "512"]
         command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
-        command += ["-kernel", str(kernel.image), "-initrd", str(initrd), *words]
+        image = kernel.image if boot_loader or kernel.looks_for_bugs else elf_kernel(kernel.image)
+        command += ["-kernel", str(image), "-initrd", str(initrd), *words]
         self._process = EmulatorProcess(command, stderr=initrd.parent / "console")
 
     def said(self) -> str:
@@ -70,11 +79,16 @@ def run_qemu(
     cpus: int,
     append: str = "",
     module: Path | None = None,
+    *,
+    boot_loader: bool = False,
 ) -> str:
-    """Everything on the console until the machine starts again; with another veneer.ko, if it is given."""
+    """Everything on the console until the machine starts again; with another veneer.ko, if it is given.
+
+    ``boot_loader``: see ``QemuMachine``.
+    """
     _need_qemu()
     initrd = linux_machine.build_initrd(kernel, "kvm_amd", tmp_path, module=module)
-    machine = QemuMachine(kernel, initrd, _words(kernel, cpu, cpus, append))
+    machine = QemuMachine(kernel, initrd, _words(kernel, cpu, cpus, append), boot_loader=boot_loader)
     try:
         return machine.wait()
     finally:
