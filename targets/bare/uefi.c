@@ -51,6 +51,7 @@ static efi_status fail(const char *what, efi_status status)
 	return status;
 }
 
+static const uint16_t starting[] = u"Touchstone: starting the subject\r\n";
 static const uint16_t subject_path[] = u"\\EFI\\SUBJECT\\SUBJECT.EFI";
 
 /* The path of the disk that we are on, with the file's behind it (UEFI 2.10, 10.3.5.4). */
@@ -100,6 +101,8 @@ static void start_subject(efi_handle image)
 		handover.step = UEFI_NO_SUBJECT;
 	if (handover.status)
 		return;
+	/* Who dies from here on, until the OS says that it is there, has the subject. */
+	system->console_out->output_string(system->console_out, starting);
 	handover.step = UEFI_START_IMAGE;
 	handover.status = boot->start_image(subject, NULL, NULL);
 	if (!handover.status)

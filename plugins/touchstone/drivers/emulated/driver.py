@@ -34,6 +34,8 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
 
 E = TypeVar("E", bound=Emulator)
+STARTS_SUBJECT = "Touchstone: starting the subject"
+"""What our UEFI application says on the firmware's console, which is COM1 as well: targets/bare/uefi.c."""
 MOST_OUTPUT = 1 << 19
 """Characters that a payload may print."""
 LOOK_AGAIN = 0.1
@@ -77,6 +79,7 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         self._provide_image = provide_image
         self._image: BareImage | None = None
         self._channel: SocketChannel | None = None
+        self._switched_on_at = 0
         self.reach_seconds = 0.0
         """Seconds from the start of the process, or the reset, to the answer to ``hello``."""
 
@@ -199,6 +202,7 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
     def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
         file = self._image_file(image)
         self._lost = None
+        self._switched_on_at = self.serial_position()
 
         def boot() -> TargetInfo:
             if not file.is_file():
@@ -207,6 +211,11 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
             return self._reach(image)
 
         return self._switch_on(boot)
+
+    def _runs_the_subject(self) -> bool:
+        """See EmulatedMachine. Our application says so before it starts the subject's program."""
+        self._collect()
+        return self._with_program and STARTS_SUBJECT in self.serial_since(self._switched_on_at)
 
     def _reach(self, image: BareImage) -> TargetInfo:
         """Start the emulator and greet the agent at the other end of its serial port."""

@@ -17,6 +17,7 @@ from touchstone.machine.driver import (
     InfrastructureError,
     TargetDied,
     TargetError,
+    TargetHung,
 )
 from touchstone.machine.settings import TargetSettings
 from touchstone.machine.symbols import Symbols
@@ -105,6 +106,10 @@ class EmulatedMachine(ABC, Generic[E]):
     def _check_host(self) -> None:
         """InfrastructureError for what else than its program the emulator needs and does not find."""
 
+    def _runs_the_subject(self) -> bool:
+        """Whether a machine that does not come up has come so far that the subject had it."""
+        return False
+
     def _known_death(self, emulator: E) -> str:
         """What is known of the death of a machine in an emulator that still runs."""
         return emulator.died()
@@ -123,6 +128,9 @@ class EmulatedMachine(ABC, Generic[E]):
         try:
             return boot()
         except TargetError as error:
+            found = self._explain(error) if isinstance(error, TargetDied) else error
+            if isinstance(found, TargetDied | TargetHung) and self._runs_the_subject():
+                raise found from error
             text = self._start_failure(error)
             self.stop()
             raise InfrastructureError(text) from error
