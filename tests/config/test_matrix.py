@@ -53,6 +53,20 @@ def cells(matrix: Matrix) -> list[str]:
     return [f"{cell.target.name} {cell.subject}" for cell in matrix.cells]
 
 
+def test_many_cpus_have_memory_for_their_stacks(tmp_path: Path, inventory: Inventory) -> None:
+    include = '[[matrix.night.include]]\ntarget = "two"\ncpus = [16, 255]\n'
+    found = [cell.target.settings.memory_mib for cell in read(tmp_path, inventory, include).cells]
+    assert found == [64, 128]
+    found = [
+        cell.target.settings.memory_mib
+        for cell in read(tmp_path, inventory, f"{include}memory-mib = [64, 96]\n").cells
+    ]
+    assert found == [64, 96, 64, 96], "what is said counts"
+    path = tmp_path / "many.toml"
+    path.write_text('[targets.many]\ndriver = "qemu"\nvendor = "amd"\ncpus = 255\n')
+    assert read_inventory(path).targets["many"].settings.memory_mib == 128
+
+
 def test_product_and_names(tmp_path: Path, inventory: Inventory) -> None:
     matrix = read(
         tmp_path,

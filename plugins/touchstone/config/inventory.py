@@ -30,6 +30,8 @@ MORE_CPUS = (
     f"boot a larger machine with the kernel argument nr_cpus={MOST_CPUS}"
 )
 MEMORY_MIB = (1, 2**20)
+MEMORY, CPUS_PER_MIB = 64, 2
+"""MiB of a target of which nobody says how many, and the CPUs that want another one."""
 INSTANCES = (1, 64)
 FACTORS = (0.01, 1000.0)
 """Bounds of ``timeout-factor``."""
@@ -43,6 +45,11 @@ WAIVERS: Mapping[str, tuple[str, ...]] = {
     "unsupported": ("check", "reason", "link", "emulator", "when"),
 }
 """Tables of checks that do not hold on a target, and their keys."""
+
+
+def memory_for(cpus: int, least: int) -> int:
+    """MiB for a machine with so many CPUs, whose agent and hypervisor have some 400 KiB for each."""
+    return max(least, -(-cpus // CPUS_PER_MIB))
 
 
 def _any_of(waivers: Iterable[Waiver]) -> re.Pattern[str]:
@@ -177,12 +184,13 @@ def _read_target(file: TomlFile, name: str, value: object, validate: Validate | 
     if vendor and vendor not in VENDORS:
         hint = did_you_mean(vendor, VENDORS)
         file.error((*key_path, "vendor"), f"vendor must be amd or intel, not {vendor!r}{hint}")
+    cpus = file.whole(table, "cpus", key_path, 4, *CPUS, beyond=MORE_CPUS)
     settings = TargetSettings(
         name=name,
         driver=file.text(table, "driver", key_path),
         vendor=cast(Literal["amd", "intel"], vendor),
-        cpus=file.whole(table, "cpus", key_path, 4, *CPUS, beyond=MORE_CPUS),
-        memory_mib=file.whole(table, "memory-mib", key_path, 64, *MEMORY_MIB),
+        cpus=cpus,
+        memory_mib=file.whole(table, "memory-mib", key_path, memory_for(cpus, MEMORY), *MEMORY_MIB),
         cpu_model=file.text(table, "cpu-model", key_path, "") if "cpu-model" in table else "",
         timeout_factor=_factor(file, table, key_path),
         options={key: value for key, value in table.items() if key not in (*_KEYS, *WAIVERS)},

@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from touchstone.config.inventory import CPUS, MEMORY_MIB, Inventory, Target, Validate
+from touchstone.config.inventory import CPUS, MEMORY_MIB, Inventory, Target, Validate, memory_for
 from touchstone.config.tomlfile import KeyPath, TomlFile, describe, did_you_mean
 from touchstone.machine.settings import SettingsError
 
@@ -218,11 +218,12 @@ def _derived(base: Target, values: Mapping[str, Value], where: str) -> Target:
     settings = base.settings
     parts = [f"{_SHORT.get(axis, axis)}={_UNSAFE.sub('_', str(value))}" for axis, value in other.items()]
     options = {**settings.options, **({"image": other["kernel"]} if "kernel" in other else {})}
+    cpus = int(other.get("cpus", settings.cpus))
     changed = replace(
         settings,
         name="+".join((base.name, *parts)),
-        cpus=int(other.get("cpus", settings.cpus)),
-        memory_mib=int(other.get("memory-mib", settings.memory_mib)),
+        cpus=cpus,
+        memory_mib=int(values.get("memory-mib", memory_for(cpus, settings.memory_mib))),
         cpu_model=str(other.get("cpu-model", settings.cpu_model)),
         options=options,
     )
