@@ -46,10 +46,14 @@ def say_of_module(fault: Fault, copies: Path, folder: Path) -> str:
 
 
 def say_of_payload(fault: Fault, copies: Path, folder: Path) -> str:
-    """Which lines of the payload that starts CPUs accuse a Veneer with the fault; nothing if none does."""
+    """Which lines of the payload that starts CPUs accuse a Veneer with the fault; nothing if none does.
+
+    AssertionError if it is not judged on the fault's target.
+    """
     build_cpus(folder)
     payloads = folder / "list.toml"
     payloads.write_text(PAYLOADS)
     subject = break_veneer(ROOT, copies, (fault,))
     outcome = run_checks(ROOT, fault.target, subject, [f"--payload={payloads}"])
+    assert outcome.red or outcome.green, outcome.output
     return "; ".join(f"{check}: {verdict}" for check, verdict in outcome.red.items() if verdict in SEEN)
