@@ -64,6 +64,14 @@ def test_guest_that_hangs_again_is_the_subjects(project: Project) -> None:
     assert text_of(project).count("autopsy: ") == 2
 
 
+def test_two_guests_that_hang_in_different_cases_accuse_nobody(project: Project) -> None:
+    project.options(guest="less", hang="elsewhere")
+    project.suite(check("hangs", "pause", "{rax: 0}", claims="true", each="{cpl: [0, 3]}"))
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"hangs": "INFRASTRUCTURE"}
+    result.stdout.fnmatch_lines(["fake-amd: two guests hung, each at another place: *cpl=0*; *cpl=3*"])
+
+
 def test_what_is_wrong_with_the_next_guest_is_judged(project: Project) -> None:
     project.options(guest="less", hang="once")
     project.suite(HANGS.replace("{rax: 0}", "{rax: 1}"))

@@ -348,7 +348,8 @@ class FakeDriver(Driver):
 
     def hang(self) -> None:
         self.hangs += 1
-        if self.settings.options.get("hang") == "once" and self.hangs > 1:
+        behaviour = self.settings.options.get("hang")
+        if (behaviour == "once" and self.hangs > 1) or (behaviour == "elsewhere" and self.hangs == 2):
             return
         self.alive = False
         raise TargetHung("no answer to run")

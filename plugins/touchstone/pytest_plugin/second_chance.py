@@ -52,7 +52,9 @@ def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callabl
     try:
         judge()
     except Hang as second:
-        raise Hang(f"{second}; the guest before it hung as well: {hang}") from second
+        if str(second) == str(hang):
+            raise Hang(f"{second}; the guest before it hung as well: {hang}") from second
+        raise HungOnce(f"two guests hung, each at another place: {hang}; {second}") from second
     finally:
         if one.record is not None and one.record is not before:
             one.record.follows(before)
