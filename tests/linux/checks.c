@@ -85,6 +85,18 @@ static int count_virtualization_flags(void)
 	return count_cpu_flag("svm") + count_cpu_flag("vmx");
 }
 
+static void expect_refused(const char *const *requests, size_t count)
+{
+	char answer[8192];
+
+	for (size_t i = 0; i < count; i++) {
+		int error = ask(requests[i], answer, sizeof(answer));
+
+		if (error != EINVAL || strncmp(answer, "error -22 ", 10) || strlen(answer) < 16)
+			fail("'%s' gave %d: %s", requests[i], error, answer);
+	}
+}
+
 static void test_bad_requests(void)
 {
 	static const char *const requests[] = {
@@ -107,14 +119,14 @@ static void test_bad_requests(void)
 		"1 exits 4294967296",
 		"1 query                                                                     ",
 	};
-	char answer[8192];
+	char answer[8192], line[65];
 
-	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
-		int error = ask(requests[i], answer, sizeof(answer));
-
-		if (error != EINVAL || strncmp(answer, "error -22 ", 10) || strlen(answer) < 16)
-			fail("'%s' gave %d: %s", requests[i], error, answer);
-	}
+	expect_refused(requests, sizeof(requests) / sizeof(requests[0]));
+	/* A request has less than 64 characters. */
+	snprintf(line, sizeof(line), "%-64s", "1 query");
+	expect_refused((const char *const[]){ line }, 1);
+	snprintf(line, sizeof(line), "%-63s", "1 query");
+	order(line);
 	CHECK(ask("1 unload", answer, sizeof(answer)) == EINVAL);
 	expect_unloaded();
 }
@@ -133,8 +145,29 @@ static void test_only_root(void)
 	chmod("/dev/veneer", 0600);
 }
 
+/* What is answered in one file: the second request's answer is whole, and is read once. */
+static void ask_twice(void)
+{
+	static const char *const requests[] = { "1 query", "1 exits 0" };
+	int file = open("/dev/veneer", O_RDWR | O_CLOEXEC);
+	char answer[8192];
+
+	CHECK(file >= 0);
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		ssize_t size = strlen(requests[i]);
+
+		CHECK(write(file, requests[i], size) == size);
+		size = read(file, answer, sizeof(answer) - 1);
+		CHECK(size > 3 && !memcmp(answer, "ok ", 3) && answer[size - 1] == '\n');
+		CHECK(!read(file, answer, 1));
+	}
+	close(file);
+}
+
 static void test_load(void)
 {
+	/* Numbers that would be those of a CPU. */
+	static const char *const requests[] = { "1 exits 0x0", "1 exits 0\n\n", "1 trace 0 0x1" };
 	char answer[8192];
 
 	CHECK(count_virtualization_flags() == online_cpus());
@@ -146,6 +179,8 @@ static void test_load(void)
 	CHECK(ask("1 load", answer, sizeof(answer)) == EBUSY);
 	CHECK(ask("1 exits 99", answer, sizeof(answer)) == EINVAL);
 	CHECK(ask("1 exits 4294967295", answer, sizeof(answer)) == EINVAL);
+	expect_refused(requests, sizeof(requests) / sizeof(requests[0]));
+	ask_twice();
 	expect_loaded(online_cpus());
 	order("1 unload");
 	expect_unloaded();
