@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ from tests.support import boxes
 from tests.support.runs import run_suites
 from touchstone.drivers.emulated.linux_machine import SshAddress
 from touchstone.drivers.linux_image.image import LinuxImage, kernel_headers
+from touchstone.journal.read import read_journal
 from touchstone.machine.driver import InfrastructureError
+from touchstone.words import Verdict
 
 INVENTORY = """
+include = ["touchstone:inventory.toml"]
 [targets.amd-box]
 driver = "ssh"
 vendor = "amd"
@@ -107,11 +111,21 @@ def test_judged_and_left_as_it_was(owner: Owner, tmp_path: Path, monkeypatch: py
     owner.run("mkdir -m 700 /run/touchstone")  # the directory of our lock stays
     before = owner.run(STATE)
     arguments = ["--target=amd-box", f"--touchstone-inventory={inventory}"]
-    run = run_suites(tmp_path, *SUITES, *arguments)
+    # Beside an emulator, each with a worker of its own.
+    journal = tmp_path / "journal.jsonl"
+    beside = ["--target=qemu-amd", "-n", "auto", f"--journal={journal}"]
+    run = run_suites(tmp_path, *SUITES, *arguments, *beside)
     assert run.status == 0, run.printed
     assert f"on {owner.cpus} of {owner.cpus} CPUs" in run.printed
-    assert run.words() == {"conformant", "unsupported"}
-    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 20
+    assert run.words() <= {"conformant", "unsupported", "machine", "known-deviation"}
+    found = read_journal(journal)
+    assert not found.missing
+    for target in ("amd-box", "qemu-amd"):
+        own = [line.verdict for key, line in found.judged.items() if key.target == target]
+        assert own.count(Verdict.CONFORMANT) >= 20, target
+        assert re.search(rf"^{target}: .*Veneer", run.printed, re.MULTILINE)
+    boxes = {line.verdict for key, line in found.judged.items() if key.target == "amd-box"}
+    assert boxes == {Verdict.CONFORMANT, Verdict.UNSUPPORTED}
     assert owner.run(STATE) == before
     bare = run_suites(tmp_path, SUITES[0], *arguments, "--hypervisor=none")
     assert bare.status == 1, bare.printed
