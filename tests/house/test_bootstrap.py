@@ -23,6 +23,7 @@ case "$1 $2" in
 "-c import venv, ensurepip") exit "${NO_VENV:-0}" ;;
 "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip") [ -z "${PIP_HOOK:-}" ] || eval "$PIP_HOOK" ;;
+"-m compileall") [ -z "${COMPILE_HOOK:-}" ] || eval "$COMPILE_HOOK" ;;
 "-m touchstone.drivers.build") [ -z "${BUILD_HOOK:-}" ] || eval "$BUILD_HOOK" ;;
 esac
 """
@@ -153,7 +154,15 @@ def test_first_run_makes_everything_then_runs_the_command(checkout: Checkout) ->
     assert checkout.did(
         "python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes"
     )
+    assert checkout.did("python -m compileall") == 1
     assert checkout.did(f"{BUILD} {checkout.root}/hypervisor") == 1
+
+
+def test_packages_that_cannot_be_compiled_are_compiled_when_they_are_imported(checkout: Checkout) -> None:
+    assert checkout.run("true", COMPILE_HOOK="exit 1").returncode == 0
+    assert checkout.did("python -m compileall") == 1
+    assert checkout.run("true").returncode == 0
+    assert checkout.did("python -m") == 0
 
 
 def test_second_run_does_nothing_but_the_command(ready: Checkout) -> None:
