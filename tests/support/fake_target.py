@@ -197,8 +197,9 @@ class FakeDriver(Driver):
 
     def autopsy(self) -> Autopsy:
         self.note("autopsy")
+        words = f", seen {self.hangs} times" if self.settings.options.get("hang") == "other words" else ""
         return Autopsy(
-            "guest triple fault (fake)",
+            f"guest triple fault (fake){words}",
             {0: "rip=0x100000"},
             {0: ("0x100abc svm_exit+0x1c (svm/exit.c:88)",)},
             ("cpuid rip=0x100002",),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from touchstone.engine.outcomes import Hang, HungOnce, LabFailed
-from touchstone.engine.records import CheckOnTarget
+from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import excused_by
 from touchstone.pytest_plugin.run import Run
 
@@ -39,10 +39,10 @@ def again(run: Run, one: CheckOnTarget, error: LabFailed | Hang, judge: Callable
 
 
 def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callable[[], object]) -> NoReturn:
-    """HungOnce if the check holds with another guest; else it ends as it does with that one.
+    """HungOnce if another guest does not hang in the same probe; a deviation or crash of that one is raised.
 
     Under a guest are a kernel and a processor, often an emulated one, that other programs use as well. That
-    it stops is held against the subject if the next one stops as well.
+    it stops is held against the subject if the next one stops at the same place.
     """
     session, before = run.session(one.target), one.record
     if not session.is_guest or (before is not None and excused_by(before) is not None):
@@ -52,10 +52,15 @@ def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callabl
     try:
         judge()
     except Hang as second:
-        if str(second) == str(hang):
+        if _begun(before) == _begun(one.record):
             raise Hang(f"{second}; the guest before it hung as well: {hang}") from second
         raise HungOnce(f"two guests hung, each at another place: {hang}; {second}") from second
     finally:
         if one.record is not None and one.record is not before:
             one.record.follows(before)
     raise HungOnce(f"a guest hung, and another one did not, asked the same: {hang}") from hang
+
+
+def _begun(record: CheckRecord | None) -> int:
+    """How many probes of a check were begun: the last of them is where a guest hung. None: at its start."""
+    return 0 if record is None else len(record.runs)
