@@ -374,6 +374,7 @@ def test_sums_that_do_not_fit() -> None:
         ("run: nop\nexpect: {rax: {vmx: 1}}", "rax has no named bits of its own; say whose they are: 'rax as cr4'"),
         ("run: nop\nexpect: {rax.cf: 1}", "rax has no named bits; say whose they are: 'rax as NAME'"),
         ("run: nop\nexpect: {rax as cr5: {x: 1}}", "there are no bit names for 'cr5' (did you mean 'cr4'?)"),
+        ("run: nop\nexpect: {ecx as cpuid.01.ecx: {vmx: 0}}", "there are no bit names for 'cpuid.01.ecx' (did you mean 'cpuid.0x1.ecx'?)"),
         ("run: nop\nexpect: {al as cr4: {vmxe: 1}}", "cr4.vmxe is bit 13, but al as cr4 has 8 bits only"),
         ("run: nop\nexpect: {al: 256}", "256 does not fit into al, which has 8 bits"),
         ("run: nop\nexpect: {cr4: 1}",

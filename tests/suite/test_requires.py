@@ -92,6 +92,10 @@ def test_results_and_reasons(text: str, result: bool | None, reason: str) -> Non
         ("cpuid.xsave[1]", 0, "'cpuid.xsave[1]': xsave is a feature, which has its bits already; write cpuid.xsave"),
         ("not cpuid.7.ebz[1]", 4, "'cpuid.7.ebz[1]': a CPUID leaf is cpuid.LEAF.REGISTER[BIT] or"
          " cpuid.LEAF.SUBLEAF.REGISTER[BIT]: cpuid.0x80000008.ebx[3]"),
+        ("cpuid.07.ebx[1]", 0, "'cpuid.07.ebx[1]': a CPUID leaf is cpuid.LEAF.REGISTER[BIT] or"
+         " cpuid.LEAF.SUBLEAF.REGISTER[BIT]: cpuid.0x80000008.ebx[3]"),
+        (f"msr.0x3a[{'9' * 5000}]", 0,
+         f"'msr.0x3a[{'9' * 5000}]': bits are [HIGH:LOW], from 63 to 0, or one bit [N]"),
         ("cpuid.7.ebx[32]", 0, "'cpuid.7.ebx[32]': bits are [HIGH:LOW], from 31 to 0, or one bit [N]"),
         ("cpuid.7.ebx[a]", 0, "'cpuid.7.ebx[a]': bits are [HIGH:LOW], or one bit [N]"),
         ("cpuid.7.ebx.smpe", 0, "cpuid.7.ebx has no bit 'smpe' (did you mean 'smep'?)"),

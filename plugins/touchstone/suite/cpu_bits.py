@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from touchstone.suite import cpuid, msrs
+from touchstone.suite.numeral import number
 from touchstone.suite.problems import did_you_mean, did_you_mean_or_all
 from touchstone.suite.registers import MSR_TABLES, TABLES, BitField, table
 
@@ -51,18 +52,23 @@ def parse(name: str) -> CpuidBits | MsrBits:
     if not place:
         raise UnknownBits(f"'{name}': bits are [HIGH:LOW], or one bit [N]")
     holder = place["holder"]
-    part = None if place["high"] is None else (int(place["high"]), int(place["low"] or place["high"]))
+    part = None
+    if place["high"] is not None:
+        high, low = number(place["high"]), number(place["low"] or place["high"])
+        if high is None or low is None:
+            raise UnknownBits(f"'{name}': bits are [HIGH:LOW], or one bit [N]")
+        part = high, low
     if holder.startswith("msr."):
         return _msr_bits(name, holder, part)
     if not re.match(r"cpuid\.[0-9]", holder):
         return _feature(name, holder.removeprefix("cpuid."), part is not None)
     leaf = _LEAF.fullmatch(holder)
-    if not leaf:
+    number_of_leaf, subleaf = (number(leaf[1]), number(leaf[2] or "0")) if leaf else (None, None)
+    if not leaf or number_of_leaf is None or subleaf is None:
         raise UnknownBits(
             f"'{name}': a CPUID leaf is cpuid.LEAF.REGISTER[BIT] or cpuid.LEAF.SUBLEAF.REGISTER[BIT]:"
             " cpuid.0x80000008.ebx[3]"
         )
-    number_of_leaf, subleaf = int(leaf[1], 0), int(leaf[2] or "0", 0)
     if max(number_of_leaf, subleaf) >= 2**32:
         raise UnknownBits(f"'{name}': leaves and subleaves have 32 bits")
     names = table(holder.removesuffix(f".{leaf[4]}")) if leaf[4] else None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
+from touchstone.suite.numeral import number
+
 
 class Feature(NamedTuple):
     """Where a feature is reported."""
@@ -100,15 +102,18 @@ def leaf(name: str) -> Mapping[str, tuple[int, int]] | None:
     parts = _NAME.fullmatch(name)
     if not parts:
         return None
-    key = (int(parts[1], 0), int(parts[2] or "0", 0), parts[3])
+    number_of_leaf, subleaf = number(parts[1]), number(parts[2] or "0")
+    if number_of_leaf is None or subleaf is None:  # 001 is no number
+        return None
+    key = (number_of_leaf, subleaf, parts[3])
     return _table(key) if key in _LEAVES else None
 
 
 def leaf_names() -> list[str]:
     """The known leaves, as ``leaf`` takes them."""
     return [
-        f"cpuid.{number:#x}.{register}" if subleaf == 0 else f"cpuid.{number:#x}.{subleaf}.{register}"
-        for number, subleaf, register in _LEAVES
+        f"cpuid.{at:#x}.{register}" if subleaf == 0 else f"cpuid.{at:#x}.{subleaf}.{register}"
+        for at, subleaf, register in _LEAVES
     ]
 
 
