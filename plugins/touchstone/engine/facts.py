@@ -47,8 +47,7 @@ def emulator_of(settings: TargetSettings) -> str:
     """``qemu`` or ``bochs`` if it is the processor under the target, as far as is known; else ``none``."""
     if settings.driver == "ssh" and "image" in settings.options:  # a virtual box
         return str(settings.options.get("emulator", "qemu"))
-    by_kvm = settings.options.get("accel", "kvm" if settings.vendor == "intel" else "tcg") == "kvm"
-    known = settings.driver == "bochs" or (settings.driver == "qemu" and not by_kvm)
+    known = settings.driver == "bochs" or (settings.driver == "qemu" and settings.accel != "kvm")
     return settings.driver if known else "none"
 
 

@@ -51,6 +51,11 @@ class TargetSettings:
         return bool(self.options.get(RING0))
 
     @property
+    def accel(self) -> str:
+        """What runs QEMU's processors: ``tcg``, ``kvm`` or ``auto``. Its software CPU, TCG, has no VMX."""
+        return str(self.options.get("accel", "kvm" if self.vendor == "intel" else "tcg"))
+
+    @property
     def x2apic(self) -> bool:
         """Whether the bare OS has its CPUs in x2APIC mode: an option of the emulators' drivers."""
         return self.options.get("apic") == X2APIC

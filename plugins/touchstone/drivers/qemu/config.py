@@ -47,7 +47,7 @@ def read_settings(settings: TargetSettings) -> QemuSettings:
     options = options_of(settings, OPTIONS, "QEMU's driver")
     check_uefi_memory(settings)
     check_apic(settings, options)
-    accel = str(options.get("accel", "kvm" if settings.vendor == "intel" else "tcg"))
+    accel = settings.accel
     if accel not in ("tcg", "kvm", "auto"):
         raise SettingsError("accel", f"{accel!r} is none of 'tcg', 'kvm' and 'auto'")
     if accel != "kvm" and settings.vendor == "intel":
