@@ -64,20 +64,21 @@ def test_guest_that_hangs_again_is_the_subjects(project: Project) -> None:
     assert text_of(project).count("autopsy: ") == 2
 
 
-def test_guests_that_hang_in_one_case_are_the_subjects_whatever_they_say(project: Project) -> None:
-    project.options(guest="less", hang="other words")
+@pytest.mark.parametrize(
+    ("hang", "verdict", "line"),
+    [
+        ("other words", "HANG", "fake-amd: *seen 2 times*; the guest before it*seen 1 times*"),
+        ("elsewhere", "INFRASTRUCTURE", "fake-amd: two guests hung, each at another place: *cpl=0*; *cpl=3*"),
+    ],
+)
+def test_case_tells_whether_two_guests_have_hung_at_one_place(
+    project: Project, hang: str, verdict: str, line: str
+) -> None:
+    project.options(guest="less", hang=hang)
     project.suite(check("hangs", "pause", "{rax: 0}", claims="true", each="{cpl: [0, 3]}"))
     result = project.run("-v", "--journal=j")
-    assert verdicts(result) == {"hangs": "HANG"}
-    result.stdout.fnmatch_lines(["fake-amd: *seen 2 times*; the guest before it*seen 1 times*"])
-
-
-def test_two_guests_that_hang_in_different_cases_accuse_nobody(project: Project) -> None:
-    project.options(guest="less", hang="elsewhere")
-    project.suite(check("hangs", "pause", "{rax: 0}", claims="true", each="{cpl: [0, 3]}"))
-    result = project.run("-v", "--journal=j")
-    assert verdicts(result) == {"hangs": "INFRASTRUCTURE"}
-    result.stdout.fnmatch_lines(["fake-amd: two guests hung, each at another place: *cpl=0*; *cpl=3*"])
+    assert verdicts(result) == {"hangs": verdict}
+    result.stdout.fnmatch_lines([line])
 
 
 def test_what_is_wrong_with_the_next_guest_is_judged(project: Project) -> None:

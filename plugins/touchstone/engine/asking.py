@@ -41,9 +41,8 @@ class Asking:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         __tracebackhide__ = True
         if isinstance(error, AgentRefused) and self._record is not None:
-            raise error.with_traceback(
-                None
-            )  # an answer of the target: where a driver has read it tells nothing
+            # An answer of the target: where in a driver it was read tells nothing.
+            raise error.with_traceback(None)
         if isinstance(error, AgentRefused) or not isinstance(error, TargetError | Autopsied):
             return
         found: TargetError | Autopsied = error

@@ -61,7 +61,7 @@ class LabFailed(Infrastructure):
 
 
 class HungOnce(NotJudged):
-    """A guest of the subject stopped answering, and the next one did not, asked the same.
+    """A guest of the subject stopped answering, and the next one did not, or did so at another place.
 
     The subject, its host's kernel, processor or load may have done it, and it cannot be made to happen again.
     """

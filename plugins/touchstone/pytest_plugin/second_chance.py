@@ -62,5 +62,5 @@ def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callabl
 
 
 def _begun(record: CheckRecord | None) -> int:
-    """How many probes of a check were begun: the last of them is where a guest hung. None: at its start."""
+    """How many probes of a check were begun. A guest hung in the last of them; at its start if none was."""
     return 0 if record is None else len(record.runs)
