@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -45,6 +46,7 @@ CONNECT = """
 import socket, sys
 connections = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(2)]
 connections[0].close()
+print("both were made, and the first is over", flush=True)
 sys.stdin.read()
 """
 
@@ -61,23 +63,26 @@ def test_only_the_emulator_may_connect(listener: socket.socket) -> None:
     script = ["sh", "-c", f"\"$0\" -c '{CONNECT}' {port}; true", sys.executable]
     with (
         socket.create_connection(("127.0.0.1", port)),
-        subprocess.Popen(script, stdin=subprocess.PIPE, start_new_session=True) as emulator,
+        subprocess.Popen(
+            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        ) as emulator,
+        contextlib.ExitStack() as connections,
     ):
+        assert emulator.stdin is not None
+        assert emulator.stdout is not None
+        assert emulator.stdout.readline().startswith(b"both")
         came = []
 
         def accept() -> socket.socket:
-            came.append(listener.accept()[0])
+            came.append(connections.enter_context(listener.accept()[0]))
             return came[-1]
 
         ours = bochs_ports.accept_ours(accept, emulator.pid)
         assert len(came) == 3, "the stranger came first, then a connection that is over"
         assert not bochs_ports.is_of(ours, emulator.pid + 1_000_000)
-        assert emulator.stdin is not None
         emulator.stdin.close()
         emulator.wait()
         assert not bochs_ports.is_of(ours, emulator.pid)
-        for connection in came:
-            connection.close()
 
 
 class Connection:
