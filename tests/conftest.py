@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,12 @@ from touchstone.pytest_plugin.xdist import is_worker
 # The tests run pytest hundreds of times, here and in other processes: none of them compiles the package anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell without job control starts its background jobs with these ignored (POSIX, Shell Command Language,
+# 2.11), and whatever they start inherits that: a run that a test interrupts would go on for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # Runs in this process forget what they import; what can be imported only once is imported before them.
 for name in (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.project import Project, check
@@ -78,6 +81,15 @@ def pytest_runtest_logreport(report):
 """
 
 
+@pytest.fixture
+def hangups_are_heard() -> Iterator[None]:
+    """Under nohup, what a test starts would ignore SIGHUP as well."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_are_heard")
 @pytest.mark.parametrize("workers", [[], ["-n", "auto"]], ids=["alone", "workers"])
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_signal_ends_with_a_summary(project: Project, name: str, status: int, workers: list[str]) -> None:
