@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,7 +52,7 @@ const struct subject_ops *const subject = &mine;
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path: Path) -> Path:
     """A checkout with nothing in it but a Makefile that keeps the contract."""
     source = tmp_path / "checkout" / "targets" / "bare"
     source.mkdir(parents=True)
@@ -60,7 +61,7 @@ def checkout(tmp_path):
     return tmp_path / "checkout"
 
 
-def make_subject(directory, answer):
+def make_subject(directory: Path, answer: str) -> Path:
     """The sources of a small subject for the real ``targets/bare``; its name is always the same."""
     directory.mkdir()
     (directory / "subject.mk").write_text(SUBJECT)
@@ -69,22 +70,22 @@ def make_subject(directory, answer):
     return directory
 
 
-def source_of_checkout(checkout):
+def source_of_checkout(checkout: Path) -> Path:
     return checkout / "targets" / "bare" / "source.c"
 
 
-def test_the_real_image_is_found_up_to_date(image):
-    steps = []
+def test_the_real_image_is_found_up_to_date(image: BareImage) -> None:
+    steps: list[str] = []
     assert build_bare(None, steps.append) == image
     assert not any(step.startswith("building") for step in steps), "another run may be waited for"
     assert image.elf.name == "bare-none.elf"
 
 
-def test_two_subjects_of_one_name_are_built_and_run_at_once(tmp_path):
+def test_two_subjects_of_one_name_are_built_and_run_at_once(tmp_path: Path) -> None:
     """A copy of a subject's directory is the natural way to try a change."""
     subjects = [make_subject(tmp_path / answer, answer) for answer in ("before", "after")]
 
-    def ask(subject):
+    def ask(subject: Path) -> tuple[str, Mapping[str, str]]:
         image = build_bare(subject, directory=tmp_path / "build")
         both.wait(600)  # whoever starts a machine finds what the other one has built since
         with running(qemu(cpus=1), image, tmp_path / f"logs-{subject.name}") as (driver, info):
@@ -97,21 +98,21 @@ def test_two_subjects_of_one_name_are_built_and_run_at_once(tmp_path):
     assert answers == [("mine", {"answer": "before"}), ("mine", {"answer": "after"})]
 
 
-def test_switching_between_subjects_of_one_name_builds_nothing_again(tmp_path, checkout):
+def test_switching_between_subjects_of_one_name_builds_nothing_again(tmp_path: Path, checkout: Path) -> None:
     subjects = [make_subject(tmp_path / answer, answer) for answer in ("before", "after")]
-    steps = []
+    steps: list[str] = []
     images = [build_bare(subject, steps.append, root=checkout) for subject in [*subjects, *subjects, None]]
     assert images[:2] == images[2:4]
     assert images[0] != images[1]
     assert steps == ["building the bare image of mine"] * 2 + ["building the bare image of none"]
 
 
-def test_asking_the_real_makefile_changes_nothing(tmp_path):
+def test_asking_the_real_makefile_changes_nothing(tmp_path: Path) -> None:
     """``make -q`` with another subject or other flags than those of what was built."""
     bare = source_root() / "targets" / "bare"
     subject = make_subject(tmp_path / "subject", "x")
 
-    def make(*arguments):
+    def make(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["make", "-C", bare, f"BUILD={tmp_path / 'build'}", *arguments],
             capture_output=True,
@@ -130,13 +131,13 @@ def test_asking_the_real_makefile_changes_nothing(tmp_path):
     assert files_below(tmp_path / "build") == before
 
 
-def files_below(directory):
+def files_below(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
-def test_an_image_is_built_once_and_says_so(checkout, monkeypatch):
+def test_an_image_is_built_once_and_says_so(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    steps = []
+    steps: list[str] = []
     image = build_bare(None, steps.append, root=checkout)
     assert image == BareImage.beside(image.elf)
     assert image.elf.parent.parent == checkout / "build" / "bare"
@@ -145,7 +146,7 @@ def test_an_image_is_built_once_and_says_so(checkout, monkeypatch):
     assert steps == ["building the bare image of none"]
 
 
-def test_another_content_is_another_image_whatever_the_dates_of_the_files(checkout):
+def test_another_content_is_another_image_whatever_the_dates_of_the_files(checkout: Path) -> None:
     source = source_of_checkout(checkout)
     old = build_bare(None, root=checkout)
     source.write_text("int y;\n")
@@ -156,13 +157,13 @@ def test_another_content_is_another_image_whatever_the_dates_of_the_files(checko
     assert build_bare(None, root=checkout) == old
 
 
-def test_other_flags_are_another_image(checkout, monkeypatch):
+def test_other_flags_are_another_image(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = build_bare(None, root=checkout)
     monkeypatch.setenv("FLAGS", "-O3")
     assert build_bare(None, root=checkout) != old
 
 
-def test_what_a_subject_includes_counts(tmp_path):
+def test_what_a_subject_includes_counts(tmp_path: Path) -> None:
     subject = make_subject(tmp_path / "subject", "before")
     images = [build_bare(subject, directory=tmp_path / "build")]
     (subject / "answer.h").write_text('#define ANSWER "after"\n')
@@ -170,7 +171,7 @@ def test_what_a_subject_includes_counts(tmp_path):
     assert [b"answer=before" in image.elf.read_bytes() for image in images] == [True, False]
 
 
-def test_headers_of_cpp_in_a_subjects_directory_count_too(tmp_path):
+def test_headers_of_cpp_in_a_subjects_directory_count_too(tmp_path: Path) -> None:
     subject = make_subject(tmp_path / "subject", "before")
     (subject / "answer.h").rename(subject / "answer.hpp")
     (subject / "answer.h").write_text('#include "answer.hpp"\n')
@@ -180,7 +181,7 @@ def test_headers_of_cpp_in_a_subjects_directory_count_too(tmp_path):
     assert [b"answer=before" in image.elf.read_bytes() for image in images] == [True, False]
 
 
-def test_what_a_subject_includes_from_elsewhere_must_be_named(tmp_path):
+def test_what_a_subject_includes_from_elsewhere_must_be_named(tmp_path: Path) -> None:
     subject = make_subject(tmp_path / "subject", "x")
     (subject / "answer.h").rename(tmp_path / "answer.h")
     (subject / "subject.mk").write_text(SUBJECT + "SUBJECT_CFLAGS += -I$(SUBJECT_DIR)/..\n")
@@ -196,7 +197,7 @@ def test_what_a_subject_includes_from_elsewhere_must_be_named(tmp_path):
     assert [b"answer=x" in image.elf.read_bytes() for image in images] == [True, False]
 
 
-def test_an_image_in_use_is_kept_while_many_others_are_built(checkout):
+def test_an_image_in_use_is_kept_while_many_others_are_built(checkout: Path) -> None:
     images = []
     for number in range(20):
         source_of_checkout(checkout).write_text(f"int x{number};\n")
@@ -204,7 +205,7 @@ def test_an_image_in_use_is_kept_while_many_others_are_built(checkout):
     assert all(path.is_file() for image in images for path in image.files)
 
 
-def test_a_killed_build_is_no_image(checkout, tmp_path):
+def test_a_killed_build_is_no_image(checkout: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "half-way")
     makefile = checkout / "targets/bare/Makefile"
     makefile.write_text(
@@ -218,7 +219,7 @@ def test_a_killed_build_is_no_image(checkout, tmp_path):
         process.kill()
         process.communicate()
         makefile.write_text(MAKEFILE)
-        steps = []
+        steps: list[str] = []
         image = build_bare(None, steps.append, root=checkout)
     finally:
         os.killpg(os.getpgid(shell), signal.SIGKILL)  # make outlives the one that called it
@@ -226,7 +227,7 @@ def test_a_killed_build_is_no_image(checkout, tmp_path):
     assert [path.read_text() for path in image.files] == ["int x;\n"] * 4
 
 
-def test_a_subject_must_have_a_name(checkout, tmp_path):
+def test_a_subject_must_have_a_name(checkout: Path, tmp_path: Path) -> None:
     subject = tmp_path / "hypervisor"
     subject.mkdir()
     with pytest.raises(
@@ -240,12 +241,14 @@ def test_a_subject_must_have_a_name(checkout, tmp_path):
     assert build_bare(subject, root=checkout).elf.name == "bare-mine.elf"
 
 
-def test_the_command_builds_and_says_what_is_wrong(tmp_path, capsys):
+def test_the_command_builds_and_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.endswith("a subject says there what to build\n")
 
 
-def test_the_compilers_words_are_passed_on(checkout):
+def test_the_compilers_words_are_passed_on(checkout: Path) -> None:
     (checkout / "targets/bare/Makefile").write_text("all:\n\tgcc -c broken.c -o /dev/null\ndescribe:\n")
     (checkout / "targets/bare/broken.c").write_text("int main(void) { return missing; }\n")
     with pytest.raises(
@@ -254,19 +257,19 @@ def test_the_compilers_words_are_passed_on(checkout):
         build_bare(None, root=checkout)
 
 
-def test_a_makefile_that_makes_nothing_is_caught(checkout):
+def test_a_makefile_that_makes_nothing_is_caught(checkout: Path) -> None:
     (checkout / "targets/bare/Makefile").write_text("all:\n\t@true\ndescribe:\n\t@true\n")
     with pytest.raises(InfrastructureError, match=r"succeeded, but made no .*bare-none\.elf$"):
         build_bare(None, root=checkout)
 
 
-def test_without_make_it_says_how_to_get_it(checkout, monkeypatch):
+def test_without_make_it_says_how_to_get_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(InfrastructureError, match="apt-get install make gcc"):
         build_bare(None, root=checkout)
 
 
-def test_ctrl_c_ends_make_and_its_children(checkout, tmp_path):
+def test_ctrl_c_ends_make_and_its_children(checkout: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ready")
     (checkout / "targets/bare/Makefile").write_text(
         f"all:\n\t@echo $$$$ > {tmp_path}/ready; exec sleep 600\ndescribe:\n\t@true\n"
@@ -279,7 +282,7 @@ def test_ctrl_c_ends_make_and_its_children(checkout, tmp_path):
     assert ends_within(pid, 60)
 
 
-def building_process(checkout):
+def building_process(checkout: Path) -> subprocess.Popen[bytes]:
     """A process that builds the image of a checkout."""
     code = f"""
         import sys

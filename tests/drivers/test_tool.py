@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,14 +12,14 @@ from touchstone.drivers.tool import run_tool, tail_of
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
-def test_status_and_all_that_it_printed(tmp_path):
+def test_status_and_all_that_it_printed(tmp_path: Path) -> None:
     status, output = run_tool(["sh", "-c", "pwd; echo oh >&2; exit 3"], tmp_path)
     assert (status, output.decode()) == (3, f"{tmp_path}\noh\n")
 
 
-def test_ctrl_c_during_the_start_ends_the_process(tmp_path, monkeypatch):
-    class Interrupted(subprocess.Popen):
-        def __init__(self, *arguments, **options):
+def test_ctrl_c_during_the_start_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             (tmp_path / "pid").write_text(str(self.pid))
             signal.raise_signal(signal.SIGINT)
@@ -30,5 +31,5 @@ def test_ctrl_c_during_the_start_ends_the_process(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_of_long_output_the_end_is_shown():
+def test_of_long_output_the_end_is_shown() -> None:
     assert tail_of(b"".join(b"%d\n" % i for i in range(100)), 2) == "...\n98\n99"

@@ -1,13 +1,14 @@
 import os
+from pathlib import Path
 
 from touchstone.machine.serial_log import SerialLog, readable
 
 
-def test_text_shows_what_cannot_be_decoded():
+def test_text_shows_what_cannot_be_decoded() -> None:
     assert readable(b"a\xff\x1b[2J\tb\r\nc\xc3\xa4\x00") == "a\\xff\\x1b[2J\tb\ncä\\x00"
 
 
-def test_marks_ask_for_what_came_after(tmp_path):
+def test_marks_ask_for_what_came_after(tmp_path: Path) -> None:
     log = SerialLog(tmp_path / "logs" / "serial.log")
     log.append(b"before\n")
     mark = log.mark()
@@ -17,7 +18,7 @@ def test_marks_ask_for_what_came_after(tmp_path):
     log.close()
 
 
-def test_bytes_no_longer_in_memory_are_read_from_the_file(tmp_path):
+def test_bytes_no_longer_in_memory_are_read_from_the_file(tmp_path: Path) -> None:
     log = SerialLog(tmp_path / "serial.log", keep=10)
     lines = [b"line %d\n" % number for number in range(20)]
     for line in lines:
@@ -28,7 +29,7 @@ def test_bytes_no_longer_in_memory_are_read_from_the_file(tmp_path):
     log.close()
 
 
-def test_the_file_gets_whole_lines_and_the_rest_at_last(tmp_path):
+def test_the_file_gets_whole_lines_and_the_rest_at_last(tmp_path: Path) -> None:
     path = tmp_path / "serial.log"
     log = SerialLog(path)
     for byte in b"a line\nthe rest":
@@ -42,14 +43,14 @@ def test_the_file_gets_whole_lines_and_the_rest_at_last(tmp_path):
     assert path.read_bytes() == b"a line\nthe rest, and more"
 
 
-def test_without_a_file_a_gap_says_how_much_is_missing():
+def test_without_a_file_a_gap_says_how_much_is_missing() -> None:
     log = SerialLog(keep=4)
     log.append(b"0123456789")
     assert log.since(0) == "[6 bytes are no longer kept]\n6789"
     assert log.since(8) == "89"
 
 
-def test_an_earlier_log_is_continued(tmp_path):
+def test_an_earlier_log_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "serial.log"
     path.write_bytes(b"old\n")
     log = SerialLog(path, keep=1)
@@ -60,9 +61,10 @@ def test_an_earlier_log_is_continued(tmp_path):
     log.close()
 
 
-def test_a_file_that_cannot_be_written_costs_no_evidence(tmp_path):
+def test_a_file_that_cannot_be_written_costs_no_evidence(tmp_path: Path) -> None:
     log = SerialLog(tmp_path / "serial.log")
     full = os.open("/dev/full", os.O_RDWR)
+    assert log._fd is not None
     os.dup2(full, log._fd)
     os.close(full)
     log.append(b"kept\n")

@@ -16,8 +16,8 @@ import pytest
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.drivers.registry import make_driver
-from touchstone.machine.driver import TargetHung, TargetInfo
-from touchstone.machine.probe import ProbeRequest
+from touchstone.machine.driver import AgentRefused, TargetHung, TargetInfo
+from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.settings import TargetSettings
 
 FACTOR = 6.0
@@ -40,12 +40,38 @@ def silent(_: str) -> None:
     pass
 
 
+def emulator_driver(settings: TargetSettings, image: BareImage | None, logs: Path) -> EmulatorDriver[Any]:
+    driver = make_driver(settings, image, logs)
+    assert isinstance(driver, EmulatorDriver)
+    return driver
+
+
+def pid_of(machine: EmulatorDriver[Any]) -> int:
+    assert machine.pid is not None
+    return machine.pid
+
+
+def emulator_of(machine: EmulatorDriver[Any]) -> Any:
+    assert machine._emulator is not None
+    return machine._emulator
+
+
+def slot_of(machine: EmulatorDriver[Any]) -> int:
+    assert machine._client is not None
+    assert machine._client.info is not None
+    return machine._client.info.slot
+
+
+def accepted(answer: list[ProbeResult] | AgentRefused) -> list[ProbeResult]:
+    assert isinstance(answer, list), answer
+    return answer
+
+
 @contextlib.contextmanager
 def running(
     settings: TargetSettings, image: BareImage | None, logs: Path
 ) -> Iterator[tuple[EmulatorDriver[Any], TargetInfo]]:
-    driver = make_driver(settings, image, logs)
-    assert isinstance(driver, EmulatorDriver)
+    driver = emulator_driver(settings, image, logs)
     try:
         yield driver, driver.start(silent)
     finally:
@@ -71,9 +97,7 @@ def hang(machine: EmulatorDriver[Any]) -> int:
     with pytest.raises(TargetHung, match="no answer to run"):
         machine.run(replace(HANG, timeout=0.01))
     until(begun)
-    assert machine._client is not None
-    assert machine._client.info is not None
-    return machine._client.info.slot + len(SAYS_X)
+    return slot_of(machine) + len(SAYS_X)
 
 
 def ends_within(pid: int, seconds: float) -> bool:

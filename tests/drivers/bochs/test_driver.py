@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -19,14 +20,19 @@ from tests.support.emulators import (
     NULL_IDT,
     PATIENT,
     TRIPLE_FAULT,
+    emulator_of,
     ends_within,
     hang,
+    pid_of,
     running,
     silent,
+    slot_of,
     until,
 )
 from touchstone.drivers.bochs.log import dumped_registers
 from touchstone.drivers.bochs.terminal import Terminal
+from touchstone.drivers.build import BareImage
+from touchstone.drivers.emulated.driver import EmulatorDriver
 from touchstone.drivers.registry import make_driver, validate
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied
 from touchstone.machine.probe import Operand, ProbeRequest
@@ -40,7 +46,7 @@ def bochs(cpus: int = 4, vendor: Literal["intel", "amd"] = "intel", **options: o
 
 
 @pytest.fixture
-def machine(image, tmp_path):
+def machine(image: BareImage, tmp_path: Path) -> Iterator[EmulatorDriver[Any]]:
     with running(bochs(), image, tmp_path) as (driver, _):
         yield driver
 
@@ -54,12 +60,14 @@ def machine(image, tmp_path):
         ("amd", "", b"AuthenticAMD"),
     ],
 )
-def test_it_starts_as_any_cpu_and_leaves_nothing(image, tmp_path, vendor, model, name):
+def test_it_starts_as_any_cpu_and_leaves_nothing(
+    image: BareImage, tmp_path: Path, vendor: Literal["intel", "amd"], model: str, name: bytes
+) -> None:
     with running(replace(bochs(vendor=vendor), cpu_model=model), image, tmp_path) as (driver, info):
         assert (info.vendor, info.cpus, info.os) == (vendor, 4, "bare")
         assert driver.emulator_version is not None
         assert driver.emulator_version >= (2, 7)
-        pid = driver.pid
+        pid = pid_of(driver)
         assert os.getsid(pid) == pid
         request = ProbeRequest(code=b"\x0f\xa2", registers={"rax": Operand(), "rcx": Operand()})
         (result,) = driver.run(request)
@@ -71,7 +79,7 @@ def test_it_starts_as_any_cpu_and_leaves_nothing(image, tmp_path, vendor, model,
 
 
 @needs_bochs
-def test_it_listens_nowhere(machine):
+def test_it_listens_nowhere(machine: EmulatorDriver[Any]) -> None:
     """Neither a display nor the serial port takes connections from anybody while it runs."""
     inodes = set()
     for pid in (os.getpid(), machine.pid):
@@ -91,8 +99,8 @@ def test_it_listens_nowhere(machine):
 
 
 @needs_bochs
-def test_a_killed_bochs_is_noticed_at_once(machine):
-    os.kill(machine.pid, signal.SIGKILL)
+def test_a_killed_bochs_is_noticed_at_once(machine: EmulatorDriver[Any]) -> None:
+    os.kill(pid_of(machine), signal.SIGKILL)
     began = time.monotonic()
     with pytest.raises(InfrastructureError, match="Bochs killed by SIGKILL, from outside"):
         machine.run(PATIENT)
@@ -105,10 +113,12 @@ def test_a_killed_bochs_is_noticed_at_once(machine):
 
 
 @needs_bochs
-def test_bochs_does_not_sleep_when_the_guest_halts(machine):
-    def slept():
+def test_bochs_does_not_sleep_when_the_guest_halts(machine: EmulatorDriver[Any]) -> None:
+    def slept() -> int:
         status = Path(f"/proc/{machine.pid}/status").read_text()
-        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
+        switches = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
+        assert switches
+        return int(switches[1])
 
     before = slept()
     for _ in machine.run_many([replace(CPUID, cpus=(0, 1, 2, 3))] * 20):
@@ -118,12 +128,12 @@ def test_bochs_does_not_sleep_when_the_guest_halts(machine):
 
 
 @needs_bochs
-def test_a_triple_fault_leaves_registers_and_the_panic(machine):
+def test_a_triple_fault_leaves_registers_and_the_panic(machine: EmulatorDriver[Any]) -> None:
     began = time.monotonic()
     with pytest.raises(TargetDied, match="Bochs ended with status 1"):
         machine.run(TRIPLE_FAULT)
     assert time.monotonic() - began < TRIPLE_FAULT.timeout
-    slot = machine._client.info.slot
+    slot = slot_of(machine)
     autopsy = machine.autopsy()
     assert "3rd (13) exception with no resolution" in autopsy.reason
     assert ">>PANIC<<" in autopsy.emulator_log
@@ -137,7 +147,7 @@ def test_a_triple_fault_leaves_registers_and_the_panic(machine):
 
 
 @needs_bochs
-def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine):
+def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine: EmulatorDriver[Any]) -> None:
     where = hang(machine)
     autopsy = machine.autopsy()
     assert f"rip: {where >> 32:08x}_{where & 0xFFFFFFFF:08x}" in autopsy.registers[0]
@@ -151,7 +161,7 @@ def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine):
 
 
 @needs_bochs
-def test_nmis_come_from_inside_only(machine):
+def test_nmis_come_from_inside_only(machine: EmulatorDriver[Any]) -> None:
     machine.send_nmis((0, 3), 2)
     assert machine.nmi_counts() == [2, 0, 0, 2]
     with pytest.raises(AgentRefused, match="unsupported"):
@@ -159,7 +169,7 @@ def test_nmis_come_from_inside_only(machine):
     assert machine.run(CPUID)
 
 
-def test_the_last_words_of_a_bochs_that_has_ended_are_waited_for():
+def test_the_last_words_of_a_bochs_that_has_ended_are_waited_for() -> None:
     terminal = Terminal()
     os.write(terminal.slave, b"." * 3000 + b" the last word\r\n")
     terminal.started()
@@ -181,7 +191,7 @@ print("<bochs:1> ", end="", flush=True)
 """
 
 
-def test_a_screen_that_is_drawn_on_for_long_is_read():
+def test_a_screen_that_is_drawn_on_for_long_is_read() -> None:
     """Nobody else has the other end of it, as nobody else has Bochs'."""
     terminal = Terminal()
     drawing = subprocess.Popen(
@@ -201,20 +211,20 @@ def test_a_screen_that_is_drawn_on_for_long_is_read():
 
 
 @needs_bochs
-def test_bochs_names_its_screen(machine):
-    terminal = machine._emulator.process._terminal
+def test_bochs_names_its_screen(machine: EmulatorDriver[Any]) -> None:
+    terminal = emulator_of(machine).process._terminal
     until(lambda: terminal.screen)  # a thread of its own reads it
     assert re.fullmatch(r"/dev/pts/\d+", terminal.screen)
 
 
 @needs_bochs
-def test_what_bochs_complains_about_is_passed_on(image, tmp_path):
+def test_what_bochs_complains_about_is_passed_on(image: BareImage, tmp_path: Path) -> None:
     driver = make_driver(replace(bochs(), cpu_model="corei9_9999"), image, tmp_path)
     with pytest.raises(InfrastructureError, match=r"this Bochs has no CPU model 'corei9_9999'"):
         driver.start(silent)
 
 
-def test_a_missing_program_says_how_to_get_it(image, tmp_path):
+def test_a_missing_program_says_how_to_get_it(image: BareImage, tmp_path: Path) -> None:
     driver = make_driver(bochs(binary="bochs-nowhere"), image, tmp_path)
     with pytest.raises(
         InfrastructureError, match=r"bochs-nowhere is missing \(apt-get install bochs bochs-term"
@@ -223,7 +233,7 @@ def test_a_missing_program_says_how_to_get_it(image, tmp_path):
 
 
 @needs_bochs
-def test_a_missing_bios_says_how_to_get_it(image, tmp_path):
+def test_a_missing_bios_says_how_to_get_it(image: BareImage, tmp_path: Path) -> None:
     driver = make_driver(bochs(bios="/nowhere/BIOS"), image, tmp_path)
     with pytest.raises(InfrastructureError, match=r"/nowhere/BIOS is missing \(apt-get install bochs"):
         driver.start(silent)
@@ -248,12 +258,12 @@ def test_a_missing_bios_says_how_to_get_it(image, tmp_path):
         ),
     ],
 )
-def test_settings_that_cannot_work(settings, message):
+def test_settings_that_cannot_work(settings: TargetSettings, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         validate(settings)
 
 
-def test_registers_are_those_of_the_last_dump():
+def test_registers_are_those_of_the_last_dump() -> None:
     log = """\
 00016785369i[CPU0  ] | RAX=0000000000000001  RBX=0000000000000000
 00016785369e[CPU0  ] VMENTER FAIL: VMCS guest invalid CR0

@@ -7,13 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.emulators import ends_within
+from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.process import PREFIX, EmulatorProcess, PrivateDirectory
 from touchstone.machine.driver import InfrastructureError
+
+Owner = Callable[[str], tuple[subprocess.Popen[str], int]]
 
 OWNER = """
 import sys
@@ -33,7 +37,7 @@ print(driver.pid, flush=True)
 
 
 @pytest.fixture(params=["qemu", "bochs"])
-def owner(request, image, tmp_path):
+def owner(request: pytest.FixtureRequest, image: BareImage, tmp_path: Path) -> Iterator[Owner]:
     """Starts a process that owns an emulator and then does as told; (process, pid of the emulator)."""
     settings = {
         "qemu": "qemu(2)",
@@ -41,7 +45,7 @@ def owner(request, image, tmp_path):
     }[request.param]
     owners = []
 
-    def start(then):
+    def start(then: str) -> tuple[subprocess.Popen[str], int]:
         code = OWNER.format(
             path=sys.path,
             base=tempfile.gettempdir(),
@@ -58,6 +62,7 @@ def owner(request, image, tmp_path):
             start_new_session=True,
         )
         owners.append(process)
+        assert process.stdout is not None
         line = process.stdout.readline()
         assert line.strip(), process.communicate()[1]
         return process, int(line)
@@ -68,13 +73,13 @@ def owner(request, image, tmp_path):
         process.communicate()
 
 
-def remove_private_directories():
+def remove_private_directories() -> None:
     for path in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         os.utime(path, (0, 0))
     PrivateDirectory().remove()
 
 
-def test_the_kernel_ends_it_when_we_are_killed(owner):
+def test_the_kernel_ends_it_when_we_are_killed(owner: Owner) -> None:
     process, pid = owner("driver.run(replace(HANG, timeout=600.0))")
     assert not ends_within(pid, 0)
     process.kill()
@@ -86,19 +91,19 @@ def test_the_kernel_ends_it_when_we_are_killed(owner):
     assert list(Path(tempfile.gettempdir()).glob(PREFIX + "*")) == []
 
 
-def test_a_forgotten_one_ends_with_the_interpreter(owner):
+def test_a_forgotten_one_ends_with_the_interpreter(owner: Owner) -> None:
     process, pid = owner("driver.run(CPUID)")
     assert process.wait(60) == 0
     assert ends_within(pid, 0)
 
 
-def test_an_unhandled_exception_leaves_nothing(owner):
+def test_an_unhandled_exception_leaves_nothing(owner: Owner) -> None:
     process, pid = owner("raise SystemExit(3)")
     assert process.wait(60) == 3
     assert ends_within(pid, 0)
 
 
-def test_ctrl_c_reaches_us_alone_and_we_end_it(owner):
+def test_ctrl_c_reaches_us_alone_and_we_end_it(owner: Owner) -> None:
     then = """
 try:
     driver.run(replace(HANG, timeout=600.0))
@@ -118,7 +123,7 @@ except KeyboardInterrupt:
         assert "KeyboardInterrupt" in errors  # it came before the request had begun
 
 
-def test_a_program_that_cannot_be_started(tmp_path):
+def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
     process = EmulatorProcess(["/nowhere/at/all"], stderr=tmp_path / "stderr")
     assert process.wait(60)
     assert process.describe_end() == "ended with status 127"
@@ -126,13 +131,13 @@ def test_a_program_that_cannot_be_started(tmp_path):
     process.kill()
 
 
-def test_setpriv_is_needed(tmp_path, monkeypatch):
+def test_setpriv_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InfrastructureError, match="apt-get install util-linux"):
         EmulatorProcess(["true"], stderr=tmp_path / "stderr")
 
 
-def test_a_private_directory_is_swept_only_when_its_owner_is_gone():
+def test_a_private_directory_is_swept_only_when_its_owner_is_gone() -> None:
     base = Path(tempfile.gettempdir())
     living = PrivateDirectory()
     dead = base / f"{PREFIX}dead"
@@ -157,7 +162,7 @@ def test_a_private_directory_is_swept_only_when_its_owner_is_gone():
     foreign.unlink()
 
 
-def test_a_private_directory_is_locked_by_its_owner():
+def test_a_private_directory_is_locked_by_its_owner() -> None:
     directory = PrivateDirectory()
     fd = os.open(directory.path / "lock", os.O_RDWR)
     with pytest.raises(BlockingIOError):
@@ -166,7 +171,9 @@ def test_a_private_directory_is_locked_by_its_owner():
     directory.remove()
 
 
-def test_a_deep_temporary_directory_does_not_break_unix_sockets(monkeypatch, tmp_path):
+def test_a_deep_temporary_directory_does_not_break_unix_sockets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
@@ -175,7 +182,7 @@ def test_a_deep_temporary_directory_does_not_break_unix_sockets(monkeypatch, tmp
     directory.remove()
 
 
-def test_nobody_waits_for_an_emulator_to_end_by_itself(tmp_path):
+def test_nobody_waits_for_an_emulator_to_end_by_itself(tmp_path: Path) -> None:
     process = EmulatorProcess(["sleep", "600"], stderr=tmp_path / "stderr")
     began = time.monotonic()
     process.kill()
