@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from touchstone.engine.outcomes import Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
-from touchstone.reporting.commands import NAMED_BY, command
+from touchstone.reporting.commands import NAMED_BY, command, node_path
 from touchstone.reporting.disassembly import disassemble, listing
 from touchstone.reporting.exits import readable
 from touchstone.suite import show
@@ -287,19 +285,10 @@ def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
             yield from (f"    {line}" for line in tail(text))
 
 
-@cache
-def _is_file(path: str) -> bool:
-    """Asked for every check of a suite."""
-    return os.path.exists(path)
-
-
 def reproduce(item: pytest.Item, record: CheckRecord) -> str:
     """The command that runs this check on this target again."""
     config = item.config
-    # A suite of the installed package is not below the rootdir, and its node id is no path from there.
-    file, colons, rest = item.nodeid.partition("::")
-    node = item.nodeid if _is_file(f"{config.rootpath}/{file}") else f"{item.path}{colons}{rest}"
-    words = ["pytest", *item.stash.get(NAMED_BY, [node]), f"--target={record.target.name}"]
+    words = ["pytest", *item.stash.get(NAMED_BY, [node_path(config, item)]), f"--target={record.target.name}"]
     if record.target.base:
         words.append(f"--matrix={config.getoption('touchstone_matrix')}")
     hypervisor = config.getoption("touchstone_hypervisor")
