@@ -119,3 +119,46 @@ def test_hang_that_is_expected_costs_no_second_guest(project: Project) -> None:
     result = project.run("-v", "--journal=j")
     assert verdicts(result) == {"hangs": "KNOWN-DEVIATION"}
     assert read_journal(project.path / "j").retried == {}
+
+
+DEVIATES = check("deviates", "cpuid", "{rbx: native}", given="{rax: 0, rbx: 0xffff_ffff_0000_0000}")
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict", "loads"),
+    [
+        ({"bug": "upper-halves-once", "version": "7.2"}, "INFRASTRUCTURE", 2),
+        ({"bug": "upper-halves", "version": "7.2"}, "FAILED", 2),
+        # A processor that is no emulated one is believed at once.
+        ({"bug": "upper-halves-once"}, "FAILED", 1),
+    ],
+)
+def test_deviation_on_an_emulated_processor_counts_if_the_next_guest_has_it_too(
+    project: Project, options: dict[str, str], verdict: str, loads: int
+) -> None:
+    project.options(guest="less", **options)
+    project.suite(DEVIATES + LATER)
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"deviates": verdict, "later": "PASSED"}
+    assert project.journal().count("fake-amd load") == loads
+    assert "!!  rbx" in text_of(project)  # the guest that was red has the evidence
+    if verdict == "INFRASTRUCTURE":
+        result.stdout.fnmatch_lines(["fake-amd: a guest deviated, and another one did not, asked the same:*"])
+
+
+def test_deviation_that_is_expected_costs_no_second_guest(project: Project) -> None:
+    project.options(guest="less", bug="upper-halves", version="7.2")
+    project.suite(DEVIATES)
+    file = project.path / "hypervisor" / "veneer.toml"
+    file.write_text(f'{file.read_text()}[[known-deviations]]\ncheck = "exits.deviates"\nreason = "Known."\n')
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"deviates": "KNOWN-DEVIATION"}
+    assert read_journal(project.path / "j").retried == {}
+
+
+def test_guest_that_hangs_where_another_one_has_deviated_accuses_nobody(project: Project) -> None:
+    project.options(guest="less", bug="upper-halves-then-hang", version="7.2")
+    project.suite(DEVIATES)
+    result = project.run("-v", "--journal=j")
+    assert verdicts(result) == {"deviates": "INFRASTRUCTURE"}
+    result.stdout.fnmatch_lines(["fake-amd: a guest deviated, and another one hung: *"])

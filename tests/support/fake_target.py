@@ -81,6 +81,7 @@ class FakeDriver(Driver):
         self.resets = 0
         self.distrusted = False
         self.hangs = 0
+        self.loads = 0
         self.outlives_runs = "shared" in settings.options
         key = settings.options.get("shared")
         self.lock_key = None if key is None else str(key)
@@ -152,6 +153,7 @@ class FakeDriver(Driver):
         if any(refused in msrs for msrs in self.msrs):
             raise AgentRefused("EBUSY", "somebody else uses that MSR")
         self.loaded, self.left_cpus = True, set()
+        self.loads += 1
         self.at_load = [dict(msrs) for msrs in self.msrs]
         self.counters.clear()
 
@@ -370,7 +372,10 @@ class FakeDriver(Driver):
         bug = self.settings.options.get("bug")
         if leaf == KEY and bug in ("key", "key-kills") and loaded:
             self.left_cpus.add(cpu.number)
-        keep = MASK64 ^ MASK32 if self.loaded and bug == "upper-halves" else 0
+        if bug == "upper-halves-then-hang" and self.loaded and self.loads == 2:
+            self.hang()
+        wrong = bug == "upper-halves" or (str(bug).startswith("upper-halves-") and self.loads == 1)
+        keep = MASK64 ^ MASK32 if self.loaded and wrong else 0
         for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
             cpu.registers[name] = cpu.registers[name] & keep | value
 

@@ -60,8 +60,8 @@ class LabFailed(Infrastructure):
     """Emulator, link, power or machine failed: it may work once it was switched off and on."""
 
 
-class HungOnce(NotJudged):
-    """A guest of the subject stopped answering, and the next one did not, or did so at another place.
+class NotRepeated(NotJudged):
+    """A guest of the subject hung, or deviated, and the next one did not, or hung at another place.
 
     The subject, its host's kernel, processor or load may have done it, and it cannot be made to happen again.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from touchstone.engine.judge_check import begin
-from touchstone.engine.outcomes import Hang, LabFailed
+from touchstone.engine.outcomes import Deviation, Hang, LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.machine.driver import AgentRefused
@@ -176,7 +176,7 @@ class RunHooks:
             with translated():
                 try:
                     yield
-                except (LabFailed, Hang) as error:
+                except (LabFailed, Hang, Deviation) as error:
                     again(self.run, check_on_target, error, lambda: self._judge_again(item, check_on_target))
                 if isinstance(handle, TargetHandle):
                     handle.demand_subject()

@@ -1,4 +1,4 @@
-"""A check that the lab has failed, or in which a guest has hung, is judged once more.
+"""A check that the lab has failed, or in which a guest hung or deviated, is judged once more.
 
 The lab's target is switched off and on before that; a guest is followed by another one.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from touchstone.engine.outcomes import Hang, HungOnce, LabFailed
+from touchstone.engine.outcomes import Deviation, Hang, LabFailed, NotRepeated
 from touchstone.engine.records import CheckOnTarget, CheckRecord
+from touchstone.engine.session import TargetSession
 from touchstone.engine.verdicts import excused_by
 from touchstone.pytest_plugin.run import Run
 
@@ -17,16 +18,16 @@ T = TypeVar("T")
 
 
 def with_second_chance(run: Run, one: CheckOnTarget, judge: Callable[[], T]) -> T:
-    """Do something for a check, and once more if the lab fails or a guest hangs, and for nothing else."""
+    """Do something for a check, and once more if the lab fails, or a guest hangs or deviates."""
     try:
         return judge()
-    except (LabFailed, Hang) as error:
+    except (LabFailed, Hang, Deviation) as error:
         return again(run, one, error, judge)
 
 
-def again(run: Run, one: CheckOnTarget, error: LabFailed | Hang, judge: Callable[[], T]) -> T:
-    """Do it once more. Raises ``error`` if it is a hang that is the target's, or expected."""
-    if isinstance(error, Hang):
+def again(run: Run, one: CheckOnTarget, error: LabFailed | Hang | Deviation, judge: Callable[[], T]) -> T:
+    """Do it once more. Raises ``error`` if it is the target's own, or expected."""
+    if isinstance(error, Hang | Deviation):
         _with_another_guest(run, one, error, judge)
     session = run.session(one.target)
     run.note_retry(one, str(error))
@@ -38,27 +39,43 @@ def again(run: Run, one: CheckOnTarget, error: LabFailed | Hang, judge: Callable
         raise
 
 
-def _with_another_guest(run: Run, one: CheckOnTarget, hang: Hang, judge: Callable[[], object]) -> NoReturn:
-    """HungOnce if another guest does not hang in the same probe; a deviation or crash of that one is raised.
+def _with_another_guest(
+    run: Run, one: CheckOnTarget, first: Hang | Deviation, judge: Callable[[], object]
+) -> NoReturn:
+    """NotRepeated if another guest is well, or hangs elsewhere; else what is wrong with that one.
 
     Under a guest are a kernel and a processor, often an emulated one, that other programs use as well. That
-    it stops is held against the subject if the next one stops at the same place.
+    it stops is held against the subject if the next one stops at the same place; what an emulated processor
+    measured, if it does so twice.
     """
     session, before = run.session(one.target), one.record
-    if not session.is_guest or (before is not None and excused_by(before) is not None):
-        raise hang
-    run.note_retry(one, str(hang))
+    if not _is_doubted(session, first) or (before is not None and excused_by(before) is not None):
+        raise first
+    did = "hung" if isinstance(first, Hang) else "deviated"
+    run.note_retry(one, str(first))
     session.lose()  # a guest that hung when it was started counts: after the second, there is no third
     try:
         judge()
     except Hang as second:
+        if isinstance(first, Deviation):
+            raise NotRepeated(f"a guest deviated, and another one hung: {first}; {second}") from second
         if _begun(before) == _begun(one.record):
-            raise Hang(f"{second}; the guest before it hung as well: {hang}") from second
-        raise HungOnce(f"two guests hung, each at another place: {hang}; {second}") from second
+            raise Hang(f"{second}; the guest before it hung as well: {first}") from second
+        raise NotRepeated(f"two guests hung, each at another place: {first}; {second}") from second
     finally:
         if one.record is not None and one.record is not before:
             one.record.follows(before)
-    raise HungOnce(f"a guest hung, and another one did not, asked the same: {hang}") from hang
+    if isinstance(first, Deviation):
+        one.record = before  # which has what was measured
+    raise NotRepeated(f"a guest {did}, and another one did not, asked the same: {first}") from first
+
+
+def _is_doubted(session: TargetSession, first: Hang | Deviation) -> bool:
+    """Whether something else than the subject may have done it.
+
+    An emulated processor may answer otherwise when its host interrupts it elsewhere; a real one does not.
+    """
+    return session.is_guest and (isinstance(first, Hang) or session.emulator is not None)
 
 
 def _begun(record: CheckRecord | None) -> int:
