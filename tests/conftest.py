@@ -58,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'plugins'}")
-    monkeypatch.setenv("COLUMNS", "160")
+    # Wide enough for every line: tests match what is said in one.
+    monkeypatch.setenv("COLUMNS", "400")
     # However slow the machine is: no line of progress between the words of a verdict.
     monkeypatch.setattr(progress, "PATIENCE", 3600.0)
     monkeypatch.syspath_prepend(str(ROOT))

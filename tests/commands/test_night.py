@@ -114,7 +114,7 @@ def test_signal_ends_the_night_with_a_summary(home: Path) -> None:
     )
     assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
     # The other run waits for the target, or has not come so far: it ends as well.
-    assert "1 of 3 planned checks have no verdict; go on with: " in done.stdout
+    assert "1 of 3 planned checks have no verdict; go on with:\n    " in done.stdout
 
 
 MEETS = """

@@ -203,7 +203,10 @@ def test_run_that_stops_says_how_to_go_on(project: Project) -> None:
     project.suite(WRONG + NOPS)
     result = project.run("-x", "--journal=journal.jsonl")
     result.stdout.fnmatch_lines(
-        ["5 of 6 planned checks have no verdict; go on with: pytest *=fake-amd --resume=journal.jsonl"]
+        [
+            "5 of 6 planned checks have no verdict; go on with:",
+            "    pytest *=fake-amd --resume=journal.jsonl",
+        ]
     )
 
 

@@ -29,7 +29,7 @@ from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
 from touchstone.reporting.failure import cause, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
-from touchstone.reporting.terminal import Summary
+from touchstone.reporting.terminal import Summary, write_lines
 from touchstone.words import Verdict
 
 if TYPE_CHECKING:
@@ -312,12 +312,12 @@ class RunHooks:
         lines = (*self.run.lines_about_results(), *self.journal.account())
         self.summary.write(terminalreporter, order, lines)
         for line in self.run.entries_ending_soon():
-            terminalreporter.write_line(line, yellow=True)
+            write_lines(terminalreporter, line, yellow=True)
         for line in (*self._entries, *self._missing):
-            terminalreporter.write_line(line, red=True, bold=True)
+            write_lines(terminalreporter, line, red=True, bold=True)
         for one in dict.fromkeys(self._lost):
             text = f"results were LOST, the verdicts above stand: {one}"
-            terminalreporter.write_line(text, red=True)
+            write_lines(terminalreporter, text, red=True)
 
     # --- the end
 

@@ -269,7 +269,8 @@ class RunJournal:
             words = [str(word) for word in self._config.invocation_params.args]
             words = [word for word in words if not word.startswith(("--resume", "--journal"))]
             again = command(self._config, ["pytest", *words, f"--resume={self._shown}"])
-            yield f"{missing} of {len(found.planned)} planned checks have no verdict; go on with: {again}"
+            yield f"{missing} of {len(found.planned)} planned checks have no verdict; go on with:"
+            yield f"    {again}"
         yield f"journal: {self._shown}"
 
     def missing(self) -> int:

@@ -275,7 +275,7 @@ class Run:
             return []
         shown = show_path(self.config, Path(directory).absolute())
         report = command(self.config, ["touchstone", "report", shown])
-        return [f"results: {shown}; make a report of them with: {report}"]
+        return [f"results: {shown}; make a report of them with:", f"    {report}"]
 
     def _validate(self, settings: TargetSettings) -> None:
         self.config.hook.pytest_touchstone_validate_target(settings=settings)

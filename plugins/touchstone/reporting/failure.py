@@ -14,6 +14,7 @@ from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.commands import NAMED_BY, command, node_path
 from touchstone.reporting.disassembly import disassemble, listing
 from touchstone.reporting.exits import readable
+from touchstone.reporting.wrapping import terminal_width, wrapped
 from touchstone.suite import show
 from touchstone.suite.bit_names import differing
 from touchstone.suite.judgement import Demand, Row, Table
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_TABLES = 3
 """Tables that a failure prints; Allure has all of them."""
+MAX_CASES = 8
+"""Cases without a table that a failure names."""
 MAX_REGISTERS = 8
 """CPUs whose registers are shown; results have those of all."""
 MAX_LINES = 25
@@ -44,7 +47,9 @@ def failure_repr(
     shown = excinfo.getrepr(style="native")
     brief = item.config.getoption("tbstyle") in ("line", "no")
     shown.reprtraceback.reprentries[0].lines = (
-        [] if brief else [f"{line}\n" for line in failure_lines(item, record, excinfo.value, same_as)]
+        []
+        if brief
+        else [f"{line}\n" for line in failure_lines(item, record, excinfo.value, same_as, terminal_width())]
     )
     if shown.reprcrash is not None:
         shown.reprcrash.path = str(record.check.source.path)
@@ -54,31 +59,42 @@ def failure_repr(
 
 
 def failure_lines(
-    item: pytest.Item, record: CheckRecord, error: BaseException, same_as: str | None = None
+    item: pytest.Item,
+    record: CheckRecord,
+    error: BaseException,
+    same_as: str | None = None,
+    width: int | None = None,
 ) -> Iterator[str]:
-    """Everything that a person needs to act on a check that is not conformant."""
+    """Everything that a person needs to act on a check that is not conformant.
+
+    ``width``: of the terminal. The suite's lines, logs and commands are left as they are.
+    """
     check = record.check
-    yield f"{check.title}"
-    yield f"{record.target.name}: {error}"
+    yield from wrapped(check.title, width)
+    yield from wrapped(f"{record.target.name}: {error}", width)
     if record.waiver is not None and not isinstance(error, Improved):
         until = record.waiver.until
         over = f" until {until}, which is over" if record.waiver.expired(datetime.date.today()) else ""
         known = f"known deviation{over}: {record.waiver}"
         measured = record.blame_measured and isinstance(error, Deviation)
-        yield f"not excused by the {known}: the bare machine does otherwise" if measured else known
+        excused = f"not excused by the {known}: the bare machine does otherwise" if measured else known
+        yield from wrapped(excused, width)
     if record.own_waiver is not None and not isinstance(error, Improved):
-        yield f"known deviation of {record.subject.name}: {record.own_waiver}"
+        yield from wrapped(f"known deviation of {record.subject.name}: {record.own_waiver}", width)
     if isinstance(error, NotJudged) and not (record.autopsy or record.guest_before or record.runs):
         return
     if same_as is not None:
-        yield f"the same first difference as of {same_as}, which is shown in full (-vv shows all in full)"
+        yield from wrapped(
+            f"the same first difference as of {same_as}, which is shown in full (-vv shows all in full)",
+            width,
+        )
         yield f"again: {reproduce(item, record)}"
         return
     yield ""
     yield f"{check.source.path}:{check.source.line}"
     yield from (f"    {line}" for line in dedented(check.text))
-    yield from citations(record)
-    yield from evidence_lines(record)
+    yield from citations(record, width)
+    yield from evidence_lines(record, width)
     yield ""
     yield f"again: {reproduce(item, record)}"
 
@@ -96,23 +112,20 @@ def cause(record: CheckRecord) -> str:
     return ""
 
 
-def evidence_lines(record: CheckRecord) -> Iterator[str]:
+def evidence_lines(record: CheckRecord, width: int | None = None) -> Iterator[str]:
     """Tables, disassembly, exits, serial log, autopsy: as much of it as there is."""
     groups = [group for run in failing(record) for group in alike(run)]
     for run, tables in groups[:MAX_TABLES]:
         yield ""
-        yield from table_lines(run, tables[0], [table.cpu for table in tables[1:]])
+        yield from table_lines(run, tables[0], [table.cpu for table in tables[1:]], width=width)
     if len(groups) > MAX_TABLES:
-        rest = groups[MAX_TABLES:]
         yield ""
-        yield "the same goes for, or differs elsewhere in: " + "; ".join(
-            heading(run, t[0].cpu) for run, t in rest
-        )
+        yield from _without_table(groups[:MAX_TABLES], groups[MAX_TABLES:], width)
     ended = next((run for run in record.runs if run.ended is not None or run.refused is not None), None)
     if ended is not None:
         yield ""
         what = ended.refused or f"the target did not survive it ({ended.ended})"
-        yield f"{heading(ended)}: {what}"
+        yield from wrapped(f"{heading(ended)}: {what}", width)
         yield from (f"    {line}" for line in listing(ended.code, bits=ended.request.code_bits))
     for run in [run for run in record.runs if run.vacuous is not None][:MAX_TABLES]:
         faulted = next(result for result in run.results if result.vector is not None)
@@ -145,8 +158,9 @@ def traces(record: CheckRecord) -> Iterator[tuple[int, list[str]]]:
 
 def sections(item: pytest.Item, record: CheckRecord) -> Iterator[tuple[str, str]]:
     """What goes below the traceback of a Python check."""
-    yield "check", "\n".join([record.check.title, *citations(record)])
-    evidence = "\n".join(evidence_lines(record)).strip()
+    title = wrapped(record.check.title, terminal_width())
+    yield "check", "\n".join([*title, *citations(record, terminal_width())])
+    evidence = "\n".join(evidence_lines(record, terminal_width())).strip()
     if evidence:
         yield record.target.name, evidence
     yield "again", reproduce(item, record)
@@ -157,18 +171,45 @@ def failing(record: CheckRecord) -> list[CaseRun]:
     return [run for run in record.runs if run.differences]
 
 
-def alike(run: CaseRun) -> list[tuple[CaseRun, list[Table]]]:
+Alike = tuple[CaseRun, list[Table]]
+"""A case, and the tables of those CPUs on which the same differs."""
+_Differences = tuple[tuple[str, str, str], ...]
+
+
+def alike(run: CaseRun) -> list[Alike]:
     """The tables of the CPUs on which something differs; CPUs with the same differences are one group."""
     wrong = {difference.cpu for difference in run.differences}
-    groups: dict[tuple[tuple[str, str, str], ...], list[Table]] = {}
+    groups: dict[_Differences, list[Table]] = {}
     for table in run.judgement.tables if run.judgement is not None else ():
         if table.cpu in wrong:
-            rows = [row for row in table.rows if row.ok is False]
-            key = tuple(
-                (row.name, show.without_slot(row.expected), show.without_slot(row.measured)) for row in rows
-            )
-            groups.setdefault(key, []).append(table)
+            groups.setdefault(_differences(table), []).append(table)
     return [(run, tables) for tables in groups.values()]
+
+
+def _differences(table: Table) -> _Differences:
+    """What differs, without the CPU's own addresses."""
+    return tuple(
+        (row.name, show.without_slot(row.expected), show.without_slot(row.measured))
+        for row in table.rows
+        if row.ok is False
+    )
+
+
+def _without_table(shown: Sequence[Alike], rest: Sequence[Alike], width: int | None) -> Iterator[str]:
+    """Cases and CPUs that have no table: those with the differences of a table, and the others."""
+    known = {_differences(tables[0]) for _, tables in shown}
+    for what, same in (("the same differs", True), ("something else differs", False)):
+        cpus: dict[str, list[int]] = {}
+        for run, tables in rest:
+            if (_differences(tables[0]) in known) is same:
+                cpus.setdefault(run.label, []).extend(table.cpu for table in tables)
+        if cpus:
+            yield f"{what} in:"
+        for label, numbers in [*cpus.items()][:MAX_CASES]:
+            named = named_cpus(sorted(numbers))
+            yield from wrapped(f"    {label}, {named}" if label else f"    {named}", width, " " * 8)
+        if (more := len(cpus) - MAX_CASES) > 0:
+            yield f"    and {more} more case{'s' * (more > 1)}"
 
 
 def heading(run: CaseRun, cpu: int | None = None) -> str:
@@ -180,37 +221,54 @@ def heading(run: CaseRun, cpu: int | None = None) -> str:
 
 
 def table_lines(
-    run: CaseRun, table: Table, others: Sequence[int] = (), *, everything: bool = False
+    run: CaseRun,
+    table: Table,
+    others: Sequence[int] = (),
+    *,
+    everything: bool = False,
+    width: int | None = None,
 ) -> Iterator[str]:
     """Expected against measured on one CPU, and the probe with an arrow where it ended.
 
     ``others`` are CPUs of which the same is true. Unless ``everything`` is asked for, rows are left out that
-    only say that something was to stay as it was, and did.
+    only say that something was to stay as it was, and did. Where a table is too wide, its column ``given`` is
+    a line below it.
     """
     rows = [row for row in table.rows if everything or matters(row)]
     quiet = [] if everything else [row.name for row in table.rows if row.ok and _stays(row)]
-    cells = [("", "", "given", "expected", "measured")]
     accused = {one.what for one in run.accused if one.cpu == table.cpu}
-    cells += [(_mark(row, accused), row.name, *row.cells) for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    also = f" (and the same on CPU {', '.join(map(str, others))})" if others else ""
-    yield heading(run, table.cpu) + also
-    for row in cells:
-        text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True))
-        yield f"    {text}".rstrip()
+    also = f" (and the same on {named_cpus(others)})" if others else ""
+    yield from wrapped(heading(run, table.cpu) + also, width)
+    lines = list(_columns([(_mark(row, accused), row.name, *row.cells) for row in rows]))
+    given = [f"{row.name} {row.given}" for row in rows if row.given]
+    if width is not None and given and max(map(len, lines)) > width:
+        yield from _columns([(_mark(row, accused), row.name, *row.cells[1:]) for row in rows])
+        yield from wrapped(f"        given: {', '.join(given)}", width, " " * 12)
+    else:
+        yield from lines
     for one in table.rows:
         if run.case is None or one.ok is not False:
             continue
         if bits := differing(run.case, one.name, one.expected, one.measured):
-            yield f"        {one.name} differs in {bits}"
+            yield from wrapped(f"        {one.name} differs in {bits}", width, " " * 12)
     if any(row.ok is False and row.name not in accused for row in rows):
         yield "    mm: the bare machine does the same"
     if quiet:
-        yield f"        as expected: {' '.join(quiet)}"
+        yield from wrapped(f"        as expected: {' '.join(quiet)}", width, " " * 12)
     result = next((result for result in run.results if result.cpu == table.cpu), None)
     if result is not None:
         yield ""
         yield from (f"    {line}" for line in probe_lines(run, result))
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """A table of mark, name, perhaps what was given, expected and measured, with a head."""
+    head = ("given", "expected", "measured")
+    cells = [("", "", *(head if not rows or len(rows[0]) == len(head) + 2 else head[1:])), *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        text = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, (*widths[:-1], 0), strict=True))
+        yield f"    {text}".rstrip()
 
 
 def _mark(row: Row, accused: Collection[str]) -> str:
@@ -234,24 +292,18 @@ def probe_lines(run: CaseRun, result: ProbeResult) -> list[str]:
     return listing(run.code, result.rip - result.start, why, run.request.code_bits)
 
 
-def cpu_ranges(numbers: Sequence[int]) -> str:
-    """``0-3, 5, 7-9`` of ascending numbers."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def named_cpus(numbers: Sequence[int]) -> str:
+    """``CPU 2``, or ``CPUs 0-3, 5`` of ascending numbers."""
+    return f"CPU{'s' * (len(numbers) > 1)} {show.ranges(numbers)}"
 
 
-def citations(record: CheckRecord) -> Iterator[str]:
+def citations(record: CheckRecord, width: int | None = None) -> Iterator[str]:
     """The sentences that the check proves."""
     for cite in record.check.cite:
         section = f" ({cite.section})" if cite.section else ""
         yield ""
-        yield f"{cite.doc}, {cite.title}{section}:"
-        yield f'    "{cite.says}"'
+        yield from wrapped(f"{cite.doc}, {cite.title}{section}:", width)
+        yield from wrapped(f'    "{cite.says}"', width)
 
 
 def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
@@ -264,7 +316,7 @@ def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
     for cpu, frames in autopsy.backtraces.items():
         alike.setdefault(frames, []).append(cpu)
     for frames, cpus in alike.items():
-        yield f"  backtrace of CPU {cpu_ranges(cpus)}, innermost first"
+        yield f"  backtrace of {named_cpus(cpus)}, innermost first"
         yield from (f"    {frame}" for frame in frames)
     first = dict.fromkeys([*(cpus[0] for cpus in alike.values()), *autopsy.registers])
     shown = [cpu for cpu in first if cpu in autopsy.registers][:most]
@@ -273,7 +325,7 @@ def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
             yield f"  registers of CPU {cpu}"
             yield from (f"    {line}" for line in registers.splitlines())
     if rest := [cpu for cpu in autopsy.registers if cpu not in shown]:
-        yield f"  registers of CPU {cpu_ranges(rest)}: only in the results (--alluredir)"
+        yield f"  registers of {named_cpus(rest)}: only in the results (--alluredir)"
     for title, text in (
         ("last exits, newest last", "\n".join(autopsy.exits)),
         ("serial log", autopsy.serial),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
 from touchstone.reporting.properties import JudgedCheck, about_of, judged_of
+from touchstone.reporting.wrapping import terminal_width, wrapped
 from touchstone.words import AREAS, Verdict
 
+MAX_REASONS = 3
+"""Reasons for which nothing was judged on a target."""
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.CONFORMANT: {"green": True},
     Verdict.DEVIATION: {"red": True},
@@ -32,6 +33,8 @@ class Summary:
     def __init__(self) -> None:
         self.judged: dict[str, JudgedCheck] = {}
         """Node id to what its last report says."""
+        self.lacking: dict[str, str] = {}
+        """Node id to what its target or the subject lacks."""
         self.about: dict[str, str] = {}
         """Target to its line."""
         self.others_failed = 0
@@ -45,6 +48,8 @@ class Summary:
             return  # the one before has said it
         if (judged := judged_of(report)) is not None:
             self.judged[report.nodeid] = judged
+            if judged.verdict is Verdict.UNSUPPORTED and isinstance(report.longrepr, (tuple, list)):
+                self.lacking[report.nodeid] = str(report.longrepr[2]).removeprefix("Skipped: ")
         if (about := about_of(report)) is not None:
             self.about[about[0]] = about[1]
 
@@ -53,11 +58,11 @@ class Summary:
         terminal.section("touchstone", sep="=")
         reached = {one.target for one in self.judged.values()}
         targets = [name for name in order if name in reached]
+        columns = terminal_width()
         for target in targets:
-            terminal.write_line(f"{target}: {self.about.get(target, 'not reached')}")
+            write_lines(terminal, f"{target}: {self.about.get(target, 'not reached')}")
         rows = matrix(self.judged.values(), targets)
         widths = [max(len(plain(row[column])) for row in rows) for column in range(len(targets) + 1)]
-        columns = shutil.get_terminal_size().columns
         if sum(widths) + 2 * len(widths) <= columns:
             for row in rows:
                 for cell, width in zip(row, widths, strict=True):
@@ -75,12 +80,34 @@ class Summary:
                         head = ""
         found = self.judged.values()
         for line in (
+            *self._nothing_judged(targets),
             *blocked(found, targets),
             *shared(found, targets),
             *unexpected(found, targets),
-            *results,
         ):
-            terminal.write_line(line)
+            write_lines(terminal, line)
+        for line in results:
+            if line.startswith(" "):  # a command, to be copied
+                terminal.write_line(line)
+            else:
+                write_lines(terminal, line)
+
+    def _nothing_judged(self, targets: Sequence[str]) -> Iterator[str]:
+        """Targets on which all is unsupported, and the commonest reasons."""
+        for target in targets:
+            here = {node: one.verdict for node, one in self.judged.items() if one.target == target}
+            if set(here.values()) == {Verdict.UNSUPPORTED}:
+                reasons = Counter(self.lacking[node] for node in here if node in self.lacking)
+                yield f"{target}: nothing was judged, all {len(here)} are unsupported (-rs says why of each):"
+                yield from (f"    {count}: {reason}" for reason, count in reasons.most_common(MAX_REASONS))
+                if len(reasons) > MAX_REASONS:
+                    yield f"    and {len(reasons) - MAX_REASONS} more reasons"
+
+
+def write_lines(terminal: pytest.TerminalReporter, text: str, **markup: bool) -> None:
+    """Write a line, in as many as the terminal needs."""
+    for line in wrapped(text, terminal_width()):
+        terminal.write_line(line, **markup)
 
 
 def _by_cause(
@@ -105,15 +132,11 @@ def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[st
     """First differences, with the checks that have them in common."""
     for target, cause, checks in _by_cause(judged, targets, Verdict.DEVIATION):
         if len(checks) > 1:
-            yield from _wrapped(f"{target}: {len(checks)} checks have the same first difference: {cause}")
-            yield from (f"    {check}" for check in checks)
+            yield f"{target}: {len(checks)} checks have the same first difference: {cause}"
+            for check, times in Counter(checks).items():  # a Python check has several items
+                yield f"    {check}{f' ({times} times)' if times > 1 else ''}"
         else:
-            yield from _wrapped(f"{target}: {checks[0]}: {cause}")
-
-
-def _wrapped(text: str) -> list[str]:
-    """A line, in as many as the terminal needs."""
-    return textwrap.wrap(text, shutil.get_terminal_size().columns, subsequent_indent="    ")
+            yield f"{target}: {checks[0]}: {cause}"
 
 
 def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:

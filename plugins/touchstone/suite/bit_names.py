@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from touchstone.machine.probe import Operand
+from touchstone.suite import show
 from touchstone.suite.cpuid import leaf_names
 from touchstone.suite.model import Case
 from touchstone.suite.msrs import MSRS
@@ -44,7 +45,9 @@ def differing(case: Case, what: str, expected: str, measured: str) -> str:
         known |= mask
         if mask & differ & ((1 << place[2]) - 1):
             names.append(field)
-    names += [f"bit {bit + shift}" for bit in range(64) if differ & ~known & 1 << bit]
+    nameless = [bit + shift for bit in range(64) if differ & ~known & 1 << bit]
+    if nameless:
+        names.append(f"bit{'s' * (len(nameless) > 1)} {show.ranges(nameless)}")
     return f"{name}: {', '.join(names)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from touchstone.machine.probe import (
     CODE_OFFSET,
@@ -72,3 +73,14 @@ def end(result: ProbeResult) -> str:
 def data(value: bytes) -> str:
     """``48 8b 05``."""
     return value.hex(" ")
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 5, 7-9`` of ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
