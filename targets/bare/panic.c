@@ -103,7 +103,9 @@ void os_panic(const char *report)
 		     "mov %1, %%rsp\n\t"
 		     "call panic_with_report"
 		     :
-		     : "r"(boot_pml4), "r"(panic_stack + sizeof(panic_stack)), "D"(report)
+		     : "r"(boot_pml4), "r"(panic_stack + sizeof(panic_stack)), "D"(report),
+		       /* makes a frame, so that the autopsy's backtrace has the caller */
+		       "r"(__builtin_frame_address(0))
 		     : "memory");
 	__builtin_unreachable();
 }

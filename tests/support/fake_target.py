@@ -43,7 +43,7 @@ MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
     "version", "refuses-msr", "guest", "link",
-    "hang",
+    "hang", "cause",
 )  # fmt: skip
 APIC_BASE, APIC_ENABLED = 0x1B, 1 << 11
 KEY = 0x4141_4141
@@ -206,6 +206,7 @@ class FakeDriver(Driver):
             {0: ("0x100abc svm_exit+0x1c (svm/exit.c:88)",)},
             ("cpuid rip=0x100002",),
             self.serial[-200:],
+            cause=str(self.settings.options.get("cause", "")),
         )
 
     def serial_position(self) -> int:

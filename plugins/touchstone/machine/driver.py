@@ -81,6 +81,8 @@ class Autopsy:
     emulator_log: str = ""
     """End of the emulator's own log (Bochs says there which VM-entry check failed)."""
     notes: tuple[str, ...] = ()
+    cause: str = ""
+    """What other deaths may have in common with it, such as the exception and its place; empty: not known."""
 
 
 class Driver(Protocol):

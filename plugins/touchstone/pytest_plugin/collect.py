@@ -13,11 +13,11 @@ from touchstone.config.references import unknown_words
 from touchstone.engine.as_found import cannot_judge, has_ring0, is_as_found
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
-from touchstone.engine.outcomes import Deviation, NotJudged
+from touchstone.engine.outcomes import Crash, Deviation, NotJudged
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
-from touchstone.reporting.failure import cause, failure_repr
+from touchstone.reporting.failure import cause, common_end, failure_repr
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
 from touchstone.suite.kept import load_kept
@@ -121,7 +121,11 @@ class CheckItem(pytest.Function):
 
     def _same_as(self, record: CheckRecord, error: BaseException) -> str | None:
         """The check of this target that has failed first for the same cause, if another one has."""
-        what = cause(record) if isinstance(error, Deviation) else ""
+        what = ""
+        if isinstance(error, Deviation):
+            what = cause(record)
+        elif isinstance(error, Crash):
+            what = common_end(record)
         if not what or self.config.get_verbosity() > 1:
             return None
         first = run_of(self.config).causes.setdefault((record.target.name, what), record.check.id)

@@ -27,7 +27,7 @@ from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.target_lines import TargetLines
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
-from touchstone.reporting.failure import cause, sections
+from touchstone.reporting.failure import cause, common_end, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary, write_lines
 from touchstone.words import Verdict
@@ -401,7 +401,11 @@ def _cause(record: CheckRecord | None, verdict: Verdict, error: BaseException | 
         return str(error)
     if isinstance(error, AgentRefused) and verdict is Verdict.DEVIATION:  # of a Python check
         return f"refused: {error}"
-    return cause(record) if record is not None and verdict is Verdict.DEVIATION else ""
+    if record is None:
+        return ""
+    if verdict is Verdict.CRASH:
+        return common_end(record)
+    return cause(record) if verdict is Verdict.DEVIATION else ""
 
 
 def _listed(record: CheckRecord | None, verdict: Verdict) -> str:

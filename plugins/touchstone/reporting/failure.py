@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from touchstone.engine.outcomes import Deviation, Improved, NotJudged
+from touchstone.engine.outcomes import Crash, Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
@@ -84,10 +84,9 @@ def failure_lines(
     if isinstance(error, NotJudged) and not (record.autopsy or record.guest_before or record.runs):
         return
     if same_as is not None:
-        yield from wrapped(
-            f"the same first difference as of {same_as}, which is shown in full (-vv shows all in full)",
-            width,
-        )
+        what = "end" if isinstance(error, Crash) else "first difference"
+        same = f"the same {what} as of {same_as}, which is shown in full"
+        yield from wrapped(f"{same} (-vv shows all in full)", width)
         yield f"again: {reproduce(item, record)}"
         return
     yield ""
@@ -110,6 +109,11 @@ def cause(record: CheckRecord) -> str:
             expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
             return f"{one.what}: expected {expected}, measured {measured}{where}"
     return ""
+
+
+def common_end(record: CheckRecord) -> str:
+    """What a crash may have in common with others; empty: nothing is known of it."""
+    return "" if record.autopsy is None else record.autopsy.cause
 
 
 def evidence_lines(record: CheckRecord, width: int | None = None) -> Iterator[str]:
@@ -140,10 +144,10 @@ def evidence_lines(record: CheckRecord, width: int | None = None) -> Iterator[st
     if record.guest_before is not None:
         yield ""
         yield "judged before, with another guest, which hung"
-        yield from (f"    {line}" for line in autopsy_lines(record.guest_before, MAX_REGISTERS))
+        yield from (f"    {line}" for line in autopsy_lines(record.guest_before, MAX_REGISTERS, width))
     if record.autopsy is not None:
         yield ""
-        yield from autopsy_lines(record.autopsy, MAX_REGISTERS)
+        yield from autopsy_lines(record.autopsy, MAX_REGISTERS, width)
     elif said := [line for line in record.serial.splitlines() if line.strip() and not _ANSWER.match(line)]:
         yield ""
         yield "serial log, without the agent's answers"
@@ -306,12 +310,12 @@ def citations(record: CheckRecord, width: int | None = None) -> Iterator[str]:
         yield from wrapped(f'    "{cite.says}"', width)
 
 
-def autopsy_lines(autopsy: Autopsy, most: int | None = None) -> Iterator[str]:
+def autopsy_lines(autopsy: Autopsy, most: int | None = None, width: int | None = None) -> Iterator[str]:
     """What was found on a target that died or hangs.
 
     ``most``: of how many CPUs the registers are shown if there are more: one for each backtrace first.
     """
-    yield f"autopsy: {autopsy.reason}"
+    yield from wrapped(f"autopsy: {autopsy.reason}", width)
     alike: dict[tuple[str, ...], list[int]] = {}
     for cpu, frames in autopsy.backtraces.items():
         alike.setdefault(frames, []).append(cpu)

@@ -13,6 +13,10 @@ from touchstone.words import AREAS, Verdict
 
 MAX_REASONS = 3
 """Reasons for which nothing was judged on a target."""
+_COMMON = {
+    Verdict.DEVIATION: "have the same first difference",
+    Verdict.CRASH: "end the machine in the same way",
+}
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.CONFORMANT: {"green": True},
     Verdict.DEVIATION: {"red": True},
@@ -129,14 +133,15 @@ def blocked(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[s
 
 
 def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
-    """First differences, with the checks that have them in common."""
-    for target, cause, checks in _by_cause(judged, targets, Verdict.DEVIATION):
-        if len(checks) > 1:
-            yield f"{target}: {len(checks)} checks have the same first difference: {cause}"
-            for check, times in Counter(checks).items():  # a Python check has several items
-                yield f"    {check}{f' ({times} times)' if times > 1 else ''}"
-        else:
-            yield f"{target}: {checks[0]}: {cause}"
+    """First differences and crashes, with the checks that have them in common."""
+    for verdict, common in _COMMON.items():
+        for target, cause, checks in _by_cause(judged, targets, verdict):
+            if len(checks) > 1:
+                yield f"{target}: {len(checks)} checks {common}: {cause}"
+                for check, times in Counter(checks).items():  # a Python check has several items
+                    yield f"    {check}{f' ({times} times)' if times > 1 else ''}"
+            else:
+                yield f"{target}: {checks[0]}: {cause}"
 
 
 def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:

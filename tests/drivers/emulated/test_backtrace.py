@@ -67,6 +67,24 @@ def test_a_loop_of_frames_ends() -> None:
     assert len(backtrace(registers, memory_of([0x8000, 0x100115]), Code())) == 2
 
 
+def test_frames_go_on_once_on_another_stack() -> None:
+    """A panic has a stack of its own; what its frames lead to is the caller's."""
+    # On the panic's stack at 0x8010, on the caller's, below it, at 0x8000 - 0x100000.
+    panic, caller = [1, 2, 0x4010, 0x100115], [3, 4, 0x4020, 0x100225, 0x9_0000, 0x100335, *([0] * 600)]
+    memory, below = memory_of(panic), memory_of(caller, base=0x4000)
+
+    def read(address: int, length: int) -> bytes:
+        return memory(address, length) if address >= 0x8000 else below(address, length)
+
+    registers = {"rip": 0x100403, "rsp": 0x8000, "rbp": 0x8010}
+    assert backtrace(registers, read, Code()) == (
+        "0x100403 f4",
+        "0x100115 f1 after a call",
+        "0x100225 f2 after a call",
+        "0x100335 f3 after a call",
+    )
+
+
 def test_an_unreadable_stack_leaves_the_innermost_frame() -> None:
     registers = {"rip": 0xF0000000, "rsp": 0x5000, "rbp": 0x5000}
     assert backtrace(registers, memory_of([]), Code()) == ("0xf0000000 (not in the image)",)

@@ -9,6 +9,9 @@ from touchstone.machine.driver import TargetError
 from touchstone.machine.symbols import MemoryReader, Symbols
 
 MAX_FRAMES = 24
+MOST_STACKS = 2
+STACK_MOST = 65536
+"""Bytes between two frames of one stack."""
 STACK_SCAN = 2048
 """Bytes of stack to look through when there are no frame pointers."""
 
@@ -41,12 +44,21 @@ def _follows_call(symbols: Symbols, address: int) -> bool:
 
 
 def _by_frame_pointers(rbp: int, rsp: int, memory: MemoryReader, symbols: Symbols) -> list[int]:
-    """Return addresses, as long as frames ascend and return into the image's code."""
+    """Return addresses, as long as frames ascend and return into the image's code.
+
+    They may go on once on another stack: a panic's, or an exception's.
+    """
     addresses: list[int] = []
-    lowest = rsp
-    while len(addresses) < MAX_FRAMES and rbp >= lowest and rbp % 8 == 0 and rbp - lowest < 65536:
+    lowest, stacks, frames = rsp, 1, {0}
+    while len(addresses) < MAX_FRAMES and rbp % 8 == 0 and rbp not in frames:
+        if not lowest <= rbp < lowest + STACK_MOST:
+            if not addresses or stacks == MOST_STACKS:
+                break
+            stacks += 1
+        frames.add(rbp)
         caller = _word(memory, rbp + 8)
-        if caller is None or not symbols.is_code(caller) or not _follows_call(symbols, caller):
+        # The CALL of what does not return may be the last instruction of the code.
+        if caller is None or not symbols.is_code(caller - 1) or not _follows_call(symbols, caller):
             break
         addresses.append(caller)
         lowest = rbp + 16

@@ -14,7 +14,9 @@ from typing import TypeVar
 from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.emulated.emulator import Emulator
+from touchstone.drivers.emulated.evidence import Evidence
 from touchstone.drivers.emulated.machine import EmulatedMachine
+from touchstone.drivers.emulated.panic_report import last_panic
 from touchstone.drivers.emulated.payload_image import PackedPayload, pack
 from touchstone.drivers.emulated.uefi import ProvideProgram, write_disk
 from touchstone.machine.agent import AgentClient
@@ -183,6 +185,23 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         if self._symbols.problem:
             found = replace(found, notes=(*found.notes, f"no symbols: {self._symbols.problem}"))
         return found
+
+    def _with_place(self, reason: str, emulator: E, evidence: Evidence) -> str:
+        """See EmulatedMachine. The OS' report has addresses, and its image their names."""
+        panic = last_panic(self.serial_since(self._switched_on_at).rpartition("\n!1 ready")[2])
+        if panic is None:
+            return reason
+        if panic.registers is None:
+            evidence.cause = re.sub(r" on CPU \d+", "", str(self._lost or ""))
+            return reason
+        rip = panic.registers["rip"]
+        place = f"{rip:x} {self._symbols.describe(rip)}".rstrip()
+        where = ", in the hypervisor's own code" if panic.in_subject else ""
+        evidence.cause = f"exception {panic.exception} at {place}{where}"
+        evidence.interrupted(panic.cpu, panic.registers, emulator, self._symbols)
+        return reason.replace(
+            f"exception {panic.exception} at {rip:x}", f"exception {panic.exception} at {place}"
+        )
 
     @abstractmethod
     def _image_file(self, image: BareImage) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +21,8 @@ class Evidence:
     frames: dict[int, tuple[str, ...]] = field(default_factory=dict)
     exits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cause: str = ""
+    """See Autopsy."""
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:
@@ -40,6 +42,13 @@ class Evidence:
             memory = partial(emulator.read_memory, cpu=cpu)
             self.frames[cpu] = backtrace(parse_registers(text), memory, symbols)
         self.exits += read_exits(emulator.read_memory, symbols)
+
+    def interrupted(
+        self, cpu: int, registers: Mapping[str, int], emulator: Emulator, symbols: Symbols
+    ) -> None:
+        """A CPU's backtrace begins where an exception was raised, and not where the OS halted it then."""
+        memory = _no_memory if emulator.ended else partial(emulator.read_memory, cpu=cpu)
+        self.frames[cpu] = backtrace(registers, memory, symbols)
 
     def _examine_remains(self, emulator: Emulator, symbols: Symbols) -> None:
         self.registers.update(emulator.last_registers())

@@ -74,9 +74,11 @@ class EmulatedMachine(ABC, Generic[E]):
                 emulator.death.disarm()
                 reason = self._reason(emulator)
                 evidence.examine(emulator, self._symbols)
+                reason = self._with_place(reason, emulator, evidence)
                 log = emulator.log()
         return Autopsy(
             reason=reason,
+            cause=evidence.cause,
             registers=evidence.registers,
             backtraces=evidence.frames,
             exits=tuple(evidence.exits),
@@ -105,6 +107,10 @@ class EmulatedMachine(ABC, Generic[E]):
 
     def _check_host(self) -> None:
         """InfrastructureError for what else than its program the emulator needs and does not find."""
+
+    def _with_place(self, reason: str, emulator: E, evidence: Evidence) -> str:
+        """Why it stopped, with what is known of the place, which is added to the evidence."""
+        return reason
 
     def _runs_the_subject(self) -> bool:
         """Whether a machine that does not come up has come so far that the subject had it."""

@@ -74,6 +74,8 @@ static int load(const char *option, char *why, size_t size)
 	}
 	if (is("msrs"))
 		touch_msrs();
+	if (is("panic"))
+		os_panic("rogue: given up");
 	if (is("stray"))
 		os_on_every_cpu(lead_astray, NULL);
 	loaded = 1;
