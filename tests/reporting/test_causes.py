@@ -57,6 +57,30 @@ def test_crashes_of_which_nothing_is_known_are_shown_in_full(project: Project) -
     assert "in the same way" not in text
 
 
+def test_other_registers_that_differ_in_the_same_bits_are_one_group(project: Project) -> None:
+    """A sign that is extended to 64 bits, or a bit of an MSR, is seen in the register that is looked at."""
+    upper = "|\n      mov {0}, 0xffffffff00000000"
+    seen = "|\n      cpuid\n      mov {0}, rcx\n      mov rcx, 0"
+    project.suite(
+        check("upper-rax", upper.format("rax"), '{"rax[63:32]": 0}', claims="true")
+        + check("upper-rbx", upper.format("rbx"), "{rbx: 0}", claims="true")
+        + check("bit-rcx", "cpuid", "{rcx: native}", given="{rax: 1}")
+        + check("bit-rsi", seen.format("rsi"), "{rsi: native}", given="{rax: 1}")
+        + check("other", seen.format("rsi"), "{rsi: 7}", given="{rax: 1}", claims="true")
+    )
+    lines = project.run().outlines
+    start = lines.index("fake-amd: 2 checks differ first in bits 63:32 of a register:")
+    assert [line.split(": expected")[0] for line in lines[start : start + 7]] == [
+        "fake-amd: 2 checks differ first in bits 63:32 of a register:",
+        "    exits.upper-rax: rax[63:32]",
+        "    exits.upper-rbx: rbx",
+        "fake-amd: 2 checks differ first in bit 31 of a register:",
+        "    exits.bit-rcx: rcx",
+        "    exits.bit-rsi: rsi",
+        "fake-amd: exits.other: rsi",
+    ]
+
+
 def test_failures_with_other_causes_are_shown_in_full(project: Project) -> None:
     project.suite(
         HIDDEN + check("other", "cpuid", "{ecx: 0}", given="{rax: 1}") + check("third", "ud2", "{rax: 0}")

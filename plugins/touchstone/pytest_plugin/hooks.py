@@ -27,7 +27,7 @@ from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.target_lines import TargetLines
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
-from touchstone.reporting.failure import cause, common_end, sections
+from touchstone.reporting.failure import cause, common_bits, common_end, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary, write_lines
 from touchstone.words import Verdict
@@ -253,6 +253,7 @@ class RunHooks:
             claims="yes" if check.claims else "no",
             listed=_listed(record, verdict),
             cause=_cause(record, verdict, error),
+            bits=common_bits(record) if record is not None and verdict is Verdict.DEVIATION else "",
         )
         item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)

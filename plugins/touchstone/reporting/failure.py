@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from touchstone.engine.outcomes import Crash, Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
+from touchstone.journal.bits import as_ranges, differing_bits
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.commands import NAMED_BY, command, node_path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_TABLES = 3
 """Tables that a failure prints; Allure has all of them."""
+FEW_BITS = 4
+UPPER_HALF = 32
 MAX_CASES = 8
 """Cases without a table that a failure names."""
 MAX_REGISTERS = 8
@@ -109,6 +112,23 @@ def cause(record: CheckRecord) -> str:
             expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
             return f"{one.what}: expected {expected}, measured {measured}{where}"
     return ""
+
+
+def common_bits(record: CheckRecord) -> str:
+    """The bits in which the first difference differs from what is native or unchanged, in whatever register.
+
+    Empty: it is about something else, or about so many bits that two checks have them in common by chance.
+    """
+    first = next((one for run in record.runs for one in run.accused), None)
+    if first is None:
+        return ""
+    bits = differing_bits(first.what, first.expected, first.measured)
+    stays = first.expected.rpartition(", ")[2] in ("native", "unchanged")
+    upper = bool(bits) and bits[0] >= UPPER_HALF and len(bits) > FEW_BITS
+    if not upper and not (stays and 0 < len(bits) <= FEW_BITS):
+        return ""
+    named = "63:32" if upper else as_ranges(bits)
+    return f"bit{'s' * (len(bits) > 1)} {named}"
 
 
 def common_end(record: CheckRecord) -> str:

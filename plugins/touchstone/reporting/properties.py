@@ -31,6 +31,8 @@ class JudgedCheck:
     """Of the verdict machine: ``yes`` if the inventory has it as a known deviation, else ``no``."""
     cause: str = ""
     """What checks that are not conformant have in common: their first difference, or what blocks them."""
+    bits: str = ""
+    """Of a first difference, the bits, if other registers that differ in them may have the same cause."""
 
 
 def properties_of(judged: JudgedCheck) -> list[tuple[str, str]]:

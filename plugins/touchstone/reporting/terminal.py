@@ -134,14 +134,33 @@ def blocked(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[s
 
 def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
     """First differences and crashes, with the checks that have them in common."""
+    judged = list(judged)
+    bits = {(one.target, one.cause): one.bits for one in judged}
     for verdict, common in _COMMON.items():
-        for target, cause, checks in _by_cause(judged, targets, verdict):
-            if len(checks) > 1:
-                yield f"{target}: {len(checks)} checks {common}: {cause}"
-                for check, times in Counter(checks).items():  # a Python check has several items
-                    yield f"    {check}{f' ({times} times)' if times > 1 else ''}"
-            else:
-                yield f"{target}: {checks[0]}: {cause}"
+        found = list(_by_cause(judged, targets, verdict))
+        alike: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
+        for target, cause, checks in found:
+            alike.setdefault((target, bits[target, cause]), []).append((cause, checks))
+        for target, cause, checks in found:
+            several = alike[target, bits[target, cause]]
+            if not bits[target, cause] or len(several) == 1:
+                yield from _of_cause(f"{target}: ", common, cause, checks)
+            elif several[0][0] == cause:
+                total = sum(len(checks) for _, checks in several)
+                yield f"{target}: {total} checks differ first in {bits[target, cause]} of a register:"
+                for one, its in several:
+                    yield from _of_cause("    ", common, one, its)
+
+
+def _of_cause(start: str, common: str, cause: str, checks: Sequence[str]) -> Iterator[str]:
+    """A cause and its checks."""
+    if len(checks) == 1:
+        yield f"{start}{checks[0]}: {cause}"
+        return
+    yield f"{start}{len(checks)} checks {common}: {cause}"
+    indent = " " * (len(start) - len(start.lstrip()) + 4)
+    for check, times in Counter(checks).items():  # a Python check has several items
+        yield f"{indent}{check}{f' ({times} times)' if times > 1 else ''}"
 
 
 def unexpected(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
