@@ -86,8 +86,11 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-def hang(machine: EmulatorDriver[Any]) -> int:
-    """Have a probe hang; where it does. Its answer is not waited for, but that it was begun is."""
+def hang(machine: EmulatorDriver[Any], request: ProbeRequest = HANG) -> int:
+    """Have a probe hang; where it does. Its answer is not waited for, but that it was begun is.
+
+    ``request`` says X when it has begun, with SAYS_X, and hangs behind that.
+    """
 
     def begun() -> bool:
         machine._collect()
@@ -95,7 +98,7 @@ def hang(machine: EmulatorDriver[Any]) -> int:
 
     mark = machine.serial_position()
     with pytest.raises(TargetHung, match="no answer to run"):
-        machine.run(replace(HANG, timeout=0.01))
+        machine.run(replace(request, timeout=0.01))
     until(begun)
     return slot_of(machine) + len(SAYS_X)
 

@@ -19,6 +19,7 @@ from tests.support.emulators import (
     FACTOR,
     NULL_IDT,
     PATIENT,
+    SAYS_X,
     TRIPLE_FAULT,
     emulator_of,
     ends_within,
@@ -158,6 +159,28 @@ def test_a_hang_is_examined_in_the_debugger_and_reset_cures_it(machine: Emulator
     assert machine._symbols.read_integer(machine.read_memory, "cpu_count") == 4
     machine.reset(silent)
     assert machine.run(CPUID)
+
+
+UNKNOWN_MSRS = bytes.fromhex(
+    "48 8d 05 49 00 00 00"  # lea rax, [rip + again]
+    "66 89 87 d0 00 00 00 8c 8f d2 00 00 00 66 c7 87 d4 00 00 00 00 8e"  # a gate for #GP in an IDT at RDI,
+    "48 c1 e8 10 66 89 87 d6 00 00 00 48 c1 e8 10 48 89 87 d8 00 00 00"  # which leads there
+    "48 83 ec 10 66 c7 44 24 06 ff 0f 48 89 7c 24 08 0f 01 5c 24 06"  # lidt
+    "48 89 e6 b9 45 23 01 00"  # mov rsi, rsp; mov ecx, 0x12345
+    "48 89 f4 0f 32"  # again: mov rsp, rsi; rdmsr
+)
+
+
+@needs_bochs
+def test_a_guest_of_which_bochs_logs_all_the_time_can_be_examined(machine: EmulatorDriver[Any]) -> None:
+    """As one does whose entry fails again and again. Its debugger waited for its log, and that for it."""
+    request = ProbeRequest(code=SAYS_X + UNKNOWN_MSRS, registers={"rdi": Operand("scratch")})
+    where = hang(machine, request)
+    autopsy = machine.autopsy()
+    assert autopsy.notes == ()
+    assert sorted(autopsy.registers) == [0, 1, 2, 3]
+    assert f"rip: {where >> 32:08x}_{where >> 16 & 0xFFFF:04x}" in autopsy.registers[0]
+    assert "RDMSR: Unknown register 0x12345" in autopsy.emulator_log
 
 
 @needs_bochs
