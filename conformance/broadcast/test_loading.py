@@ -3,6 +3,7 @@
 import pytest
 
 from touchstone.machine.driver import AgentRefused
+from touchstone.machine.probe import Place
 
 COMMIT = {
     "doc": "touchstone-design",
@@ -191,6 +192,33 @@ def test_trace_order(target, probe):
         for count in (1, 3):
             trace = target.trace(cpu, count)
             assert len(trace) == count, f"CPU {cpu}: asked for its last {count} exits, it says {trace}"
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace-with-base",
+    title="The trace names the instruction pointer of an exit, whatever the base of its code segment is",
+    requires="os == bare and subject.trace",
+    cite=[
+        {
+            "doc": "intel-sdm",
+            "title": "Saving RIP, RSP, RFLAGS, and SSP",
+            "says": "The contents of the RIP, RSP, and RFLAGS registers are saved into … fields.",
+        },
+        {
+            "doc": "amd-apm",
+            "title": "State Saved on Exit",
+            "says": "Guest state … is saved in the VMCB: … RIP …",
+        },
+    ],
+    proves=["exits-trace"],
+)
+@pytest.mark.parametrize("bits", [32, 16])
+def test_trace_with_base(target, probe, bits):
+    for leaf, base in ((0x5A00_3000 + bits, 0), (0x5A00_4000 + bits, 0x1234_5000)):
+        (result,) = probe("nop\ncpuid\nnop", code_bits=bits, rax=leaf, place=Place(base=base))
+        assert result.vector is None, f"with base {base:#x} it ended with vector {result.vector}"
+        trace = [line for line in target.trace(0, 8) if line.endswith(f"{leaf:x}")]
+        assert [f"rip={result.start + 1:#x}" in line for line in trace] == [True], f"base {base:#x}: {trace}"
 
 
 EXIT_CODES = {"amd": {"cpuid": 0x72, "rdmsr": 0x7C}, "intel": {"cpuid": 10, "rdmsr": 31}}

@@ -145,3 +145,30 @@ def test_unknown_operation(target, probe, number):
     demand_ud(result, number)
     assert result.rip == address
     assert result.registers["rax"] == number, "RAX has changed"
+
+
+MANY_EXITS = """
+    mov ebp, 100
+    1: xor eax, eax
+    cpuid
+    dec ebp
+    jnz 1b
+    mov eax, 0x56656e03
+    mov rdi, r12
+    call r13
+"""
+"""CPUIDs that fill what may lie behind the counters, and the question for counter R12 at address R13."""
+
+
+@pytest.mark.touchstone(
+    id="nested.hypercall.counter-that-is-none",
+    title="A control hypercall that asks for a counter that does not exist is answered with 0",
+    proves=["door-address"],
+)
+@pytest.mark.parametrize("beyond", [0, 1, 2, 1000, 1 << 32, (1 << 64) - 100])
+def test_counter_that_is_none(target, probe, beyond):
+    address = control_address(target)
+    number = (len(target.exits(0)) + beyond) & (1 << 64) - 1
+    (result,) = probe(MANY_EXITS, r12=number, r13=address, rsi=Operand("scratch"))
+    assert result.vector is None, f"counter {number:#x} ended with vector {result.vector}"
+    assert result.registers["rax"] == 0, f"counter {number:#x} is {result.registers['rax']:#x}"
