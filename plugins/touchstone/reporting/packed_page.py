@@ -1,8 +1,10 @@
-"""Makes Allure's page a tenth of its size: compressed, with short names for what has long ones.
+"""Makes Allure's page a tenth of its size: what it does not need is left out, the rest compressed.
 
-Allure writes its program and each file of its data as base64 into the page, which so opens without a server.
-In a packed page both are compressed with gzip, all files together, and the page's first script unpacks them:
-every browser can since 2023. Allure's program finds its data where it looks for it.
+Allure writes its program and each file of its data as base64 into the page, which so opens without a
+server. In a packed page the data is one pool of values and the program has no fonts, since every system has
+some; both are compressed with gzip, and the page's first script unpacks them: every browser can since 2023.
+Allure's program finds its data where it looks for it. Identities of 32 hexadecimal digits, which nothing
+can compress, are replaced by short names: they are compared within the page only.
 """
 
 from __future__ import annotations
@@ -12,32 +14,34 @@ import binascii
 import gzip
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
+
+from touchstone.reporting.pool import pooled
 
 _FILE = re.compile(r'd\("((?:[^"\\]|\\.)+)",\s*"([A-Za-z0-9+/=]*)"\)')
 _DATA = re.compile(r"<script defer>\s*Promise\.allSettled\(\[.*?</script>", re.DOTALL)
 _PROGRAM = re.compile(r'<script\s+src="data:text/javascript;base64,([A-Za-z0-9+/=]+)"></script>')
-_PACKED = re.compile(r'<script type="application/gzip" id="packed-data">([A-Za-z0-9+/=]*)</script>')
+_FONT = re.compile(rb'"data:font/woff2?;base64,[A-Za-z0-9+/=]*"')
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 _RESULTS = "data/test-results/"
+_ATTACHMENTS = "data/attachments/"
+_UNSEEN = ("retryHash", "titlePath")
+"""Of a result: what Allure's page does not show, or what means nothing without the identities."""
+_OF_HISTORY = ("status", "error", "start", "stop", "duration", "url")
+"""Of an earlier run of a result: what Allure's page shows."""
 INDEX = "touchstone/index.json"
 """The file of a packed page that says where a check is."""
-LONG = 20
-"""Characters of a text that is kept once."""
-_MARKS = re.compile("[\0\1\2]")
-"""Of what a packed page is made of; files that have them are kept as base64."""
-_MARKED = re.compile("\1([^\1]*)\1|\2([^\2]*)\2")
-_TEXT, _BYTES = "t", "b"
-"""Kinds of a file: UTF-8 as it is; anything else as base64."""
+JSON, TEXT, BYTES = "json", "text", "bytes"
+"""Kinds of a file: a value of JSON; UTF-8; anything else, as base64."""
+File = tuple[str, Any]
+"""Kind and content."""
 
-_UNPACK = """
+UNPACK = """
 (async () => {
-  const unpack = async (id) => {
-    const packed = await fetch("data:application/gzip;base64," + document.getElementById(id).textContent);
-    return new Response(packed.body.pipeThrough(new DecompressionStream("gzip"))).text();
-  };
+  const unpack = (id) => fetch("data:application/gzip;base64," + document.getElementById(id).textContent)
+    .then((packed) => new Response(packed.body.pipeThrough(new DecompressionStream("gzip"))));
   const base64 = (text) => {
     const bytes = new TextEncoder().encode(text);
     let letters = "";
@@ -46,25 +50,75 @@ _UNPACK = """
     }
     return btoa(letters);
   };
-  const known = [];
-  const whole = (_, first, number) => {
-    if (first === undefined) return known[parseInt(number, 36)];
-    known.push(first);
-    return first;
+  class Lines {
+    constructor(lines) { this.lines = lines; }
+    toString() { return this.lines.join("\\n"); }
+    toJSON() { return this.toString(); }
+  }
+  const valueOf = (bytes) => {
+    const text = (part) => new TextDecoder().decode(part);
+    let at = bytes.indexOf(10) + 1;
+    const head = JSON.parse(text(bytes.subarray(0, at)));
+    const streams = head.sizes.map((size) => ({ data: bytes.subarray(at, (at += size)), at: 0, before: 0 }));
+    const lines = text(streams.at(-2).data).split("\\n").values();
+    const others = text(streams.at(-1).data).split("\\n").values();
+    const take = (stream) => {
+      for (let number = 0, unit = 1; ; unit *= 128) {
+        const digit = stream.data[stream.at++];
+        if (digit < 128) return number + digit * unit;
+        number += (digit - 128) * unit;
+      }
+    };
+    const change = (stream, code) => (stream.before += code % 2 ? -(code + 1) / 2 : code / 2);
+    const values = [], alone = [];
+    const partsOf = (where, whole) => {
+      const codes = where.map(take);
+      const next = codes.map((code, at) => code === 0 && !whole.includes(at));
+      const count = next.filter(Boolean).length;
+      const own = count ? alone.splice(-count).values() : [];
+      return codes.map((code, at) => {
+        if (whole.includes(at)) return change(where[at], code);
+        return values[next[at] ? (where[at].before = own.next().value) : change(where[at], code - 1)];
+      });
+    };
+    const sequence = (lengths, parts) => partsOf(Array(take(lengths)).fill(parts), []);
+    let column = 5;
+    const tables = head.shapes.map((shape) => {
+      const [keys, whole] = typeof shape === "number" ? [null, []] : shape;
+      return { keys, whole, where: streams.slice(column, (column += keys ? keys.length : shape)) };
+    });
+    const next = [
+      () => lines.next().value,
+      () => JSON.parse(others.next().value),
+      () => new Lines(sequence(streams[1], streams[2])),
+      () => sequence(streams[3], streams[4]),
+      ...tables.map(({ keys, whole, where }) => () => {
+        const parts = partsOf(where, whole);
+        return keys ? Object.fromEntries(keys.map((key, at) => [key, parts[at]])) : parts;
+      }),
+    ];
+    while (streams[0].at < streams[0].data.length) {
+      const value = next[take(streams[0])]();
+      alone.push(values.length);
+      values.push(value);
+    }
+    return values.at(-1);
   };
   const files = {};
-  const packed = await unpack("packed-data");
-  const parts = packed.replace(/\\x01([^\\x01]*)\\x01|\\x02([^\\x02]*)\\x02/g, whole).split("\\0");
-  for (let at = 0; at + 2 < parts.length; at += 3) {
-    files[parts[at]] = { kind: parts[at + 1], content: parts[at + 2] };
+  const data = new Uint8Array(await (await unpack("packed-data")).arrayBuffer());
+  for (const [name, kind, content] of valueOf(data)) {
+    files[name] = { kind, content };
   }
+  const encoded = {
+    json: (content) => base64(JSON.stringify(content)),
+    text: (content) => base64(String(content)),
+    bytes: (content) => content,
+  };
   window.allureReportData = new Proxy(files, {
-    get: (_, name) => Object.hasOwn(files, name)
-      ? (files[name].kind === "t" ? base64(files[name].content) : files[name].content)
-      : undefined,
+    get: (_, name) => Object.hasOwn(files, name) ? encoded[files[name].kind](files[name].content) : undefined,
   });
   window.allureReportDataReady = true;
-  const index = JSON.parse(files["touchstone/index.json"].content);
+  const index = files["touchstone/index.json"].content;
   const find = () => {
     const id = index[decodeURIComponent(location.hash.slice(1))];
     if (id) location.replace("#" + id);
@@ -72,7 +126,8 @@ _UNPACK = """
   addEventListener("hashchange", find);
   find();
   const program = document.createElement("script");
-  program.src = URL.createObjectURL(new Blob([await unpack("packed-program")], { type: "text/javascript" }));
+  const text = await (await unpack("packed-program")).text();
+  program.src = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
   document.body.append(program);
 })().catch((error) => {
   document.body.textContent = `This report cannot be shown: ${error}. It needs a browser of 2023 or later.`;
@@ -86,23 +141,25 @@ class UnknownPage(Exception):
 
 def pack(page: str) -> str:
     """Pack Allure's page. UnknownPage if it is not as expected."""
-    program, data = _PROGRAM.search(page), _DATA.search(page)
-    if program is None or data is None:
+    found, data = _PROGRAM.search(page), _DATA.search(page)
+    if found is None or data is None:
         raise UnknownPage("there is no program or no data in it")
-    files = dict(_files(data[0]))
+    program = base64.b64decode(found[1])
+    files = {name: file for name, file in _files(data[0]) if _is_read(name, program)}
     if not files:
         raise UnknownPage("there are no files in its data")
     short = _short(files)
-    short[INDEX] = (_TEXT, json.dumps(_index(short), separators=(",", ":"), ensure_ascii=False))
-    packed = "".join(f"{part}\0" for name, file in short.items() for part in (name, *file))
+    short[INDEX] = (JSON, _index(short))
+    values = [[name, *file] for name, file in short.items()]
+    fontless = _FONT.sub(b'"data:,"', program)
     scripts = (
-        f'<script type="application/gzip" id="packed-program">{_gzip(base64.b64decode(program[1]))}</script>'
-        f'<script type="application/gzip" id="packed-data">{_gzip(_once(packed).encode())}</script>'
-        f"<script>{_UNPACK}</script>"
+        f'<script type="application/gzip" id="packed-program">{_gzip(fontless)}</script>'
+        f'<script type="application/gzip" id="packed-data">{_gzip(pooled(values))}</script>'
+        f"<script>{UNPACK}</script>"
     )
     body = page.rindex("</body>")
     rest = f"{page[:body]}{scripts}{page[body:]}"
-    return rest.replace(program[0], "", 1).replace(data[0], "", 1)
+    return rest.replace(found[0], "", 1).replace(data[0], "", 1)
 
 
 def fragment(check: str, target: str, subject: str) -> str:
@@ -114,12 +171,11 @@ def _place(check: str, target: str, subject: str) -> str:
     return f"{check}@{target}@{subject}"
 
 
-def _index(files: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def _index(files: Mapping[str, File]) -> dict[str, str]:
     """Check, target and subject to Allure's identity of the result; of several attempts, the last one's."""
     found = {}
-    for name, (_, text) in files.items():
+    for name, (_, result) in files.items():
         if name.startswith(_RESULTS):
-            result = json.loads(text)
             said = {one["name"]: one["value"] for one in result.get("parameters", ())}
             if "target" in said and not result.get("isRetry"):
                 place = _place(result["fullName"], said["target"], said.get("subject", ""))
@@ -127,87 +183,63 @@ def _index(files: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def files_of(page: str) -> Mapping[str, bytes]:
-    """The files of a packed page's data. UnknownPage if there are none."""
-    found = _PACKED.search(page)
-    if found is None:
-        raise UnknownPage("it is not packed")
-    known: list[str] = []
-
-    def whole(marked: re.Match[str]) -> str:
-        if marked[1] is None:
-            return known[int(marked[2], 36)]
-        known.append(marked[1])
-        return marked[1]
-
-    packed = gzip.decompress(base64.b64decode(found[1])).decode()
-    parts = _MARKED.sub(whole, packed).split("\0")
-    return {
-        name: content.encode() if kind == _TEXT else base64.b64decode(content)
-        for name, kind, content in zip(*[iter(parts[:-1])] * 3, strict=True)
-    }
-
-
 def _files(script: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name, kind and content of each file."""
+    """Name, and kind and text of each file; JSON is not parsed yet."""
     for found in _FILE.finditer(script):
         name, encoded = json.loads(f'"{found[1]}"'), found[2]
         try:
             text = base64.b64decode(encoded).decode()
         except (UnicodeDecodeError, binascii.Error):
-            yield name, (_BYTES, encoded)
+            yield name, (BYTES, encoded)
             continue
-        yield name, ((_BYTES, encoded) if _MARKS.search(text) else (_TEXT, text))
+        is_json = name.endswith(".json") and not name.startswith(_ATTACHMENTS)
+        yield name, (JSON if is_json else TEXT, text)
 
 
-def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """The same with a short name for each identity of 32 digits, which nothing can compress.
+def _is_read(name: str, program: bytes) -> bool:
+    """Whether Allure's program reads a file: it names widgets, and those of an environment by a template."""
+    if not name.startswith("widgets/"):
+        return not name.startswith("data/history/")
+    folder, _, last = name.rpartition("/")
+    named = re.escape(f'"{name}"') if folder == "widgets" else rf"`widgets/\$\{{\w+\}}/{re.escape(last)}`"
+    return re.search(named.encode(), program) is not None
 
-    In an order in which what is alike is together: results of the same check follow on each other.
+
+def _short(files: Mapping[str, tuple[str, str]]) -> dict[str, File]:
+    """The same with a short name for each identity, in an order in which what is alike is together.
+
+    Results come first, those of the same check one behind the other, so that their names are in order.
     """
     names: dict[str, str] = {}
 
     def short(found: re.Match[str]) -> str:
         return names.setdefault(found[0], f"i{len(names):x}")
 
-    return {
-        _ID.sub(short, name): (kind, _ID.sub(short, content) if kind == _TEXT else content)
-        for name, (kind, content) in sorted(files.items(), key=lambda one: _alike(*one))
-    }
+    found: dict[str, File] = {}
+    for name, (kind, text) in sorted(files.items(), key=lambda one: _alike(*one)):
+        content: Any = _ID.sub(short, text) if kind != BYTES else text
+        if kind == JSON:
+            content = json.loads(content)
+        if name.startswith(_RESULTS):
+            _leave_out_unseen(content)
+        found[_ID.sub(short, name)] = (kind, content)
+    return found
 
 
-def _once(packed: str) -> str:
-    """The same with every longer text once, and a number where it comes again: gzip looks back 32 KiB only.
-
-    A text ends at a quotation mark, or at an escaped end of line.
-    """
-    texts = re.split(r'(\\n|")', packed)
-    counts = Counter(text for text in texts if len(text) >= LONG)
-    numbers: dict[str, str] = {}
-    parts = []
-    for text in texts:
-        if counts[text] < 2:
-            parts.append(text)
-        elif (number := numbers.get(text)) is not None:
-            parts.append(f"\2{number}\2")
-        elif "\0" not in text:
-            numbers[text] = _base36(len(numbers))
-            parts.append(f"\1{text}\1")
-        else:
-            parts.append(text)
-    return "".join(parts)
-
-
-def _base36(number: int) -> str:
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    return (_base36(number // 36) if number >= 36 else "") + digits[number % 36]
+def _leave_out_unseen(result: dict[str, Any]) -> None:
+    for key in _UNSEEN:
+        result.pop(key, None)
+    if "history" in result:
+        result["history"] = [
+            {key: one[key] for key in _OF_HISTORY if one.get(key)} for one in result["history"]
+        ]
 
 
 def _alike(name: str, file: tuple[str, str]) -> tuple[str, ...]:
     if name.startswith(_RESULTS):
         found = re.search(r'"fullName":"([^"]*)"', file[1])
-        return "results", found[1] if found else "", name
-    return "others", *reversed(name.split("/"))
+        return "0", found[1] if found else "", name
+    return "1", *reversed(name.split("/"))
 
 
 def _gzip(data: bytes) -> str:
