@@ -76,3 +76,30 @@ def test_progress_is_seen_in_spite_of_capture(project: Project, words: list[str]
 def test_progress_only_for_what_takes_long(project: Project) -> None:
     project.suite(TWO)
     project.run().stdout.no_fnmatch_line("*starting the fake machine*")
+
+
+RECORDS = """
+import pytest
+from touchstone.pytest_plugin.marks import CHECK
+
+pytest_plugins = ["touchstone.pytest_plugin.fixtures"]
+kept = []
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_logfinish():
+    kept.append("reported")
+    return (yield)
+
+def pytest_sessionfinish(session):
+    kept.extend(item.stash[CHECK].record is not None for item in session.items)
+    print("kept", kept)
+"""
+
+
+def test_what_was_measured_of_a_check_goes_with_it(project: Project) -> None:
+    """A night would keep some hundred thousand lines of tables that nobody reads."""
+    project.suite(TWO)
+    project.file("conftest.py", RECORDS)
+    result = project.run("-s", "--alluredir=results")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*kept [[]'reported', 'reported', False, False]*"])

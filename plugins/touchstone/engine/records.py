@@ -178,3 +178,7 @@ class CheckOnTarget:
         """Start a new record; a check that is run again gets another one."""
         self.record = CheckRecord(self.check, self.target, subject)
         return self.record
+
+    def was_reported(self) -> None:
+        """Nobody asks for the record any more: those of a night would fill the memory."""
+        self.record = None

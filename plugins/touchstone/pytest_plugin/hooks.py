@@ -158,6 +158,8 @@ class RunHooks:
             from touchstone.pytest_plugin.payloads import judge_lines  # noqa: PLC0415 - few runs have any
 
             judge_lines(item, nextitem, self.journal)
+        if check_on_target is not None:
+            check_on_target.was_reported()
         return done
 
     def pytest_runtest_logstart(self) -> None:
