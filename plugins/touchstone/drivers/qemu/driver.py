@@ -52,8 +52,9 @@ class BareQemu(Qemu):
             *("-smp", str(settings.cpus), "-m", str(settings.memory_mib)),
             *self._boots(self.directory),
             *("-chardev", f"file,id={COM1},path={self.directory}/{COM1}", "-serial", f"chardev:{COM1}"),
-            # The agent's: a line costs it one access to a port here, and a byte costs one on COM1.
-            *("-device", "virtio-serial-pci,id=ports,disable-modern=on,max_ports=1,vectors=2"),
+            # The agent's: a line costs it one access to a port here, and a byte costs one on COM1. Without
+            # ioeventfd the line is gone when the access is over: no other thread is waited for, by polling.
+            *("-device", "virtio-serial-pci,id=ports,disable-modern=on,max_ports=1,vectors=2,ioeventfd=off"),
             *("-device", f"virtconsole,bus=ports.0,chardev={SERIAL}"),
             *self._qemu.arguments,
         ]
