@@ -17,7 +17,14 @@ from touchstone.suite import judge
 from touchstone.suite.assemble import Assembler
 from touchstone.suite.load import TIMEOUT
 from touchstone.suite.model import Check
-from touchstone.suite.random_probes import RandomProbe, as_case, random_probe, rests_on, smaller
+from touchstone.suite.random_probes import (
+    RandomProbe,
+    as_case,
+    claims_behind,
+    random_probe,
+    rests_on,
+    smaller,
+)
 
 PER_ROUND = 1000
 """Probes between two resets of the machine."""
@@ -86,7 +93,12 @@ class _Runner:
 
     def is_fair(self, probe: RandomProbe) -> bool:
         """Whether the subject can be held to it, whatever the processor does."""
-        return not rests_on(probe) or bool(self._session.subject.claims.get("faults-before-exits"))
+        claims = self._session.subject.claims
+        hidden = {"subject.control-closed": claims.get("control-closed") is True}
+        hidden["subject.nested == hidden"] = claims.get("nested") == "hidden"
+        if not all(hidden[claim] for claim in claims_behind(probe)):
+            return False
+        return not rests_on(probe) or bool(claims.get("faults-before-exits"))
 
     def differing(self, probes: Sequence[RandomProbe]) -> tuple[list[tuple[RandomProbe, str]], int]:
         """Those that end otherwise than natively, and how; and how many cannot be compared."""

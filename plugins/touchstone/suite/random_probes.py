@@ -6,6 +6,7 @@ all versions of Python.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -177,6 +178,21 @@ def rests_on(probe: RandomProbe) -> Sequence[str]:
     return [f"machine.faults.privilege.{name}" for word, name in _EXITS_FIRST if probe.cpl and word in text]
 
 
+_CLAIMED = {
+    "subject.control-closed": frozenset({"vmcall", "vmmcall"}),
+    "subject.nested == hidden": frozenset(
+        {"vmrun", "vmload", "vmsave", "clgi", "stgi", "invlpga", "vmxoff", "vmresume"}
+    ),
+}
+"""Claims of a subject under which these instructions raise #UD, as on the bare machine."""
+
+
+def claims_behind(probe: RandomProbe) -> Sequence[str]:
+    """What a subject has to claim if a probe's end is to be that of the bare machine."""
+    words = set(re.findall(r"\w+", " ".join(probe.lines)))
+    return [claim for claim, instructions in _CLAIMED.items() if words & instructions]
+
+
 def as_case(probe: RandomProbe, label: str, source: Source) -> Case:
     """The case that runs a probe and compares it with the bare machine's answer."""
     bits: dict[str, tuple[int, int]] = {}
@@ -205,7 +221,7 @@ def as_case(probe: RandomProbe, label: str, source: Source) -> Case:
     )
     lines = probe.lines
     body = Body(lines, (source,) * len(lines), probe.bits)
-    needs = ("os == bare", *rests_on(probe))
+    needs = ("os == bare", *rests_on(probe), *claims_behind(probe))
     required = tuple(Requirement(text, source) for text in needs)
     return Case(label, probe.cpl, "first", body, start, end, required)
 

@@ -1,0 +1,41 @@
+"""What a subject does not claim is not demanded of it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.checkout import suite_files
+from touchstone.suite.load import load
+from touchstone.suite.model import Check
+
+HYPERCALL = re.compile(r"\b(vmcall|vmmcall)\b")
+EXCEPTED = {
+    # Whatever a hypercall does, it keeps these.
+    "exits.state.every-exit-extended",
+    "exits.state.every-exit-xss",
+    "exits.state.every-exit-msrs",
+    "exits.state.every-exit-tsc-aux",
+    "exits.state.fs-gs-access",
+    # The other vendor's is no hypercall, but an invalid opcode.
+    "exits.places.hypercall-cs-base",
+}
+"""Checks that execute hypercalls of subjects that may have some for everybody."""
+
+
+def unguarded(check: Check) -> bool:
+    """Whether a case of a check executes a hypercall, and neither requires the claim."""
+    return any(
+        HYPERCALL.search(line)
+        and not any("subject.control-closed" in one.text for one in (*check.requires, *case.requires))
+        for case in check.probes
+        for line in case.body.lines
+    )
+
+
+def test_a_hypercall_that_must_raise_ud_is_one_of_a_subject_that_claims_to_be_closed() -> None:
+    """KVM's answer everybody, and SimpleVisor's fail in VMX' own way: neither has promised anything else."""
+    checks = [check for path in suite_files() for check in load(path).checks]
+    found = {check.id: check for check in checks if unguarded(check) and check.phase != "unloaded"}
+    assert found.keys() >= EXCEPTED
+    wrong = [f"{check.source}: {name}" for name, check in found.items() if name not in EXCEPTED]
+    assert not wrong, "these require no subject.control-closed:\n" + "\n".join(wrong)
