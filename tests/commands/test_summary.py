@@ -99,6 +99,34 @@ def test_regressions_by_cause_and_since_when(tmp_path: Path, capsys: pytest.Capt
     assert [one.at for one in read_nights(history)] == [1_700_000_000 + day * DAY for day in (1, 2, 3, 4)]
 
 
+def test_what_is_fixed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what was wrong and when; a night that did not judge a check says nothing of it."""
+    history, page = tmp_path / "nights.jsonl", tmp_path / "page.html"
+    days: list[Verdicts] = [
+        {A: GOOD, B: GOOD, C: failed(C)},
+        {A: failed(A, "a < b"), B: GOOD, C: failed(C)},
+        {A: failed(A, "a < b"), B: failed(B), C: judged_line(C, Verdict.INFRASTRUCTURE, reason="no power")},
+        {A: GOOD, B: None, C: GOOD},
+    ]
+    for day, verdicts in enumerate(days, start=1):
+        journal = night(tmp_path, day, verdicts)
+        text = summary(capsys, journal, "--history", history, "--html", page, "--checks", "all.html")
+        assert ("Fixed since" in text) == ("Fixed since" in page.read_text()) == (day == 4)
+    assert "# Touchstone: no failures" in text
+    _, _, fixed = text.partition("## Fixed since the last run: 2\n\n")
+    assert fixed.splitlines()[:3] == [
+        f"- **a \\< b** (deviation): qemu-amd: `exits.a`; failed from {date(2)}, veneer 222222222222 "
+        f"to {date(3)}, veneer 333333333333",
+        f"- **{CAUSE}** (deviation): bochs-intel: `exits.c`; failed from {date(1)}, veneer 111111111111 "
+        f"to {date(2)}, veneer 222222222222",
+        "",
+    ]
+    assert ", 2 fixed</p>" in page.read_text()
+    _, _, fixed = page.read_text().partition("Fixed since the last run: 2 <small>from 2 causes</small>")
+    assert f"<b>a &lt; b</b> (deviation)<br>\nfailed from {date(2)}, " in fixed
+    assert '<a href="all.html#exits.a%40qemu-amd%40veneer"><code>exits.a</code></a>' in fixed
+
+
 def test_each_subject_has_its_score_and_its_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     journals = [
         a_journal(

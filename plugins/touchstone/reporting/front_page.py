@@ -16,6 +16,7 @@ from touchstone.reporting.overview import (
     CostHistory,
     Counted,
     Failures,
+    Fixed,
     Overview,
     areas_of,
     counted,
@@ -23,7 +24,16 @@ from touchstone.reporting.overview import (
 from touchstone.reporting.packed_page import fragment
 from touchstone.reporting.plot import line_plot
 from touchstone.reporting.proofs import Proof, chapters, level_text
-from touchstone.reporting.summary import HEADINGS, lab, missing, scores, verdict_of
+from touchstone.reporting.summary import (
+    FIXED,
+    HEADINGS,
+    failed_when,
+    fixed_in_all,
+    lab,
+    missing,
+    scores,
+    verdict_of,
+)
 from touchstone.words import Verdict
 
 _STYLE = """
@@ -75,7 +85,7 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     yield f'<p class="quiet">{escape(title)}</p><h1 class="{state}">{escape(verdict_of(found))}</h1>'
     before = escape(found.before or "no earlier run")
     yield f"<p>{escape(found.about)}<br><small>compared with {before}</small></p>"
-    fixed = f", {found.fixed} fixed" if found.fixed else ""
+    fixed = f", {fixed_in_all(found)} fixed" if found.fixed else ""
     yield f"<p><b>Hypervisor:</b> {escape(scores(found))}{fixed}</p>"
     yield f'<p><b>Lab:</b> <span class="{"lab" if found.trouble else ""}">{escape(lab(found))}</span></p>'
     if found.missing:
@@ -83,6 +93,7 @@ def _page(found: Overview, title: str, checks: str) -> Iterator[str]:
     if checks:
         yield f'<p><a href="{escape(checks)}">Every check, with its evidence</a></p>'
     yield from _failures(found, REGRESSION, checks)
+    yield from _fixed(found, checks)
     areas = areas_of(found)
     rows = [
         (escape(name), [(_counted(row.get(area, Counter())), _class(row.get(area))) for area in areas])
@@ -170,12 +181,26 @@ def _proof_cell(one: Proof, column: str) -> tuple[str, str]:
 def _failures(found: Overview, kind: str, page: str) -> Iterator[str]:
     failures = [one for one in found.failures if one.kind == kind]
     if failures:
-        causes = len({one.cause for one in failures})
-        of = f" <small>from {causes} causes</small>" if causes > 1 else " <small>from one cause</small>"
-        yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}{of}</h2><ul>"
+        yield f"<h2>{HEADINGS[kind]}: {sum(one.count for one in failures)}{_causes(failures)}</h2><ul>"
         for one in failures:
             yield from _failure(one, found.machines, page)
         yield "</ul>"
+
+
+def _fixed(found: Overview, page: str) -> Iterator[str]:
+    if found.fixed:
+        yield f'<h2 class="good">{FIXED}: {fixed_in_all(found)}{_causes(found.fixed)}</h2><ul>'
+        for one in found.fixed:
+            yield f"<li><b>{escape(one.cause) or 'no cause known'}</b> ({one.verdict.value})<br>"
+            yield f"failed {escape(failed_when(one))}"
+            yield from _checks(one.checks, found.machines, page)
+            yield "</li>"
+        yield "</ul>"
+
+
+def _causes(entries: Sequence[Failures | Fixed]) -> str:
+    causes = len({one.cause for one in entries})
+    return f" <small>from {causes} causes</small>" if causes > 1 else " <small>from one cause</small>"
 
 
 def _failure(one: Failures, machines: Mapping[str, Column], page: str) -> Iterator[str]:
@@ -184,11 +209,15 @@ def _failure(one: Failures, machines: Mapping[str, Column], page: str) -> Iterat
     yield f"since {escape(one.since)}<small>{good}</small>"
     if one.example:
         yield f"<br><small>such as {escape(one.example)}</small>"
-    for column, checks in one.checks.items():
+    yield from _checks(one.checks, machines, page)
+    yield "</li>"
+
+
+def _checks(by_column: Mapping[str, list[str]], machines: Mapping[str, Column], page: str) -> Iterator[str]:
+    for column, checks in by_column.items():
         places = [fragment(check, *machines[column]) for check in checks]
         addresses = [f"{page}#{place}" for place in places] if page else []
         yield f"<br><b>{escape(column)}</b>: {_names(checks, addresses)}"
-    yield "</li>"
 
 
 def _names(checks: Sequence[str], addresses: Sequence[str] = ()) -> str:

@@ -53,6 +53,25 @@ class Failures:
 
 
 @dataclass
+class Fixed:
+    """Checks that failed for the same reason, in the same nights, and no longer do."""
+
+    cause: str
+    verdict: Verdict
+    since: str
+    """Date and commit of the first night that they failed in."""
+    until: str
+    """Date and commit of the last one."""
+    checks: dict[str, list[str]] = field(default_factory=dict)
+    """By target."""
+
+    @property
+    def count(self) -> int:
+        """Checks, once per target."""
+        return sum(len(names) for names in self.checks.values())
+
+
+@dataclass
 class Trouble:
     """Checks that could not be judged, which is not the subject's fault."""
 
@@ -86,8 +105,8 @@ class Overview:
     areas: dict[str, dict[str, Counted]]
     """Column to area to counts; the area ``all`` as well."""
     failures: list[Failures]
-    fixed: int
-    """Checks that failed in the run before, and were judged and do not."""
+    fixed: list[Fixed]
+    """What failed when it was judged last, and was judged and does not."""
     trouble: list[Trouble]
     proofs: list[Proof]
     targets: dict[str, str]
@@ -140,7 +159,7 @@ def overview(
         machines={name: column for column, name in names.items()},
         areas=areas,
         failures=list(_failures(night, earlier, names, _own_causes(journals))),
-        fixed=sum(before[key] in FAILED and verdicts.get(key) in _FIXED for key in before),
+        fixed=list(_fixed(night, earlier, names)),
         trouble=list(_trouble(journals, verdicts)),
         proofs=proofs_of(
             verdicts,
@@ -254,6 +273,30 @@ def _failures(
         entry.checks.setdefault(names[key.target, key.subject], []).append(key.check)
     kinds = (REGRESSION, FIRST, FAILING)
     yield from sorted(found.values(), key=lambda one: (kinds.index(one.kind), -one.count))
+
+
+def _fixed(night: Night, earlier: Sequence[Night], names: Mapping[Column, str]) -> Iterator[Fixed]:
+    """By cause, the most frequent first."""
+    history = [(one, one.verdicts(), one.causes_of()) for one in earlier]
+    found: dict[tuple[str, Verdict, str, str], Fixed] = {}
+    for key, verdict in night.verdicts().items():
+        if verdict not in _FIXED:
+            continue
+        first, last = None, None
+        for one, verdicts, causes in reversed(history):
+            was = verdicts.get(key)
+            if was in NOT_JUDGED:
+                continue  # says nothing of the subject
+            if was not in FAILED:
+                break
+            first = one
+            last = last or (one, was, causes.get(key, ""))
+        if first is None or last is None:
+            continue
+        group = (last[2], last[1], _when(first, [key.subject]), _when(last[0], [key.subject]))
+        entry = found.setdefault(group, Fixed(*group))
+        entry.checks.setdefault(names[key.target, key.subject], []).append(key.check)
+    yield from sorted(found.values(), key=lambda one: -one.count)
 
 
 def _trouble(journals: Sequence[Journal], verdicts: Mapping[Key, Verdict | None]) -> Iterator[Trouble]:

@@ -9,6 +9,7 @@ from touchstone.reporting.overview import (
     FIRST,
     REGRESSION,
     Failures,
+    Fixed,
     Overview,
     areas_of,
     counted,
@@ -22,6 +23,7 @@ MOST_TARGETS = 2
 """Targets that the first line names."""
 LONGEST = 160
 """Characters of a cause."""
+FIXED = "Fixed since the last run"
 HEADINGS = {
     REGRESSION: "Regressions since the last run",
     FIRST: "Failures of what was not judged before",
@@ -36,7 +38,7 @@ def markdown(found: Overview) -> Iterator[str]:
     compared = f"; compared with {found.before}" if found.before else "; no earlier run to compare with"
     yield f"{found.about}{compared}"
     yield ""
-    yield f"**Hypervisor:** {scores(found)}, {found.fixed} fixed"
+    yield f"**Hypervisor:** {scores(found)}, {fixed_in_all(found)} fixed"
     yield ""
     yield f"**Lab:** {lab(found)}"
     if found.missing:
@@ -51,6 +53,13 @@ def markdown(found: Overview) -> Iterator[str]:
             yield from (f"- {line}" for line in map(_failure, failures[:MOST]))
             if len(failures) > MOST:
                 yield f"- and {len(failures) - MOST} more causes"
+    if found.fixed:
+        yield ""
+        yield f"## {FIXED}: {fixed_in_all(found)}"
+        yield ""
+        yield from (f"- {line}" for line in map(_fixed, found.fixed[:MOST]))
+        if len(found.fixed) > MOST:
+            yield f"- and {len(found.fixed) - MOST} more causes"
     if found.trouble:
         yield ""
         yield "## Lab trouble"
@@ -115,16 +124,35 @@ def lab(found: Overview) -> str:
     return f"{_number(total)} could not be judged, on {', '.join(targets)}"
 
 
+def fixed_in_all(found: Overview) -> int:
+    """Checks, once per target."""
+    return sum(one.count for one in found.fixed)
+
+
+def failed_when(one: Fixed) -> str:
+    """``on 2026-07-01 ...``, or from when to when."""
+    return f"on {one.since}" if one.since == one.until else f"from {one.since} to {one.until}"
+
+
 def _number(checks: int) -> str:
     return f"{checks} check{'' if checks == 1 else 's'}"
 
 
 def _failure(one: Failures) -> str:
     good = f", held on {one.last_good}" if one.last_good else ""
-    targets = "; ".join(f"{target}: {_checks(checks)}" for target, checks in one.checks.items())
+    targets = _on_targets(one.checks)
     cause = escaped(one.cause[:LONGEST]) or "no cause known"
     example = f", such as {escaped(one.example[:LONGEST])}" if one.example else ""
     return f"**{cause}** ({one.verdict.value}{example}): {targets}; since {escaped(one.since)}{escaped(good)}"
+
+
+def _fixed(one: Fixed) -> str:
+    cause = escaped(one.cause[:LONGEST]) or "no cause known"
+    return f"**{cause}** ({one.verdict.value}): {_on_targets(one.checks)}; failed {escaped(failed_when(one))}"
+
+
+def _on_targets(by_target: dict[str, list[str]]) -> str:
+    return "; ".join(f"{target}: {_checks(checks)}" for target, checks in by_target.items())
 
 
 def _checks(checks: list[str]) -> str:
