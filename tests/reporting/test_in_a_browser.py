@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.support.browser import measure, needs_browser, show
@@ -18,7 +21,7 @@ from tests.support.journals import (
 )
 from tests.support.report_tools import needs_allure, write_results
 from touchstone import cli
-from touchstone.journal.lines import Line, Software
+from touchstone.journal.lines import CheckLine, Line, Software
 from touchstone.reporting.packed_page import fragment
 from touchstone.words import Verdict
 
@@ -30,7 +33,10 @@ PHONE, DESK = 390, 1280
 
 
 def a_night(directory: Path, day: int, failing: int) -> Path:
-    """A journal of 400 checks on four targets, of which the first of the first target fail."""
+    """A journal of 400 checks on four targets, of which the first of the first target fail.
+
+    All prove the requirement cpuid-native-basic.
+    """
     keys = [key(f"exits.cpuid.c{n}", target) for target in TARGETS for n in range(100)]
     lines: list[Line] = [target_line(name, emulator="QEMU 7.2", kernel="6.1.0-40-amd64") for name in TARGETS]
     lines += [
@@ -38,20 +44,29 @@ def a_night(directory: Path, day: int, failing: int) -> Path:
         for number, one in enumerate(keys)
     ]
     lines += [cost_line(f"exit: CPUID, leaf {n}", 100 + n + day) for n in range(3)]
+    lines += [cost_line("exit: RDMSR", 300 if day < 2 else 390)]
     subject = Software(name="veneer", commit=f"{day}" * 40)
     first = run_line(subject, at=float(1_700_000_000 + day * 86400))
-    return write_journal(directory / f"{day}.jsonl", first, *planned_lines(keys), *lines)
+    planned = [
+        msgspec.structs.replace(line, proves=["cpuid-native-basic"]) if isinstance(line, CheckLine) else line
+        for line in planned_lines(keys)
+    ]
+    return write_journal(directory / f"{day}.jsonl", first, *planned, *lines)
+
+
+def front_of(directory: Path, failing: Sequence[int]) -> Path:
+    """The first page of the last of several nights."""
+    page = directory / "front.html"
+    for day, count in enumerate(failing, start=1):
+        journal = str(a_night(directory, day, count))
+        words = ["--history", str(directory / "nights.jsonl"), "--html", str(page), "--checks", "checks.html"]
+        assert cli.main(["summary", journal, *words, "--output", str(directory / "summary.md")]) == 0
+    return page
 
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("nights")
-    page = directory / "front.html"
-    for day, failing in enumerate((0, 0, 7), start=1):
-        journal = str(a_night(directory, day, failing))
-        words = ["--history", str(directory / "nights.jsonl"), "--html", str(page), "--checks", "checks.html"]
-        assert cli.main(["summary", journal, *words, "--output", str(directory / "summary.md")]) == 0
-    return page
+    return front_of(tmp_path_factory.mktemp("nights"), (0, 0, 7))
 
 
 def test_first_screen_says_what_broke_where_and_since_when(front: Path) -> None:
@@ -89,6 +104,39 @@ def test_legible_at_the_width_of(front: Path, width: int) -> None:
     assert cells["7 deviation, 93 conformant"]["color"] == red
     assert cells["7 deviation, 93 conformant"]["right"] <= width, "what fails is seen without scrolling"
     assert cells["100 conformant"]["color"] != red
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_requirement_that_fails_is_seen_with_all_targets(front: Path, width: int) -> None:
+    """Its chapter is open, and no target is out of the window."""
+    found = measure(front, width, "summary b, .proofs th, .proofs td")["measured"]
+    red = next(one["color"] for one in found if one["text"] == "qemu-amd: 1 FAIL")
+    cells = [one for one in found if one["text"] in ("7 FAIL", "93 hold, 7 FAIL", "100 hold")]
+    assert [one["text"] for one in cells] == ["93 hold, 7 FAIL", *["100 hold"] * 3], "each target's"
+    assert cells[0]["color"] == red != cells[1]["color"]
+    assert all(one["right"] <= width for one in cells)
+
+
+def test_cost_says_since_when_it_is_what_it_is(front: Path) -> None:
+    """A plot has no dates that a finger could point at."""
+    found = [one["text"] for one in measure(front, PHONE, "p, li")["measured"]]
+    (shift,) = (text for text in found if "exit: RDMSR" in text)
+    assert re.fullmatch(r"20\S+ \S+, veneer 222222222222: exit: RDMSR \+30% qemu-amd", shift)
+    assert any(re.fullmatch(r"Plotted from .* 111111111111 to .* 333333333333\.", text) for text in found)
+
+
+def test_night_after_a_repair_names_what_is_fixed_on_its_first_screen(tmp_path: Path) -> None:
+    page = front_of(tmp_path, (*[0] * 8, 3, 0))
+    found = measure(page, DESK, "h1, h2, li, li a, .runs tr, summary")["measured"]
+    assert found[0]["text"] == "no failures"
+    (head,) = (one for one in found if one["text"] == "Fixed since the last run: 3 from one cause")
+    assert head["color"] == found[0]["color"], "good"
+    (fixed,) = (one for one in found if one["text"].startswith(CAUSE))
+    assert fixed["top"] < 500
+    assert "failed on 20" in fixed["text"]
+    assert fixed["text"].endswith("qemu-amd: exits.cpuid.c0, exits.cpuid.c1, exits.cpuid.c2")
+    assert sum(one["text"] == f"exits.cpuid.c{n}" for one in found for n in range(3)) == 3, "links"
+    assert [one["text"] for one in found if one["text"].endswith(" earlier")] == ["3 earlier"], "of ten runs"
 
 
 def test_nothing_is_asked_of_a_network(front: Path) -> None:

@@ -52,15 +52,17 @@ td.bad { background: #c6282822; } td.good { background: #2e7d3218; } td.lab { ba
 li { margin: .35rem 0; } code { font-size: .92em; overflow-wrap: anywhere; } summary { cursor: pointer; }
 details { display: inline-block; vertical-align: top; } details[open] { display: block; }
 details.chapter { display: block; margin: .25rem 0; }
+details.older, details.older[open] { display: block; margin: .4rem 0; }
 .bar { display: flex; height: .8rem; width: 16rem; max-width: 50vw; background: #8883; }
 .bar span { display: block; min-width: 2px; }
 svg { display: block; overflow: visible; } svg path { fill: none; stroke: currentColor; }
 svg circle { fill: currentColor; }
 .bar .g { background: var(--good); } .bar .b { background: var(--bad); } .bar .l { background: var(--lab); }
 @media (max-width: 42rem) {
-  .wide:is(.areas, .runs) :is(table, tbody, tr, th, td) { display: block; border: 0; }
-  .wide.areas :is(tr:first-child, td.none) { display: none; }
-  .areas td::before { content: attr(data-column) ": "; color: var(--quiet); }
+  .wide:is(.areas, .runs, .proofs) :is(table, tbody, tr, th, td) { display: block; border: 0; }
+  .wide:is(.areas, .proofs) :is(tr:first-child, td.none) { display: none; }
+  :is(.areas, .proofs) td[data-column]::before { content: attr(data-column) ": "; color: var(--quiet); }
+  .wide.proofs td { display: inline-block; padding: 0 .4rem; margin: 0 .3rem .2rem 0; }
   ul { padding-left: 1rem; }
 }
 """
@@ -68,6 +70,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _WRONG = (*FAILED, Verdict.IMPROVED, *NOT_JUDGED)
 _CHECKS = 12
 """Checks of a cause and a target that are named without a click."""
+_RUNS = 7
+"""Runs that are shown without a click."""
+_SHIFTS = 5
+"""Nights with other costs than the night before that are shown."""
 
 
 def front_page(found: Overview, title: str, checks: str = "") -> str:
@@ -135,6 +141,31 @@ def _costs(found: Overview) -> Iterator[str]:
         shown = "".join(_cost(cells.get(column)) for column in columns)
         yield f"<tr><th>{escape(what)}</th>{shown}</tr>"
     yield "</table></div>"
+    nights = sorted({when for one in found.costs for when, _ in one.values})
+    if len(nights) > 1:
+        yield f'<p class="quiet">Plotted from {escape(nights[0])} to {escape(nights[-1])}.</p>'
+    yield from _shifts(found.costs)
+
+
+def _shifts(costs: Sequence[CostHistory]) -> Iterator[str]:
+    """Since when something costs what it does: the newest first."""
+    found: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for one in costs:
+        for when, change in one.shifts():
+            found.setdefault(when, {}).setdefault((one.what, f"{change:+.0%}"), []).append(one.column)
+    if found:
+        yield f"<p>Changes of more than {SHIFT:.0%} from one run to the next:</p><ul>"
+        for when in sorted(found, reverse=True)[:_SHIFTS]:
+            named = [
+                f'{escape(what)} <b class="{"bad" if change[0] == "+" else "good"}">{change}</b> '
+                f"<small>{escape(', '.join(columns))}</small>"
+                for (what, change), columns in found[when].items()
+            ]
+            said = "; ".join(named)
+            if len(named) > _CHECKS:
+                said = f"<details><summary>{len(named)} costs</summary>{said}</details>"
+            yield f"<li>{escape(when)}: {said}</li>"
+        yield "</ul>"
 
 
 def _cost(history: CostHistory | None) -> str:
@@ -155,26 +186,36 @@ def _requirements(found: Overview) -> Iterator[str]:
     """A line per chapter, which opens; those in which something fails are open, what fails first."""
     for chapter in chapters(found.proofs):
         failing = any(one.fails for one in chapter.proofs)
-        cells = "; ".join(f"{name}: {chapter.cell(name)}" for name in found.columns)
+        cells = "; ".join(_chapter_cell(name, chapter.cell(name)) for name in found.columns)
         missing = f", {len(chapter.unproved)} without a check in this run" if chapter.unproved else ""
         yield f'<details class="chapter"{" open" if failing else ""}><summary><b>{escape(chapter.title)}</b> '
-        yield f"<small>{len(chapter.proofs)} requirements{missing}; {escape(cells)}</small></summary>"
+        yield f"<small>{len(chapter.proofs)} requirements{missing}; {cells}</small></summary>"
         yield from _table(
             ["", "", *found.columns],
             [
                 (
                     f"{escape(one.requirement)}<br><small>{escape(one.statement)}</small>",
-                    [(escape(level_text(one)), ""), *(_proof_cell(one, name) for name in found.columns)],
+                    [(_about(one), ""), *(_proof_cell(one, name) for name in found.columns)],
                 )
                 for one in sorted(chapter.proofs, key=lambda one: not one.fails)
             ],
+            "proofs",
         )
         yield "</details>"
 
 
+def _chapter_cell(column: str, said: str) -> str:
+    text = escape(f"{column}: {said}")
+    return f'<b class="bad">{text}</b>' if "FAIL" in said else text
+
+
+def _about(one: Proof) -> str:
+    return escape(level_text(one)) + (
+        "" if one.proved else '<br><span class="quiet">no check in this run</span>'
+    )
+
+
 def _proof_cell(one: Proof, column: str) -> tuple[str, str]:
-    if not one.proved:
-        return "no check in this run", "none"
     return escape(one.cell(column)), "none" if column in one.elsewhere else _class(one.cells.get(column))
 
 
@@ -256,10 +297,10 @@ def _counted(counts: Counted) -> str:
 
 
 def _table(head: list[str], rows: list[tuple[str, list[tuple[str, str]]]], kind: str = "") -> Iterator[str]:
-    """``rows``: the name, and text and class of each cell, as HTML; ``areas`` is no table on a phone."""
+    """``rows``: the name, and text and class of each cell, as HTML; of a kind, it is no table on a phone."""
     yield f'<div class="wide {kind}"><table><tr>{"".join(f"<th>{escape(one)}</th>" for one in head)}</tr>'
     for name, cells in rows:
-        columns = [f' data-column="{escape(one)}"' if kind else "" for one in head[1:]]
+        columns = [f' data-column="{escape(one)}"' if kind and one else "" for one in head[1:]]
         shown = "".join(
             f'<td class="{state}"{column}>{text}</td>'
             for (text, state), column in zip(cells, columns, strict=True)
@@ -270,8 +311,17 @@ def _table(head: list[str], rows: list[tuple[str, list[tuple[str, str]]]], kind:
 
 def _trend(found: Overview) -> Iterator[str]:
     """The newest first: this run is the first row."""
+    runs = found.trend[::-1]
+    yield from _runs(runs[:_RUNS])
+    if older := runs[_RUNS:]:
+        yield f'<details class="older"><summary>{len(older)} earlier</summary>'
+        yield from _runs(older)
+        yield "</details>"
+
+
+def _runs(runs: Sequence[tuple[str, Counted]]) -> Iterator[str]:
     yield '<div class="wide runs"><table>'
-    for when, counts in reversed(found.trend):
+    for when, counts in runs:
         parts = Counter(
             g=counts[Verdict.CONFORMANT],
             b=sum(counts[one] for one in FAILED),

@@ -6,7 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from touchstone.journal.compare import SHIFT
 from touchstone.journal.lines import CheckLine, Key
 from touchstone.journal.nights import FAILED, NOT_JUDGED, Night, night_of
 from touchstone.journal.read import Journal
@@ -89,6 +91,12 @@ class CostHistory:
     unit: str
     values: list[tuple[str, float]] = field(default_factory=list)
     """Date and commit to value."""
+
+    def shifts(self) -> Iterator[tuple[str, float]]:
+        """Date and commit of each night with another cost than the one before, and 0.12 for +12 %."""
+        for (_, was), (when, now) in pairwise(self.values):
+            if was and abs(now / was - 1) > SHIFT:
+                yield when, now / was - 1
 
 
 @dataclass
