@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from touchstone.garbage import uncollected
-from touchstone.pytest_plugin.options import add_options, home, use_shipped_suites
+from touchstone.pytest_plugin.options import (
+    add_options,
+    home,
+    use_shipped_suites,
+    why_nothing_is_collected,
+)
 from touchstone.pytest_plugin.sniff import in_suites_folder, is_suite, is_yaml
 from touchstone.words import AREAS, LEVELS, PHASES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
     from xdist.scheduler.protocol import Scheduling  # type: ignore[import-untyped]
@@ -98,6 +103,11 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
             return (yield)
         finally:
             gc.freeze()
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:
+    """Say how to get checks, if targets were named and there is nothing to judge."""
+    return None if items or not asked_for(config) else why_nothing_is_collected(config) or None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -355,6 +355,25 @@ def test_touchstone_s_suites_are_added_where_a_project_wants_them(project: Proje
     assert any("exits/cpuid.yaml::exits.cpuid.hundred-exits[fake-amd]" in line for line in wanted)
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [("", "the project has targets/inventory.toml"), ("false", "touchstone_shipped_suites is off")],
+)
+def test_project_without_suites_learns_how_to_get_them(project: Project, setting: str, why: str) -> None:
+    if setting:
+        settings = (project.path / "pyproject.toml").read_text()
+        project.file("pyproject.toml", f"{settings}touchstone_shipped_suites = {setting}\n")
+    said = f"no check was found, and Touchstone's own suites are not run since {why}: set"
+    for words in ([], ["-q"], ["--collect-only"]):
+        result = project.run(*words)
+        assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        result.stdout.fnmatch_lines(
+            [f"{said} touchstone_shipped_suites = true in the *pyproject.toml, or name suites, such as /*"]
+        )
+    project.suite(PASSING)
+    project.run().stdout.no_fnmatch_line("no check was found*")
+
+
 def test_selection_by_marks_and_words(project: Project) -> None:
     project.file("conformance/requirements.yaml", requirements("some.need"))
     project.suite(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TARGET = "qemu-amd"
 SHIPPED_SUITES = "touchstone_shipped_suites"
+OF_A_PROJECT = ("conformance", "targets/inventory.toml")
+"""What a project has that has suites of its own."""
 NO_TARGET_OPTION = "TOUCHSTONE_NO_TARGET_OPTION"
 RIVALS = ("pytest_embedded",)
 """Modules of other plugins that register ``--target``. Where there is one, we have ``--hv-target`` only."""
@@ -267,9 +269,23 @@ def use_shipped_suites(config: pytest.Config) -> None:
     """
     wanted = config.getini(SHIPPED_SUITES)
     if wanted is None:
-        wanted = not any((home(config) / name).exists() for name in ("conformance", "targets/inventory.toml"))
+        wanted = not any((home(config) / name).exists() for name in OF_A_PROJECT)
     if wanted and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args.append(str(source_root() / "conformance"))
+
+
+def why_nothing_is_collected(config: pytest.Config) -> str:
+    """What a project without suites of its own has to do to get Touchstone's; empty if that is not why."""
+    ours = str(source_root() / "conformance")
+    if config.args_source is pytest.Config.ArgsSource.ARGS or ours in config.args:
+        return ""
+    wanted = config.getini(SHIPPED_SUITES)
+    found = [name for name in OF_A_PROJECT if (home(config) / name).exists()]
+    why = f"{SHIPPED_SUITES} is off" if wanted is False else f"the project has {' and '.join(found)}"
+    return (
+        f"no check was found, and Touchstone's own suites are not run since {why}: "
+        f"set {SHIPPED_SUITES} = true in the project's pyproject.toml, or name suites, such as {ours}"
+    )
 
 
 def read_options(config: pytest.Config) -> Options:
