@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_target import FakeDriver
-from tests.support.ssh.lab import HERE, NOP, Lab, hurry, probe
+from tests.support.ssh.lab import HERE, NOP, Lab, hurry, meanwhile, probe
 from touchstone.config.subjects import BARE_MACHINE
 from touchstone.drivers.build import BareImage
 from touchstone.drivers.hosted.deploy import IMAGE, a_guest
@@ -97,6 +99,14 @@ class Guests:
         driver.load()
         return driver
 
+    def kill_program(self) -> None:
+        """Kill the guest's program, from outside."""
+        for pid in self.lab.box.processes():
+            if f"./{IMAGE}" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                os.kill(pid, signal.SIGKILL)
+                return
+        raise AssertionError("no guest runs")
+
     def prepared(self) -> list[str]:
         """What ``prepare`` and ``restore`` have noted on the box."""
         return (self.lab.box.home / "prepared").read_text().split()
@@ -157,6 +167,31 @@ def test_the_end_of_its_program_is_the_guests_death(guests: Guests, code: bytes,
     assert ("rax=1" in found.registers.get(0, "")) == (code == DIE)
     works(driver, guests)
     assert (guests.lab.directory / "power").read_text() == ""  # the box was not reset
+
+
+def test_a_program_that_is_killed_while_its_guest_is_asked_is_a_death(guests: Guests) -> None:
+    driver = guests.loaded()
+    with (
+        meanwhile(guests.lab.hanging, guests.kill_program),
+        pytest.raises(TargetDied, match="the guest's program was ended by signal 9"),
+    ):
+        driver.run(probe(HANG, timeout=600))
+    works(driver, guests)
+    assert (guests.lab.directory / "power").read_text() == ""
+
+
+def test_an_sshd_that_is_killed_while_a_guest_is_asked_is_the_labs(guests: Guests) -> None:
+    driver = guests.loaded()
+    hurry(driver._guest, 0.05)
+    with (
+        meanwhile(guests.lab.hanging, guests.lab.box.kill_sshd),
+        pytest.raises(InfrastructureError, match="so it lives; sshd does not"),
+    ):
+        driver.run(probe(HANG, timeout=12000))
+    guests.lab.box.start_sshd()
+    works(driver, guests)
+    driver.stop()
+    assert guests.lab.leftovers() == []
 
 
 def test_a_guest_that_hangs_is_killed_and_started_anew(guests: Guests) -> None:
