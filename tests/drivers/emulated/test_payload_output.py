@@ -50,3 +50,33 @@ def test_one_that_prints_less_has_its_time() -> None:
     said, end = run(Machine(1), 0.2)
     assert (end.how, end.text) == ("time", "it had not ended after 0.2 s")
     assert said.startswith(LINE)
+
+
+EXIT = PayloadEnd("exit", "it ended the machine with code 0")
+
+
+class ShortMachine(Machine):
+    """One that has ended when it is told to run its payload."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.ended = False
+        death, self._alive = os.pipe()
+        emulator = SimpleNamespace(death_fd=death, process=SimpleNamespace(wait=lambda _: None))
+
+        def running() -> SimpleNamespace:
+            assert not self.ended, "of a machine that has ended, this would be the lab's failure"
+            return emulator
+
+        self._running = running
+
+    def request(self, verb: str, pairs: dict[str, str]) -> None:
+        self.ended = True
+        os.close(self._alive)
+
+    def _payload_end(self, _: SimpleNamespace) -> PayloadEnd:
+        return EXIT
+
+
+def test_one_that_ends_the_machine_at_once_is_no_machine_that_has_failed() -> None:
+    assert run(ShortMachine(), 3600) == (LINE, EXIT)

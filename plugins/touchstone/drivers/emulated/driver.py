@@ -122,9 +122,9 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
 
     def run_payload(self, over: Callable[[str], bool], timeout: float) -> tuple[str, PayloadEnd]:
         """See PayloadMachine."""
-        mark = self.serial_position()
-        self.request("payload", {})
-        emulator, deadline = self._running(), time.monotonic() + timeout * self.settings.timeout_factor
+        mark, emulator = self.serial_position(), self._running()
+        self.request("payload", {})  # behind it, the payload may have ended the machine already
+        deadline = time.monotonic() + timeout * self.settings.timeout_factor
         poll = select.poll()
         poll.register(emulator.death_fd, select.POLLIN)
         # QEMU has the port's output in a file, and Bochs stops when nobody takes it.
