@@ -4,23 +4,105 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import run_suites
+from tests.support.checkout import ROOT
+from tests.support.runs import Run, run_suites
 
 # The matrix nightly has all suites. Here are the ones that KVM does not hold, and what is about its guest.
-SUITES = ("conformance/nested/svm-msrs.yaml", "conformance/broadcast/signature.yaml")
+SUITES = (
+    "conformance/nested/svm-msrs.yaml",
+    "conformance/nested/svm-instructions.yaml",
+    "conformance/broadcast/signature.yaml",
+    "conformance/exits/cpuid.yaml",
+)
+# On a busy host QEMU's software CPU may stop a guest, or have it deviate (docs/kvm.md): infrastructure.
+NOT_REPEATED = "a guest hung", "a guest deviated", "two guests hung"
 
 
-# On a busy host a guest may stop on QEMU's software CPU (docs/kvm.md): its check is infrastructure then.
-@pytest.mark.nightly
+def no_image(run: Run) -> bool:
+    return "infrastructure" in run.words() and "cannot be had" in run.printed
+
+
+# It continues the machine that test_running_linux.py has booted from its snapshot: 8 CPU s.
 def test_kvm_is_accused_of_what_it_does(tmp_path: Path) -> None:
     run = run_suites(tmp_path, "--target=linux-amd", "--hypervisor=kvm", *SUITES)
-    if "infrastructure" in run.words() and "cannot be had" in run.printed:
+    if no_image(run):
         pytest.skip(f"no image: {run.printed[-1000:]}")
-    hung = "a guest hung, and another one did not" in run.printed
-    assert run.status == 0 or hung, run.printed
+    excused = any(text in run.printed for text in NOT_REPEATED)
+    assert run.status == 0 or excused, run.printed
     assert "on 4 of 4 CPUs" in run.printed
     words = {"conformant", "known-deviation", "machine", "unsupported"}
-    assert run.words() <= words | ({"infrastructure"} if hung else set()), run.printed
+    assert run.words() <= words | ({"infrastructure"} if excused else set()), run.printed
     found = {verdict.check: verdict.word for verdict in run.verdicts}
-    assert found["nested.svm.vm-cr-locked-off"] == found["nested.svm.hsave-read-gp"] == "known-deviation"
-    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 12, run.printed
+    red = ("nested.svm.vm-cr-locked-off", "nested.svm.hsave-read-gp", "nested.svm.vmrun-ud")
+    assert {found[check] for check in red} <= {"known-deviation", *(["infrastructure"] if excused else [])}
+    assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 18, run.printed
+
+
+KILLER = """
+name = "killer"
+title = "KVM, and somebody who kills"
+[claims]
+nested = "hidden"
+[deploy.hosted]
+sources = "{sources}"
+build = "make -C kvm BUILD={{build}}"
+files = "touchstone-kvm"
+prepare = "[ -d /sys/module/kvm_amd ] || modprobe kvm_amd"
+run = '''exec sh -c '{script}' '''
+"""
+# What goes to the guest passes by here; the guest is not asked any more what somebody was killed for.
+SCRIPT = """
+armed={armed}
+while IFS= read -r line; do
+    case $line in
+    *0f1f8011111111*) armed=yes;;
+    *0f1f8022222222*) [ -z "$armed" ] || {{ {command}; }};;
+    esac
+    printf "%s\\\\n" "$line"
+done | ./touchstone-kvm {{image}} {{cpus}} {{memory-mib}}
+"""
+CHECKS = """
+import pytest
+
+def check(name):
+    cite = {"doc": "touchstone-design", "title": "Words", "says": "the hypervisor must not show"}
+    return pytest.mark.touchstone(id=f"exits.{name}", title="It answers", area="exits", cite=cite)
+
+@check("armed")
+def test_armed(target, probe):
+    probe("nop dword ptr [rax + 0x11111111]")
+
+@check("killed")
+def test_killed(target, probe):
+    probe("nop")
+    probe("nop dword ptr [rax + 0x22222222]")
+
+@check("behind")
+def test_behind(target, probe):
+    probe("nop")
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("command", "armed", "word", "said"),
+    [
+        ("pkill -KILL touchstone-kvm; exit", "yes", "crash", "the guest's program was ended by signal 9"),
+        # Whoever does it once is not the subject; a subject whose guest brings the box down does it again.
+        ("pkill -KILL sshd", "", "infrastructure", "a guest hung, and another one did not, asked the same"),
+        ("pkill -KILL sshd", "yes", "hang", "the guest before it hung as well"),
+    ],
+)
+def test_a_run_goes_on_when_a_guests_program_or_sshd_is_killed(
+    tmp_path: Path, command: str, armed: str, word: str, said: str
+) -> None:
+    (tmp_path / "test_killed.py").write_text(CHECKS)
+    script = SCRIPT.format(armed=armed, command=command)
+    file = tmp_path / "killer.toml"
+    file.write_text(KILLER.format(sources=ROOT / "targets", script=script))
+    run = run_suites(tmp_path, str(tmp_path / "test_killed.py"), "--target=linux-amd", f"--hypervisor={file}")
+    if no_image(run):
+        pytest.skip(f"no image: {run.printed[-1000:]}")
+    found = {verdict.check: verdict.word for verdict in run.verdicts}
+    assert (found["exits.killed"], found["exits.behind"]) == (word, "conformant"), run.printed
+    assert said in run.printed
