@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cpuid.h"
 
+#include <cpuid.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -14,7 +15,10 @@
 #define HTT (1u << 28)	      /* leaf 1, EDX */
 #define SVM (1u << 2)	      /* leaf 80000001h, ECX */
 
-/* The APIC's id and the count of CPUs are the machine's: KVM leaves them to whoever makes it. */
+/*
+ * The APIC's id and the count of CPUs are the machine's, and so are the frequencies of the TSC, which is not scaled here, and of
+ * the processor: KVM leaves them to whoever makes it.
+ */
 static void place(struct kvm_cpuid_entry2 *entry, unsigned int index, unsigned int cpus)
 {
 	switch (entry->function) {
@@ -26,6 +30,10 @@ static void place(struct kvm_cpuid_entry2 *entry, unsigned int index, unsigned i
 	case 0xb:
 	case 0x1f:
 		entry->edx = index;
+		break;
+	case 0x15:
+	case 0x16:
+		__cpuid(entry->function, entry->eax, entry->ebx, entry->ecx, entry->edx);
 		break;
 	case 0x80000001:
 		entry->ecx &= ~SVM;
