@@ -248,3 +248,26 @@ def test_a_refusal_is_shown_where_the_check_has_asked(project: Project) -> None:
     )
     assert "fake_target.py" not in result.stdout.str()
     assert "_asking" not in result.stdout.str()
+
+
+def test_what_was_refused_before_is_shown_once(project: Project) -> None:
+    """A subject that offers no counters, or cannot be loaded again, refuses it to each check that asks."""
+    checks = "".join(
+        mark(name, ", phase='native'") + f"(target):\n    target.load('{option}')\n"
+        for name, option in (("one", "refuse"), ("two", "refuse"), ("three", "refuse"), ("other", "die"))
+    )
+    project.file("test_refused.py", MARK + checks)
+    result = project.run("test_refused.py")
+    result.assert_outcomes(failed=4)
+    text = result.stdout.str()
+    assert text.count(">   ") + text.count(">\t") == 2, "two tracebacks"
+    result.stdout.fnmatch_lines(
+        [
+            "Check two",
+            "fake-amd: EPERM: the firmware locked it off",
+            "the same as of test_refused.py::test_one[[]fake-amd[]], which is shown in full (-vv *",
+            "again: pytest 'test_refused.py::test_two[[]fake-amd[]]' *",
+            "fake-amd: 3 checks have the same first difference: refused: EPERM: the firmware*",
+        ]
+    )
+    assert project.run("-vv", "test_refused.py").stdout.str().count("which is shown in full") == 0

@@ -27,7 +27,7 @@ from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.target_lines import TargetLines
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
-from touchstone.reporting.failure import cause, common_bits, common_end, sections
+from touchstone.reporting.failure import cause, common_bits, common_end, refused_lines, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary, write_lines
 from touchstone.words import Verdict
@@ -50,6 +50,8 @@ class RunHooks:
         self.run = run
         self.summary = Summary()
         self._told: dict[str, str] = {}
+        self._python_causes: dict[tuple[str, str], str] = {}
+        """Target and cause to the node id of the Python check that has failed first for it."""
         self._entries: list[str] = []
         """Known deviations that are about no check."""
         self._missing: list[str] = []
@@ -243,7 +245,11 @@ class RunHooks:
         if record is not None:
             record.ended(verdict, reason)
             if report.failed and not check.cases:
-                report.sections += sections(item, record)
+                first = self._first_with(item, target.name, _cause(record, verdict, error))
+                if first is None:
+                    report.sections += sections(item, record)
+                else:
+                    report.longrepr = "\n".join(refused_lines(item, record, str(error), first))
         judged = JudgedCheck(
             verdict=verdict,
             check=check.id,
@@ -269,6 +275,13 @@ class RunHooks:
             report.user_properties.append(about_property(target.name, about))
         self.journal.judged(item, check_on_target, judged, outcome, error, text)
         self.run.after_check(target, judged=verdict not in ERRORS)
+
+    def _first_with(self, item: pytest.Item, target: str, cause: str) -> str | None:
+        """The Python check of a target that has failed first for this cause, if another one has."""
+        if not cause or item.config.get_verbosity() > 1:
+            return None
+        first = self._python_causes.setdefault((target, cause), item.nodeid)
+        return first if first != item.nodeid else None
 
     # --- reports
 

@@ -180,6 +180,15 @@ def traces(record: CheckRecord) -> Iterator[tuple[int, list[str]]]:
         yield cpu, readable(exits, record.target.settings.vendor)
 
 
+def refused_lines(item: pytest.Item, record: CheckRecord, what: str, first: str) -> Iterator[str]:
+    """Of a Python check: what the target refused, as it did another check, whose traceback is shown."""
+    width = terminal_width()
+    yield from wrapped(record.check.title, width)
+    yield from wrapped(f"{record.target.name}: {what}", width)
+    yield from wrapped(f"the same as of {first}, which is shown in full (-vv shows all in full)", width)
+    yield f"again: {reproduce(item, record)}"
+
+
 def sections(item: pytest.Item, record: CheckRecord) -> Iterator[tuple[str, str]]:
     """What goes below the traceback of a Python check."""
     title = wrapped(record.check.title, terminal_width())
