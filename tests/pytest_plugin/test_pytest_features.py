@@ -73,6 +73,23 @@ def test_progress_is_seen_in_spite_of_capture(project: Project, words: list[str]
     project.run("-q", *words, process=True).stdout.no_fnmatch_line("*starting the fake machine*")
 
 
+@pytest.mark.parametrize("words", [[], ["-n", "auto"]], ids=["alone", "workers"])
+def test_progress_fits_the_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    project.file(
+        "conftest.py",
+        "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
+        "import touchstone.engine.progress\n"
+        "touchstone.engine.progress.PATIENCE = 0.0\n",
+    )
+    project.suite(check("good", "nop", "{rax: 0}"))
+    result = project.run(*words, process=True)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["fake-amd: starting the fake machine (0", "    s)"])
+
+
 def test_progress_only_for_what_takes_long(project: Project) -> None:
     project.suite(TWO)
     project.run().stdout.no_fnmatch_line("*starting the fake machine*")

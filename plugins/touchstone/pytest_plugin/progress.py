@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from touchstone.reporting.terminal import write_lines
+
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
@@ -35,7 +37,7 @@ def progress_writer(config: pytest.Config) -> Callable[[str], None] | None:
 
     def write(line: str) -> None:
         with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
-            reporter.write_line(line)
+            write_lines(reporter, line)
             reporter.flush()
 
     return write
@@ -56,7 +58,7 @@ class Relay:
 
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
-        self._write = None if reporter is None else reporter.write_line
+        self._reporter = reporter
         self._terminal = config.get_terminal_writer()
         self._directory = Path(tempfile.mkdtemp(prefix="touchstone-progress-"))
         self.path = str(self._directory / "socket")
@@ -79,11 +81,11 @@ class Relay:
 
     def _serve(self) -> None:
         while line := self._wire.recv(LONGEST).decode("utf-8", "replace"):
-            if self._write is not None:
+            if self._reporter is not None:
                 # The dots of workers leave the line open, and pytest does not know of it.
                 if self._terminal.width_of_current_line:
-                    self._write("")
-                self._write(line)
+                    self._reporter.write_line("")
+                write_lines(self._reporter, line)
 
 
 def relay_for(node: WorkerController) -> None:
