@@ -109,6 +109,8 @@ def test_plan_says_what_would_run_and_contacts_nothing(night: Project) -> None:
         ]
     )
     night.run(target="fake-intel")  # a newer journal, which knows none of these
+    # As it is for a run that has listed the journals just before another one removed the oldest.
+    (night.path / "build" / "journals" / "removed.jsonl").symlink_to("nowhere")
     result = night.run("--matrix=night", "--plan", target="fake-amd")
     result.stdout.re_match_lines([r"fake-amd: 22 checks, [\d.]+ s \(fake-amd\)"])
 

@@ -113,7 +113,7 @@ def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Jour
     places = ("journals/*.jsonl", "nights/*/*.jsonl", "last-night/*.jsonl")
     found_there = [path for place in places for path in build.glob(place)]
     own = journal_place(config).path
-    for path in sorted(found_there, key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(found_there, key=_written, reverse=True):
         if path == own:
             continue
         try:
@@ -123,6 +123,14 @@ def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Jour
         if found.runs[0].subject.name == subject and not found.seconds.keys().isdisjoint(targets):
             return found
     return None
+
+
+def _written(path: Path) -> float:
+    """When a file was written last; 0 if another run has just removed it, as each does with the oldest."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _absolute(config: pytest.Config, name: str) -> Path:
