@@ -206,6 +206,8 @@ def test_history_is_made_of_nights(tmp_path: Path) -> None:
     found = [value for name, value in parts(output.read_text()).items() if "test-results/" in name]
     (one,) = (value for value in found if isinstance(value, dict))
     assert [(item["status"], item["start"]) for item in one["history"]] == [("failed", 900), ("passed", 100)]
+    cause = "deviation: no cause known (veneer aaaaaaaaaaaa)"
+    assert [item.get("error", {}).get("message") for item in one["history"]] == [cause, None]
     charts = json.dumps([value for name, value in parts(output.read_text()).items() if "charts" in name])
     assert "Run by run" in charts
     assert "Duration, run by run" not in charts, "nights keep verdicts, and no durations"

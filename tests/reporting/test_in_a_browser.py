@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,13 @@ from tests.support.journals import (
     target_line,
     write_journal,
 )
+from tests.support.packed_pages import files_of
 from tests.support.report_tools import needs_allure, write_results
 from touchstone import cli
 from touchstone.journal.lines import CheckLine, Line, Software
-from touchstone.reporting.packed_page import fragment
+from touchstone.journal.nights import add_night, night_of
+from touchstone.journal.read import read_journal
+from touchstone.reporting.packed_page import INDEX, fragment
 from touchstone.words import Verdict
 
 pytestmark = [pytest.mark.nightly, needs_browser]
@@ -156,3 +160,28 @@ def test_packed_report_unpacks_itself(tmp_path: Path) -> None:
     shown = show(page)
     assert 'Environment: "bochs-intel"' in shown.dom.replace("&quot;", '"')
     assert shown.requests == []
+
+
+@needs_allure
+def test_history_of_a_check_over_three_nights(tmp_path: Path) -> None:
+    """The second with a bug, the third with it mended: what each earlier one found, of which commit."""
+    one = key("exits.one")
+    nights = tmp_path / "nights.jsonl"
+    for day, verdict in enumerate((Verdict.CONFORMANT, Verdict.DEVIATION), start=1):
+        subject = Software(name="veneer", commit=f"{day}" * 40)
+        lines = run_line(subject, at=day / 10), judged_line(one, verdict, cause=CAUSE, at=day / 10)
+        journal = write_journal(tmp_path / f"{day}.jsonl", lines[0], *planned_lines([one]), lines[1])
+        add_night(nights, night_of([read_journal(journal)]))
+    results = write_results(tmp_path / "r", {("exits.one", "qemu-amd"): "conformant"}, subject="veneer")
+    page = tmp_path / "report.html"
+    assert cli.main(["report", str(results), "-o", str(page), "--nights", str(nights)]) == 0
+    place = json.loads(files_of(page.read_text())[INDEX])["exits.one@qemu-amd@veneer"]
+    dom = show(page, f"#{place}/history").dom
+    assert dom.count('data-testid="test-result-history-item"') == 2
+    newest, oldest = dom.split('data-testid="test-result-history-item"')[1:]
+    assert "<button" in newest.partition("1970")[0], "which opens what it found"
+    assert "<button" not in oldest.partition("1970")[0]
+    (result,) = (data for name, data in files_of(page.read_text()).items() if "test-results" in name)
+    found = json.loads(result)
+    assert found["transition"] == "fixed"
+    assert found["history"][0]["error"]["message"] == f"deviation: {CAUSE} (veneer 222222222222)"

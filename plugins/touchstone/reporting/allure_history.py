@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from hashlib import md5
 from typing import Any
 
-from touchstone.journal.nights import Night
+from touchstone.journal.nights import FAILED, Night
 from touchstone.reporting.allure import STATUS, case_id
+from touchstone.reporting.overview import short
 
 
 def history_points(nights: Iterable[Night]) -> Iterator[dict[str, Any]]:
@@ -15,11 +16,12 @@ def history_points(nights: Iterable[Night]) -> Iterator[dict[str, Any]]:
     for night in nights:
         at = round(night.at * 1000)
         results = {}
+        causes = night.causes_of()
         for key, verdict in night.verdicts().items():
             if verdict is None:
                 continue
             identity = history_id(key.check, key.target, key.subject)
-            results[identity] = {
+            result: dict[str, Any] = {
                 "id": _hash(f"{at}{identity}"),
                 "name": key.check,
                 "fullName": key.check,
@@ -32,6 +34,11 @@ def history_points(nights: Iterable[Night]) -> Iterator[dict[str, Any]]:
                 "historyId": identity,
                 "reportLinks": [],
             }
+            if verdict in FAILED:
+                cause = causes.get(key) or "no cause known"
+                tested = f"{key.subject} {short(night.commit(key.subject))}".strip()
+                result["error"] = {"message": f"{verdict.value}: {cause} ({tested})"}
+            results[identity] = result
         yield {
             "uuid": _hash(str(at)),
             "name": "Touchstone",

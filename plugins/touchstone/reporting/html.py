@@ -52,6 +52,13 @@ _DEFAULT = "default"
 """The environment of results without a target. Allure lists it, whether there are any or not."""
 
 
+_PHONE = (
+    "<style>@media (max-width: 42rem) "
+    '{ [data-testid="test-result-info-title"] + div { flex-wrap: wrap } }</style>'
+)
+"""A check's status, level, category and time are in a line, for which a phone has no room."""
+
+
 class ReportError(Exception):
     """The report could not be made; the text says why, and the way out."""
 
@@ -300,7 +307,7 @@ def without_empty(page: str, default: bool) -> str:
         page = _data_of(_ENVIRONMENTS).sub(
             lambda found: f"{found[1]}{_encoded(left)}{found[3]}", page, count=1
         )
-    return page.replace("</head>", f"{style}</head>", 1)
+    return page.replace("</head>", f"{_PHONE}{style}</head>", 1)
 
 
 def _data_of(name: str) -> re.Pattern[str]:
