@@ -45,6 +45,13 @@ def test_what_exits_may_disturb_is_among_them(what: str) -> None:
     assert any(what in line for number in range(1500) for line in random_probe(1, number).lines)
 
 
+def test_string_instructions_of_16_bit_code_stay_in_the_scratch_area() -> None:
+    several = [random_probe(seed, number) for seed in (1, 2) for number in range(1500)]
+    strings = [line for one in several if one.bits == 16 for line in one.lines if "rep" in line]
+    assert strings
+    assert all(".byte 0x67; rep" in line for line in strings)
+
+
 def test_places_and_kinds_of_code() -> None:
     several = [random_probe(1, number) for number in range(500)]
     assert {one.bits for one in several} == {64, 32, 16}
