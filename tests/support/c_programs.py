@@ -96,4 +96,14 @@ PROGRAMS = {
     ),
     # The crash reports of CPUs that die at the same time.
     "crash": Program(("core/crash_report.c",), (HERE / "crash" / "two_reports.c",), _fake_processor()),
+    # Veneer as a driver of a UEFI firmware, from its entry on, with a firmware and a core of the test's.
+    "uefi": Program(
+        _of_veneer("hosts/uefi"),
+        tuple(sorted((HERE / "uefi").glob("*.c"))),
+        (
+            *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+            *(f"-I{ROOT / 'targets' / 'uefi'}", f"-I{HERE / 'uefi'}", "-include", "in_user_space.h"),
+        ),
+        linked=("-fsanitize=address,undefined",),
+    ),
 }

@@ -3,6 +3,10 @@
 #ifndef IN_USER_SPACE_H
 #define IN_USER_SPACE_H
 
+/* It declares another pause(). */
+#include <unistd.h>
+
+#define pause pause_processor
 #define disable_interrupts real_disable_interrupts
 #define enable_interrupts real_enable_interrupts
 #include "core/x86.h"
