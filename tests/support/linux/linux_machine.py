@@ -150,7 +150,10 @@ def build_agent(release: str, headers: Path) -> tuple[Path, Path]:
     """The agent's module for a kernel, and its program: built once for all tests."""
     built = BUILD / f"agent-linux-{release}"
     said = _make(AGENT, headers, built)
-    assert "warning:" not in said, said
+    # objtool of newer kernels (Debian 13's 6.12.118) says it of every global function that does not return
+    # and is not on the kernel's own list, tools/objtool/noreturns.h.
+    ours = [line for line in said.splitlines() if not line.endswith("is missing a __noreturn annotation")]
+    assert "warning:" not in "\n".join(ours), said
     return built / "touchstone_agent.ko", built / "touchstone-agent"
 
 
