@@ -123,7 +123,9 @@ def test_the_other_cpus_are_the_hypervisor_s_when_a_payload_starts_them(target: 
         assert words.pop("payload.x2apic") == "conformant"
     names = [f"payload.{name}" for name in ("cpus", "x2apic") if f"payload.{name}" in words]
     expected = [*names, *(f"{name}.{line}" for name in names for line in ON_CPUS)]
-    assert words == dict.fromkeys(expected, "conformant"), run.printed
+    assert words.keys() == set(expected), run.printed
+    # Bochs 3.0 keeps some of the registers of a Ryzen over INIT.
+    assert set(words.values()) <= {"conformant", "machine"}, run.printed
 
 
 def test_without_a_hypervisor_nobody_is_accused_and_a_list_says_how_it_is_run(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_payload_must_end_as_on_the_bare_machine(
     [
         (output(EXIT, a="pass"), output(EXIT, a="pass"), None),
         (output(EXIT, a="pass"), output(EXIT, a="fail"), Deviation),
-        (output(EXIT, a="fail"), output(EXIT, a="pass"), Deviation),
+        (output(EXIT, a="fail"), output(EXIT, a="pass"), None),
         (output(EXIT, a="pass"), output(EXIT, a="skip"), Deviation),
         (output(EXIT, a="fail"), output(EXIT, a="fail"), MachineDeviates),
         (output(EXIT, a="skip"), output(EXIT, a="skip"), Unsupported),
@@ -74,7 +74,7 @@ def test_a_payload_must_end_as_on_the_bare_machine(
         (output(TIME, a="pass"), output(TIME, a="fail"), Deviation),
     ],
 )
-def test_a_line_must_be_as_on_the_bare_machine(
+def test_a_line_must_be_as_on_the_bare_machine_or_better(
     native: Output, loaded: Output, raised: type[BaseException] | None
 ) -> None:
     (line,) = both(native, loaded).lines

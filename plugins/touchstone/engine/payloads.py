@@ -167,12 +167,17 @@ def judge_end(both: BothOutputs) -> None:
 
 
 def judge_line(both: BothOutputs, line: Line) -> None:
-    """Judge one line of a payload. Returns if it passes in both runs."""
+    """Judge one line of a payload. Returns if it passes under the subject.
+
+    What the bare machine breaks, and the subject makes good, accuses nobody, as for a check.
+    """
     native, loaded = line.native, line.loaded
     if loaded is None and both.loaded.end.how in ("died", "time"):
         raise Blocked(f"under {both.subject}, it did not get so far: {both.loaded.end.text}")
     if native is None and both.native.end.how in ("died", "time"):
         raise Unsupported(f"on the bare machine, it did not get so far: {both.native.end.text}")
+    if native is not None and loaded is not None and (native.result, loaded.result) == ("fail", "pass"):
+        return
     if native is None or loaded is None or native.result != loaded.result:
         raise Deviation(f"under {both.subject}, {_said(loaded)}; on the bare machine, {_said(native)}")
     if native.result == "fail":
