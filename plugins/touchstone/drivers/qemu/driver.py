@@ -78,8 +78,12 @@ class BareQemu(Qemu):
         """What happened before the monitor answered sent no event: ask."""
 
         def judge(status: Mapping[str, Any]) -> None:
-            if status["status"] not in ("running", "prelaunch"):
-                self.death.give(f"the machine stopped while it was starting (QEMU: {status['status']})")
+            now = status["status"]
+            if now in ("running", "prelaunch"):
+                return
+            guest = now == "shutdown"  # what -action makes of a reset and of a shutdown
+            what = "guest triple fault, reset or shutdown" if guest else "the machine stopped"
+            self.death.give(f"{what} while it was starting (QEMU: {now})")
 
         self.monitor.submit("query-status", judge)
 
