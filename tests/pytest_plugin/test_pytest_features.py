@@ -6,6 +6,11 @@ import pytest
 
 from tests.support.project import Project, check, verdicts
 
+AT_ONCE = """
+pytest_plugins = ['touchstone.pytest_plugin.fixtures']
+import touchstone.engine.progress
+touchstone.engine.progress.PATIENCE = 0.0
+"""
 TWO = check("bad", "mov eax, 1", "{rax: 2}", claims="true") + check("good", "nop", "{rax: 0}")
 
 
@@ -57,12 +62,7 @@ def test_collect_only_contacts_nothing(project: Project) -> None:
     "words", [[], ["--capture=sys"], ["-s"], ["-n", "auto"]], ids=["fd", "sys", "no", "workers"]
 )
 def test_progress_is_seen_in_spite_of_capture(project: Project, words: list[str]) -> None:
-    project.file(
-        "conftest.py",
-        "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
-        "import touchstone.engine.progress\n"
-        "touchstone.engine.progress.PATIENCE = 0.0\n",
-    )
+    project.file("conftest.py", AT_ONCE)
     project.suite(check("good", "nop", "{rax: 0}"))
     result = project.run(*words, process=True)
     result.assert_outcomes(passed=1)
@@ -78,12 +78,7 @@ def test_progress_fits_the_terminal(
     project: Project, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    project.file(
-        "conftest.py",
-        "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n"
-        "import touchstone.engine.progress\n"
-        "touchstone.engine.progress.PATIENCE = 0.0\n",
-    )
+    project.file("conftest.py", AT_ONCE)
     project.suite(check("good", "nop", "{rax: 0}"))
     result = project.run(*words, process=True)
     result.assert_outcomes(passed=1)
