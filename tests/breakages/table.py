@@ -32,6 +32,8 @@ def merge(results: Iterable[Result]) -> dict[str, Result]:
 
 def as_rows(faults: dict[str, Fault], results: dict[str, Result]) -> list[list[str]]:
     """Vendor, kind and how many had each fate; the last row is the sum."""
+    # Mutants are of kinds that the catalogue does not have.
+    kinds = [*KINDS, *sorted({faults[name].kind for name in results} - KINDS.keys())]
     counts = {
         (vendor, kind): Counter(
             result.fate
@@ -39,7 +41,7 @@ def as_rows(faults: dict[str, Fault], results: dict[str, Result]) -> list[list[s
             if (faults[result.id].vendor, faults[result.id].kind) == (vendor, kind)
         )
         for vendor in VENDORS
-        for kind in KINDS
+        for kind in kinds
     }
     rows = [["vendor", "kind", *FATES]]
     for (vendor, kind), counter in counts.items():
