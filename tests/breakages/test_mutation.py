@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+import tests.breakages.mutate_assembly as assembly
+import tests.breakages.mutate_c as c
+import tests.breakages.mutation as program
 from tests.breakages.faults import Edit, Fault, apply, catalogue, find_outdated, read_catalogue
 from tests.breakages.judging import CAUGHT, SURVIVED, load_folder
-from tests.breakages.mutation import __main__ as program
-from tests.breakages.mutation import assembly, c
-from tests.breakages.mutation.choice import as_fault, choose, mutations_below
-from tests.breakages.mutation.constants import neighbours_below
-from tests.breakages.mutation.judging import judge_mutant, runnable
-from tests.breakages.mutation.objects import Compiled, Objects
+from tests.breakages.mutant_judging import judge_mutant, runnable
+from tests.breakages.mutant_objects import Compiled, Objects
+from tests.breakages.mutants import as_fault, choose, mutations_below
+from tests.breakages.neighbours import neighbours_below
 from tests.breakages.runs import Outcome
 from tests.support.checkout import ROOT
 

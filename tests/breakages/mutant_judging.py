@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.breakages.faults import Fault
 from tests.breakages.judging import CAUGHT, SEEN, SURVIVED, Result, Run
-from tests.breakages.mutation.objects import Compiled
+from tests.breakages.mutant_objects import Compiled
 
 TARGETS = {
     "amd": ("qemu-amd", "bochs-amd"),

@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import tests.breakages.mutate_assembly as assembly
+import tests.breakages.mutate_c as c
 from tests.breakages.faults import VENDORS, Edit, Fault
-from tests.breakages.mutation import assembly, c
-from tests.breakages.mutation.c import Mutation
-from tests.breakages.mutation.constants import neighbours_below
+from tests.breakages.mutate_c import Mutation
+from tests.breakages.neighbours import neighbours_below
 
 ROOMS = {"core": "both", "svm": "amd", "vmx": "intel", "hosts/bare": "both"}
 """Where the sources of a bare image are, below ``hypervisor/``, and whose processors they are for."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.breakages.mutation.c import Mutation, off_by_one
-from tests.breakages.mutation.constants import Neighbours
+from tests.breakages.mutate_c import Mutation, off_by_one
+from tests.breakages.neighbours import Neighbours
 
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _INSTRUCTION = re.compile(r"^[ \t]+([a-z][a-z0-9]*)\b([^\n;\\]*)$", re.MULTILINE)

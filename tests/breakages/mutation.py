@@ -14,9 +14,9 @@ from pathlib import Path
 from tests.breakages.checks import find_titles
 from tests.breakages.faults import Fault
 from tests.breakages.judging import SURVIVED, Result, load_folder, save_results
-from tests.breakages.mutation.choice import ROOMS, choose
-from tests.breakages.mutation.judging import judge_mutant, runnable
-from tests.breakages.mutation.objects import Compiled, Objects
+from tests.breakages.mutant_judging import judge_mutant, runnable
+from tests.breakages.mutant_objects import Compiled, Objects
+from tests.breakages.mutants import ROOMS, choose
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.breakages.table import as_text, merge, write

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from tree_sitter import Node
 
-from tests.breakages.mutation.constants import PARSER, Neighbours, text_of, walk
+from tests.breakages.neighbours import PARSER, Neighbours, text_of, walk
 
 OPPOSITE = {
     "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
