@@ -7,9 +7,19 @@ from collections import Counter
 import pytest
 
 from tests.support.project import Project, check, verdicts
+from touchstone.journal.read import read_journal
 from touchstone.reporting.terminal import parts, plain
 from touchstone.words import Verdict
 
+DIES = """
+import pytest
+
+@pytest.mark.touchstone(
+    id="exits.dies-too", title="It lives", area="exits", cite={"doc": "d", "title": "t", "says": "s"}
+)
+def test_dies(target, probe):
+    probe("hlt")
+"""
 HIDDEN = check("hidden", "cpuid", "{ecx: 0x4000000}", given="{rax: 1}")
 
 
@@ -48,6 +58,53 @@ def test_crashes_with_one_cause_are_shown_once(project: Project) -> None:
         ]
     )
     assert project.run("-vv").stdout.str().count("autopsy: guest triple fault (fake)") == 3
+
+
+def test_a_check_in_python_and_one_of_a_suite_are_shown_once(project: Project) -> None:
+    project.options(cause="exception 0d at 10f592 read_msr+0x5 (vmx/msr.c:8)")
+    project.suite(check("dies", "hlt", "{rax: 0}", claims="true"))
+    project.file("test_dies.py", DIES)
+    result = project.run("suite.yaml", "test_dies.py")
+    result.assert_outcomes(failed=2)
+    assert result.stdout.str().count("autopsy: guest triple fault (fake)") == 1
+    result.stdout.fnmatch_lines(["the same as of exits.dies, which is shown in full (-vv shows all in full)"])
+
+
+def test_what_is_excused_is_not_what_others_refer_to(project: Project) -> None:
+    """Nothing is shown of a known deviation."""
+    file = project.path / "hypervisor/veneer.toml"
+    entry = '[[known-deviations]]\ncheck = "exits.hidden-0"\nreason = "to be mended"\n'
+    file.write_text(file.read_text() + entry)
+    project.suite("".join(HIDDEN.replace("hidden", f"hidden-{n}") for n in range(3)))
+    result = project.run()
+    result.assert_outcomes(xfailed=1, failed=2)
+    text = result.stdout.str()
+    assert text.count("- id: exits.hidden-") == 1
+    assert text.count("the same first difference as of exits.hidden-1, which is shown in full") == 1
+
+
+def test_a_run_that_goes_on_shows_once_what_its_journal_has(project: Project) -> None:
+    """The text of a check that was judged before is in the journal, and not on this terminal."""
+    project.suite("".join(HIDDEN.replace("hidden", f"hidden-{n}") for n in range(3)))
+    project.run("--journal=journal.jsonl", "-k", "hidden-0").assert_outcomes(failed=1, deselected=2)
+    result = project.run("--resume=journal.jsonl")
+    result.assert_outcomes(failed=2, deselected=1)
+    assert "the same first difference as of exits.hidden-1, which is shown in full" in result.stdout.str()
+    evidence = read_journal(project.path / "journal.jsonl").evidence.values()
+    assert [(line.check, line.same_as, bool(line.text)) for line in evidence] == [
+        ("exits.hidden-0", "", True),
+        ("exits.hidden-1", "exits.hidden-0", False),
+        ("exits.hidden-2", "exits.hidden-0", False),
+    ]
+
+
+def test_each_process_shows_what_its_target_does(project: Project) -> None:
+    project.suite("".join(HIDDEN.replace("hidden", f"hidden-{n}") for n in range(3)))
+    result = project.run("-n2", "--target=fake-intel", process=True)
+    result.assert_outcomes(failed=6)
+    text = result.stdout.str()
+    assert text.count("- id: exits.hidden-") == 2
+    assert text.count("the same first difference as of exits.hidden-0, which is shown in full") == 4
 
 
 def test_crashes_of_which_nothing_is_known_are_shown_in_full(project: Project) -> None:

@@ -13,11 +13,13 @@ from touchstone.config.references import unknown_words
 from touchstone.engine.as_found import cannot_judge, has_ring0, is_as_found
 from touchstone.engine.facts import static_facts
 from touchstone.engine.judge_check import judge_check
-from touchstone.engine.outcomes import Crash, Deviation, NotJudged
+from touchstone.engine.outcomes import NotJudged
 from touchstone.engine.records import CheckOnTarget, CheckRecord
+from touchstone.engine.verdicts import FAILURES, verdict_of, with_waiver
 from touchstone.pytest_plugin.marks import CHECK, mark_item, register_words
 from touchstone.pytest_plugin.run import Run, run_of
-from touchstone.reporting.failure import cause, common_end, failure_repr
+from touchstone.reporting.causes import cause_of
+from touchstone.reporting.failure import failure_repr
 from touchstone.suite import requires
 from touchstone.suite.claims import undeclared
 from touchstone.suite.kept import load_kept
@@ -119,17 +121,13 @@ class CheckItem(pytest.Function):
             return failure_repr(self, record, excinfo, self._same_as(record, excinfo.value))
         return super().repr_failure(excinfo)
 
-    def _same_as(self, record: CheckRecord, error: BaseException) -> str | None:
-        """The check of this target that has failed first for the same cause, if another one has."""
-        what = ""
-        if isinstance(error, Deviation):
-            what = cause(record)
-        elif isinstance(error, Crash):
-            what = common_end(record)
-        if not what or self.config.get_verbosity() > 1:
-            return None
-        first = run_of(self.config).causes.setdefault((record.target.name, what), record.check.id)
-        return first if first != record.check.id else None
+    def _same_as(self, record: CheckRecord, error: BaseException) -> str:
+        """The check of this target that is shown in full for the same cause; empty: this one is."""
+        verdict = with_waiver(record, verdict_of(error))
+        if verdict not in FAILURES:
+            return ""
+        cause = cause_of(record, verdict, error)
+        return run_of(self.config).causes.first_shown(record.target.name, cause, record.check.id)
 
 
 def reason_to_skip(check: Check, target: Target, facts: requires.Facts) -> str | None:

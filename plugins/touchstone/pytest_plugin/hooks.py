@@ -12,7 +12,6 @@ from touchstone.engine.judge_check import begin
 from touchstone.engine.outcomes import Deviation, Hang, LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
-from touchstone.machine.driver import AgentRefused
 from touchstone.pytest_plugin import gates
 from touchstone.pytest_plugin.journal import RunJournal
 from touchstone.pytest_plugin.journal_place import has_collected, is_down, plan_by
@@ -27,7 +26,8 @@ from touchstone.pytest_plugin.target_fixture import TargetHandle
 from touchstone.pytest_plugin.target_lines import TargetLines
 from touchstone.pytest_plugin.termination import SIGNALLED, Termination
 from touchstone.pytest_plugin.xdist import crashed_worker, is_worker
-from touchstone.reporting.failure import cause, common_bits, common_end, refused_lines, sections
+from touchstone.reporting.causes import cause_of, common_bits
+from touchstone.reporting.failure import refused_lines, sections
 from touchstone.reporting.properties import JudgedCheck, about_property, judged_of, properties_of
 from touchstone.reporting.terminal import Summary, write_lines
 from touchstone.words import Verdict
@@ -50,8 +50,6 @@ class RunHooks:
         self.run = run
         self.summary = Summary()
         self._told: dict[str, str] = {}
-        self._python_causes: dict[tuple[str, str], str] = {}
-        """Target and cause to the node id of the Python check that has failed first for it."""
         self._entries: list[str] = []
         """Known deviations that are about no check."""
         self._missing: list[str] = []
@@ -242,14 +240,14 @@ class RunHooks:
             report.when = "setup"
         elif verdict in FAILURES and report.when == "setup":
             report.when = "call"
+        cause = cause_of(record, verdict, error)
         if record is not None:
             record.ended(verdict, reason)
             if report.failed and not check.cases:
-                first = self._first_with(item, target.name, _cause(record, verdict, error))
-                if first is None:
-                    report.sections += sections(item, record)
-                else:
+                if first := self.run.causes.first_shown(target.name, cause, item.nodeid):
                     report.longrepr = "\n".join(refused_lines(item, record, str(error), first))
+                else:
+                    report.sections += sections(item, record)
         judged = JudgedCheck(
             verdict=verdict,
             check=check.id,
@@ -260,8 +258,8 @@ class RunHooks:
             subject=self.run.subject.name,
             claims="yes" if check.claims else "no",
             listed=_listed(record, verdict),
-            cause=_cause(record, verdict, error),
-            bits=common_bits(record) if record is not None and verdict is Verdict.DEVIATION else "",
+            cause=cause,
+            bits=common_bits(record, verdict),
         )
         item.user_properties += properties_of(judged)  # junit takes them from the last report
         report.user_properties = list(item.user_properties)
@@ -275,13 +273,6 @@ class RunHooks:
             report.user_properties.append(about_property(target.name, about))
         self.journal.judged(item, check_on_target, judged, outcome, error, text)
         self.run.after_check(target, judged=verdict not in ERRORS)
-
-    def _first_with(self, item: pytest.Item, target: str, cause: str) -> str | None:
-        """The Python check of a target that has failed first for this cause, if another one has."""
-        if not cause or item.config.get_verbosity() > 1:
-            return None
-        first = self._python_causes.setdefault((target, cause), item.nodeid)
-        return first if first != item.nodeid else None
 
     # --- reports
 
@@ -409,19 +400,6 @@ class RunHooks:
             self._allure.close()
         self.journal.close()
         self._termination.close()
-
-
-def _cause(record: CheckRecord | None, verdict: Verdict, error: BaseException | None) -> str:
-    """What several checks may have in common that are not conformant; empty: nothing is known."""
-    if verdict is Verdict.BLOCKED:
-        return str(error)
-    if isinstance(error, AgentRefused) and verdict is Verdict.DEVIATION:  # of a Python check
-        return f"refused: {error}"
-    if record is None:
-        return ""
-    if verdict is Verdict.CRASH:
-        return common_end(record)
-    return cause(record) if verdict is Verdict.DEVIATION else ""
 
 
 def _listed(record: CheckRecord | None, verdict: Verdict) -> str:

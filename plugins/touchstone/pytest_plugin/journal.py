@@ -59,9 +59,9 @@ class RunJournal:
         self._read: tuple[int, Journal] | None = None
         """What was read last, and how many bytes there were: the end of a run asks several times."""
         self._began = 0.0
-        self._causes: dict[tuple[str, str], str] = {}
         if self.before is not None:
             self._demand_same_subject(self.before)
+            run.causes.were_written(self.before)
             if not self._is_worker:
                 self._open(claim=True)
 
@@ -202,8 +202,7 @@ class RunJournal:
             or not (record.runs or record.autopsy)
         ):
             return
-        first = self._causes.setdefault((key.target, judged.cause), key.check) if judged.cause else key.check
-        same_as = first if first != key.check else ""
+        same_as = self._run.causes.first_written(key.target, judged.cause, key.check)
         text = "" if same_as else "\n".join(failure_lines(item, record, error))
         self._write(evidence_line(key, record, text, reproduce(item, record), same_as))
 

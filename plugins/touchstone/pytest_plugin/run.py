@@ -34,6 +34,7 @@ from touchstone.machine.settings import TargetSettings
 from touchstone.pytest_plugin.journal_place import plan_by
 from touchstone.pytest_plugin.options import Options, find_in_home, home, read_options, show_path
 from touchstone.pytest_plugin.progress import progress_writer
+from touchstone.reporting.causes import Causes
 from touchstone.reporting.commands import command
 from touchstone.shipped import build_directory
 from touchstone.suite.kept_codes import KeptCodes
@@ -61,8 +62,7 @@ class Run:
         self._defined_at: dict[str, str] = {}
         """Check id to file and line; an id is unique over all suites."""
         self.ahead = Ahead()
-        self.causes: dict[tuple[str, str], str] = {}
-        """Target and cause of a failure to the check that has it first."""
+        self.causes = Causes(show_all=config.get_verbosity() > 1)
         self._sessions: dict[str, TargetSession] = {}
         self._about: dict[str, str] = {}
         self._facts: dict[str, dict[str, str]] = {}

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from touchstone.engine.outcomes import Crash, Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
-from touchstone.journal.bits import as_ranges, differing_bits
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
 from touchstone.reporting.commands import NAMED_BY, command, node_path
-from touchstone.reporting.disassembly import disassemble, listing
+from touchstone.reporting.disassembly import listing
 from touchstone.reporting.exits import readable
 from touchstone.reporting.wrapping import terminal_width, wrapped
 from touchstone.suite import show
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_TABLES = 3
 """Tables that a failure prints; Allure has all of them."""
-FEW_BITS = 4
-UPPER_HALF = 32
 MAX_CASES = 8
 """Cases without a table that a failure names."""
 MAX_REGISTERS = 8
@@ -41,7 +38,7 @@ def failure_repr(
     item: pytest.Item,
     record: CheckRecord,
     excinfo: pytest.ExceptionInfo[BaseException],
-    same_as: str | None = None,
+    same_as: str = "",
 ) -> Any:
     """The text as pytest represents failures, so that its summary shows what differs, and where.
 
@@ -65,7 +62,7 @@ def failure_lines(
     item: pytest.Item,
     record: CheckRecord,
     error: BaseException,
-    same_as: str | None = None,
+    same_as: str = "",
     width: int | None = None,
 ) -> Iterator[str]:
     """Everything that a person needs to act on a check that is not conformant.
@@ -86,7 +83,7 @@ def failure_lines(
         yield from wrapped(f"known deviation of {record.subject.name}: {record.own_waiver}", width)
     if isinstance(error, NotJudged) and not (record.autopsy or record.guest_before or record.runs):
         return
-    if same_as is not None:
+    if same_as:
         what = "end" if isinstance(error, Crash) else "first difference"
         same = f"the same {what} as of {same_as}, which is shown in full"
         yield from wrapped(f"{same} (-vv shows all in full)", width)
@@ -99,41 +96,6 @@ def failure_lines(
     yield from evidence_lines(record, width)
     yield ""
     yield f"again: {reproduce(item, record)}"
-
-
-def cause(record: CheckRecord) -> str:
-    """The first difference that the subject is accused of, without CPU and case, and the instruction."""
-    for run in record.runs:
-        for one in run.accused:
-            result = next((result for result in run.results if result.cpu == one.cpu), None)
-            offset = -1 if result is None else result.rip - result.start
-            ended = [text for at, _, text in disassemble(run.code, run.request.code_bits) if at <= offset]
-            where = f", {ended[-1].split()[0]}" if ended else ""
-            expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
-            return f"{one.what}: expected {expected}, measured {measured}{where}"
-    return ""
-
-
-def common_bits(record: CheckRecord) -> str:
-    """The bits in which the first difference differs from what is native or unchanged, in whatever register.
-
-    Empty: it is about something else, or about so many bits that two checks have them in common by chance.
-    """
-    first = next((one for run in record.runs for one in run.accused), None)
-    if first is None:
-        return ""
-    bits = differing_bits(first.what, first.expected, first.measured)
-    stays = first.expected.rpartition(", ")[2] in ("native", "unchanged")
-    upper = bool(bits) and bits[0] >= UPPER_HALF and len(bits) > FEW_BITS
-    if not upper and not (stays and 0 < len(bits) <= FEW_BITS):
-        return ""
-    named = "63:32" if upper else as_ranges(bits)
-    return f"bit{'s' * (len(bits) > 1)} {named}"
-
-
-def common_end(record: CheckRecord) -> str:
-    """What a crash may have in common with others; empty: nothing is known of it."""
-    return "" if record.autopsy is None else record.autopsy.cause
 
 
 def evidence_lines(record: CheckRecord, width: int | None = None) -> Iterator[str]:
