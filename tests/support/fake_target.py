@@ -113,6 +113,9 @@ class FakeDriver(Driver):
         self.note("distrust")
         self.distrusted = True
 
+    def wait_in_full(self, *, wanted: bool) -> None:
+        self.note("wait-in-full" if wanted else "wait-as-usual")
+
     def boot(self) -> TargetInfo:
         self.alive, self.loaded = True, False
         self.msrs = [{APIC_BASE: APIC_ENABLED} for _ in range(self.settings.cpus)]

@@ -57,6 +57,7 @@ HOSTED_MAY_HAVE = (
     "up",
     "version",
     "report",
+    "processes",
     "end",
 )
 PROGRAM = ("sources", "build", "files")

@@ -46,6 +46,9 @@ class AgentDriver:
     def distrust(self) -> None:
         """See Driver. An emulated machine is another process after each reset anyway."""
 
+    def wait_in_full(self, *, wanted: bool) -> None:
+        """See Driver. Here, every request is."""
+
     def without_os(self) -> Driver | None:
         """See Driver."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
@@ -268,6 +269,16 @@ class TargetSession:
         self.lose()
         if self._driver is not None:
             self._driver.distrust()
+
+    @contextmanager
+    def waiting_in_full(self) -> Iterator[None]:
+        """Within it, nothing is said to hang before its whole time is over."""
+        driver = self._started()
+        driver.wait_in_full(wanted=True)
+        try:
+            yield
+        finally:
+            driver.wait_in_full(wanted=False)
 
     def failed_twice(self, why: str) -> None:
         """The lab failed a check again after ``try_again``; after STRIKES of them in a row, give it up."""

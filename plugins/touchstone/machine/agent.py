@@ -20,6 +20,7 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.patience import Patience
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.probe_lines import MOST_CPUS, cpu_mask, encode_probe, number_in, read_result
 from touchstone.machine.serial_log import SerialLog, readable
@@ -58,11 +59,21 @@ class AgentClient:
     AgentRefused: the agent said no. InfrastructureError: somebody breaks the protocol.
     """
 
-    def __init__(self, channel: Channel, log: SerialLog, timeout_factor: float = 1.0) -> None:
-        """``timeout_factor`` stretches every timeout: an emulator is slower than a box."""
+    def __init__(
+        self,
+        channel: Channel,
+        log: SerialLog,
+        timeout_factor: float = 1.0,
+        patience: Patience | None = None,
+    ) -> None:
+        """``timeout_factor`` stretches every timeout: an emulator is slower than a box.
+
+        ``patience``: what can tell before the end of a timeout that no answer will come.
+        """
         self._channel = channel
         self._log = log
         self._factor = timeout_factor
+        self._patience = patience
         self._splitter = protocol.LineSplitter()
         self._waiting: list[protocol.Line] = []
         self._nonce = ""
@@ -283,16 +294,31 @@ class AgentClient:
         while not self._waiting:
             if noise > MOST_NOISE:
                 raise TargetHung(f"{missing}, and {MOST_NOISE >> 20} MiB were printed in its place")
-            try:
-                data = self._channel.receive(deadline)
-            except TimeoutError:
-                raise TargetHung(f"{missing}{after}{self._progress()}") from None
+            data = self._receive(deadline, missing, after)
             if not data:
                 raise ConnectionEnded("the connection to the agent ended")
             noise += len(data)
             self._log.append(data)
             self._waiting += self._splitter.feed(data)
         return self._waiting.pop(0)
+
+    def _receive(self, deadline: float, missing: str, after: str) -> bytes:
+        """The next bytes. TargetHung at the deadline, or when it is known that there will be none."""
+        silence = None if self._patience is None else self._patience.begin(missing, deadline)
+        while True:
+            until = deadline if silence is None else silence.next_look
+            try:
+                data = self._channel.receive(until)
+            except TimeoutError:
+                if silence is None or until >= deadline:
+                    raise TargetHung(f"{missing}{after}{self._progress()}") from None
+                if why := silence.look():
+                    self._log.append(f"\n{silence.evidence()}\n".encode())
+                    raise TargetHung(f"{missing}{self._progress()}: {why}") from None
+            else:
+                if silence is not None and data:
+                    silence.ended()
+                return data
 
     def _progress(self) -> str:
         rest = self._splitter.rest

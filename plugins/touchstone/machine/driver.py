@@ -127,6 +127,10 @@ class Driver(Protocol):
         """The next ``reset`` switches the machine off and on, where that can be done."""
         return
 
+    def wait_in_full(self, *, wanted: bool) -> None:
+        """Every request is given its whole time, also if what the target does shows that no answer comes."""
+        return
+
     @abstractmethod
     def stop(self) -> None:
         """Leave nothing behind: no process, no socket, no file. Safe in any state, and to repeat."""

@@ -6,6 +6,7 @@ The lab's target is switched off and on before that; a guest is followed by anot
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NoReturn, TypeVar
 
 from touchstone.engine.outcomes import Deviation, Hang, LabFailed, NotRepeated
@@ -45,8 +46,8 @@ def _with_another_guest(
     """NotRepeated if another guest is well, or hangs elsewhere; else what is wrong with that one.
 
     Under a guest are a kernel and a processor, often an emulated one, that other programs use as well. That
-    it stops is held against the subject if the next one stops at the same place; what an emulated processor
-    measured, if it does so twice.
+    it stops is held against the subject if the next one stops at the same place, and is not only slow; what
+    an emulated processor measured, if it does so twice.
     """
     session, before = run.session(one.target), one.record
     if not _is_doubted(session, first) or (before is not None and excused_by(before) is not None):
@@ -55,7 +56,8 @@ def _with_another_guest(
     run.note_retry(one, str(first))
     session.lose()  # a guest that hung when it was started counts: after the second, there is no third
     try:
-        judge()
+        with session.waiting_in_full() if isinstance(first, Hang) else nullcontext():
+            judge()
     except Hang as second:
         if isinstance(first, Deviation):
             raise NotRepeated(f"a guest deviated, and another one hung: {first}; {second}") from second

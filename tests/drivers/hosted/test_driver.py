@@ -21,11 +21,14 @@ from touchstone.drivers.power import CommandPower
 from touchstone.drivers.ssh.boxes import RackBox
 from touchstone.drivers.ssh.build import ModuleCache
 from touchstone.drivers.ssh.visit import VisitSettings
+from touchstone.machine import patience
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.settings import TargetSettings
 
-HANG, DIE, KILL, PANIC = b"hang", b"die!", b"kill", b"boom"
+HANG, SPIN, DIE, KILL, PANIC = b"hang", b"spin", b"die!", b"kill", b"boom"
 ENDS = """
+        while code == b"spin":
+            pass
         if code == b"die!":
             sys.stderr.write("rax=1\\nguest: a triple fault\\nbye\\n")
             sys.exit(3)
@@ -202,6 +205,48 @@ def test_a_guest_that_hangs_is_killed_and_started_anew(guests: Guests) -> None:
     assert "CPU 1 is in HLT" in driver.autopsy().registers[0]
     works(driver, guests)
     assert (guests.lab.directory / "power").read_text() == ""
+
+
+def in_no_hurry(driver: HostedDriver) -> None:
+    """No test can wait until the whole time of a request is over: 5000 s for one of 0.05 s."""
+    hurry(driver._guest, 1e5)
+    assert driver._guest._patience is not None
+    driver._guest._patience._factor = 1e5
+
+
+def test_guest_whose_program_does_nothing_hangs_before_its_time_is_over(guests: Guests) -> None:
+    driver = guests.loaded({"processes": "cat agent.pid"})
+    in_no_hurry(driver)
+    with pytest.raises(TargetHung, match=r"to run: none of its threads runs, .*; the box itself answers"):
+        driver.run(probe(HANG, timeout=0.05))
+    assert "s of 5000 s; CPU time of its threads" in driver.autopsy().serial
+    works(driver, guests)
+
+
+def test_guest_whose_program_computes_for_ever_hangs_before_its_time_is_over(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LEAST", 1e-5)
+    driver = guests.loaded({"processes": "cat agent.pid"})
+    in_no_hurry(driver)
+    driver.run(probe(NOP))
+    with pytest.raises(TargetHung, match=r"to run: it computes, for 10 times .*; the box itself answers"):
+        driver.run(probe(SPIN, timeout=0.05))
+    works(driver, guests)
+
+
+@pytest.mark.parametrize(
+    ("table", "in_full"),
+    [({}, False), ({"processes": "cat agent.pid"}, True), ({"processes": "echo 1000000000"}, False)],
+)
+def test_guest_of_which_nothing_is_known_or_asked_has_its_whole_time(
+    guests: Guests, table: dict[str, str], in_full: bool
+) -> None:
+    driver = guests.loaded(table)
+    driver.wait_in_full(wanted=in_full)
+    hurry(driver._guest, 0.2)
+    with pytest.raises(TargetHung, match=r"^no answer to run; the box itself answers"):
+        driver.run(probe(HANG, timeout=1))
 
 
 def test_a_panic_of_the_box_is_the_subjects_and_costs_a_reset(guests: Guests) -> None:

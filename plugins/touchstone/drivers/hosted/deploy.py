@@ -37,6 +37,8 @@ class GuestProgram:
     """Shell command that prints the subject's version; or nothing."""
     report: str
     """Shell command that has the program say on standard error where a guest's CPUs are; or nothing."""
+    processes: str
+    """Shell command that prints the processes whose threads a guest's CPUs are; or nothing."""
     end: re.Pattern[str] | None
     """Matches the line of its complaint that says how a guest has ended."""
 
@@ -76,5 +78,6 @@ def a_guest(name: str, title: str, file: Path, table: Mapping[str, str], cpus: i
         up=table.get("up", ""),
         version=table.get("version", ""),
         report=table.get("report", ""),
+        processes=table.get("processes", ""),
         end=re.compile(end) if end else None,
     )

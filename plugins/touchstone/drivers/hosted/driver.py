@@ -39,6 +39,10 @@ class HostedDriver(Driver):
         self._info: TargetInfo | None = None
         self._progress: Say = lambda _: None
 
+    def wait_in_full(self, *, wanted: bool) -> None:
+        """See Driver."""
+        self._guest.wait_in_full(wanted=wanted)
+
     def start(self, progress: Say) -> TargetInfo:
         """See Driver."""
         self._progress = progress

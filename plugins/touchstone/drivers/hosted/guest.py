@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import time
 from pathlib import Path
 
 from touchstone.drivers.emulated.driver import ImageProvider
 from touchstone.drivers.hosted.deploy import GuestProgram
+from touchstone.drivers.hosted.look import look_at, read_look
 from touchstone.drivers.ssh.boxes import Box
 from touchstone.drivers.ssh.build import ModuleCache, build_part
 from touchstone.drivers.ssh.deployable import Deployable
@@ -24,6 +26,7 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.patience import Look, Patience
 from touchstone.machine.settings import TargetSettings
 
 COMMAND_TIMEOUT = 30.0
@@ -53,6 +56,8 @@ class GuestOnBox(SshDriver):
         self._provide_image = provide_image
         self._box_died = False
         self._version = ""
+        if program.processes:
+            self._patience = Patience(self._look, settings.cpus, settings.timeout_factor)
 
     def be_ready(self, progress: Say) -> None:
         """Have a box with everything on it and no guest. InfrastructureError.
@@ -93,7 +98,14 @@ class GuestOnBox(SshDriver):
             script = self._in_directory(visit, self._program.version)
             said = visit.root.run(script, timeout=COMMAND_TIMEOUT)
             self._version = said.text.split("\n")[0] if said.status == 0 else ""
+        if self._patience is not None:
+            self._patience.measure_pace(COMMAND_TIMEOUT * visit.link.factor)
         return info
+
+    def wait_in_full(self, *, wanted: bool) -> None:
+        """See Driver."""
+        if self._patience is not None:
+            self._patience.in_full = wanted
 
     @property
     def version(self) -> str:
@@ -155,6 +167,19 @@ class GuestOnBox(SshDriver):
         alive = isinstance(found, TargetHung) and "the box itself answers" in str(found)
         self._box_died = isinstance(found, TargetDied | TargetHung) and not alive
         return found
+
+    def _look(self, limit: float) -> Look | None:
+        """See ``patience.Observe``. A box that does not say it says why to the next who asks."""
+        visit = self._visit
+        if visit is None:
+            return None
+        script = self._in_directory(visit, look_at(self._program.processes))
+        began = time.monotonic()
+        try:
+            said = visit.root.run(script, timeout=limit / visit.link.factor)
+        except TargetError:
+            return None
+        return read_look(said.text, time.monotonic() - began) if said.status == 0 else None
 
     @staticmethod
     def _in_directory(visit: Visit, script: str) -> str:

@@ -31,6 +31,7 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.patience import Patience
 from touchstone.machine.settings import TargetSettings
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class SshDriver(AgentDriver):
         """It died, was shot or hangs, and has not been brought back since."""
         self._distrusted = False
         """It is to be brought back although it lives."""
+        self._patience: Patience | None = None
         self.outlives_runs = not box.disposable
 
     # --- the life of a box in our hands
@@ -337,7 +339,7 @@ class SshDriver(AgentDriver):
         channel = visit.start_agent(self._agent)
         if (fd := self._box.death_fd()) is not None:
             channel.watch(fd, self._on_death)
-        self._client = AgentClient(channel, self._log, self.settings.timeout_factor)
+        self._client = AgentClient(channel, self._log, self.settings.timeout_factor, self._patience)
         info = self._greet(self._client, READY_TIMEOUT)
         self._collect()
         self._well_at = self._began_at = self._log.mark()
