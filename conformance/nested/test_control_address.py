@@ -21,10 +21,11 @@ pytestmark = pytest.mark.touchstone(
 )
 
 
-def control_address(target):
+def control_address(target, subject):
     """Where the subject expects control hypercalls, which ``query`` of Veneer says."""
     said = target.query().get("control")
     if said is None:
+        assert not subject.claims.get("query.control"), "claimed, and not said: control"
         pytest.skip("the subject does not say where it expects control hypercalls")
     return int(said, 16)
 
@@ -39,8 +40,8 @@ def demand_ud(result, number):
     proves=["door-address"],
 )
 @pytest.mark.parametrize("upper", [1 << 32, 1 << 46, 0xFFFF_8000 << 32])
-def test_equal_low_half(target, probe, upper):
-    linear = upper | control_address(target)
+def test_equal_low_half(target, subject, probe, upper):
+    linear = upper | control_address(target, subject)
     for number in NUMBERS:
         (result,) = probe(CALLS[target.vendor], place=Place(linear=linear), rax=number)
         demand_ud(result, number)
@@ -52,8 +53,8 @@ def test_equal_low_half(target, probe, upper):
     title="A hypercall from the expected address raises #UD at CPL 3",
     proves=["door-cpl"],
 )
-def test_expected_address_at_cpl_3(target, probe):
-    address = control_address(target)
+def test_expected_address_at_cpl_3(target, subject, probe):
+    address = control_address(target, subject)
     readable = Place(pages=(Page(Operand(offset=address), set=USER),))
     for number in NUMBERS:
         (result,) = probe("jmp rdi", cpl=3, place=readable, rax=number, rdi=address)
@@ -103,8 +104,8 @@ SEGMENTS = {1: (0x0020_BA00_0000_0000, 0xB200_0000_0000), 2: (0x0020_DA00_0000_0
     proves=["door-cpl"],
 )
 @pytest.mark.parametrize("cpl", SEGMENTS)
-def test_expected_address_at_cpl_1_and_2(target, probe, cpl):
-    address = control_address(target)
+def test_expected_address_at_cpl_1_and_2(target, subject, probe, cpl):
+    address = control_address(target, subject)
     code, stack = SEGMENTS[cpl]
     for number in NUMBERS:
         (result,) = probe(
@@ -120,8 +121,8 @@ def test_expected_address_at_cpl_1_and_2(target, probe, cpl):
     proves=["door-address"],
 )
 @pytest.mark.parametrize("distance", [-3, 3, 0x10, -0x10, 0x100, -0x100])
-def test_same_page(target, probe, distance):
-    address = control_address(target)
+def test_same_page(target, subject, probe, distance):
+    address = control_address(target, subject)
     other = address + distance
     if other >> 12 != address >> 12:
         other = address - distance
@@ -138,8 +139,8 @@ def test_same_page(target, probe, distance):
     proves=["door-address"],
 )
 @pytest.mark.parametrize("number", [0, 1, 0x56656E00, 0x56656E05, 1 << 32 | 0x56656E01, (1 << 64) - 1])
-def test_unknown_operation(target, probe, number):
-    address = control_address(target)
+def test_unknown_operation(target, subject, probe, number):
+    address = control_address(target, subject)
     # Where the stub goes on behind an answer, it stores to RSI and returns to where it was called.
     (result,) = probe("call rdx", rax=number, rdx=address, rdi=0, rsi=Operand("scratch"), r15=0x600D)
     demand_ud(result, number)
@@ -166,8 +167,8 @@ MANY_EXITS = """
     proves=["door-address"],
 )
 @pytest.mark.parametrize("beyond", [0, 1, 2, 1000, 1 << 32, (1 << 64) - 100])
-def test_counter_that_is_none(target, probe, beyond):
-    address = control_address(target)
+def test_counter_that_is_none(target, subject, probe, beyond):
+    address = control_address(target, subject)
     number = (len(target.exits(0)) + beyond) & (1 << 64) - 1
     (result,) = probe(MANY_EXITS, r12=number, r13=address, rsi=Operand("scratch"))
     assert result.vector is None, f"counter {number:#x} ended with vector {result.vector}"

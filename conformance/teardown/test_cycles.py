@@ -42,10 +42,11 @@ def test_twenty(target, cycles, state, same_state):
     cite=AS_OFTEN,
     proves=["unload-memory"],
 )
-def test_memory(target, cycles):
+def test_memory(target, subject, cycles):
     def free():
         status = target.query()
         if "free-pages" not in status:
+            assert not subject.claims.get("query.free-pages"), "claimed, and not said: free-pages"
             pytest.skip("the subject does not say how much memory is free (free-pages)")
         said = status["free-pages"]
         assert re.fullmatch("[0-9]{1,18}", said), f"the subject says that {said:.100} pages are free"

@@ -80,6 +80,14 @@ CLAIMS: Mapping[str, Claim] = {
         "where a processor exits before it looks at the privilege level or at CR4.OSXSAVE, as some emulated "
         "ones do, it raises the fault itself. Without it, it is not to blame there",
     ),
+    "query.control": Claim(
+        bool,
+        "on the bare OS, `query` says as `control`, in hexadecimal, from which address control hypercalls "
+        "are expected",
+    ),
+    "query.free-pages": Claim(
+        bool, "on the bare OS, `query` says as `free-pages` how many pages of memory nobody has taken"
+    ),
     "refuses.loaded": Claim(_ERRNO, "the error with which loading is refused when it is loaded already"),
     "refuses.in-use": Claim(
         _ERRNO, "the error with which loading is refused while a CPU's virtualization hardware is in use"
