@@ -1,14 +1,16 @@
-"""What becomes of mutants: those that can be run are, on one target after the other, until a check is red."""
+"""What becomes of mutants: those that can be run are, until a check is red or a C program fails."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.breakages.faults import Fault
-from tests.breakages.judging import CAUGHT, SEEN, SURVIVED, Result, Run
+from tests.breakages.judging import BY_PROGRAM, CAUGHT, SEEN, SURVIVED, Result, Run
 from tests.breakages.mutant_objects import Compiled
+from tests.breakages.programs import BrokenPrograms
+from tests.support.c_programs import PROGRAMS
 
 TARGETS = {
     "amd": ("qemu-amd", "bochs-amd"),
@@ -18,6 +20,8 @@ TARGETS = {
 """Where a mutant is run, by the vendor of its file: what costs least comes first."""
 
 Examine = Callable[[Fault], Compiled]
+AskPrograms = Callable[[Fault], str]
+"""What a C program says of a mutant; nothing if all of them pass."""
 
 
 @dataclass
@@ -39,8 +43,11 @@ def runnable(mutants: Iterator[Fault], count: int, examine: Examine) -> Choice:
     return choice
 
 
-def judge_mutant(mutant: Fault, run: Run) -> Result:
-    """All suites on each target, until a check sees the mutant: which one is first does not matter."""
+def judge_mutant(mutant: Fault, run: Run, ask_programs: AskPrograms) -> Result:
+    """All suites on each target, until a check sees the mutant: which one is first does not matter.
+
+    What the targets do not show, the C programs may.
+    """
     said = []
     seconds = 0.0
     for target in TARGETS[mutant.vendor]:
@@ -55,4 +62,15 @@ def judge_mutant(mutant: Fault, run: Run) -> Result:
             verdict = outcome.red[seen_by[0]]
             return Result(mutant.id, CAUGHT, seconds, 0, seen_by, f"{target}: {verdict}", mutant.digest)
         said.append(f"{target}: {', '.join(sorted({*outcome.red.values()})) or 'all checks pass'}")
+    if seen := ask_programs(mutant):
+        return Result(mutant.id, BY_PROGRAM, seconds, 0, [], seen, mutant.digest)
     return Result(mutant.id, SURVIVED, seconds, 0, [], "; ".join(said), mutant.digest)
+
+
+def ask_all(programs: BrokenPrograms, mutant: Fault) -> str:
+    """Which C program fails with the mutant, and what it says; nothing if none with its file does."""
+    (file,) = {edit.file for edit in mutant.edits}
+    for name, program in PROGRAMS.items():
+        if file in program.files and (said := programs.says(replace(mutant, program=name))):
+            return f"{name}: {said.splitlines()[-1]}"
+    return ""

@@ -9,14 +9,16 @@ import tempfile
 import time
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from tests.breakages.checks import find_titles
 from tests.breakages.faults import Fault
 from tests.breakages.judging import SURVIVED, Result, load_folder, save_results
-from tests.breakages.mutant_judging import judge_mutant, runnable
+from tests.breakages.mutant_judging import ask_all, judge_mutant, runnable
 from tests.breakages.mutant_objects import Compiled, Objects
 from tests.breakages.mutants import ROOMS, choose
+from tests.breakages.programs import BrokenPrograms
 from tests.breakages.runs import Outcome, run_checks
 from tests.breakages.subjects import break_veneer, remove_old
 from tests.breakages.table import as_text, merge, write
@@ -62,15 +64,16 @@ def run(target: str, faults: tuple[Fault, ...], what: list[str], most: int) -> O
     return run_checks(ROOT, target, break_veneer(ROOT, COPIES, faults), what, most)
 
 
-def run_all(mutants: Iterable[Fault], table: Path, minutes: float | None) -> dict[str, Result]:
-    """Results by id; each is kept in the folder of the table at once."""
+def run_all(mutants: Iterable[Fault], table: Path, minutes: float | None, folder: Path) -> dict[str, Result]:
+    """Results by id; each is kept in the folder of the table at once. ``folder`` is for what is compiled."""
     began = time.monotonic()
+    programs = BrokenPrograms(folder / "programs")
     faults = {mutant.id: mutant for mutant in mutants}
     results = merge(load_folder(table, faults))
     for mutant in faults.values():
         if mutant.id in results or (minutes is not None and time.monotonic() - began > 60 * minutes):
             continue
-        result = results[mutant.id] = judge_mutant(mutant, run)
+        result = results[mutant.id] = judge_mutant(mutant, run, partial(ask_all, programs))
         save_results(table / f"{mutant.id}-{mutant.digest}.jsonl", [result])
         seen = f" ({result.seen_by[0]})" if result.seen_by else ""
         print(f"{result.fate}: {mutant.id}: {mutant.title}: {result.why}{seen}", flush=True)
@@ -95,7 +98,8 @@ def main(arguments: list[str]) -> int:
     if asked.list:
         print("", *map(as_toml, mutants), sep="\n")
         return 0
-    results = run_all(mutants, asked.table, asked.minutes)
+    with tempfile.TemporaryDirectory() as folder:
+        results = run_all(mutants, asked.table, asked.minutes, Path(folder))
     faults = {mutant.id: mutant for mutant in mutants}
     write(asked.table, faults, results, find_titles(ROOT))
     print(as_text(faults, results))

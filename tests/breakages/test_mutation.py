@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import tests.breakages.mutate_assembly as assembly
 import tests.breakages.mutate_c as c
 import tests.breakages.mutation as program
 from tests.breakages.faults import Edit, Fault, apply, catalogue, find_outdated, read_catalogue
-from tests.breakages.judging import CAUGHT, SURVIVED, load_folder
-from tests.breakages.mutant_judging import judge_mutant, runnable
+from tests.breakages.judging import BY_PROGRAM, CAUGHT, SURVIVED, load_folder
+from tests.breakages.mutant_judging import ask_all, judge_mutant, runnable
 from tests.breakages.mutant_objects import Compiled, Objects
 from tests.breakages.mutants import as_fault, choose, mutations_below
 from tests.breakages.neighbours import neighbours_below
+from tests.breakages.programs import BrokenPrograms
 from tests.breakages.runs import Outcome
 from tests.support.checkout import ROOT
 
@@ -231,22 +233,37 @@ def mutant() -> Fault:
     return replace(of_seed(1)[0], vendor="both")
 
 
+def nobody(_: Fault) -> str:
+    """All programs pass."""
+    return ""
+
+
 def test_a_mutant_is_run_until_a_target_sees_it(mutant: Fault) -> None:
     targets = Targets(bochs_intel={"a": "crash"})
-    result = judge_mutant(mutant, targets)
+    result = judge_mutant(mutant, targets, nobody)
     assert (result.fate, result.seen_by, result.why) == (CAUGHT, ["a"], "bochs-intel: crash")
     assert targets.runs == [("qemu-amd", ["conformance"], 1), ("bochs-intel", ["conformance"], 1)]
 
 
 def test_a_mutant_that_no_target_sees_has_survived(mutant: Fault) -> None:
-    result = judge_mutant(mutant, Targets(bochs_amd={"a": "blocked"}))
+    result = judge_mutant(mutant, Targets(bochs_amd={"a": "blocked"}), nobody)
     assert result.fate == SURVIVED
     assert result.why == "qemu-amd: all checks pass; bochs-intel: all checks pass; bochs-amd: blocked"
 
 
 def test_a_run_that_judges_nothing_is_no_check_s_merit(mutant: Fault) -> None:
-    result = judge_mutant(replace(mutant, vendor="intel"), Targets(bochs_intel=None))
+    result = judge_mutant(replace(mutant, vendor="intel"), Targets(bochs_intel=None), nobody)
     assert (result.fate, result.why) == (SURVIVED, "bochs-intel: no run: no boot")
+
+
+def test_a_c_program_sees_what_no_target_shows(mutant: Fault, tmp_path: Path) -> None:
+    edit = Edit("core/completion.c", "\t\tnext = (u32)next;", "\t\t{}")
+    result = judge_mutant(
+        replace(mutant, edits=(edit,)), Targets(), partial(ask_all, BrokenPrograms(tmp_path / "programs"))
+    )
+    assert (result.fate, result.why.split(":")[0]) == (BY_PROGRAM, "core")
+    in_no_program = replace(mutant, edits=(Edit("core/query.c", "none=", "nobody="),))
+    assert ask_all(BrokenPrograms(tmp_path / "others"), in_no_program) == ""
 
 
 def test_what_has_a_result_is_not_run_again(
@@ -254,12 +271,13 @@ def test_what_has_a_result_is_not_run_again(
 ) -> None:
     targets = Targets(qemu_amd={"a": "deviation"})
     monkeypatch.setattr(program, "run", targets)
-    first = program.run_all([mutant], tmp_path, None)
+    table, scratch = tmp_path / "table", tmp_path / "scratch"
+    first = program.run_all([mutant], table, None, scratch / "1")
     assert first[mutant.id].fate == CAUGHT
-    assert program.run_all([mutant], tmp_path, None) == first
+    assert program.run_all([mutant], table, None, scratch / "2") == first
     assert len(targets.runs) == 1
-    assert load_folder(tmp_path, {mutant.id: mutant}) == list(first.values())
-    assert program.run_all([replace(mutant, id="other")], tmp_path, 0.0) == {}, "the minutes are over"
+    assert load_folder(table, {mutant.id: mutant}) == list(first.values())
+    assert program.run_all([replace(mutant, id="other")], table, 0.0, scratch / "3") == {}, "the time is over"
 
 
 def test_a_mutant_goes_into_the_catalogue_as_it_is_printed(tmp_path: Path) -> None:
