@@ -307,8 +307,13 @@ def _tried_again(found: Journal) -> Iterator[str]:
     for target, keys in targets.items():
         held = sum(found.judged[key].verdict not in ERRORS for key in keys if key in found.judged)
         why = found.retried[keys[0]][0].reason.splitlines()[0]
-        what = "a check was" if len(keys) == 1 else f"{len(keys)} checks were"
-        yield f"{target}: {what} judged again, {held} of {len(keys)} well, {keys[0].check} after: {why}"
+        if len(keys) == 1:
+            came = "1 check was tried twice, and " + (
+                "judged the second time" if held else "could not be judged"
+            )
+        else:
+            came = f"{len(keys)} checks were tried twice, and {held} of them judged the second time"
+        yield f"{target}: {came}: {keys[0].check}; the first time: {why}"
 
 
 def _now() -> float:

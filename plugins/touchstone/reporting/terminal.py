@@ -64,7 +64,7 @@ class Summary:
         targets = [name for name in order if name in reached]
         columns = terminal_width()
         for target in targets:
-            write_lines(terminal, f"{target}: {self.about.get(target, 'not reached')}")
+            write_lines(terminal, f"{target}: {self.about.get(target) or self._why_no_line(target)}")
         rows = matrix(self.judged.values(), targets)
         widths = [max(len(plain(row[column])) for row in rows) for column in range(len(targets) + 1)]
         if sum(widths) + 2 * len(widths) <= columns:
@@ -95,6 +95,13 @@ class Summary:
                 terminal.write_line(line)
             else:
                 write_lines(terminal, line)
+
+    def _why_no_line(self, target: str) -> str:
+        """Why nothing is known of a target: what the inventory says was enough, or it did not start."""
+        needless = all(
+            one.verdict is Verdict.UNSUPPORTED for one in self.judged.values() if one.target == target
+        )
+        return "not started, since nothing here can be judged on it" if needless else "not reached"
 
     def _nothing_judged(self, targets: Sequence[str]) -> Iterator[str]:
         """Targets on which all is unsupported, and the commonest reasons."""
