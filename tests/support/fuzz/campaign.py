@@ -4,6 +4,7 @@
 
     python -m tests.support.fuzz.campaign suites --count 100000
     python -m tests.support.fuzz.campaign all --count 20000 --seed 7
+    python -m tests.support.fuzz.campaign all --long
 
 Prints a line of figures for each kind. Whatever ends otherwise than as it should (an exception that nobody
 should see, a crash, more than LIMIT CPU seconds) is kept under ``build/fuzz``, and makes the exit status 1.
@@ -140,19 +141,28 @@ def lines() -> Try:
     return make_lines()
 
 
-KINDS: dict[str, Callable[[], Try]] = {
-    "suites": suites,
-    "inventories": inventories,
-    "subjects": subjects,
-    "answers": answers,
-    "lines": lines,
+@dataclass(frozen=True)
+class Kind:
+    """What a campaign is about."""
+
+    make: Callable[[], Try]
+    long: int
+    """Inputs of a long campaign: each kind takes 20 to 500 CPU seconds then."""
+
+
+KINDS = {
+    "suites": Kind(suites, 100_000),
+    "inventories": Kind(inventories, 20_000),
+    "subjects": Kind(subjects, 20_000),
+    "answers": Kind(answers, 1_000_000),
+    "lines": Kind(lines, 10_000),  # a million lines
 }
 
 
 def campaign(kind: str, count: int, seed: int) -> Figures:
     """Run one."""
     figures = Figures(kind)
-    make = KINDS[kind]()
+    make = KINDS[kind].make()
     began, said = time.process_time(), time.monotonic()
     for first in range(0, count, BATCH):
         _batch(figures, make, range(first, min(first + BATCH, count)), seed)
@@ -227,12 +237,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.fuzz.campaign")
     parser.add_argument("kind", choices=[*KINDS, "all"])
-    parser.add_argument("--count", type=int, default=1000)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--count", type=int, default=1000)
+    size.add_argument(
+        "--long",
+        action="store_true",
+        help=", ".join(f"{about.long} {kind}" for kind, about in KINDS.items()),
+    )
     parser.add_argument("--seed", type=int, default=1)
     words = parser.parse_args(arguments)
     status = 0
     for kind in KINDS if words.kind == "all" else [words.kind]:
-        figures = campaign(kind, words.count, words.seed)
+        figures = campaign(kind, KINDS[kind].long if words.long else words.count, words.seed)
         print(figures, flush=True)
         for index, (how, data) in enumerate(figures.faults[:20]):
             kept = ROOT / "build" / "fuzz" / f"{kind}-{words.seed}-{index}"
