@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ real = os.write
 def write(file, data):
     if os.readlink(f"/proc/self/fd/{file}").startswith(RESULTS):
         written.append(file)
-        if len(written) > 2:
+        if len(written) > ROOM:
             real(file, data[:10])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return real(file, data)
@@ -35,10 +36,16 @@ pathlib.Path.write_text = write_text
 """
 
 
+def fill_up(project: Project, directory: Path, room: int) -> None:
+    """Let the disk have room for so many writes."""
+    text = DISK_FULL.replace("RESULTS", repr(str(directory))).replace("ROOM", str(room))
+    project.file("conftest.py", text)
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "auto"]], ids=["alone", "workers"])
 def test_verdicts_go_on_when_the_disk_is_full(project: Project, workers: list[str]) -> None:
     results = project.path / "results"
-    project.file("conftest.py", DISK_FULL.replace("RESULTS", repr(str(results))))
+    fill_up(project, results, room=2)
     project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(9)))
     result = project.run("--alluredir=results", *workers, process=True)
     result.assert_outcomes(passed=9)
@@ -50,6 +57,20 @@ def test_verdicts_go_on_when_the_disk_is_full(project: Project, workers: list[st
     result = project.run("--alluredir=results", *workers, process=True)
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "auto"]], ids=["alone", "workers"])
+def test_checks_that_the_journal_has_lost_are_not_said_to_have_no_verdict(
+    project: Project, workers: list[str]
+) -> None:
+    fill_up(project, project.path / "full", room=5)
+    project.suite("".join(check(f"c{n}", "nop", "{rax: 0}") for n in range(3)))
+    result = project.run("--journal=full/j.jsonl", *workers, process=True)
+    result.assert_outcomes(passed=3)
+    lines = ["the journal has no verdict of ? of 3 planned checks; when there is room, go on with:"]
+    result.stdout.fnmatch_lines([*lines, "    pytest * --resume=full/j.jsonl"])
+    assert "planned checks have no verdict" not in result.stdout.str()
+    assert result.ret == 12
 
 
 SIGNALLED = """

@@ -145,6 +145,11 @@ def test_a_run_that_judged_nothing_says_so_and_why(narrow: Project) -> None:
     ]
     narrow.suite(check("four", "nop", "{rax: 0}", given="{rax: 0}"), "another.yaml")
     assert "nothing was judged" not in narrow.run().stdout.str()
+    # Nor is it said of a run that was broken off: more than it says there would have been judged.
+    narrow.file("test_broken.py", "def test_broken():\n    raise KeyboardInterrupt\n")
+    broken = narrow.run("suite.yaml", "test_broken.py", "another.yaml", process=True).stdout.str()
+    assert "1 of 4 planned checks have no verdict" in broken
+    assert "nothing was judged" not in broken
 
 
 @pytest.mark.parametrize(

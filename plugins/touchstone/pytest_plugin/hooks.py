@@ -316,8 +316,8 @@ class RunHooks:
         if not self.summary.judged and not self._missing:
             return
         order = [target.name for target in self.run.targets]
-        lines = (*self.run.lines_about_results(), *self.journal.account())
-        self.summary.write(terminalreporter, order, lines)
+        lines = (*self.run.lines_about_results(), *self.journal.account(lost=bool(self._lost)))
+        self.summary.write(terminalreporter, order, lines, self.journal.unfinished())
         for line in self.run.entries_ending_soon():
             write_lines(terminalreporter, line, yellow=True)
         for line in (*self._entries, *self._missing):

@@ -250,8 +250,8 @@ class RunJournal:
         except (OSError, JournalError):
             return None
 
-    def account(self) -> Iterator[str]:
-        """Where the journal is, and what of the plan has no verdict."""
+    def account(self, *, lost: bool = False) -> Iterator[str]:
+        """Where the journal is, and what of the plan has no verdict. ``lost``: something was not written."""
         if self._writer is None:
             return
         found = self.read()
@@ -268,9 +268,18 @@ class RunJournal:
             words = [str(word) for word in self._config.invocation_params.args]
             words = [word for word in words if not word.startswith(("--resume", "--journal"))]
             again = command(self._config, ["pytest", *words, f"--resume={self._shown}"])
-            yield f"{missing} of {len(found.planned)} planned checks have no verdict; go on with:"
+            which = f"{missing} of {len(found.planned)} planned checks"
+            if lost:  # they may have been judged
+                yield f"the journal has no verdict of {which}; when there is room, go on with:"
+            else:
+                yield f"{which} have no verdict; go on with:"
             yield f"    {again}"
         yield f"journal: {self._shown}"
+
+    def unfinished(self) -> set[str]:
+        """Targets on which planned checks have no verdict."""
+        found = self.read() if self._writer is not None else None
+        return set() if found is None else {key.target for key in found.missing}
 
     def missing(self) -> int:
         """How many planned checks have no verdict."""

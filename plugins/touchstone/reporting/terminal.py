@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -57,9 +57,18 @@ class Summary:
         if (about := about_of(report)) is not None:
             self.about[about[0]] = about[1]
 
-    def write(self, terminal: pytest.TerminalReporter, order: Sequence[str], results: Iterable[str]) -> None:
-        """Write the targets' lines, the matrix, and the lines ``results``, which say where results are."""
-        terminal.section("touchstone", sep="=")
+    def write(
+        self,
+        terminal: pytest.TerminalReporter,
+        order: Sequence[str],
+        results: Iterable[str],
+        unfinished: Collection[str] = (),
+    ) -> None:
+        """Write the targets' lines, the matrix, and the lines ``results``, which say where results are.
+
+        ``unfinished``: targets on which the run was broken off.
+        """
+        terminal.write_sep("=", "touchstone")
         reached = {one.target for one in self.judged.values()}
         targets = [name for name in order if name in reached]
         columns = terminal_width()
@@ -84,7 +93,7 @@ class Summary:
                         head = ""
         found = self.judged.values()
         for line in (
-            *self._nothing_judged(targets),
+            *self._nothing_judged([target for target in targets if target not in unfinished]),
             *blocked(found, targets),
             *shared(found, targets),
             *unexpected(found, targets),
