@@ -236,6 +236,17 @@ def test_exit_counters(project: Project) -> None:
     result.stdout.fnmatch_lines(["    !!  exits.cpuid *1 *0"])
 
 
+def test_what_the_agent_accesses_counts_as_no_exit_of_the_probe(project: Project) -> None:
+    project.options(accesses="2")
+    project.suite(
+        check("none", "cpuid", "{exits: {cpuid: 1, cr-access: 0}}")
+        + check("one", "cpuid", "{exits: {cpuid: 1, cr-access: 1}}")
+    )
+    result = project.run("-v")
+    assert verdicts(result) == {"none": "PASSED", "one": "FAILED"}
+    result.stdout.fnmatch_lines(["    !!  exits.cr-access *1 *0"])
+
+
 def test_all_cases_are_judged(project: Project) -> None:
     project.suite(
         check("cases", "mov eax, {n}", "{rax: 1}", each="{n: [1, 2, 3], cpl: [0, 3]}", claims="true")

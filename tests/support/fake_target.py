@@ -42,6 +42,7 @@ SLOT, USLOT, STRIDE = 0x100000, 0x40000000, 0x10000
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 OPTIONS = (
     "journal", "start", "cpuid", "load", "unload", "reset", "bug", "shared", "sends", "os", "others",
+    "accesses",
     "version", "refuses-msr", "guest", "link",
     "hang", "cause",
 )  # fmt: skip
@@ -78,6 +79,8 @@ class FakeDriver(Driver):
         self.serial = ""
         self.os = str(settings.options.get("os", "bare"))
         self.others = int(str(settings.options.get("others", "0")))
+        self.accesses = int(str(settings.options.get("accesses", "0")))
+        """Control registers that an agent reads around a probe, each of which exits."""
         self.resets = 0
         self.distrusted = False
         self.hangs = 0
@@ -182,6 +185,8 @@ class FakeDriver(Driver):
         if self.others:  # programs of an OS, between two readings
             self.others -= 1
             self.counters["cpuid"] += 36
+        if self.accesses:
+            self.counters.setdefault("cr-access", 0)
         return {"cpuid": 0, **self.counters}
 
     def trace(self, cpu: int, count: int) -> list[str]:
@@ -290,6 +295,8 @@ class FakeDriver(Driver):
                 yield refusal
 
     def run_on(self, probe: ProbeRequest, number: int) -> ProbeResult:
+        if self.loaded and self.accesses:
+            self.counters["cr-access"] += self.accesses
         slot = (USLOT if probe.cpl else SLOT) + number * STRIDE
         given = dict.fromkeys(GPRS, 0) | {"rsp": slot + STACK_END - 0x100}
         if probe.seed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from touchstone.engine.ahead import Attempt, Outcomes
 from touchstone.engine.blame import accused, holds_natively, natively
+from touchstone.engine.counting import OF_THE_AGENT, read_exits, rise, without_the_agents_own
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
     Autopsied,
@@ -223,9 +224,9 @@ def _judge_case(
     native = session.phase == "native"
     try:
         if outcomes is None:
-            before = _exits(session, case)
+            before = read_exits(session, case)
             case.answered(session.run(request))
-            case.counted(_rise(before, _exits(session, case)))
+            case.counted(rise(before, read_exits(session, case)))
         else:
             outcome = next(outcomes)
             if isinstance(outcome, AgentRefused):
@@ -251,16 +252,23 @@ def _judge_case(
         raise infrastructure(error) from error
     finally:
         case.is_over()
-    counted = None if outcomes is not None else case.exits
-    case.was_judged(
-        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
-        vacuous(one.case, one.code, case.results),
-    )
+    _compare(session, one, case, None if outcomes is not None else case.exits)
+    if any(row.demand is Demand.EXITS and row.what.endswith(OF_THE_AGENT) for row in case.differences):
+        case.counted(without_the_agents_own(session, case))
+        _compare(session, one, case, case.exits)
     if case.differences and not session.subject.absent:
         found = case.judgement if native else natively(one)
         if found is not None and one.comparable:
             case.was_compared(found, [] if native else accused(case, found))
     return case
+
+
+def _compare(session: TargetSession, one: Planned, case: CaseRun, counted: ExitCounts | None) -> None:
+    """Compare what was measured with what the case expects."""
+    case.was_judged(
+        judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
+        vacuous(one.case, one.code, case.results),
+    )
 
 
 def _no_survivor(one: Planned, error: Autopsied) -> str:
@@ -284,27 +292,6 @@ def _may_be_exits_of_others(session: TargetSession, case: CaseRun) -> bool:
     wrong = case.differences
     running = session.info is not None and session.info.os != "bare"
     return running and bool(wrong) and all(one.demand is Demand.EXITS for one in wrong)
-
-
-def _exits(session: TargetSession, case: CaseRun) -> ExitCounts:
-    """The subject's exit counters. Deviation if it does not tell them."""
-    counts = {}
-    with session.asking() as driver:
-        for cpu in case.request.cpus:
-            try:
-                counts[cpu] = driver.exits(cpu)
-            except AgentRefused as error:
-                case.was_refused(error)
-                raise Deviation(f"its exits on CPU {cpu} cannot be read: {error}") from None
-    return counts
-
-
-def _rise(before: ExitCounts, after: ExitCounts) -> ExitCounts:
-    """How much each counter has risen."""
-    return {
-        cpu: {name: count - before[cpu].get(name, 0) for name, count in counts.items()}
-        for cpu, counts in after.items()
-    }
 
 
 def summary(record: CheckRecord) -> str:
