@@ -248,7 +248,7 @@ def test_trace_codes(target, probe):
     id="broadcast.exits.questions-not-counted",
     title="Asking the hypervisor for its state and its trace is neither counted nor in the trace",
     level="should",
-    requires="os == bare and subject.counters and subject.trace",
+    requires="os == bare and subject.counters and subject.trace and subject.few-exits",
     cite=[
         {
             "doc": "touchstone-design",
@@ -305,7 +305,7 @@ def test_trace_of_few(target):
     title="Loading with an option that does not exist is refused, and takes no CPU",
     level="should",
     phase="unloaded",
-    requires="os == bare and way == bare and subject.refuses.loaded != false",
+    requires="os == bare and way == bare and subject.refuses.option != false",
     cite={
         "doc": "touchstone-protocol",
         "title": "subject do=...: the hypervisor under test",
@@ -314,9 +314,10 @@ def test_trace_of_few(target):
     },
     proves=["refuse-loaded"],
 )
-def test_unknown_option(target, virtualized):
+def test_unknown_option(target, subject, virtualized):
     with pytest.raises(AgentRefused) as refusal:
         target.load("no-such-option")
+    assert refusal.value.code == subject.claims.get("refuses.option")
     assert refusal.value.text, "a refusal says why"
     assert virtualized() == []
     assert target.query().get("loaded") == "0"

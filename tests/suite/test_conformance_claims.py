@@ -32,6 +32,39 @@ def unguarded(check: Check) -> bool:
     )
 
 
+UNCONDITIONAL = {"cpuid", "getsec", "invd", "xsetbv"}
+"""Counters of what exits without being asked to, in VMX (SDM 3C 26.1.2)."""
+PROCESSORS = {
+    # The fault comes before the exit.
+    "exits.cr.ring3-no-exit",
+    "exits.msr.ring3-no-exit",
+    # No bitmap covers these MSRs.
+    "exits.msr.outside-exits",
+}
+"""Checks of other counters, where the processor decides what exits."""
+
+
+def leaves_no_choice(check: Check) -> bool:
+    """Whether a check demands exits, or none, where a hypervisor may choose, of one that claims no choice."""
+    counters = {name for case in check.probes for name in case.expect.exits}
+    claims = {
+        name
+        for case in check.probes
+        for one in (*check.requires, *case.requires)
+        for name in re.findall(r"subject\.([a-z0-9.-]+)", one.text)
+    }
+    return bool(counters - UNCONDITIONAL) and not claims - {"counters", "trace", "unloadable"}
+
+
+def test_what_a_hypervisor_may_let_exit_is_demanded_of_one_that_claims_it() -> None:
+    """One that has no bitmap of MSRs is slow, and does nothing wrong."""
+    checks = [check for path in suite_files() for check in load(path).checks]
+    found = {check.id: check for check in checks if leaves_no_choice(check)}
+    assert found.keys() >= PROCESSORS
+    wrong = [f"{check.source}: {name}" for name, check in found.items() if name not in PROCESSORS]
+    assert not wrong, "these require no claim of what exits:\n" + "\n".join(wrong)
+
+
 def test_a_hypercall_that_must_raise_ud_is_one_of_a_subject_that_claims_to_be_closed() -> None:
     """KVM's answer everybody, and SimpleVisor's fail in VMX' own way: neither has promised anything else."""
     checks = [check for path in suite_files() for check in load(path).checks]

@@ -62,6 +62,12 @@ CLAIMS: Mapping[str, Claim] = {
         "it counts its exits for each CPU and by reason, and `exits` reads them. Without it, checks that "
         "expect `exits` are unsupported",
     ),
+    "few-exits": Claim(
+        bool,
+        "what an OS does all the time makes no exit: RDMSR and WRMSR of MSRs that hold nothing of "
+        "virtualization, HLT, PAUSE, plain code. Asking for the counters counts as none",
+    ),
+    "efer-exits": Claim(bool, "each RDMSR and WRMSR of EFER exits"),
     "trace": Claim(bool, "it keeps the last exits of each CPU, and `trace` reads them"),
     "trace-codes": Claim(
         bool,
@@ -89,6 +95,9 @@ CLAIMS: Mapping[str, Claim] = {
         bool, "on the bare OS, `query` says as `free-pages` how many pages of memory nobody has taken"
     ),
     "refuses.loaded": Claim(_ERRNO, "the error with which loading is refused when it is loaded already"),
+    "refuses.option": Claim(
+        _ERRNO, "the error with which loading is refused for an option that it does not have"
+    ),
     "refuses.in-use": Claim(
         _ERRNO, "the error with which loading is refused while a CPU's virtualization hardware is in use"
     ),
