@@ -93,6 +93,21 @@ def test_a_subject_that_does_not_load_in_a_state_deviates_there_only(project: Pr
     result.stdout.fnmatch_lines(["*in the state that the check prepares was refused: EBUSY*"])
 
 
+def test_states_that_a_subject_refuses_are_one_reason(project: Project) -> None:
+    project.options(**{"refuses-msr": "0x277"})
+    project.suite(at("one", "at-load") + at("two", "at-load"))
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "the same reason as of exits.one, which is shown in full*",
+            "fake-amd: 2 checks deviate for the same reason: loading Veneer * was refused: EBUSY*",
+            "    exits.one",
+            "    exits.two",
+        ]
+    )
+
+
 def test_an_os_that_needs_its_cpus_makes_it_unsupported(project: Project) -> None:
     project.options(os="linux")
     project.suite(at("a", "at-load") + at("b", "at-unload"))

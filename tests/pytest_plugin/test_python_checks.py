@@ -243,7 +243,7 @@ def test_a_refusal_is_shown_where_the_check_has_asked(project: Project) -> None:
         [
             ">*target.load('refuse')",
             "E*AgentRefused: EPERM: the firmware locked it off",
-            "fake-amd: 2 checks have the same first difference: refused: EPERM: the firmware*",
+            "fake-amd: 2 checks deviate for the same reason: refused: EPERM: the firmware*",
         ]
     )
     assert "fake_target.py" not in result.stdout.str()
@@ -267,7 +267,7 @@ def test_what_was_refused_before_is_shown_once(project: Project) -> None:
             "fake-amd: EPERM: the firmware locked it off",
             "the same as of test_refused.py::test_one[[]fake-amd[]], which is shown in full (-vv *",
             "again: pytest 'test_refused.py::test_two[[]fake-amd[]]' *",
-            "fake-amd: 3 checks have the same first difference: refused: EPERM: the firmware*",
+            "fake-amd: 3 checks deviate for the same reason: refused: EPERM: the firmware*",
         ]
     )
     assert project.run("-vv", "test_refused.py").stdout.str().count("which is shown in full") == 0

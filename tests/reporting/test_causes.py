@@ -147,6 +147,18 @@ def test_failures_with_other_causes_are_shown_in_full(project: Project) -> None:
     result.stdout.no_fnmatch_line("*have the same first difference*")
 
 
+def test_a_control_register_is_part_of_what_failures_have_in_common(project: Project) -> None:
+    wrong = "{exception: '#GP(0)', rip: start}"
+    checks = [("one", "mov rbx, cr0"), ("two", "mov rbx, cr0"), ("three", "mov rbx, cr4")]
+    project.suite("".join(check(name, insn, wrong, claims="true") for name, insn in checks))
+    lines = project.run().outlines
+    start = next(n for n, line in enumerate(lines) if "have the same first difference" in line)
+    assert lines[start].endswith("measured no exception, mov cr0")
+    assert [line.strip() for line in lines[start + 1 : start + 3]] == ["exits.one", "exits.two"]
+    assert lines[start + 3].startswith("fake-amd: exits.three: ")
+    assert lines[start + 3].endswith("mov cr4")
+
+
 def test_differences_have_the_names_of_their_bits(project: Project) -> None:
     project.suite(
         HIDDEN

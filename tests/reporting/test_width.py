@@ -124,7 +124,9 @@ def test_a_check_of_several_items_is_named_once(project: Project) -> None:
         "def test_it(target, number):\n    target.load('refuse')\n",
     )
     lines = project.run().outlines
-    start = next(n for n, line in enumerate(lines) if line.startswith("fake-amd: 3 checks have the same"))
+    start = next(
+        n for n, line in enumerate(lines) if line.startswith("fake-amd: 3 checks deviate for the same")
+    )
     assert lines[start + 1] == "    exits.it (3 times)"
     assert lines[start + 2].startswith("journal: ")
 

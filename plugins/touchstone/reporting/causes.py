@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from touchstone.engine.outcomes import Deviation
 from touchstone.engine.records import CheckRecord
 from touchstone.journal.bits import as_ranges, differing_bits
 from touchstone.journal.read import Journal
@@ -27,7 +30,11 @@ def cause_of(record: CheckRecord | None, verdict: Verdict, error: BaseException 
         return ""
     if verdict is Verdict.CRASH:
         return "" if record.autopsy is None else record.autopsy.cause
-    return first_difference(record) if verdict is Verdict.DEVIATION else ""
+    if verdict is not Verdict.DEVIATION:
+        return ""
+    # Without a measurement, what the target said, such as that the state of a check cannot be had.
+    said = str(error).split("\n")[0] if isinstance(error, Deviation) else ""
+    return first_difference(record) or said
 
 
 def first_difference(record: CheckRecord) -> str:
@@ -37,10 +44,17 @@ def first_difference(record: CheckRecord) -> str:
             result = next((result for result in run.results if result.cpu == one.cpu), None)
             offset = -1 if result is None else result.rip - result.start
             ended = [text for at, _, text in disassemble(run.code, run.request.code_bits) if at <= offset]
-            where = f", {ended[-1].split()[0]}" if ended else ""
+            where = f", {_operation(ended[-1])}" if ended else ""
             expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
             return f"{one.what}: expected {expected}, measured {measured}{where}"
     return ""
+
+
+def _operation(instruction: str) -> str:
+    """The mnemonic, with a control or debug register: MOV to CR3 has little in common with other MOVs."""
+    mnemonic = instruction.split(maxsplit=1)[0]
+    special = re.search(r"\b[cd]r\d+\b", instruction)
+    return f"{mnemonic} {special[0]}" if special else mnemonic
 
 
 def common_bits(record: CheckRecord | None, verdict: Verdict) -> str:

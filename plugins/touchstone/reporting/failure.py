@@ -11,6 +11,7 @@ from touchstone.engine.outcomes import Crash, Deviation, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
+from touchstone.reporting.causes import first_difference
 from touchstone.reporting.commands import NAMED_BY, command, node_path
 from touchstone.reporting.disassembly import listing
 from touchstone.reporting.exits import readable
@@ -84,7 +85,8 @@ def failure_lines(
     if isinstance(error, NotJudged) and not (record.autopsy or record.guest_before or record.runs):
         return
     if same_as:
-        what = "end" if isinstance(error, Crash) else "first difference"
+        common = "first difference" if first_difference(record) else "reason"
+        what = "end" if isinstance(error, Crash) else common
         same = f"the same {what} as of {same_as}, which is shown in full"
         yield from wrapped(f"{same} (-vv shows all in full)", width)
         yield f"again: {reproduce(item, record)}"

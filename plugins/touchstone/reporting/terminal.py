@@ -13,10 +13,7 @@ from touchstone.words import AREAS, Verdict
 
 MAX_REASONS = 3
 """Reasons for which nothing was judged on a target."""
-_COMMON = {
-    Verdict.DEVIATION: "have the same first difference",
-    Verdict.CRASH: "end the machine in the same way",
-}
+_SHARED = (Verdict.DEVIATION, Verdict.CRASH)
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.CONFORMANT: {"green": True},
     Verdict.DEVIATION: {"red": True},
@@ -152,7 +149,7 @@ def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[st
     """First differences and crashes, with the checks that have them in common."""
     judged = list(judged)
     bits = {(one.target, one.cause): one.bits for one in judged}
-    for verdict, common in _COMMON.items():
+    for verdict in _SHARED:
         found = list(_by_cause(judged, targets, verdict))
         alike: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
         for target, cause, checks in found:
@@ -160,19 +157,23 @@ def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[st
         for target, cause, checks in found:
             several = alike[target, bits[target, cause]]
             if not bits[target, cause] or len(several) == 1:
-                yield from _of_cause(f"{target}: ", common, cause, checks)
+                yield from _of_cause(f"{target}: ", verdict, cause, checks)
             elif several[0][0] == cause:
                 total = sum(len(checks) for _, checks in several)
                 yield f"{target}: {total} checks differ first in {bits[target, cause]} of a register:"
                 for one, its in several:
-                    yield from _of_cause("    ", common, one, its)
+                    yield from _of_cause("    ", verdict, one, its)
 
 
-def _of_cause(start: str, common: str, cause: str, checks: Sequence[str]) -> Iterator[str]:
+def _of_cause(start: str, verdict: Verdict, cause: str, checks: Sequence[str]) -> Iterator[str]:
     """A cause and its checks."""
     if len(checks) == 1:
         yield f"{start}{checks[0]}: {cause}"
         return
+    if verdict is Verdict.CRASH:
+        common = "end the machine in the same way"
+    else:
+        common = "have the same first difference" if ": expected " in cause else "deviate for the same reason"
     yield f"{start}{len(checks)} checks {common}: {cause}"
     indent = " " * (len(start) - len(start.lstrip()) + 4)
     for check, times in Counter(checks).items():  # a Python check has several items
