@@ -64,3 +64,16 @@ def test_a_step_that_lasts_is_shown_again(monkeypatch: pytest.MonkeyPatch) -> No
     with progress.stage("box"):
         pass
     assert len(said) == before
+
+
+def test_a_step_that_counts_is_shown_once_and_then_as_seldom_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thousand answers came in two seconds, and a line for each fifty of them."""
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(StageProgress, "_wait", lambda self, seconds: None)  # nothing lasts here
+    said: list[str] = []
+    progress = StageProgress(said.append)
+    with progress.stage("box"):
+        for count in (50, 100, 150):
+            progress(f"asking: {count} of 150")
+        progress("loading")
+    assert [line.partition(" (")[0] for line in said] == ["box: asking: 50 of 150", "box: loading"]

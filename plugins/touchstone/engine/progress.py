@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 PATIENCE = 1.0
 """Seconds after which a stage shows its steps."""
 AGAIN = 15.0
-"""Seconds after which a step is shown again: that it still lasts is to be seen in a log as well."""
+"""Seconds after which a step is shown again: that it still lasts, and how far it is, is to be seen in a log
+as well."""
 
 
 class StageProgress:
@@ -26,13 +28,16 @@ class StageProgress:
         self._name = ""
         self._began: float | None = None
         self._text = ""
+        self._shown = ""
+        """The step that was shown last."""
         self._timer: threading.Timer | None = None
 
     def __call__(self, text: str) -> None:
         """Say what is being done now."""
         with self._lock:
             self._text = text
-            if self._began is not None and time.monotonic() - self._began >= PATIENCE:
+            late = self._began is not None and time.monotonic() - self._began >= PATIENCE
+            if late and _step(text) != self._shown:
                 self._show()
 
     @contextmanager
@@ -41,7 +46,7 @@ class StageProgress:
         if self._write is None or self._began is not None:
             yield
             return
-        self._name, self._text, self._began = name, "", time.monotonic()
+        self._name, self._text, self._shown, self._began = name, "", "", time.monotonic()
         self._wait(PATIENCE)
         try:
             yield
@@ -67,4 +72,10 @@ class StageProgress:
     def _show(self) -> None:
         assert self._write is not None
         assert self._began is not None
+        self._shown = _step(self._text)
         self._write(f"{self._name}: {self._text} ({time.monotonic() - self._began:.0f} s)")
+
+
+def _step(text: str) -> str:
+    """A sentence without its numbers: ``50 of 200`` and ``100 of 200`` are one step."""
+    return re.sub(r"\d+", "#", text)
