@@ -134,7 +134,7 @@ def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_dire
     The native machine is the same emulator with the same CPUs, and boots the same image by itself.
     InfrastructureError for a box that nobody can compare with: one that is no virtual machine of ours.
     """
-    from touchstone.drivers.hosted.deploy import GUEST_FACTOR, MEMORY_MIB  # noqa: PLC0415
+    from touchstone.drivers.hosted.deploy import MEMORY_MIB  # noqa: PLC0415
     from touchstone.drivers.hosted.driver import HostedDriver  # noqa: PLC0415
     from touchstone.drivers.hosted.guest import GuestOnBox  # noqa: PLC0415
     from touchstone.drivers.ssh.build import ModuleCache  # noqa: PLC0415
@@ -148,8 +148,7 @@ def make_hosted_driver(settings: TargetSettings, program: GuestProgram, log_dire
         )
     box, visit = _box(settings, log_directory)
     cache = ModuleCache(build_directory() / "linux")
-    slow = replace(settings, timeout_factor=settings.timeout_factor * GUEST_FACTOR)
-    guest = GuestOnBox(slow, box, program, _provider(None), cache, log_directory, visit)
+    guest = GuestOnBox(settings, box, program, _provider(None), cache, log_directory, visit)
     native = make_driver(without_linux(settings, MEMORY_MIB), None, log_directory / "native")
     return HostedDriver(settings.name, native, guest, program.name)
 

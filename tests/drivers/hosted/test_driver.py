@@ -14,7 +14,7 @@ from tests.support.fake_target import FakeDriver
 from tests.support.ssh.lab import HERE, NOP, Lab, hurry, meanwhile, probe
 from touchstone.config.subjects import BARE_MACHINE
 from touchstone.drivers.build import BareImage
-from touchstone.drivers.hosted.deploy import IMAGE, a_guest
+from touchstone.drivers.hosted.deploy import GUEST_FACTOR, IMAGE, a_guest
 from touchstone.drivers.hosted.driver import HostedDriver
 from touchstone.drivers.hosted.guest import GuestOnBox
 from touchstone.drivers.power import CommandPower
@@ -195,6 +195,16 @@ def test_an_sshd_that_is_killed_while_a_guest_is_asked_is_the_labs(guests: Guest
     works(driver, guests)
     driver.stop()
     assert guests.lab.leftovers() == []
+
+
+def test_box_is_not_as_slow_as_its_guest(guests: Guests) -> None:
+    driver = guests.loaded({"processes": "cat agent.pid"})
+    guest = driver._guest
+    assert guest._visit is not None
+    assert guest._client is not None
+    assert guest._patience is not None
+    assert guest._visit.link.factor == 10.0
+    assert guest._client._factor == guest._patience._factor == 10.0 * GUEST_FACTOR
 
 
 def test_a_guest_that_hangs_is_killed_and_started_anew(guests: Guests) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from touchstone.drivers.emulated.driver import ImageProvider
-from touchstone.drivers.hosted.deploy import GuestProgram
+from touchstone.drivers.hosted.deploy import GUEST_FACTOR, GuestProgram
 from touchstone.drivers.hosted.look import look_at, read_look
 from touchstone.drivers.ssh.boxes import Box
 from touchstone.drivers.ssh.build import ModuleCache, build_part
@@ -56,8 +56,9 @@ class GuestOnBox(SshDriver):
         self._provide_image = provide_image
         self._box_died = False
         self._version = ""
+        self._stretch = GUEST_FACTOR
         if program.processes:
-            self._patience = Patience(self._look, settings.cpus, settings.timeout_factor)
+            self._patience = Patience(self._look, settings.cpus, settings.timeout_factor * GUEST_FACTOR)
 
     def be_ready(self, progress: Say) -> None:
         """Have a box with everything on it and no guest. InfrastructureError.

@@ -12,6 +12,8 @@ from touchstone.machine.driver import InfrastructureError, TargetDied, TargetErr
 
 KNOCK_TIMEOUT = 15.0
 """Seconds in which a box whose connection ended is given the chance to answer again."""
+KNOCK_ONCE_MORE = 2.0
+"""The same for one that can neither reboot nor lose its network without our knowing."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,36 @@ class Finding:
     """The end of its kernel log, where that says so."""
 
 
-def diagnose(name: str, error: TargetDied | TargetHung, visit: Visit, said: str, agent: AgentEnd) -> Finding:
-    """What ``error`` means for the box ``name``. ``said``: its log since it last answered."""
+def diagnose(
+    name: str,
+    error: TargetDied | TargetHung,
+    visit: Visit,
+    said: str,
+    agent: AgentEnd,
+    patience: float = KNOCK_TIMEOUT,
+) -> Finding:
+    """What ``error`` means for the box ``name``. ``said``: its log since it last answered.
+
+    ``patience``: seconds (stretched) in which a box whose connection ended may answer again.
+    """
     try:
-        return _diagnose(name, error, visit, said, agent)
+        return _diagnose(name, error, visit, said, agent, patience)
     except TargetError as silent:  # it let us in and then fell silent: part of it is gone
         return Finding(TargetHung(f"{error}, and the box stopped answering while it was asked why: {silent}"))
 
 
-def _diagnose(name: str, error: TargetDied | TargetHung, visit: Visit, said: str, agent: AgentEnd) -> Finding:
+def _diagnose(
+    name: str,
+    error: TargetDied | TargetHung,
+    visit: Visit,
+    said: str,
+    agent: AgentEnd,
+    patience: float,
+) -> Finding:
     if panic := find_panic(said):
         return Finding(TargetDied(f"the kernel of {name} is lost: {panic}"))
     try:
-        now = knock(visit.link, KNOCK_TIMEOUT)
+        now = knock(visit.link, patience)
     except NoConnection as away:
         if away.refused:
             return Finding(

@@ -11,7 +11,7 @@ from touchstone.drivers.ssh.boxes import Box, await_death
 from touchstone.drivers.ssh.build import ModuleCache, build_here, build_there, headers_here
 from touchstone.drivers.ssh.console import LogSource
 from touchstone.drivers.ssh.deployable import Deployable
-from touchstone.drivers.ssh.diagnosis import diagnose
+from touchstone.drivers.ssh.diagnosis import KNOCK_ONCE_MORE, KNOCK_TIMEOUT, diagnose
 from touchstone.drivers.ssh.kernel_log import KernelLog, find_panic, read_pstore
 from touchstone.drivers.ssh.link import Link
 from touchstone.drivers.ssh.lock import BoxLock
@@ -78,6 +78,8 @@ class SshDriver(AgentDriver):
         self._distrusted = False
         """It is to be brought back although it lives."""
         self._patience: Patience | None = None
+        self._stretch = 1.0
+        """By which the agent is slower than the box that its program runs on."""
         self.outlives_runs = not box.disposable
 
     # --- the life of a box in our hands
@@ -276,7 +278,9 @@ class SshDriver(AgentDriver):
         wait = DEATH_TIMEOUT * self.settings.timeout_factor if isinstance(error, TargetDied) else 0.0
         if agent.status is None and (death := await_death(self._box, wait)):
             return self._died_of(death)
-        found = diagnose(self.name, error, visit, self._log.since(self._well_at), agent)
+        # Of a virtual box it is known that it has not rebooted, and nobody pulls its cable.
+        patience = KNOCK_TIMEOUT if self._box.death_fd() is None else KNOCK_ONCE_MORE
+        found = diagnose(self.name, error, visit, self._log.since(self._well_at), agent, patience)
         visit.rebooted |= found.rebooted
         self._collect()
         if found.said and not find_panic(self._log.since(self._well_at)):
@@ -339,8 +343,9 @@ class SshDriver(AgentDriver):
         channel = visit.start_agent(self._agent)
         if (fd := self._box.death_fd()) is not None:
             channel.watch(fd, self._on_death)
-        self._client = AgentClient(channel, self._log, self.settings.timeout_factor, self._patience)
-        info = self._greet(self._client, READY_TIMEOUT)
+        factor = self.settings.timeout_factor * self._stretch
+        self._client = AgentClient(channel, self._log, factor, self._patience)
+        info = self._greet(self._client, READY_TIMEOUT * self._stretch)
         self._collect()
         self._well_at = self._began_at = self._log.mark()
         return info
