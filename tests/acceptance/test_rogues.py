@@ -69,8 +69,8 @@ class Rogue:
 
 
 ROGUES = [
-    Rogue("qemu-amd", "park", "hang", "no answer to subject"),
-    Rogue("qemu-amd", "hang", "hang", "no answer to subject"),
+    Rogue("qemu-amd", "park", "hang", "in spin (rogue/rogue.c)"),
+    Rogue("qemu-amd", "hang", "hang", "in spin (rogue/rogue.c), called by load"),
     Rogue("qemu-amd", "panic", "crash", "load+0x"),
     Rogue("bochs-amd", "serial", "hang", "no answer to subject"),
     # It dies of nothing that the emulator lacks, and is found out to virtualise nothing.
@@ -172,3 +172,21 @@ def test_an_exception_in_the_hypervisors_own_code_is_a_crash_and_not_the_probes_
     assert re.search(
         f"2 checks end the machine in the same way: {place} exits.stray exits.stray-again", printed
     )
+
+
+# As many boots, and two waits for an answer that does not come.
+def test_hangs_at_one_place_in_the_hypervisors_own_code_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "stray.yaml").write_text(
+        STRAY.replace("    run: syscall", "    timeout: 3\n    run: syscall")
+    )
+    file = bare(tmp_path / "rogue", Rogue("qemu-amd", "linger", "hang", "in linger"))
+    run = run_suites(tmp_path, str(tmp_path / "stray.yaml"), "--target=qemu-amd", f"--hypervisor={file}")
+    assert {verdict.check: verdict.word for verdict in run.verdicts} == {
+        "exits.stray": "hang",
+        "exits.stray-again": "hang",
+        "exits.behind": "conformant",
+    }, run.printed
+    printed = " ".join(run.printed.split())
+    assert "the same hang as of exits.stray, which is shown in full" in printed
+    place = r"2 checks hang in the same way: in linger \(rogue/rogue\.c\) exits.stray exits.stray-again"
+    assert re.search(place, printed)

@@ -60,6 +60,23 @@ def test_crashes_with_one_cause_are_shown_once(project: Project) -> None:
     assert project.run("-vv").stdout.str().count("autopsy: guest triple fault (fake)") == 3
 
 
+def test_hangs_with_one_cause_are_shown_once(project: Project) -> None:
+    project.options(cause="in wait (core/nmi.c), called by vmx_exited")
+    checks = "".join(check(f"hangs-{n}", "pause", "{rax: 0}", claims="true") for n in range(2))
+    project.suite(checks + check("fine", "nop", "{exception: none}"))
+    result = project.run("-v")
+    assert verdicts(result) == {"hangs-0": "HANG", "hangs-1": "HANG", "fine": "PASSED"}
+    assert result.stdout.str().count("autopsy: guest triple fault (fake)") == 1
+    result.stdout.fnmatch_lines(
+        [
+            "the same hang as of exits.hangs-0, which is shown in full (-vv shows all in full)",
+            "fake-amd: 2 checks hang in the same way: in wait (core/nmi.c), called by vmx_exited",
+            "    exits.hangs-0",
+            "    exits.hangs-1",
+        ]
+    )
+
+
 def test_a_check_in_python_and_one_of_a_suite_are_shown_once(project: Project) -> None:
     project.options(cause="exception 0d at 10f592 read_msr+0x5 (vmx/msr.c:8)")
     project.suite(check("dies", "hlt", "{rax: 0}", claims="true"))

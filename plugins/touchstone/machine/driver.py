@@ -82,7 +82,9 @@ class Autopsy:
     """End of the emulator's own log (Bochs says there which VM-entry check failed)."""
     notes: tuple[str, ...] = ()
     cause: str = ""
-    """What other deaths may have in common with it, such as the exception and its place; empty: not known."""
+    """What others may have in common with it that ended so: an exception and its place, or where CPUs that
+    hang are stuck. Empty: not known.
+    """
 
 
 class Driver(Protocol):

@@ -28,7 +28,7 @@ def cause_of(record: CheckRecord | None, verdict: Verdict, error: BaseException 
         return f"refused: {error}"
     if record is None:
         return ""
-    if verdict is Verdict.CRASH:
+    if verdict in (Verdict.CRASH, Verdict.HANG):
         return "" if record.autopsy is None else record.autopsy.cause
     if verdict is not Verdict.DEVIATION:
         return ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from touchstone.engine.outcomes import Crash, Deviation, Improved, NotJudged
+from touchstone.engine.outcomes import Crash, Deviation, Hang, Improved, NotJudged
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.machine.driver import Autopsy
 from touchstone.machine.probe import ProbeResult
@@ -32,6 +32,7 @@ MAX_REGISTERS = 8
 """CPUs whose registers are shown; results have those of all."""
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
+_SAME: Mapping[type[BaseException], str] = {Crash: "end", Hang: "hang"}
 _ANSWER = re.compile(r"[=!]\d+ ")
 
 
@@ -86,7 +87,7 @@ def failure_lines(
         return
     if same_as:
         common = "first difference" if first_difference(record) else "reason"
-        what = "end" if isinstance(error, Crash) else common
+        what = _SAME.get(type(error), common)
         same = f"the same {what} as of {same_as}, which is shown in full"
         yield from wrapped(f"{same} (-vv shows all in full)", width)
         yield f"again: {reproduce(item, record)}"

@@ -13,7 +13,10 @@ from touchstone.words import AREAS, Verdict
 
 MAX_REASONS = 3
 """Reasons for which nothing was judged on a target."""
-_SHARED = (Verdict.DEVIATION, Verdict.CRASH)
+_SAME_END = {
+    Verdict.CRASH: "end the machine in the same way",
+    Verdict.HANG: "hang in the same way",
+}
 _COLOURS: Mapping[Verdict, Mapping[str, bool]] = {
     Verdict.CONFORMANT: {"green": True},
     Verdict.DEVIATION: {"red": True},
@@ -146,10 +149,10 @@ def blocked(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[s
 
 
 def shared(judged: Iterable[JudgedCheck], targets: Sequence[str]) -> Iterator[str]:
-    """First differences and crashes, with the checks that have them in common."""
+    """First differences, crashes and hangs, with the checks that have them in common."""
     judged = list(judged)
     bits = {(one.target, one.cause): one.bits for one in judged}
-    for verdict in _SHARED:
+    for verdict in (Verdict.DEVIATION, *_SAME_END):
         found = list(_by_cause(judged, targets, verdict))
         alike: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
         for target, cause, checks in found:
@@ -170,10 +173,8 @@ def _of_cause(start: str, verdict: Verdict, cause: str, checks: Sequence[str]) -
     if len(checks) == 1:
         yield f"{start}{checks[0]}: {cause}"
         return
-    if verdict is Verdict.CRASH:
-        common = "end the machine in the same way"
-    else:
-        common = "have the same first difference" if ": expected " in cause else "deviate for the same reason"
+    measured = "have the same first difference" if ": expected " in cause else "deviate for the same reason"
+    common = _SAME_END.get(verdict, measured)
     yield f"{start}{len(checks)} checks {common}: {cause}"
     indent = " " * (len(start) - len(start.lstrip()) + 4)
     for check, times in Counter(checks).items():  # a Python check has several items

@@ -18,6 +18,7 @@ from touchstone.drivers.emulated.evidence import Evidence
 from touchstone.drivers.emulated.machine import EmulatedMachine
 from touchstone.drivers.emulated.panic_report import last_panic
 from touchstone.drivers.emulated.payload_image import PackedPayload, pack
+from touchstone.drivers.emulated.standstill import standstill
 from touchstone.drivers.emulated.uefi import ProvideProgram, write_disk
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
@@ -27,6 +28,7 @@ from touchstone.machine.driver import (
     InfrastructureError,
     Say,
     TargetDied,
+    TargetHung,
     TargetInfo,
 )
 from touchstone.machine.multiboot import read_elf
@@ -190,6 +192,8 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         """See EmulatedMachine. The OS' report has addresses, and its image their names."""
         panic = last_panic(self.serial_since(self._switched_on_at).rpartition("\n!1 ready")[2])
         if panic is None:
+            if isinstance(self._lost, TargetHung) and not emulator.died():
+                evidence.cause = standstill(evidence.frames, evidence.exits, self._symbols)
             return reason
         if panic.registers is None:
             evidence.cause = re.sub(r" on CPU \d+", "", str(self._lost or ""))

@@ -9,7 +9,7 @@ from functools import partial
 
 from touchstone.drivers.emulated.backtrace import backtrace, parse_registers
 from touchstone.drivers.emulated.emulator import Emulator
-from touchstone.drivers.emulated.trace import read_exits
+from touchstone.drivers.emulated.trace import Exit, read_exits
 from touchstone.machine.symbols import Symbols
 
 
@@ -19,7 +19,7 @@ class Evidence:
 
     registers: dict[int, str] = field(default_factory=dict)
     frames: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    exits: list[str] = field(default_factory=list)
+    exits: list[Exit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cause: str = ""
     """See Autopsy."""

@@ -81,7 +81,7 @@ class EmulatedMachine(ABC, Generic[E]):
             cause=evidence.cause,
             registers=evidence.registers,
             backtraces=evidence.frames,
-            exits=tuple(evidence.exits),
+            exits=tuple(map(str, evidence.exits)),
             serial=self._serial_tail(),
             emulator_log=log,
             notes=tuple(evidence.notes),

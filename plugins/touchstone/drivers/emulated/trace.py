@@ -21,6 +21,27 @@ _MOST_ENTRIES = 4096
 
 
 @dataclass(frozen=True)
+class Exit:
+    """One exit, as the subject has noted it."""
+
+    cpu: int
+    number: int
+    """From 1, of this CPU."""
+    code: int
+    """The architecture's."""
+    rip: int
+    """Of the guest."""
+    eax: int
+    ecx: int
+    place: str
+    """Where that is in the image; else the address."""
+
+    def __str__(self) -> str:
+        values = f"eax={self.eax:08x} ecx={self.ecx:08x}"
+        return f"CPU {self.cpu} #{self.number}: exit {self.code:#x} at {self.place} {values}"
+
+
+@dataclass(frozen=True)
 class _Rings:
     version: int
     cpus: int
@@ -31,7 +52,7 @@ class _Rings:
     entry_size: int
 
 
-def read_exits(memory: MemoryReader, symbols: Symbols) -> list[str]:
+def read_exits(memory: MemoryReader, symbols: Symbols) -> list[Exit]:
     """The last exits of every CPU, newest last; none without trace rings, or with no subject loaded."""
     description = symbols.find(DESCRIPTION)
     if description is None:
@@ -41,22 +62,22 @@ def read_exits(memory: MemoryReader, symbols: Symbols) -> list[str]:
     if rings.version != 1 or not 0 < count <= _MOST_CPUS or not 0 < rings.entries <= _MOST_ENTRIES:
         return []
     pointers = struct.unpack(f"<{count}Q", memory(_number(memory, rings.cpus, 8), 8 * count))
-    lines: list[str] = []
+    found: list[Exit] = []
     for cpu, pointer in enumerate(pointers):
-        lines += _read_ring(memory, symbols, rings, cpu, pointer)
-    return lines
+        found += _read_ring(memory, symbols, rings, cpu, pointer)
+    return found
 
 
 def _number(memory: MemoryReader, address: int, size: int) -> int:
     return int.from_bytes(memory(address, size), "little")
 
 
-def _read_ring(memory: MemoryReader, symbols: Symbols, rings: _Rings, cpu: int, pointer: int) -> list[str]:
+def _read_ring(memory: MemoryReader, symbols: Symbols, rings: _Rings, cpu: int, pointer: int) -> list[Exit]:
     exits = _number(memory, pointer + rings.exits_offset, 8)
     ring = memory(pointer + rings.ring_offset, rings.entries * rings.entry_size)
-    lines = []
+    found = []
     for index in range(max(0, exits - min(SHOWN, rings.entries)) + 1, exits + 1):
         rip, code, eax, ecx = _ENTRY.unpack_from(ring, index % rings.entries * rings.entry_size)
         where = symbols.describe(rip) if symbols.is_code(rip) else f"{rip:#x}"
-        lines.append(f"CPU {cpu} #{index}: exit {code:#x} at {where} eax={eax:08x} ecx={ecx:08x}")
-    return lines
+        found.append(Exit(cpu, index, code, rip, eax, ecx, where))
+    return found

@@ -38,11 +38,15 @@ static void __attribute__((naked)) stray(void)
 	asm volatile("mov %0, %%rsp\n\tud2" : : "i"(own_stack + sizeof(own_stack)));
 }
 
-static void lead_astray(void *unused)
+static void __attribute__((naked)) linger(void)
 {
-	uint64_t entry = (uint64_t)stray;
+	asm volatile("mov %0, %%rsp\n1:\tpause\n\tjmp 1b" : : "i"(own_stack + sizeof(own_stack)));
+}
 
-	(void)unused;
+static void lead_astray(void *where)
+{
+	uint64_t entry = (uint64_t)where;
+
 	asm volatile("wrmsr"
 		     :
 		     : "c"(MSR_LSTAR), "a"((uint32_t)entry), "d"((uint32_t)(entry >> 32)));
@@ -77,7 +81,9 @@ static int load(const char *option, char *why, size_t size)
 	if (is("panic"))
 		os_panic("rogue: given up");
 	if (is("stray"))
-		os_on_every_cpu(lead_astray, NULL);
+		os_on_every_cpu(lead_astray, (void *)stray);
+	if (is("linger"))
+		os_on_every_cpu(lead_astray, (void *)linger);
 	loaded = 1;
 	return 0;
 }
