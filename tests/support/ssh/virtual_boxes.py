@@ -13,7 +13,6 @@ from touchstone.config.subjects import read_subject
 from touchstone.drivers import registry
 from touchstone.drivers.ssh.deployable import a_subject
 from touchstone.drivers.ssh.driver import SshDriver
-from touchstone.machine.driver import InfrastructureError
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -24,7 +23,7 @@ def say(sentence: str) -> None:
 
 
 def started(target: str, emulator: str, logs: Path) -> Iterator[SshDriver]:
-    """A started driver, stopped afterwards. Skips without the emulator, or what its image is made of."""
+    """A started driver, stopped afterwards. Skips without the emulator."""
     if shutil.which(emulator) is None:
         pytest.skip(f"no {emulator}")
     settings = read_inventory(REPOSITORY / "targets" / "inventory.toml").targets[target].settings
@@ -33,12 +32,7 @@ def started(target: str, emulator: str, logs: Path) -> Iterator[SshDriver]:
     part = a_subject(subject.name, subject.title, file, subject.options["linux"])
     driver = registry.make_box_driver(settings, part, logs)
     assert isinstance(driver, SshDriver)
-    try:
-        driver.start(say)
-    except InfrastructureError as error:
-        if "cannot be had" in str(error) or "fetch" in str(error):
-            pytest.skip(f"no image: {error}")
-        raise
+    driver.start(say)
     yield driver
     driver.stop()
 
