@@ -9,10 +9,15 @@ import pytest
 
 from tests.support.suite_texts import HEAD, PATH, check, code_of, loaded, wrong
 from touchstone.suite.model import Body, Case, Expectation, Source
-from touchstone.suite.random_probes import as_case, as_yaml, random_probe, smaller
-from touchstone.suite.random_units import Dice
+from touchstone.suite.random_probes import RandomProbe, as_case, as_yaml, claims_behind, random_probe, smaller
+from touchstone.suite.random_units import Dice, Unit
 
 SOURCE = Source(PATH, 1, 1)
+FOR_HYPERVISORS = {
+    *("vmcall", "vmlaunch", "vmresume", "vmxoff", "vmxon", "vmclear", "vmptrld", "vmptrst", "vmread"),
+    *("vmwrite", "invept", "invvpid", "vmfunc"),  # SDM 3C 32.3
+    *("vmrun", "vmload", "vmsave", "vmmcall", "clgi", "stgi", "invlpga", "skinit"),  # APM2 15
+}
 SEVERAL = [(seed, number) for seed in (1, 2) for number in range(60)]
 
 
@@ -50,6 +55,30 @@ def test_string_instructions_of_16_bit_code_stay_in_the_scratch_area() -> None:
     strings = [line for one in several if one.bits == 16 for line in one.lines if "rep" in line]
     assert strings
     assert all(".byte 0x67; rep" in line for line in strings)
+
+
+@pytest.mark.parametrize(
+    ("line", "claims"),
+    [
+        ("cpuid", []),
+        ("vmovdqu ymm1, [rdi]", []),
+        ("vmmcall", ["subject.control-closed"]),
+        ("vmcall", ["subject.control-closed"]),
+        ("vmrun", ["subject.nested == hidden"]),
+        ("vmxoff", ["subject.nested == hidden"]),
+    ],
+)
+def test_what_rests_on_a_claim_requires_it(line: str, claims: list[str]) -> None:
+    probe = RandomProbe((Unit(("nop",)), Unit((line,))))
+    assert [one.text for one in as_case(probe, "", SOURCE).requires] == ["os == bare", *claims]
+
+
+def test_no_instruction_for_hypervisors_is_without_a_claim() -> None:
+    """Elsewhere than under a subject that hides them, they do what they are for."""
+    several = [random_probe(1, number) for number in range(1500)]
+    words = [(one, set(" ".join(one.lines).split()) & FOR_HYPERVISORS) for one in several]
+    assert set().union(*(found for _, found in words)) >= {"vmcall", "vmmcall", "clgi", "vmxoff"}
+    assert all(claims_behind(one) for one, found in words if found)
 
 
 def test_places_and_kinds_of_code() -> None:

@@ -29,6 +29,13 @@ def test_a_panic_by_words_has_no_place() -> None:
     assert last_panic(EXCEPTION + "!1 panic cpu=1 text=a b #0000\n") == Panic(1), "the last one counts"
 
 
+def test_the_stack_is_that_of_the_panic_which_counts() -> None:
+    """One CPU after the other may panic."""
+    again = EXCEPTION.replace("cpu=2", "cpu=1").replace("00000000002c7d", "00000000001b5e")
+    registers = {"rip": 0x10F592, "rsp": 0x1B5E20, "rbp": 0x1B5E80}
+    assert last_panic(EXCEPTION + again) == Panic(1, "0e", registers, in_subject=True)
+
+
 def test_what_only_looks_like_one_is_none() -> None:
     assert last_panic("") is None
     assert last_panic("someone said: !1 panic cpu=0 text=x #abb5\n") is None
