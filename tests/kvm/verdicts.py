@@ -50,6 +50,8 @@ class Judged:
     """What came of one check."""
 
     target: str
+    name: str
+    """The check's id; of a Python check with parameters, each is one: ``id[parameter]``."""
     check: Check
     verdict: Verdict
     text: str
@@ -72,15 +74,16 @@ class Collector:
         journal = read_journal(path)
         self.about |= {name: one.about for name, one in journal.targets.items() if one.about}
         for key, line in journal.judged.items():
-            if (key.target, key.check) not in self._skipped:
+            identifier = key.check.partition("[")[0]
+            if (key.target, identifier) not in self._skipped:
                 continue
-            check, verdict, text = self._checks[key.check], line.verdict, line.reason
+            check, verdict, text = self._checks[identifier], line.verdict, line.reason
             if (evidence := journal.evidence.get(key)) is not None:
                 text = evidence.text.partition("\n")[2].partition("\n")[0].removeprefix(f"{key.target}: ")
-            if (reason := self._skipped[key.target, key.check]) is not None:
+            if (reason := self._skipped[key.target, identifier]) is not None:
                 verdict, text = Verdict.UNSUPPORTED, reason
-            self.judged = [one for one in self.judged if (one.target, one.check) != (key.target, check)]
-            self.judged.append(Judged(key.target, check, verdict, text))
+            self.judged = [one for one in self.judged if (one.target, one.name) != (key.target, key.check)]
+            self.judged.append(Judged(key.target, key.check, check, verdict, text))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Of a judged check, a report has only the id."""
@@ -98,7 +101,8 @@ class Collector:
         if (judged := judged_of(report)) is None:
             return
         text = getattr(report, "wasxfail", "") or _reason(report)
-        self.judged.append(Judged(judged.target, self._checks[judged.check], judged.verdict, text))
+        check = self._checks[judged.check.partition("[")[0]]
+        self.judged.append(Judged(judged.target, judged.check, check, judged.verdict, text))
 
 
 def _reason(report: pytest.TestReport) -> str:
