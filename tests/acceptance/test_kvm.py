@@ -42,6 +42,7 @@ sources = "{sources}"
 build = "make -C kvm BUILD={{build}}"
 files = "touchstone-kvm"
 prepare = "[ -d /sys/module/kvm_amd ] || modprobe kvm_amd"
+processes = "pgrep touchstone-kvm"
 run = '''exec sh -c '{script}' '''
 """
 # What goes to the guest passes by here; the guest is not asked any more what somebody was killed for.
@@ -82,12 +83,19 @@ def test_behind(target, probe):
     ("command", "armed", "word", "said"),
     [
         ("pkill -KILL touchstone-kvm; exit", "yes", "crash", "the guest's program was ended by signal 9"),
+        # Its threads do nothing, and the box says so.
+        (
+            "[ -e /run/once ] || { touch /run/once; pkill -STOP touchstone-kvm; }",
+            "yes",
+            "infrastructure",
+            "no answer to run: none of its threads runs, or is ready to",
+        ),
         # Whoever does it once is not the subject; a subject whose guest brings the box down does it again.
         ("pkill -KILL sshd", "", "infrastructure", "a guest hung, and another one did not, asked the same"),
         ("pkill -KILL sshd", "yes", "hang", "the guest before it hung as well"),
     ],
 )
-def test_a_run_goes_on_when_a_guests_program_or_sshd_is_killed(
+def test_a_run_goes_on_when_a_guests_program_or_sshd_is_killed_or_stopped(
     tmp_path: Path, command: str, armed: str, word: str, said: str
 ) -> None:
     (tmp_path / "test_killed.py").write_text(CHECKS)
