@@ -7,12 +7,16 @@ from typing import Literal
 
 import pytest
 
+from tests.support.fake_target import FakeDriver
 from tests.support.project import Project, check, verdicts
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import BARE_MACHINE, Subject
-from touchstone.engine.facts import static_facts
+from touchstone.engine.facts import emulator_of, static_facts
+from touchstone.engine.known import Known
+from touchstone.engine.plan import Plan
 from touchstone.machine.settings import TargetSettings
 from touchstone.suite import requires
+from touchstone.suite.model import Requirement, Source
 
 
 def facts(driver: str, **options: dict[str, str]) -> requires.Facts:
@@ -33,7 +37,7 @@ def test_the_way_in_is_known_before_anything_is_contacted() -> None:
     [
         ("qemu", "amd", {}, "qemu"),
         ("qemu", "amd", {"accel": "tcg"}, "qemu"),
-        ("qemu", "amd", {"accel": "auto"}, "qemu"),
+        ("qemu", "amd", {"accel": "auto"}, None),
         ("qemu", "amd", {"accel": "kvm"}, "none"),
         ("qemu", "intel", {}, "none"),
         ("bochs", "intel", {}, "bochs"),
@@ -44,12 +48,31 @@ def test_the_way_in_is_known_before_anything_is_contacted() -> None:
     ],
 )
 def test_the_software_cpu_under_a_box_or_a_guest_is_known(
-    driver: str, vendor: Literal["amd", "intel"], options: dict[str, object], emulator: str
+    driver: str, vendor: Literal["amd", "intel"], options: dict[str, object], emulator: str | None
 ) -> None:
     """What it does wrong is no fault of KVM's, whose driver is that of the box."""
     target = Target(TargetSettings("t", driver, vendor, options=options), "t", "here:1")
     for subject in (BARE_MACHINE, Subject("s", "S", Path("s.toml"), options={"hosted": {"run": "exec x"}})):
-        assert static_facts(target, subject)["emulator"] == emulator
+        assert static_facts(target, subject).get("emulator") == emulator
+
+
+@pytest.mark.parametrize(("accelerator", "emulator"), [("tcg", "qemu"), ("kvm", "none")])
+def test_a_machine_that_kvm_may_run_says_once_it_is_reached_whose_processor_it_has(
+    accelerator: str, emulator: str
+) -> None:
+    """``accel = "auto"`` is decided when it is started: no check of either is skipped before that."""
+    settings = TargetSettings("t", "qemu", "amd", options={"accel": "auto"})
+    assert emulator_of(settings) is None
+    assert emulator_of(settings, accelerator) == emulator
+    driver = FakeDriver(TargetSettings("t", "fake", "amd", cpus=1), BARE_MACHINE)
+    driver.facts = lambda: {"accelerator": accelerator}  # type: ignore[method-assign]
+    target = Target(settings, "t", "here:1")
+    known = Known(target, BARE_MACHINE, static_facts(target, BARE_MACHINE), Plan().of_target("t"))
+    known.info = driver.boot()
+    needed = (Requirement("emulator != qemu", Source(Path("s.yaml"), 1, 1)),)
+    assert requires.evaluate_all(needed, known.facts).result is None
+    known.measure(driver)
+    assert requires.evaluate_all(needed, known.facts).result is (emulator == "none")
 
 
 def test_a_state_at_loading_needs_the_same_machine(project: Project) -> None:

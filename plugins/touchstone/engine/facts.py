@@ -37,18 +37,23 @@ def static_facts(target: Target, subject: Subject) -> requires.Facts:
         "target": target.inventory_name,
         **({requires.CALLED: target.name} if target.base else {}),
         "driver": settings.driver,
-        "emulator": emulator_of(settings),
+        **({} if (emulator := emulator_of(settings)) is None else {"emulator": emulator}),
         "subject": subject.name,
         **{f"subject.{name}": value for name, value in subject.on(settings).claims.items()},
     }
 
 
-def emulator_of(settings: TargetSettings) -> str:
-    """``qemu`` or ``bochs`` if it is the processor under the target, as far as is known; else ``none``."""
+def emulator_of(settings: TargetSettings, accelerator: str = "") -> str | None:
+    """``qemu`` or ``bochs`` if it is the processor under the target; else ``none``.
+
+    None: not known before it is reached, since KVM runs QEMU's processors if it nests on this host.
+    ``accelerator``: what the driver that has reached it says of that.
+    """
     if settings.driver == "ssh" and "image" in settings.options:  # a virtual box
         return str(settings.options.get("emulator", "qemu"))
-    known = settings.driver == "bochs" or (settings.driver == "qemu" and settings.accel != "kvm")
-    return settings.driver if known else "none"
+    if settings.driver != "qemu":
+        return settings.driver if settings.driver == "bochs" else "none"
+    return {"tcg": "qemu", "kvm": "none"}.get(accelerator or settings.accel)
 
 
 def bits_for(checks: Iterable[Check]) -> dict[str, CpuidBits | MsrBits]:

@@ -11,7 +11,7 @@ from touchstone.config.subjects import Subject
 from touchstone.engine.about import facts_about, line_about, line_about_here
 from touchstone.engine.as_found import HYPERVISOR, claims_of, has_ring0, is_as_found, underneath
 from touchstone.engine.cpu import PROBE_TIMEOUT, MeasuredCpu
-from touchstone.engine.facts import measured_facts
+from touchstone.engine.facts import emulator_of, measured_facts
 from touchstone.engine.intercepts import SelfTest
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, TargetInfo
@@ -71,6 +71,9 @@ class Known:
         self.facts |= found
         self.facts |= {"os": self.info.os, "cpus": self.info.cpus}
         self.facts.setdefault("way", self.info.os)
+        if "emulator" not in self.facts:
+            emulator = emulator_of(self.target.settings, driver.facts().get("accelerator", ""))
+            self.facts["emulator"] = emulator or "none"
 
     def ignores(self, requirements: Iterable[Requirement]) -> str | None:
         """Why a subject is not to blame for what came of requirements: the processor does not do its part.
