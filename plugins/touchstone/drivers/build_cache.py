@@ -8,12 +8,11 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from touchstone.drivers.only_one import only_one
 from touchstone.machine.driver import HostError, Say
 
 LOCK_TIMEOUT = 600.0
@@ -119,23 +118,9 @@ class BuildCache:
             folder.rename(old / folder.name)
             shutil.rmtree(old, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _lock(self, progress: Say) -> Iterator[None]:
-        lock = FileLock(self._directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress(f"waiting for another run that builds in {self._directory}")
-            try:
-                lock.acquire(timeout=LOCK_TIMEOUT)
-            except Timeout:
-                raise HostError(
-                    f"another run has been building in {self._directory} for {LOCK_TIMEOUT:g} s"
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def _lock(self, progress: Say) -> contextlib.AbstractContextManager[None]:
+        directory = self._directory
+        return only_one(directory / ".lock", f"builds in {directory}", LOCK_TIMEOUT, progress)
 
 
 _held: dict[Path, int] = {}

@@ -94,7 +94,10 @@ def test_a_lock_that_stays_is_an_error(
     monkeypatch.setattr(linux_image, "LOCK_TIMEOUT", 0.05)
     cache = checkout / "build" / "images"
     cache.mkdir(parents=True)
-    with FileLock(cache / ".lock"), pytest.raises(InfrastructureError, match="another run has been making"):
+    with (
+        FileLock(cache / ".lock"),
+        pytest.raises(InfrastructureError, match="for another run that makes"),
+    ):
         linux_image.build_image("debian-12", lambda said: None, root=checkout)
 
 

@@ -7,10 +7,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from touchstone.drivers.linux_image.packages import Archive
 from touchstone.drivers.linux_image.recipe import read_recipe
+from touchstone.drivers.only_one import only_one
 from touchstone.machine.driver import HostError, Say
 from touchstone.shipped import build_directory
 
@@ -39,7 +38,7 @@ def _fetched(progress: Say, root: Path | None) -> Path:
     if (directory / FILE).is_file():
         return directory / FILE
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{PACKAGE}.lock", timeout=LOCK_TIMEOUT):
+    with only_one(cache / f".{PACKAGE}.lock", f"fetches {PACKAGE} into {cache}", LOCK_TIMEOUT, progress):
         if (directory / FILE).is_file():
             return directory / FILE
         recipe = read_recipe(RECIPE, root)

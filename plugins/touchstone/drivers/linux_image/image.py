@@ -11,18 +11,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from touchstone.drivers.linux_image.cpio import RootFileSystem
 from touchstone.drivers.linux_image.modules import check_complete, check_libraries, index, module_name
 from touchstone.drivers.linux_image.packages import Archive, Package
 from touchstone.drivers.linux_image.recipe import Recipe, names, read_recipe
+from touchstone.drivers.only_one import only_one
 from touchstone.machine.driver import InfrastructureError, Say
 from touchstone.shipped import build_directory
 
@@ -145,23 +143,8 @@ def _load(name: str, directory: Path) -> LinuxImage | None:
     return LinuxImage(name, directory, said["release"], said["host_key"])
 
 
-@contextlib.contextmanager
-def _locked(cache: Path, progress: Say) -> Iterator[None]:
-    lock = FileLock(cache / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress(f"waiting for another run that makes an image in {cache}")
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT)
-        except Timeout:
-            raise InfrastructureError(
-                f"another run has been making an image in {cache} for {LOCK_TIMEOUT:g} s"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _locked(cache: Path, progress: Say) -> contextlib.AbstractContextManager[None]:
+    return only_one(cache / ".lock", f"makes an image in {cache}", LOCK_TIMEOUT, progress)
 
 
 def _sweep(cache: Path) -> None:
