@@ -163,6 +163,20 @@ def test_packed_report_unpacks_itself(tmp_path: Path) -> None:
 
 
 @needs_allure
+def test_status_of_a_check_is_seen_on_a_phone(tmp_path: Path) -> None:
+    """Status, level, category and time are in one line, where there is room for it."""
+    results = write_results(tmp_path / "results", {("exits.bad", "bochs-intel"): "deviation"})
+    page = tmp_path / "report.html"
+    assert cli.main(["report", str(results), "-o", str(page), "--no-history"]) == 0
+    place = fragment("exits.bad", "bochs-intel", "")
+    line = '[data-testid="test-result-info-title"] + div *'
+    found = {one.get("text", ""): one for one in measure(page, PHONE, line, place)["measured"]}
+    (category,) = (one for text, one in found.items() if text.startswith("Category: "))
+    assert category["top"] > found["Failed"]["top"], "below it, and not squeezed into a column beside it"
+    assert category["right"] <= PHONE
+
+
+@needs_allure
 def test_history_of_a_check_over_three_nights(tmp_path: Path) -> None:
     """The second with a bug, the third with it mended: what each earlier one found, of which commit."""
     one = key("exits.one")

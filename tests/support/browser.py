@@ -21,7 +21,7 @@ MEASURES = """<!DOCTYPE html><meta charset="utf-8">
 <style>body {{ margin: 0 }} iframe {{ border: 0; width: {width}px; height: 2000px }}</style>
 <iframe src="{page}"></iframe><pre id="found"></pre>
 <script>
-onload = () => {{
+onload = () => setTimeout(() => {{
   const page = document.querySelector("iframe").contentDocument;
   const measured = Array.from(page.querySelectorAll({selector}), (one) => {{
     const style = page.defaultView.getComputedStyle(one), box = one.getBoundingClientRect();
@@ -31,7 +31,7 @@ onload = () => {{
   document.getElementById("found").textContent = JSON.stringify({{
     width: page.documentElement.clientWidth, needed: page.documentElement.scrollWidth, measured,
   }});
-}};
+}}, {after});
 </script>
 """
 
@@ -68,10 +68,20 @@ def show(page: Path, fragment: str = "") -> Shown:
     return Shown(done.stdout, found)
 
 
-def measure(page: Path, width: int, selector: str) -> dict[str, Any]:
-    """The sizes of elements of a page without scripts in a window of a width, in pixels."""
+def measure(page: Path, width: int, selector: str, fragment: str | None = None) -> dict[str, Any]:
+    """The sizes of elements of a page in a window of a width, in pixels.
+
+    ``fragment``: of a page with scripts, which have eight of the ten seconds to run first.
+    """
     frame = page.with_suffix(f".{width}.html")
-    frame.write_text(MEASURES.format(width=width, page=page.name, selector=json.dumps(selector)))
+    frame.write_text(
+        MEASURES.format(
+            width=width,
+            page=page.name if fragment is None else f"{page.name}#{fragment}",
+            selector=json.dumps(selector),
+            after=0 if fragment is None else 8000,
+        )
+    )
     dom = show(frame).dom
     found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)
     assert found, dom
