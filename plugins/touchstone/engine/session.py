@@ -111,8 +111,11 @@ class TargetSession:
 
     @property
     def is_guest(self) -> bool:
-        """Whether what is judged is the subject's guest, on a machine of the lab's."""
-        return self._started().loads_another_machine
+        """Whether what is judged is the subject's guest, on a machine of the lab's.
+
+        A payload has a machine of its own: no driver is started for it.
+        """
+        return self._driver is not None and self._driver.loads_another_machine
 
     @property
     def info(self) -> TargetInfo | None:

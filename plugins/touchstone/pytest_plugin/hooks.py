@@ -13,6 +13,7 @@ from touchstone.engine.outcomes import Deviation, Hang, LabFailed
 from touchstone.engine.records import CheckOnTarget, CheckRecord
 from touchstone.engine.verdicts import ERRORS, FAILURES, demand_no_waiver, excused_by, with_waiver
 from touchstone.pytest_plugin import gates
+from touchstone.pytest_plugin.collect import CheckItem
 from touchstone.pytest_plugin.journal import RunJournal
 from touchstone.pytest_plugin.journal_place import has_collected, is_down, plan_by
 from touchstone.pytest_plugin.junit import add_suite_properties
@@ -243,7 +244,7 @@ class RunHooks:
         cause = cause_of(record, verdict, error)
         if record is not None:
             record.ended(verdict, reason)
-            if report.failed and not check.cases:
+            if report.failed and not isinstance(item, CheckItem):  # which shows all of that itself
                 if first := self.run.causes.first_shown(target.name, cause, item.nodeid):
                     report.longrepr = "\n".join(refused_lines(item, record, str(error), first))
                 else:
