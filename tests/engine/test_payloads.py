@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 import pytest
 
-from touchstone.config.payloads import Result, Said
+from touchstone.config.payloads import PayloadEntry, Result, Said
 from touchstone.engine.outcomes import (
     Blocked,
     Crash,
@@ -13,8 +16,9 @@ from touchstone.engine.outcomes import (
     MachineDeviates,
     Unsupported,
 )
-from touchstone.engine.payloads import BothOutputs, Output, judge_end, judge_line
-from touchstone.machine.payload import PayloadEnd
+from touchstone.engine.payloads import BothOutputs, Output, judge_end, judge_line, run_payload
+from touchstone.machine.driver import Autopsy, Say
+from touchstone.machine.payload import Payload, PayloadEnd
 
 EXIT = PayloadEnd("exit", "it ended the machine with code 0")
 OTHER = PayloadEnd("exit", "it ended the machine with code 1")
@@ -91,3 +95,49 @@ def test_lines_come_in_the_order_of_the_bare_machine_s_run() -> None:
     assert [line.name for line in found.lines] == ["a", "b", "c"]
     assert "PASS: b" in found.around(found.lines[1])
     assert "PASS: c" not in found.around(found.lines[1]).split("under Mine:")[0]
+
+
+class Machine:
+    """One whose payload ends at once, and that remembers how long it might have taken."""
+
+    emulator_version: tuple[int, ...] | None = None
+
+    def __init__(self) -> None:
+        self.timeout = 0.0
+
+    def start(self, progress: Say) -> None:
+        pass
+
+    def load(self, option: str | None = None) -> None:
+        pass
+
+    def run_payload(self, over: Callable[[str], bool], timeout: float) -> tuple[str, PayloadEnd]:
+        self.timeout = timeout
+        return "", EXIT
+
+    def facts(self) -> Mapping[str, str]:
+        return {}
+
+    def autopsy(self) -> Autopsy:
+        raise AssertionError
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("native", "limit"),
+    [
+        (None, 60),
+        (Output("", [], EXIT, {}, None, seconds=2.0), 60),
+        (Output("", [], EXIT, {}, None, seconds=200.0), 200),
+        (Output("", [], TIME, {}, None, seconds=240.0), 60),
+    ],
+)
+def test_under_a_hypervisor_it_has_at_least_the_time_that_it_took_on_the_bare_machine(
+    native: Output | None, limit: float
+) -> None:
+    machine = Machine()
+    entry = PayloadEntry("it", Payload(Path("it")), 1, 60, None, (Path("it"), 1))
+    run_payload(lambda: machine, entry, [], native=native, progress=lambda _: None)
+    assert machine.timeout == limit

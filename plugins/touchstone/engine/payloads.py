@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,8 @@ class Output:
     """Of the emulator."""
     autopsy: Autopsy | None = None
     """Of a machine that the payload has not ended itself."""
+    seconds: float = 0.0
+    """How long it had the machine."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ def run_payload(
     entry: PayloadEntry,
     forms: Sequence[Form],
     *,
-    load: bool,
+    native: Output | None,
     progress: Say,
 ) -> Output:
-    """Run a payload to its end on a new machine, with the subject loaded or without.
+    """Run a payload to its end on a new machine, with the subject loaded if it has run without (``native``).
 
     Infrastructure, LabFailed; Deviation, Crash or Hang if the subject cannot be loaded.
     """
@@ -116,24 +119,36 @@ def run_payload(
             machine.start(progress)
         except TargetError as error:
             raise infrastructure(error) from error
-        if load:
+        if native is not None:
             _load(machine)
+        began = time.monotonic()
         try:
             text, end = machine.run_payload(
-                lambda said: said_until_end(said, entry, forms) is not None, entry.timeout
+                lambda said: said_until_end(said, entry, forms) is not None, _limit(entry, native)
             )
         except AgentRefused as error:
             raise infrastructure(HostError(f"{entry.payload.program}: {error}")) from error
         except TargetError as error:
             raise infrastructure(error) from error
+        seconds = time.monotonic() - began
         # However much of it was read, and whatever has become of the machine meanwhile.
         if (said := said_until_end(text, entry, forms)) is not None:
             text, end = said, PayloadEnd("said", "it said that it had ended")
         autopsy = machine.autopsy() if end.how in ("died", "time") else None
         lines, version = read_lines(text, forms), machine.emulator_version
-        return Output(text, lines, end, machine.facts(), version, autopsy)
+        return Output(text, lines, end, machine.facts(), version, autopsy, seconds)
     finally:
         machine.stop()
+
+
+def _limit(entry: PayloadEntry, native: Output | None) -> float:
+    """Seconds that a payload has, not stretched yet: under the subject at least what it has taken natively.
+
+    Otherwise one that a bare machine ends just in time could only be slower than that, and hang.
+    """
+    if native is None or native.end.how == "time":
+        return entry.timeout
+    return max(entry.timeout, native.seconds)
 
 
 def _load(machine: PayloadMachine) -> None:

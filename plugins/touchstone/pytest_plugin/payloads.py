@@ -170,11 +170,11 @@ class PayloadItem(CheckItem):
         subject = record.subject
         progress = StageProgress(progress_writer(self.config))
         with progress.stage(one.target.name):
-            native = self._run("native", load=False, progress=progress)
+            native = self._run("native", None, progress)
             facts = facts_for(run, one.target, self.entry)
             if (reason := one.target.cannot(one.check.id, facts, native.version)) is not None:
                 raise Unsupported(reason)
-            loaded = native if subject.absent else self._run("loaded", load=True, progress=progress)
+            loaded = native if subject.absent else self._run("loaded", native, progress)
         self.outputs = both = BothOutputs(native, loaded, subject.title)
         run.note_facts(one.target, facts_of(native, one.target, self.entry))
         cover(run, one, record, native.version)
@@ -183,7 +183,7 @@ class PayloadItem(CheckItem):
             record.target_failed(loaded.autopsy)
         judge_end(both)
 
-    def _run(self, phase: str, *, load: bool, progress: Callable[[str], None]) -> Output:
+    def _run(self, phase: str, native: Output | None, progress: Callable[[str], None]) -> Output:
         run, target = run_of(self.config), self.stash[CHECK].target
         reason = registry.unavailable(target.settings)
         if reason:
@@ -196,7 +196,7 @@ class PayloadItem(CheckItem):
             return registry.make_payload_machine(settings, run.subject.bare, payload, logs, cpus)
 
         forms = payloads_of(self.config).forms
-        return run_payload(make, self.entry, forms, load=load, progress=progress)
+        return run_payload(make, self.entry, forms, native=native, progress=progress)
 
     def lines(self) -> list[LineItem]:
         """An item for each line that the payload has printed."""
