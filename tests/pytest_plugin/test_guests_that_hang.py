@@ -54,6 +54,15 @@ def test_guest_that_hangs_once_accuses_nobody(project: Project) -> None:
     assert names.count("autopsy of the guest before") == 1
 
 
+def test_some_of_many_that_were_tried_twice_are_named(project: Project) -> None:
+    project.options(guest="less")
+    project.suite("".join(check(f"h{n}", "pause", "{rax: 0}", claims="true") for n in range(6)))
+    result = project.run("--journal=j")
+    tried = "fake-amd: 6 checks were tried twice, and 6 of them judged the second time"
+    named = "exits.h0, exits.h1, exits.h2, exits.h3 and 2 more; exits.h0 the first time: *"
+    result.stdout.fnmatch_lines([f"{tried}: {named}"])
+
+
 def test_guest_that_hangs_again_is_the_subjects(project: Project) -> None:
     project.options(guest="less")
     project.suite(HANGS + LATER)

@@ -43,6 +43,9 @@ from touchstone.words import Verdict
 if TYPE_CHECKING:
     from touchstone.pytest_plugin.run import Run
 
+MOST_RETRIED = 4
+"""Checks that a line about them names."""
+
 
 class RunJournal:
     """The journal, as one process of a run sees it."""
@@ -320,9 +323,12 @@ def _tried_again(found: Journal) -> Iterator[str]:
             came = "1 check was tried twice, and " + (
                 "judged the second time" if held else "could not be judged"
             )
-        else:
-            came = f"{len(keys)} checks were tried twice, and {held} of them judged the second time"
-        yield f"{target}: {came}: {keys[0].check}; the first time: {why}"
+            yield f"{target}: {came}: {keys[0].check}; the first time: {why}"
+            continue
+        came = f"{len(keys)} checks were tried twice, and {held or 'none'} of them judged the second time"
+        names = ", ".join(key.check for key in keys[:MOST_RETRIED])
+        more = f" and {len(keys) - MOST_RETRIED} more" if len(keys) > MOST_RETRIED else ""
+        yield f"{target}: {came}: {names}{more}; {keys[0].check} the first time: {why}"
 
 
 def _now() -> float:
