@@ -115,8 +115,10 @@ def test_guard_does_not_kill_a_process_that_reused_the_holders_pid(
     ):
         assert ssh_lock._SCRIPT.count(old) == 1
         monkeypatch.setattr(ssh_lock, "_SCRIPT", ssh_lock._SCRIPT.replace(old, new))
-    lab.box.tool("sleep", f"until [ -e {said}.killed ]; do /bin/sleep 0.02; done\n")
+    naps = Path(f"{said}.naps")
+    lab.box.tool("sleep", f"echo >>{naps}; until [ -e {said}.killed ]; do /bin/sleep 0.02; done\n")
     link, lock = held_lock(lab, 1)
+    wait_for(naps.exists)  # a holder that is killed before it has a guard leaves none
     link.run(f"read -r token pid rest <{ssh_lock.LOCK}; kill -9 $pid")
     assert lock._channel is not None
     assert lock._channel.recv(1) == b""
