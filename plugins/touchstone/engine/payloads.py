@@ -170,6 +170,8 @@ def judge_end(both: BothOutputs) -> None:
     if loaded.how == native.how == "died" and both.came_as_far:
         # A hypervisor, and an emulator, each has its own words for a triple fault.
         raise MachineDeviates(f"on the bare machine, it died behind the same line: {native.text}")
+    if native.how == "time" and loaded.how in ("exit", "said"):
+        raise Unsupported(f"on the bare machine, {native.text}; under {both.subject}, {loaded.text}")
     if loaded != native:
         kinds: dict[str, type[Finding]] = {"died": Crash, "time": Hang}
         raise kinds.get(loaded.how, Deviation)(
