@@ -70,7 +70,7 @@ class Rogue:
 
 ROGUES = [
     Rogue("qemu-amd", "park", "hang", "in spin (rogue/rogue.c)"),
-    Rogue("qemu-amd", "hang", "hang", "in spin (rogue/rogue.c), called by load"),
+    Rogue("qemu-amd", "hang", "hang", "(rogue/rogue.c)"),  # in spin, or in load if the compiler inlines it
     Rogue("qemu-amd", "panic", "crash", "load+0x"),
     Rogue("bochs-amd", "serial", "hang", "no answer to subject"),
     # It dies of nothing that the emulator lacks, and is found out to virtualise nothing.
