@@ -1,4 +1,4 @@
-"""docs/writing-a-check.md names every word of the suite language."""
+"""docs/writing-a-check.md and the two pages that belong to it name every word of the suite language."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from touchstone.suite import citations, each, given, handle, load, raising, requ
 from touchstone.suite.registers import TABLES
 from touchstone.words import STATEMENT_LEVELS
 
-PAGE = (ROOT / "docs" / "writing-a-check.md").read_text(encoding="utf-8")
-
+PAGES = "\n".join(
+    (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    for page in ("writing-a-check", "modes-places-events", "loading-within-a-check")
+)
 
 REQUIREMENTS = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
 
@@ -31,4 +33,4 @@ def test_every_word_of_a_requirement_is_there(word: str) -> None:
     }),
 )  # fmt: skip
 def test_every_word_of_the_language_is_there(word: str) -> None:
-    assert re.search(rf"`{re.escape(word)}\b|\{{{re.escape(word)}:|, {re.escape(word)}:", PAGE)
+    assert re.search(rf"`{re.escape(word)}\b|\{{{re.escape(word)}:|, {re.escape(word)}:", PAGES)
