@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from tests.support.checkout import suite_files
+from touchstone.machine.probe import Operand
 from touchstone.suite.load import load
 from touchstone.suite.model import Check
 
@@ -72,3 +74,33 @@ def test_a_hypercall_that_must_raise_ud_is_one_of_a_subject_that_claims_to_be_cl
     assert found.keys() >= EXCEPTED
     wrong = [f"{check.source}: {name}" for name, check in found.items() if name not in EXCEPTED]
     assert not wrong, "these require no subject.control-closed:\n" + "\n".join(wrong)
+
+
+SYNTHETIC = range(0x40000000, 0x40000100)
+"""MSRs that no processor has, so that a hypervisor may (SDM 4 2.1)."""
+MSR_ACCESS = re.compile(r"\b(rdmsr|wrmsr)\b")
+NUMBER_IN_ECX = re.compile(r"\bmov ecx, (0x[0-9a-f_]+)")
+
+
+def takes_synthetic_msrs_for_absent(check: Check) -> bool:
+    """Whether a check accesses one at CPL 0, where it need not fault, and does not require the claim."""
+    for case in check.probes:
+        claimed = any("subject.synthetic-msrs" in one.text for one in (*check.requires, *case.requires))
+        text = "\n".join(case.body.lines)
+        if claimed or case.cpl == 3 or not MSR_ACCESS.search(text):
+            continue
+        given = case.given.registers.get("rcx")
+        numbers = [int(one.replace("_", ""), 16) for one in NUMBER_IN_ECX.findall(text)]
+        if isinstance(given, Operand) and given.base == "number":
+            numbers.append(given.offset)
+        if any(number in SYNTHETIC for number in numbers):
+            return True
+    return False
+
+
+def test_an_msr_that_a_hypervisor_may_have_made_up_is_taken_for_absent_only_by_its_claim() -> None:
+    checks = [check for path in suite_files() for check in load(path).checks]
+    wrong = [f"{check.source}: {check.id}" for check in checks if takes_synthetic_msrs_for_absent(check)]
+    assert not wrong, "these require no subject.synthetic-msrs == none:\n" + "\n".join(wrong)
+    (own,) = (check for check in checks if check.id == "exits.msr.synthetic-range")
+    assert takes_synthetic_msrs_for_absent(dataclasses.replace(own, requires=()))

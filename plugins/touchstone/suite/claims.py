@@ -45,6 +45,9 @@ CLAIMS: Mapping[str, Claim] = {
     "nested": Claim(
         ("hidden",), "CPUID, MSRs, control bits and instructions all say that there is no virtualization"
     ),
+    "synthetic-msrs": Claim(
+        ("none",), "it has no MSRs of its own: those from 0x40000000 to 0x400000ff raise #GP(0)"
+    ),
     "cpuid-signature.ebx": Claim(int, "EBX of CPUID leaf 0x40000000, on every CPU"),
     "cpuid-signature.ecx": Claim(int, "ECX of the same leaf"),
     "cpuid-signature.edx": Claim(int, "EDX of the same leaf"),
@@ -72,6 +75,9 @@ CLAIMS: Mapping[str, Claim] = {
     "trace-codes": Claim(
         bool,
         "the reasons in the trace are the processor's: the exit code of SVM, the basic exit reason of VMX",
+    ),
+    "trace-registers": Claim(
+        bool, "INFO in the trace is ECX in its upper 32 bits and EAX in the lower ones, as the guest had them"
     ),
     "unloadable": Claim(
         bool,
