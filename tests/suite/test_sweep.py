@@ -101,6 +101,10 @@ def test_handlers_and_start() -> None:
             "this is about no item: give ecx",
         ),
         (
+            "ecx: 1, results: [eax], differs: [{ecx: 1, refused: false, why: it may}]",
+            "refused must be true, not 'false'",
+        ),
+        (
             "ecx: 1, results: [eax], differs: [{ecx: 1, bits: {edx: 1}, why: it may}]",
             "'edx' is none of the results: eax",
         ),
@@ -172,6 +176,16 @@ def test_bits_that_may_differ() -> None:
 def test_items_that_may_differ() -> None:
     keys = TWO + ", differs: [{ecx: 2 to 9, why: it may}]"
     assert differences(keys, item(7) + item(0), item(7) + item(5, 13)) == []
+
+
+def test_an_item_that_may_be_refused_may_do_nothing_else() -> None:
+    keys = TWO + ", differs: [{ecx: 5, refused: true, why: the manual says so}]"
+    took = item(7) + item(9)
+    assert differences(keys, took, item(7) + item(0, 13)) == []
+    assert differences(keys, item(7) + item(0, 13), took) == [("ecx=0x5: end", "#GP, native", "no exception")]
+    assert differences(keys, took, item(7) + item(0, 6)) == [("ecx=0x5: end", "no exception, native", "#UD")]
+    assert differences(keys, took, item(7) + item(8)) == [("ecx=0x5: eax", "0x9, native", "0x8")]
+    assert differences(keys, took, item(0, 13) + item(9)) == [("ecx=0x1: end", "no exception, native", "#GP")]
 
 
 def test_results_that_did_not_come_back_differ() -> None:

@@ -221,6 +221,8 @@ class SweepDifference:
     """Input to its values; an input that is not named may have any."""
     masks: Mapping[str, int] | None
     """Result to the bits that may differ; None: everything may, the exception too."""
+    refused: bool = False
+    """They may raise #GP though the bare machine does not, for the manual says that they do."""
 
 
 @dataclass(frozen=True)
@@ -261,14 +263,22 @@ class SweptItems:
     def may_differ(self, values: tuple[int, ...]) -> Mapping[str, int] | None:
         """Result to its bits that may differ for an item; None: all of it may."""
         masks: dict[str, int] = {}
+        for one in self._about(values):
+            if one.masks is None:
+                return None
+            for name, mask in one.masks.items():
+                masks[name] = masks.get(name, 0) | mask
+        return masks
+
+    def may_be_refused(self, values: tuple[int, ...]) -> bool:
+        """Whether an item may raise #GP that the bare machine takes."""
+        return any(one.refused for one in self._about(values))
+
+    def _about(self, values: tuple[int, ...]) -> Iterator[SweepDifference]:
         of = dict(zip(self.inputs, values, strict=True))
         for one in self.differs:
             if all(any(of[name] in span for span in spans) for name, spans in one.where.items()):
-                if one.masks is None:
-                    return None
-                for name, mask in one.masks.items():
-                    masks[name] = masks.get(name, 0) | mask
-        return masks
+                yield one
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _sweep() -> Schema:
         "additionalProperties": _listed(_NUMBER),
     }
     inputs = {name: _listed(_NUMBER) for name in INPUTS}
-    allowed = _object({**inputs, "bits": bits, "why": _TEXT}, ("why",))
+    allowed = _object({**inputs, "bits": bits, "refused": {"const": True}, "why": _TEXT}, ("why",))
     results = _listed({"enum": list(RESULTS)})
     return _object({**inputs, "results": results, "differs": _listed(allowed)}, ("results",))
 

@@ -43,6 +43,9 @@ ANSWER = 0x800
 MOST_ITEMS = 1 << 20
 NO_EXCEPTION = 0xFF
 """In the place of a vector, which is the first byte of an item's results."""
+_NONE = bytes([NO_EXCEPTION])
+_PROTECTION = bytes([13])
+"""#GP."""
 _CAUGHT = {6: False, 7: False, 13: True, 14: True}
 """Vectors that an item can end with, and whether they push an error code."""
 _RANGE = re.compile(r"(\S+)\s+to\s+(\S+)")
@@ -125,10 +128,13 @@ def _results(doc: Document, node: Node) -> Iterator[str]:
 def _differs(
     doc: Document, node: Node, inputs: Mapping[str, Sequence[range]], results: Sequence[str]
 ) -> Iterator[SweepDifference]:
-    """``[{eax: 1, bits: {ecx: [5, 31]}, why: ...}]``: what may differ from the bare machine."""
+    """``[{eax: 1, bits: {ecx: [5, 31]}, why: ...}]``: what may differ from the bare machine.
+
+    With ``refused: true`` an item may raise #GP that the bare machine takes.
+    """
     for item in doc.items(node, "differs"):
         before = len(doc.problems)
-        keys = doc.take(item, "one of differs", (*inputs, "bits", "why"))
+        keys = doc.take(item, "one of differs", (*inputs, "bits", "refused", "why"))
         if not isinstance(item, MappingNode):
             continue
         if "why" not in keys:
@@ -138,7 +144,8 @@ def _differs(
         where = {name: _ranges(doc, keys[name][1], name, 2**32 - 1) for name in inputs if name in keys}
         if not where:
             doc.wrong(item, f"this is about no item: give {' or '.join(inputs)}")
-        masks: dict[str, int] | None = None
+        refused = "refused" in keys and doc.choice(keys["refused"][1], "refused", ("true",)) == "true"
+        masks: dict[str, int] | None = {} if refused else None
         if "bits" in keys:
             masks = {}
             for name, key, value in doc.entries(keys["bits"][1], "bits"):
@@ -151,7 +158,7 @@ def _differs(
                     for bit in one
                 )
         if len(doc.problems) == before:
-            yield SweepDifference({name: tuple(ranges) for name, ranges in where.items()}, masks)
+            yield SweepDifference({name: tuple(ranges) for name, ranges in where.items()}, masks, refused)
 
 
 def problems(doc: Document, keys: Mapping[str, tuple[ScalarNode, Node]]) -> None:
@@ -306,7 +313,8 @@ def rows(
         if found == wanted:
             continue
         masks = items.may_differ(values)
-        if masks is None:
+        more = found[:1] == _PROTECTION and wanted[:1] == _NONE and items.may_be_refused(values)
+        if masks is None or more:
             continue
         different += _item(items, values, found, wanted, masks, source)
     yield Row("items", (str(items.count), "", f"{len(different)} results differ"), None)
