@@ -40,7 +40,7 @@ bool broadcast_sleep(void)
 {
 	__atomic_store_n(&boot_cpu_sleeps, true, __ATOMIC_SEQ_CST);
 	if (!all_finished())
-		cpu_sleep();
+		cpu_sleep(cpu_blocks[0]);
 	__atomic_store_n(&boot_cpu_sleeps, false, __ATOMIC_SEQ_CST);
 	return !all_finished();
 }
@@ -136,7 +136,7 @@ void broadcast_meet(unsigned int *arrived, unsigned int expected, const struct c
 	}
 	for (unsigned int i = 0; __atomic_load_n(arrived, __ATOMIC_SEQ_CST) < expected; i++)
 		if (i >= SPINS)
-			cpu_sleep();
+			cpu_sleep(cpu_of_stack());
 }
 
 void broadcast_serve(struct cpu *cpu)
@@ -145,7 +145,7 @@ void broadcast_serve(struct cpu *cpu)
 		void (*fn)(void *) = __atomic_load_n(&cpu->fn, __ATOMIC_SEQ_CST);
 
 		if (!fn) {
-			cpu_sleep();
+			cpu_sleep(cpu);
 			continue;
 		}
 		call(cpu, fn, cpu->arg);

@@ -60,7 +60,7 @@ bool console_read(char *byte)
 void console_wait(void)
 {
 	if (!virtio || virtio_console_set_interrupt(true))
-		cpu_sleep();
+		cpu_sleep(cpu_blocks[0]);
 	if (virtio)
 		virtio_console_set_interrupt(false);
 }

@@ -38,25 +38,3 @@ void os_send_nmi(unsigned int cpu)
 {
 	apic_send(cpu_blocks[cpu]->apic_id, APIC_NMI);
 }
-
-/*
- * Neither inlined nor cloned, so that trap.c has one HLT to compare with. The address of the HLT is
- * data: backtraces would take a symbol in the code for a function.
- */
-void __attribute__((noinline, noclone)) cpu_sleep(void)
-{
-	/* STI delays interrupts until HLT has begun, so that no wake-up is lost between the two. */
-	asm volatile(
-		"sti\n\t"
-		"1: hlt\n\t"
-		"cli\n\t"
-		".pushsection .rodata\n\t"
-		".balign 8\n\t"
-		".globl cpu_halt\n"
-		"cpu_halt: .quad 1b\n\t"
-		".popsection"
-		:
-		/* Makes gcc set up a frame, though nothing is called: backtraces show the caller. */
-		: "r"(__builtin_frame_address(0))
-		: "memory");
-}

@@ -15,6 +15,9 @@
 #define CPU_EXCEPTION_STACK 0x5000
 #define CPU_MAIN_STACK 0x8000
 
+/* Offset in struct cpu. */
+#define CPU_SLEEPS 0
+
 #ifndef __ASSEMBLER__
 
 #include <stdbool.h>
@@ -39,6 +42,8 @@ struct tss {
 } __attribute__((packed));
 
 struct cpu {
+	/* RSP in cpu_sleep(), while this CPU is there; else 0. */
+	uint64_t sleeps;
 	unsigned int index;
 	uint8_t apic_id;
 	bool up;
@@ -54,6 +59,7 @@ struct cpu {
 	struct probe_context probe;
 };
 
+_Static_assert(__builtin_offsetof(struct cpu, sleeps) == CPU_SLEEPS, "cpu_sleep.S");
 _Static_assert(sizeof(struct cpu) <= 0x1000, "struct cpu runs into the NMI stack");
 
 extern struct cpu *cpu_blocks[OS_MAX_CPUS];
@@ -62,10 +68,10 @@ extern struct cpu *cpu_block_of_apic[256];
 /* Enter a CPU into the two tables above, as the next one. */
 void cpu_register(struct cpu *cpu, uint8_t apic_id);
 
-/* Wait for an interrupt; returns with interrupts off again. */
-void cpu_sleep(void);
-/* Address of the HLT in cpu_sleep(). */
-extern const uint64_t cpu_halt;
+/* Wait for an interrupt of the OS; returns with interrupts off again. cpu: this CPU. */
+void cpu_sleep(struct cpu *cpu);
+/* Where a CPU goes on in cpu_sleep() behind the interrupt. */
+extern const uint64_t cpu_woken;
 
 /* The CPU whose block the stack pointer is in. Not for the boot stack, nor for the panic stack. */
 static inline struct cpu *cpu_of_stack(void)

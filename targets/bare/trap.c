@@ -11,6 +11,7 @@
 
 #define DR6_BREAKPOINTS 0xfull
 #define DR6_BS (1ull << 14)
+#define RFLAGS_FIXED 0x2ull
 #define RFLAGS_TF (1ull << 8)
 #define VECTOR_MC 18
 
@@ -137,6 +138,31 @@ static bool is_fault_of_host_mode(const struct probe_frame *frame, const struct 
 	       cpu->probe.active && !on_probes_stack;
 }
 
+/*
+ * Not of a subject that lets interrupts in with the guest's IDT: its host mode has a stack of its own. But also in this
+ * handler, before the end of the interrupt: QEMU's software CPU delivers an interrupt twice that a hypervisor has injected
+ * (docs/kvm.md). The second frame is written over the first one, and leads back into the handler.
+ */
+static bool came_in_sleep(const struct probe_frame *frame, const struct cpu *cpu)
+{
+	uint64_t offset = frame->rsp - (uint64_t)cpu;
+
+	return cpu->sleeps && (frame->rsp == cpu->sleeps ||
+			       (offset > CPU_NMI_STACK && offset <= CPU_INTERRUPT_STACK));
+}
+
+/*
+ * Behind the HLT, wherever the interrupt came: before HLT, it would then wait for another one. There it comes if something
+ * has ended the shadow of STI, such as an NMI, or a hypervisor's exit on QEMU's software CPU (docs/kvm.md).
+ */
+static void wake_up(struct probe_frame *frame, const struct cpu *cpu)
+{
+	frame->rip = cpu_woken;
+	frame->rsp = cpu->sleeps;
+	frame->ss = PROBE_KERNEL_DS; /* the handler's is null on QEMU */
+	frame->rflags = RFLAGS_FIXED;
+}
+
 struct probe_context *platform_interrupt(struct probe_frame *frame)
 {
 	struct cpu *cpu = cpu_of_stack();
@@ -154,19 +180,14 @@ struct probe_context *platform_interrupt(struct probe_frame *frame)
 	case VECTOR_TIMER:
 		/* These only wake the CPU from its HLT. */
 		apic_end_of_interrupt();
+		if (came_in_sleep(frame, cpu))
+			wake_up(frame, cpu);
 		return NULL;
 	case VECTOR_SPURIOUS:
 		return NULL;
 	case PROBE_VECTOR_NMI:
 		cpu->nmis++;
 		panic_join();
-		/*
-		 * An NMI between STI and HLT: its IRET ends the interrupt shadow of STI, so that a pending
-		 * interrupt would be taken before HLT, which would then wait for another one. Leave
-		 * out the HLT; the caller of cpu_sleep() looks again whether there is anything to do.
-		 */
-		if (frame->rip == cpu_halt)
-			frame->rip += 1;
 		break;
 	}
 	return &cpu->probe;
