@@ -41,7 +41,7 @@ def test_link_that_broke_once_costs_nothing(project: Project) -> None:
     result.assert_outcomes(passed=7)
     assert retried(project) == ["exits.breaks[fake-amd]"]
     result.stdout.fnmatch_lines(
-        ["fake-amd: 1 check was tried twice, and judged the second time: exits.breaks; *: the link *"]
+        ["fake-amd: 1 check was tried again, and judged then: exits.breaks; *: the link *"]
     )
     assert project.journal() == [
         f"fake-amd {word}" for word in ("start", "load", "distrust", "reset", "load", "stop")

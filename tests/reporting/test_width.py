@@ -70,7 +70,7 @@ def test_what_blocks_and_what_is_judged_again_fit_80_columns(narrow: Project) ->
     lines = narrow.run().outlines
     assert too_wide(narrow, lines) == []
     assert any(line.startswith("fake-amd: 1 blocked: ") for line in lines)
-    assert any(line.startswith("fake-amd: 1 check was tried twice, ") for line in lines)
+    assert any(line.startswith("fake-amd: 1 check was tried again, ") for line in lines)
 
 
 def test_where_results_are_and_how_to_go_on_are_lines_of_their_own(narrow: Project) -> None:

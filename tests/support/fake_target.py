@@ -365,6 +365,8 @@ class FakeDriver(Driver):
         behaviour = self.settings.options.get("hang")
         if (behaviour == "once" and self.hangs > 1) or (behaviour == "elsewhere" and self.hangs == 2):
             return
+        if str(behaviour).startswith("at ") and str(self.hangs) not in str(behaviour).split():
+            return
         self.alive = False
         raise TargetHung("no answer to run")
 
@@ -383,9 +385,10 @@ class FakeDriver(Driver):
         bug = self.settings.options.get("bug")
         if leaf == KEY and bug in ("key", "key-kills") and loaded:
             self.left_cpus.add(cpu.number)
-        if bug == "upper-halves-then-hang" and self.loaded and self.loads == 2:
+        if bug == "upper-halves-then-hang" and self.loaded and self.loads >= 2:
             self.hang()
         wrong = bug == "upper-halves" or (str(bug).startswith("upper-halves-") and self.loads == 1)
+        wrong = wrong or (bug == "upper-halves-odd" and self.loads % 2 == 1)
         keep = MASK64 ^ MASK32 if self.loaded and wrong else 0
         for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
             cpu.registers[name] = cpu.registers[name] & keep | value

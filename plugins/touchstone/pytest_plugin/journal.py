@@ -312,7 +312,7 @@ class RunJournal:
 
 
 def _tried_again(found: Journal) -> Iterator[str]:
-    """What the lab failed, and was tried once more: a line per target."""
+    """What the lab failed, or a guest, and was tried again: a line per target."""
     targets: dict[str, list[Key]] = {}
     for key in found.retried:
         targets.setdefault(key.target, []).append(key)
@@ -320,12 +320,10 @@ def _tried_again(found: Journal) -> Iterator[str]:
         held = sum(found.judged[key].verdict not in ERRORS for key in keys if key in found.judged)
         why = found.retried[keys[0]][0].reason.splitlines()[0]
         if len(keys) == 1:
-            came = "1 check was tried twice, and " + (
-                "judged the second time" if held else "could not be judged"
-            )
+            came = "1 check was tried again, and " + ("judged then" if held else "could not be judged")
             yield f"{target}: {came}: {keys[0].check}; the first time: {why}"
             continue
-        came = f"{len(keys)} checks were tried twice, and {held or 'none'} of them judged the second time"
+        came = f"{len(keys)} checks were tried again, and {held or 'none'} of them judged then"
         names = ", ".join(key.check for key in keys[:MOST_RETRIED])
         more = f" and {len(keys) - MOST_RETRIED} more" if len(keys) > MOST_RETRIED else ""
         yield f"{target}: {came}: {names}{more}; {keys[0].check} the first time: {why}"
