@@ -14,21 +14,18 @@ SUITES = (
     "conformance/broadcast/signature.yaml",
     "conformance/exits/cpuid.yaml",
 )
-# On a busy host QEMU's software CPU may stop a guest, or have it deviate (docs/kvm.md): infrastructure.
-NOT_REPEATED = "a guest hung", "a guest deviated", "two guests hung"
 
 
 # It continues the machine that test_running_linux.py has booted from its snapshot: 8 CPU s.
 def test_kvm_is_accused_of_what_it_does(tmp_path: Path) -> None:
     run = run_suites(tmp_path, "--target=linux-amd", "--hypervisor=kvm", *SUITES)
-    excused = any(text in run.printed for text in NOT_REPEATED)
-    assert run.status == 0 or excused, run.printed
+    # What QEMU's software CPU does wrong on a busy host (docs/kvm.md) costs a guest, and no verdict.
+    assert run.status == 0, run.printed
     assert "on 4 of 4 CPUs" in run.printed
-    words = {"conformant", "known-deviation", "machine", "unsupported"}
-    assert run.words() <= words | ({"infrastructure"} if excused else set()), run.printed
+    assert run.words() <= {"conformant", "known-deviation", "machine", "unsupported"}, run.printed
     found = {verdict.check: verdict.word for verdict in run.verdicts}
     red = ("nested.svm.vm-cr-locked-off", "nested.svm.hsave-read-gp", "nested.svm.vmrun-ud")
-    assert {found[check] for check in red} <= {"known-deviation", *(["infrastructure"] if excused else [])}
+    assert {found[check] for check in red} == {"known-deviation"}
     assert sum(verdict.word == "conformant" for verdict in run.verdicts) >= 18, run.printed
 
 
@@ -87,11 +84,11 @@ def test_behind(target, probe):
         (
             "[ -e /run/once ] || { touch /run/once; pkill -STOP touchstone-kvm; }",
             "yes",
-            "infrastructure",
+            "conformant",
             "no answer to run: none of its threads runs, or is ready to",
         ),
         # Whoever does it once is not the subject; a subject whose guest brings the box down does it again.
-        ("pkill -KILL sshd", "", "infrastructure", "a guest hung, and another one did not, asked the same"),
+        ("pkill -KILL sshd", "", "conformant", "1 check was tried again, and judged then: exits.killed"),
         ("pkill -KILL sshd", "yes", "hang", "the guest before it hung as well"),
     ],
 )
@@ -105,4 +102,4 @@ def test_a_run_goes_on_when_a_guests_program_or_sshd_is_killed_or_stopped(
     run = run_suites(tmp_path, str(tmp_path / "test_killed.py"), "--target=linux-amd", f"--hypervisor={file}")
     found = {verdict.check: verdict.word for verdict in run.verdicts}
     assert (found["exits.killed"], found["exits.behind"]) == (word, "conformant"), run.printed
-    assert said in run.printed
+    assert said in " ".join(run.printed.split())
