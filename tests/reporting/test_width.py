@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from tests.support.project import INVENTORY, Project, check
+from touchstone.engine.records import CaseRun
+from touchstone.reporting.failure import table_lines
 from touchstone.reporting.wrapping import wrapped
+from touchstone.suite.judgement import Demand, Row, Table
 
 LONG = "The processor raises the exception before it has changed anything, in every mode and at every level"
 SUITE = f"""
@@ -62,6 +68,26 @@ def test_a_table_that_is_too_wide_has_what_was_given_below_it(narrow: Project) -
     (head,) = (line for line in lines if line.split() == ["expected", "measured"])
     below = next(line for line in lines if line.startswith("        given: "))
     assert lines.index(head) < lines.index(below)
+
+
+def test_events_of_a_table_that_is_too_wide_are_below_it_one_a_line() -> None:
+    """Three or four of them on each side are wider than any terminal."""
+    steps = [f"#DB at {0xF0000001 + at:#x} (start+{at + 1:#x}) (0xffff4ff0 (bld bs rtm))" for at in range(3)]
+    wanted, found = f"{', '.join(steps)}, native", f"{steps[0]}, {steps[2]}"
+    row = Row("events", ("", wanted, found), False, demand=Demand.NATIVE)
+    run = cast(CaseRun, SimpleNamespace(label="", accused=[], case=None, results=[]))
+    lines = list(table_lines(run, Table(0, (row,)), width=80))
+    assert all(len(line) <= 80 for line in lines), lines
+    assert lines[1:3] == ["                expected   measured", "    mm  events  3, native  2"]
+    numbered = [f"            {number}. {step}" for number, step in enumerate(steps, 1)]
+    assert lines[3:10] == [
+        "        events expected:",
+        *numbered,
+        "        events measured:",
+        numbered[0],
+        f"            2. {steps[2]}",
+    ]
+    assert any(wanted in line for line in table_lines(run, Table(0, (row,))))
 
 
 def test_what_blocks_and_what_is_judged_again_fit_80_columns(narrow: Project) -> None:

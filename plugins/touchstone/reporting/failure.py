@@ -33,6 +33,8 @@ MAX_REGISTERS = 8
 MAX_LINES = 25
 """Lines of a log that a failure prints."""
 _SAME: Mapping[type[BaseException], str] = {Crash: "end", Hang: "hang"}
+EVENTS = "events"
+"""The row of a table that lists them."""
 _ANSWER = re.compile(r"[=!]\d+ ")
 
 
@@ -230,7 +232,7 @@ def table_lines(
 
     ``others`` are CPUs of which the same is true. Unless ``everything`` is asked for, rows are left out that
     only say that something was to stay as it was, and did. Where a table is too wide, its column ``given`` is
-    a line below it.
+    a line below it, and events are below it, one a line.
     """
     rows = [row for row in table.rows if everything or matters(row)]
     quiet = [] if everything else [row.name for row in table.rows if row.ok and _stays(row)]
@@ -239,9 +241,11 @@ def table_lines(
     yield from wrapped(heading(run, table.cpu) + also, width)
     lines = list(_columns([(_mark(row, accused), row.name, *row.cells) for row in rows]))
     given = [f"{row.name} {row.given}" for row in rows if row.given]
-    if width is not None and given and max(map(len, lines)) > width:
-        yield from _columns([(_mark(row, accused), row.name, *row.cells[1:]) for row in rows])
-        yield from wrapped(f"        given: {', '.join(given)}", width, " " * 12)
+    if width is not None and max(map(len, lines)) > width:
+        yield from _columns([(_mark(row, accused), row.name, *_short(row)) for row in rows])
+        if given:
+            yield from wrapped(f"        given: {', '.join(given)}", width, " " * 12)
+        yield from _event_lines(rows)
     else:
         yield from lines
     for one in table.rows:
@@ -257,6 +261,27 @@ def table_lines(
     if result is not None:
         yield ""
         yield from (f"    {line}" for line in probe_lines(run, result))
+
+
+def _short(row: Row) -> tuple[str, str]:
+    """Expected and measured, of events how many there are."""
+    if row.name != EVENTS:
+        return row.expected, row.measured
+    wanted, found = _events(row.expected), _events(row.measured)
+    return f"{len(wanted)}{', native' * (row.demand is Demand.NATIVE)}", str(len(found))
+
+
+def _event_lines(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.name == EVENTS:
+            for what, events in (("expected", row.expected), ("measured", row.measured)):
+                yield f"        events {what}:"
+                yield from (f"            {number}. {one}" for number, one in enumerate(_events(events), 1))
+
+
+def _events(text: str) -> list[str]:
+    """A cell with events, one by one."""
+    return [one for one in text.split(", ") if one not in ("none", "native")]
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
