@@ -61,7 +61,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     # Wide enough for every line: tests match what is said in one.
     monkeypatch.setenv("COLUMNS", "400")
     # However slow the machine is: no line of progress between the words of a verdict.
-    monkeypatch.setattr(progress, "PATIENCE", 3600.0)
+    monkeypatch.setattr(progress, "QUIET", 3600.0)
     monkeypatch.syspath_prepend(str(ROOT))
     return Project(pytester)
 

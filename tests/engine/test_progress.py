@@ -10,7 +10,7 @@ from touchstone.engine.progress import StageProgress
 
 
 def test_quick_stages_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 3600.0)
+    monkeypatch.setattr(module, "QUIET", 3600.0)
     said: list[str] = []
     progress = StageProgress(said.append)
     with progress.stage("box"):
@@ -20,7 +20,7 @@ def test_quick_stages_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_stages_show_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "QUIET", 0.01)
     said: list[str] = []
     late = threading.Event()
 
@@ -45,7 +45,7 @@ def test_without_a_terminal_nothing_is_shown() -> None:
 
 
 def test_a_step_that_lasts_is_shown_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "QUIET", 0.01)
     monkeypatch.setattr(module, "AGAIN", 0.01)
     said: list[str] = []
     often = threading.Event()
@@ -68,7 +68,7 @@ def test_a_step_that_lasts_is_shown_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_step_that_counts_is_shown_once_and_then_as_seldom_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand answers came in two seconds, and a line for each fifty of them."""
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "QUIET", 0.0)
     monkeypatch.setattr(StageProgress, "_wait", lambda self, seconds: None)  # nothing lasts here
     said: list[str] = []
     progress = StageProgress(said.append)

@@ -9,7 +9,7 @@ from tests.support.project import Project, check, verdicts
 AT_ONCE = """
 pytest_plugins = ['touchstone.pytest_plugin.fixtures']
 import touchstone.engine.progress
-touchstone.engine.progress.PATIENCE = 0.0
+touchstone.engine.progress.QUIET = 0.0
 """
 TWO = check("bad", "mov eax, 1", "{rax: 2}", claims="true") + check("good", "nop", "{rax: 0}")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 1.0
+QUIET = 1.0
 """Seconds after which a stage shows its steps."""
 AGAIN = 15.0
 """Seconds after which a step is shown again: that it still lasts, and how far it is, is to be seen in a log
@@ -16,7 +16,7 @@ as well."""
 
 
 class StageProgress:
-    """Takes a sentence per step, and shows it once its stage has lasted for ``PATIENCE`` seconds.
+    """Takes a sentence per step, and shows it once its stage has lasted for ``QUIET`` seconds.
 
     Args:
         write: Writes a line; None shows nothing.
@@ -36,7 +36,7 @@ class StageProgress:
         """Say what is being done now."""
         with self._lock:
             self._text = text
-            late = self._began is not None and time.monotonic() - self._began >= PATIENCE
+            late = self._began is not None and time.monotonic() - self._began >= QUIET
             if late and _step(text) != self._shown:
                 self._show()
 
@@ -47,7 +47,7 @@ class StageProgress:
             yield
             return
         self._name, self._text, self._shown, self._began = name, "", "", time.monotonic()
-        self._wait(PATIENCE)
+        self._wait(QUIET)
         try:
             yield
         finally:

@@ -25,7 +25,7 @@ def test_a_box_that_falls_silent_while_it_is_asked_hangs(
 
     monkeypatch.setattr(diagnosis, step, fall_silent)
     boot_id = "1" if step == "read_kernel_log" else "2"
-    monkeypatch.setattr(diagnosis, "knock", lambda link, patience: SimpleNamespace(boot_id=boot_id))
+    monkeypatch.setattr(diagnosis, "knock", lambda link, timeout: SimpleNamespace(boot_id=boot_id))
     visit = SimpleNamespace(link=None, root=None, info=SimpleNamespace(boot_id="1", uptime=5.0))
     for error in (TargetHung("no answer to run"), TargetDied("the connection ended")):
         found = diagnosis.diagnose("box", error, visit, "", AgentEnd())  # type: ignore[arg-type]
@@ -39,8 +39,8 @@ def test_box_whose_reboot_would_be_seen_is_not_waited_for(
 ) -> None:
     waits: list[float] = []
 
-    def knock(link: Link, patience: float) -> NoReturn:
-        waits.append(patience)
+    def knock(link: Link, timeout: float) -> NoReturn:
+        waits.append(timeout)
         raise NoConnection("nobody is there")
 
     driver = lab.driver()

@@ -67,13 +67,13 @@ def ask_info(shell: Link | LastingShell, timeout: float = 15.0) -> BoxInfo:
         ) from None
 
 
-def knock(link: Link, patience: float) -> BoxInfo:
+def knock(link: Link, timeout: float) -> BoxInfo:
     """What the box says now, over this connection or, once it fails, a new one.
 
-    ``patience`` in seconds (stretched); when it is over, NoConnection, TargetDied or TargetHung from the last
+    ``timeout`` in seconds (stretched); when it is over, NoConnection, TargetDied or TargetHung from the last
     attempt. A connection that has just ended may look alive for a moment: asking it is the only way to know.
     """
-    deadline = time.monotonic() + patience * link.factor
+    deadline = time.monotonic() + timeout * link.factor
     if link.alive:
         with contextlib.suppress(TargetDied, TargetHung):
             return ask_info(link, 5.0)

@@ -34,14 +34,14 @@ def diagnose(
     visit: Visit,
     said: str,
     agent: AgentEnd,
-    patience: float = KNOCK_TIMEOUT,
+    timeout: float = KNOCK_TIMEOUT,
 ) -> Finding:
     """What ``error`` means for the box ``name``. ``said``: its log since it last answered.
 
-    ``patience``: seconds (stretched) in which a box whose connection ended may answer again.
+    ``timeout``: seconds (stretched) in which a box whose connection ended may answer again.
     """
     try:
-        return _diagnose(name, error, visit, said, agent, patience)
+        return _diagnose(name, error, visit, said, agent, timeout)
     except TargetError as silent:  # it let us in and then fell silent: part of it is gone
         return Finding(TargetHung(f"{error}, and the box stopped answering while it was asked why: {silent}"))
 
@@ -52,12 +52,12 @@ def _diagnose(
     visit: Visit,
     said: str,
     agent: AgentEnd,
-    patience: float,
+    timeout: float,
 ) -> Finding:
     if panic := find_panic(said):
         return Finding(TargetDied(f"the kernel of {name} is lost: {panic}"))
     try:
-        now = knock(visit.link, patience)
+        now = knock(visit.link, timeout)
     except NoConnection as away:
         if away.refused:
             return Finding(

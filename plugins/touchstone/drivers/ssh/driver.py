@@ -279,8 +279,8 @@ class SshDriver(AgentDriver):
         if agent.status is None and (death := await_death(self._box, wait)):
             return self._died_of(death)
         # Of a virtual box it is known that it has not rebooted, and nobody pulls its cable.
-        patience = KNOCK_TIMEOUT if self._box.death_fd() is None else KNOCK_ONCE_MORE
-        found = diagnose(self.name, error, visit, self._log.since(self._well_at), agent, patience)
+        timeout = KNOCK_TIMEOUT if self._box.death_fd() is None else KNOCK_ONCE_MORE
+        found = diagnose(self.name, error, visit, self._log.since(self._well_at), agent, timeout)
         visit.rebooted |= found.rebooted
         self._collect()
         if found.said and not find_panic(self._log.since(self._well_at)):
