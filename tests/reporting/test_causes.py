@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.support.project import Project, check, verdicts
+from touchstone.engine.records import CheckRecord
 from touchstone.journal.read import read_journal
+from touchstone.reporting.causes import first_difference
 from touchstone.reporting.terminal import parts, plain
 from touchstone.words import Verdict
 
@@ -174,6 +178,14 @@ def test_a_control_register_is_part_of_what_failures_have_in_common(project: Pro
     assert [line.strip() for line in lines[start + 1 : start + 3]] == ["exits.one", "exits.two"]
     assert lines[start + 3].startswith("fake-amd: exits.three: ")
     assert lines[start + 3].endswith("mov cr4")
+
+
+def test_a_rip_beyond_4_gib_is_not_what_was_expected() -> None:
+    """In 32-bit code it is the same place, and the numbers are all that tells the two apart."""
+    wrong = SimpleNamespace(cpu=0, what="rip", expected="0x1 (start+0x3)", measured="0x100000001 (start+0x3)")
+    run = SimpleNamespace(accused=[wrong], results=[], code=b"", request=SimpleNamespace(code_bits=32))
+    record = cast(CheckRecord, SimpleNamespace(runs=[run]))
+    assert first_difference(record) == "rip: expected 0x1 (start+0x3), measured 0x100000001 (start+0x3)"
 
 
 def test_differences_have_the_names_of_their_bits(project: Project) -> None:

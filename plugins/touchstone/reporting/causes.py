@@ -46,6 +46,8 @@ def first_difference(record: CheckRecord) -> str:
             ended = [text for at, _, text in disassemble(run.code, run.request.code_bits) if at <= offset]
             where = f", {_operation(ended[-1])}" if ended else ""
             expected, measured = show.without_slot(one.expected), show.without_slot(one.measured)
+            if expected == measured:  # RIP beyond 4 GiB, which is the same place in 32-bit code
+                expected, measured = one.expected, one.measured
             return f"{one.what}: expected {expected}, measured {measured}{where}"
     return ""
 
