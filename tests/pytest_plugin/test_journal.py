@@ -52,6 +52,10 @@ def test_everything_is_written_down(project: Project, workers: list[str]) -> Non
     assert (found.checks["exits.amd"].level, found.checks["exits.amd"].source) == ("should", "suite.yaml:30")
     assert found.ended is not None
     assert found.ended.status == result.ret == 1
+    # The first check of a target starts it, and the others find it where they need it.
+    reaching = {str(key): line.reaching for key, line in found.judged.items() if line.reaching}
+    assert reaching.keys() == {"exits.c0[fake-amd]", "exits.c0[fake-intel]"}
+    assert all(line.reaching <= line.seconds for line in found.judged.values())
     for key, line in found.judged.items():
         if line.verdict is Verdict.DEVIATION:
             assert line.cause == "rax: expected 0x1, measured 0x0, nop"

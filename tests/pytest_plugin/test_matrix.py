@@ -104,7 +104,7 @@ def test_plan_says_what_would_run_and_contacts_nothing(night: Project) -> None:
     result.stdout.re_match_lines(
         [
             r"by build/journals/\S+: [\d.]+ s in all, [\d.]+ s with a worker for each target, without "
-            r"fake-amd\+cpus=1, fake-intel\+cpus=2, which it does not know",
+            r"fake-amd\+cpus=1, fake-intel\+cpus=2, which nothing is known of",
             r"fake-amd: 22 checks, [\d.]+ s \(fake-amd\)",
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -77,6 +78,8 @@ class TargetSession:
         self._driver: Driver | None = None
         self._lock: TargetLock | None = None
         self._setbacks = Setbacks(target.name)
+        self.reaching = 0.0
+        """Seconds that all of ``reach`` took."""
 
     # --- what checks use
 
@@ -179,10 +182,13 @@ class TargetSession:
         self._setbacks.demand(phase, goal)
         if self._is_at(phase, prepared) and not (oracles and phase == "native"):
             return
-        started = self.info is not None
-        with self.progress.stage(self.target.name):
-            for step in self._steps(phase, oracles, prepared):
-                self._take(step, goal, record, started)
+        started, began = self.info is not None, time.monotonic()
+        try:
+            with self.progress.stage(self.target.name):
+                for step in self._steps(phase, oracles, prepared):
+                    self._take(step, goal, record, started)
+        finally:
+            self.reaching += time.monotonic() - began
         self._setbacks.reached(goal)
 
     def reset(self, record: CheckRecord | None = None) -> None:

@@ -114,6 +114,8 @@ class JudgedLine(_Line, frozen=True, kw_only=True, tag="judged"):
     """With the known deviations of target and subject taken into account."""
     seconds: float = 0.0
     """Since it was started."""
+    reaching: float = 0.0
+    """Of these, in which its target was started, asked as a bare machine, and brought to its phase."""
     reason: str = ""
     """In a sentence; empty for what is conformant."""
     cause: str = ""

@@ -137,7 +137,9 @@ class RunHooks:
         names = [target.name for target in self.run.targets]
         before = plan_by(self.run.config, self.run.subject.name, names)
         found = outlook(self.run, session.items, before)
-        shown = "" if before is None else show_path(self.run.config, before.path)
+        paths = [] if before is None else before.paths
+        shown = show_path(self.run.config, paths[0]) if paths else ""
+        shown += f" and {len(paths) - 1} before it" if len(paths) > 1 else ""
         terminal = self.run.config.pluginmanager.get_plugin("terminalreporter")
         for line in lines_of(self.run, found, self._elsewhere, before, shown):
             if terminal is not None:

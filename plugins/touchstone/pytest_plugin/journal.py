@@ -61,7 +61,7 @@ class RunJournal:
         """What the run says with which this one goes on."""
         self._read: tuple[int, Journal] | None = None
         """What was read last, and how many bytes there were: the end of a run asks several times."""
-        self._began = 0.0
+        self._began = self._reached = 0.0
         if self.before is not None:
             self._demand_same_subject(self.before)
             run.causes.were_written(self.before)
@@ -180,6 +180,7 @@ class RunJournal:
         """A check begins."""
         self._began = time.time()
         key = self.key(one)
+        self._reached = self._run.reaching(key.target)
         self._write(StartedLine(at=_now(), check=key.check, target=key.target, subject=key.subject))
 
     def target_is(self, target: str, title: str, about: str, facts: dict[str, str]) -> None:
@@ -197,7 +198,8 @@ class RunJournal:
     ) -> None:
         """A check has its verdict."""
         key, record = self.key(one), one.record
-        self._write(judged_line(key, judged, outcome, reason, time.time() - self._began, record))
+        seconds = time.time() - self._began, self._run.reaching(key.target) - self._reached
+        self._write(judged_line(key, judged, outcome, reason, seconds, record))
         if (
             judged.verdict in WITHOUT
             or record is None
@@ -224,7 +226,7 @@ class RunJournal:
         # Of a Python check, the node id does not tell the check's.
         if found is not None and begun and key not in begun:
             key = max(begun, key=lambda one: found.started[one].at)
-        line = judged_line(key, judged, Verdict.INFRASTRUCTURE, reason, 0.0, None)
+        line = judged_line(key, judged, Verdict.INFRASTRUCTURE, reason, (0.0, 0.0), None)
         self._write(line)
         about = None if found is None else found.checks.get(key.check.partition("[")[0])
         return judged if about is None else judged_check(line, about)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from touchstone.journal.durations import Durations
 from touchstone.journal.read import Journal, JournalError, read_journal
 from touchstone.pytest_plugin.options import home, show_path
 
@@ -101,14 +102,13 @@ def _choose(config: pytest.Config) -> JournalPlace:
     return JournalPlace(path, 0, True)
 
 
-def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Journal | None:
-    """The journal that tells how long checks take.
-
-    The one of ``--plan``, else the newest about a subject that knows one of the targets.
-    """
+def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Durations | None:
+    """How long checks take: by the journal of ``--plan``, else by those about a subject and the targets."""
+    durations = Durations()
     named = config.getoption("touchstone_plan") or None
     if named is not None:
-        return _read(config, _absolute(config, named), option="--plan")
+        durations.take(_read(config, _absolute(config, named), option="--plan"))
+        return durations
     build = home(config) / "build"
     places = ("journals/*.jsonl", "nights/*/*.jsonl", "last-night/*.jsonl")
     found_there = [path for place in places for path in build.glob(place)]
@@ -121,8 +121,10 @@ def plan_by(config: pytest.Config, subject: str, targets: Iterable[str]) -> Jour
         except (OSError, JournalError):
             continue
         if found.runs[0].subject.name == subject and not found.seconds.keys().isdisjoint(targets):
-            return found
-    return None
+            durations.take(found)
+            if len(durations.paths) == KEPT:
+                break
+    return durations if durations.paths else None
 
 
 def _written(path: Path) -> float:

@@ -168,7 +168,7 @@ def add_options(parser: pytest.Parser) -> None:
         nargs="?",
         const="",
         help="print what would be judged where, what not and why, and how long it took in this journal "
-        "(default: the newest in build/journals), and judge nothing; suites are named before it, since what "
+        "(default: those in build/journals), and judge nothing; suites are named before it, since what "
         "is behind it is the journal",
     )
     group.addoption(

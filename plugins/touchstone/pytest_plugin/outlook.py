@@ -11,8 +11,8 @@ import pytest
 
 from touchstone.config.inventory import Target
 from touchstone.drivers import registry
+from touchstone.journal.durations import Durations
 from touchstone.journal.lines import Key
-from touchstone.journal.read import Journal
 from touchstone.pytest_plugin.marks import CHECK
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ class TargetOutlook:
     skipped: Counter[str] = field(default_factory=Counter)
     """Reason to number of checks."""
     seconds: float | None = None
-    """By an earlier journal; None: it does not know the target."""
+    """By earlier journals; None: they do not know the target."""
 
 
-def outlook(run: Run, items: Iterable[pytest.Item], before: Journal | None) -> list[TargetOutlook]:
+def outlook(run: Run, items: Iterable[pytest.Item], before: Durations | None) -> list[TargetOutlook]:
     """What is in store for each target, in their order."""
     found = {target.name: TargetOutlook(target, _unavailable(target)) for target in run.targets}
     for about in found.values():
@@ -52,18 +52,9 @@ def outlook(run: Run, items: Iterable[pytest.Item], before: Journal | None) -> l
         else:
             about.judged.append(Key(one.name, one.target.name, run.subject.name))
     for about in found.values():
-        about.seconds = expected_seconds(about.judged, before)
+        if before is not None:
+            about.seconds = before.expected(about.target.name, about.judged)
     return list(found.values())
-
-
-def expected_seconds(keys: Sequence[Key], before: Journal | None) -> float | None:
-    """How long checks of a target take, if each takes what it took, and a new one what the others do."""
-    if before is None:
-        return None
-    known = [before.judged[key].seconds for key in keys if key in before.judged]
-    if not known:
-        return None if keys else 0.0
-    return sum(known) / len(known) * len(keys)
 
 
 def _unavailable(target: Target) -> str:
@@ -74,7 +65,7 @@ def _unavailable(target: Target) -> str:
 
 
 def lines_of(
-    run: Run, found: Sequence[TargetOutlook], elsewhere: int, before: Journal | None, shown: str
+    run: Run, found: Sequence[TargetOutlook], elsewhere: int, before: Durations | None, shown: str
 ) -> Iterator[str]:
     """The plan as people read it. ``elsewhere``: checks of other parts of a run that is shared out."""
     matrix = run.matrix
@@ -86,7 +77,7 @@ def lines_of(
     known = [one.seconds for one in found if one.seconds is not None]
     if before is not None and known:
         left = [one.target.name for one in found if one.seconds is None]
-        without = f", without {', '.join(left)}, which it does not know" if left else ""
+        without = f", without {', '.join(left)}, which nothing is known of" if left else ""
         yield (
             f"by {shown}: {duration(sum(known))} in all, {duration(max(known))} with a worker for each target"
             f"{without}"

@@ -216,10 +216,15 @@ class Run:
 
     @cached_property
     def _seconds(self) -> Mapping[str, float]:
-        """How long targets took in the newest run about this subject before this one."""
+        """How long targets took in earlier runs about this subject."""
         names = [target.name for target in self.targets]
         before = plan_by(self.config, self.subject.name, names)
         return {} if before is None else before.seconds
+
+    def reaching(self, target: str) -> float:
+        """Seconds that went by so far until a target was where its checks need it."""
+        session = self._sessions.get(target)
+        return 0.0 if session is None else session.reaching
 
     def stop_all(self) -> None:
         """Stop every target. Safe to repeat."""

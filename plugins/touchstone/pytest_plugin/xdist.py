@@ -86,7 +86,7 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
 
 
 def _cost_by_journal(config: pytest.Config, names: list[str]) -> Callable[[str], float]:
-    """How long a unit takes, by the newest journal; a target that it does not know may take any time."""
+    """How long a unit takes, by earlier journals; a target that none of them knows may take any time."""
     before = plan_by(config, run_of(config).subject.name, names)
     if before is None:
         return lambda unit: 0.0

@@ -40,9 +40,18 @@ def check_line(check: Check) -> CheckLine:
 
 
 def judged_line(
-    key: Key, judged: JudgedCheck, outcome: Verdict, reason: str, seconds: float, record: CheckRecord | None
+    key: Key,
+    judged: JudgedCheck,
+    outcome: Verdict,
+    reason: str,
+    seconds: tuple[float, float],
+    record: CheckRecord | None,
 ) -> JudgedLine:
-    """The verdict of a check. ``outcome``: before known deviations were taken into account."""
+    """The verdict of a check.
+
+    ``outcome``: before known deviations were taken into account. ``seconds``: of the check, and those of them
+    in which its target was brought where it needs it.
+    """
     waiver = None if record is None else _deviation(record, judged.verdict)
     return JudgedLine(
         at=round(time.time(), 3),
@@ -51,7 +60,8 @@ def judged_line(
         subject=key.subject,
         outcome=outcome,
         verdict=judged.verdict,
-        seconds=round(seconds, 4),
+        seconds=round(seconds[0], 4),
+        reaching=round(max(0.0, seconds[1]), 4),
         reason="" if judged.verdict is Verdict.CONFORMANT else reason[:LONGEST],
         cause="" if judged.cause == reason else judged.cause[:LONGEST],
         deviation="" if waiver is None else waiver.where,
