@@ -43,7 +43,10 @@ resume_context:
 	test eax, eax
 	jz 1f
 	mov rcx, [rdi + CONTEXT_GDTR + 2]
-	and byte ptr [rcx + rax + 5], ~2
+	/* The selector may have an RPL, which is no part of the descriptor's address. */
+	mov esi, eax
+	and esi, ~7
+	and byte ptr [rcx + rsi + 5], ~2
 	ltr ax
 1:
 	mov cr0, rdx
