@@ -182,6 +182,8 @@ void os_free_pages(void *pages, size_t count)
 	if (address < first_page || address % PAGE || page + count > page_count)
 		panic("%lx is not a page that was given out", address);
 	mark(page, count, false);
+	/* As if somebody had them at once, so that nobody can go on using what is no longer theirs. */
+	__builtin_memset(pages, 0xcc, count * PAGE);
 	if (page < search_from)
 		search_from = page;
 }
