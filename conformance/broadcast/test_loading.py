@@ -31,6 +31,12 @@ ATTEMPTS = 20
 """Measurements to make on a running OS, where other programs cause exits as well."""
 
 
+TRACE = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can be read "
+    "while it runs, and after a crash.",
+}
 MOST_TRACED = 32
 """What is asked for of a trace: no more than every subject keeps."""
 
@@ -253,6 +259,54 @@ def test_trace_with_base(target, probe, bits):
         )
 
 
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace-whole-rip",
+    title="The trace names all 64 bits of the instruction pointer",
+    requires="os == bare and subject.trace",
+    cite=TRACE,
+    proves=["exits-trace"],
+)
+@pytest.mark.parametrize("linear", [0x7FFF_1234_5678, 0xFFFF_8000_1234_5678])
+def test_trace_whole_rip(target, probe, linear):
+    for cpu in range(target.cpus):
+        leaf = 0x5A00_5000 + (linear >> 56) + cpu
+        (result,) = probe("cpuid", on=cpu, rax=leaf, place=Place(linear=linear))
+        assert result.vector is None, f"CPU {cpu}: it ended with vector {result.vector}"
+        trace = [line for line in target.trace(cpu, 8) if line.endswith(f"{leaf:x}")]
+        assert [f"rip={linear:#x}" in line for line in trace] == [True], f"CPU {cpu}: {trace}"
+
+
+CPUIDS = """
+    1: mov eax, r12d
+    xor ecx, ecx
+    cpuid
+    inc r12d
+    dec r13d
+    jnz 1b
+    """
+"""R13 CPUIDs, of the leaves from R12 on."""
+TURNS = 12
+IN_A_TURN = 16
+
+
+@pytest.mark.touchstone(
+    id="broadcast.exits.trace-goes-round",
+    title="The trace of a CPU has its last exits in their order, however many there were before",
+    requires="os == bare and subject.trace",
+    cite=TRACE,
+    proves=["exits-trace"],
+)
+def test_trace_goes_round(target, probe):
+    # More exits than a trace keeps, so that they begin at many places of it.
+    for turn in range(TURNS):
+        first = 0x5A01_0000 + turn * IN_A_TURN
+        (result,) = probe(CPUIDS, r12=first, r13=IN_A_TURN)
+        assert result.vector is None, f"turn {turn} ended with vector {result.vector}"
+        wanted = [f"info={first + number:#x}" for number in range(IN_A_TURN)]
+        trace = [line.split()[-1] for line in target.trace(0, MOST_TRACED)]
+        assert [info for info in trace if info in wanted] == wanted, f"turn {turn}: {trace}"
+
+
 EXIT_CODES = {"amd": {"cpuid": 0x72, "rdmsr": 0x7C}, "intel": {"cpuid": 10, "rdmsr": 31}}
 """APM2 appendix C; SDM 3D appendix C."""
 
@@ -274,6 +328,27 @@ def test_trace_codes(target, probe):
         asked = [int(line.split()[0], 16) for line in target.trace(cpu, 16)]
         assert codes["cpuid"] in asked, f"CPU {cpu}: no CPUID among the reasons {asked}"
         assert codes["rdmsr"] in asked, f"CPU {cpu}: no RDMSR among the reasons {asked}"
+
+
+def clock(probe):
+    (result,) = probe("rdtsc", on=0)
+    return result.registers["rdx"] << 32 | result.registers["rax"]
+
+
+@pytest.mark.touchstone(
+    id="broadcast.load.query-ticks",
+    title="The time of a hypercall, if the hypervisor says it, is not longer than the question took",
+    requires="os == bare",
+    cite=PROTOCOL_QUERY,
+    proves=["load-every-cpu"],
+)
+def test_query_ticks(target, probe):
+    before = clock(probe)
+    said = target.query().get("hypercall-ticks")
+    after = clock(probe)
+    if said is None:
+        pytest.skip("the subject does not say how long a hypercall takes")
+    assert 0 < int(said) < after - before, f"{said} of {after - before} ticks"
 
 
 @pytest.mark.touchstone(

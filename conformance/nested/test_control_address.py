@@ -173,3 +173,18 @@ def test_counter_that_is_none(target, subject, probe, beyond):
     (result,) = probe(MANY_EXITS, r12=number, r13=address, rsi=Operand("scratch"))
     assert result.vector is None, f"counter {number:#x} ended with vector {result.vector}"
     assert result.registers["rax"] == 0, f"counter {number:#x} is {result.registers['rax']:#x}"
+
+
+@pytest.mark.touchstone(
+    id="nested.hypercall.counter-with-equal-low-bits",
+    title="A control hypercall that asks for a counter looks at all 64 bits of its number",
+    proves=["door-address"],
+)
+@pytest.mark.parametrize("upper", [1 << 8, 1 << 16, 1 << 32, 1 << 63])
+def test_counter_with_equal_low_bits(target, subject, probe, upper):
+    address = control_address(target, subject)
+    # Of those that there are, the one that the probe makes rise.
+    number = upper | list(target.exits(0)).index("cpuid")
+    (result,) = probe(MANY_EXITS, r12=number, r13=address, rsi=Operand("scratch"))
+    assert result.vector is None, f"counter {number:#x} ended with vector {result.vector}"
+    assert result.registers["rax"] == 0, f"counter {number:#x} is {result.registers['rax']:#x}"
