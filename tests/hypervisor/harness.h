@@ -9,6 +9,9 @@
 #include "check.h"
 
 #define FAKE_CPUS 4
+/* What the fake backend counts of a reason, and has for the RIP of an exit: in each half of it. How many exits it has. */
+#define FAKE_COUNT(cpu, number) (0x123456789abcdef0ull + ((cpu) << 8) + (number))
+#define FAKE_TRACE 5u
 
 /* What the next host_alloc() calls do: -1 succeeds for ever, n fails after n successes. */
 extern int allocations_left;
@@ -23,6 +26,7 @@ struct fake {
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;
+	int nmis_came[FAKE_CPUS], nmis_replayed[FAKE_CPUS];
 	unsigned int noted_nmis, noted_machine_checks;
 	bool gigabyte_pages;
 	unsigned long long fields[GUEST_FIELDS];
@@ -33,11 +37,15 @@ extern const struct backend fake_backend;
 /* A piece of fake physical memory where physical_to_host() looks for it. */
 void *fake_physical(unsigned long long physical);
 
+/* A backend that refuses nothing, and has seen nothing. */
+void reset(void);
+
 void test_instructions(void);
 void test_injection(void);
 void test_host_mode(void);
 void test_memory_types(void);
 void test_page_tables(void);
 void test_lifecycle(void);
+void test_counters(void);
 
 #endif

@@ -11,7 +11,14 @@ static void expect_all(const int *counters, int value)
 		CHECK(counters[cpu] == value);
 }
 
-static void reset(void)
+/* The OS has got each NMI that came while its CPU was not in guest mode. */
+static void expect_nmis_replayed(void)
+{
+	for (int cpu = 0; cpu < FAKE_CPUS; cpu++)
+		CHECK(fake.nmis_replayed[cpu] == fake.nmis_came[cpu]);
+}
+
+void reset(void)
 {
 	memset(&fake, 0, sizeof(fake));
 	fake.gigabyte_pages = true;
@@ -28,6 +35,7 @@ static void expect_refused(int error, int cpu)
 		CHECK((int)refusal.cpu == cpu);
 	expect_all(fake.enabled, 0);
 	expect_all(fake.in_guest, 0);
+	expect_nmis_replayed();
 	CHECK(!pages_in_use);
 	CHECK(!veneer_backend() && !veneer_count_cpus());
 }
@@ -39,10 +47,12 @@ static void load_and_unload(void)
 	CHECK(veneer_load(&refusal) == 0);
 	expect_all(fake.enabled, 1);
 	expect_all(fake.in_guest, 1);
+	expect_nmis_replayed();
 	CHECK(veneer_count_cpus() == FAKE_CPUS);
 	CHECK(veneer_load(&refusal) == -EBUSY);
 	CHECK(veneer_unload(&refusal) == 0);
 	expect_all(fake.enabled, 0);
+	expect_nmis_replayed();
 	CHECK(!pages_in_use);
 	CHECK(veneer_unload(&refusal) == -EINVAL);
 }

@@ -73,7 +73,10 @@ PROGRAMS = {
     # harness has its own.
     "core": Program(
         (
-            *(f"core/{name}.c" for name in ("completion", "decode", "fault", "host_state", "lifecycle")),
+            *(
+                f"core/{name}.c"
+                for name in ("completion", "counters", "decode", "fault", "host_state", "lifecycle")
+            ),
             *(
                 "core/memory.c",
                 "core/vcpus.c",

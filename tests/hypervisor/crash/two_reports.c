@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Two CPUs die at once: one writes its report, and the other waits until that one has stopped the machine. */
+/*
+ * Two CPUs die at once: one writes its report, and the other waits until that one has stopped the machine. The report
+ * has the last exits of its CPU, the oldest first, each with its code and its RIP.
+ */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +12,11 @@
 #include "core/host.h"
 #include "core/vcpus.h"
 
+#define EXITS 10
+
+static const char whole_report[] =
+	"veneer: first rip=1 rsp=1 cr2=0 cpu=7 exit=10a guest-rip=401000 exits="
+	"103:3003,104:3004,105:3005,106:3006,107:3007,108:3008,109:3009,10a:300a";
 static bool first_is_reporting, second_waits;
 static const char *first_report;
 
@@ -56,7 +64,7 @@ void host_die(const char *report)
 	snprintf(copy, sizeof(copy), "%s", report);
 	while (!__atomic_load_n(&second_waits, __ATOMIC_SEQ_CST))
 		;
-	if (strcmp(copy, report) || strncmp(copy, "veneer: first rip=1", 19)) {
+	if (strcmp(copy, report) || strcmp(copy, whole_report)) {
 		fprintf(stderr, "not the report of the first: %s\n", report);
 		exit(1);
 	}
@@ -75,9 +83,16 @@ int main(void)
 {
 	static const struct backend backend = { .describe_exit = describe_nothing };
 	static struct vcpu vcpus_of_both[2] = { { .backend = &backend }, { .backend = &backend } };
+	struct vcpu *first = &vcpus_of_both[0];
 	pthread_t thread;
 
+	first->cpu = 7;
+	first->rip = 0x401000;
+	first->exits = EXITS;
+	for (unsigned int i = 1; i <= EXITS; i++)
+		first->trace[i % TRACE_ENTRIES] =
+			(struct trace_entry){ .code = 0x100 + i, .rip = 0x3000 + i };
 	if (pthread_create(&thread, NULL, die_second, &vcpus_of_both[1]))
 		return 1;
-	die(&vcpus_of_both[0], "first", 1, 1);
+	die(first, "first", 1, 1);
 }

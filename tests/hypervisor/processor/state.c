@@ -106,10 +106,11 @@ void test_machine_checks(void)
 	leave(vcpu);
 	vcpu->in_guest_mode = false;
 	CHECK(note_machine_check(vcpu));
+	vcpu->pending_nmis = 1;
 	replay_nmis(vcpu);
-	CHECK(fake_machine_checks == 1);
+	CHECK(fake_machine_checks == 1 && fake_nmis == 1);
 	replay_nmis(vcpu);
-	CHECK(fake_machine_checks == 1);
+	CHECK(fake_machine_checks == 1 && fake_nmis == 1);
 	forget_vcpu();
 
 	/* SVM: outside of guest mode only. */
