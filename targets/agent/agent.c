@@ -271,6 +271,24 @@ static void answer_pairs(int error)
 	send_answer();
 }
 
+static bool is_printable(const char *text)
+{
+	while (*text >= ' ' && *text <= '~')
+		text++;
+	return !*text;
+}
+
+/* The subject's text would break the line, or look as if the line had damaged it. */
+static void refuse_unprintable(void)
+{
+	begin(request.nonce, request.id, "err");
+	add_error(
+		"EPROTO",
+		"what the subject answers is not printable ASCII (a byte that is not is ? here):");
+	line_add_printable(&answer, platform_text);
+	send_answer();
+}
+
 static bool do_subject(void)
 {
 	static const char *const verbs[] = {
@@ -307,7 +325,11 @@ static bool do_subject(void)
 				     sizeof(platform_text));
 
 	if (error || verb >= SUBJECT_QUERY) {
-		answer_pairs(error);
+		platform_text[sizeof(platform_text) - 1] = '\0';
+		if (error || is_printable(platform_text))
+			answer_pairs(error);
+		else
+			refuse_unprintable();
 		return true;
 	}
 	/* The answers to load and unload have no pairs: ignore the text. */

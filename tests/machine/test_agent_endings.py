@@ -13,7 +13,7 @@ from tests.support.fake_agent import FakeAgent
 from touchstone.machine import agent as agent_module
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
-from touchstone.machine.driver import InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
@@ -48,6 +48,29 @@ def test_a_damaged_answer_is_not_a_hang_of_the_target() -> None:
     client, _ = out_of_time(lambda r: done(r).replace(b"end=", b"end?"))
     with pytest.raises(InfrastructureError, match=r"the answer to run came damaged \(wrong checksum"):
         client.run(CPUID)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "why"),
+    [
+        ("loaded1 cpus=4", "'loaded1' is not key=value"),
+        ("loaded=1 =4", "'=4' is not key=value"),
+        ("loaded=1 cpus=4 loaded=0", "loaded occurs twice"),
+    ],
+)
+def test_what_a_subject_answers_is_its_own_and_not_the_lines(pairs: str, why: str) -> None:
+    client, _ = out_of_time(lambda r: r.answer(pairs))
+    for ask in (client.query, lambda: client.exits(0), lambda: client.trace(0, 1)):
+        with pytest.raises(AgentRefused, match=f"EPROTO: what the subject answers is malformed: {why}"):
+            ask()
+    with pytest.raises(InfrastructureError, match="came damaged"):  # the agent's own words
+        client.run(CPUID)
+
+
+def test_exit_counters_that_are_no_numbers_are_the_subjects() -> None:
+    client, _ = out_of_time(lambda r: r.answer("cpuid=many"))
+    with pytest.raises(AgentRefused, match="EPROTO: an exit counter of the subject's: cpuid='many'"):
+        client.exits(0)
 
 
 @pytest.mark.parametrize("code", ["checksum", "syntax"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
@@ -261,7 +261,8 @@ class TargetSession:
                 if not driver.loads_another_machine:
                     self.presence.learn_loaded(driver)
         if not self.known.status:
-            with self.asking() as driver:
+            # A subject that says nothing of itself, or nothing that can be read, is loaded all the same.
+            with self.asking() as driver, suppress(AgentRefused):
                 self.known.status = dict(driver.query())
 
     def unload(self) -> None:

@@ -33,6 +33,10 @@ LAST_WORDS = 0.5
 """Seconds of silence after which a target that panics has said everything."""
 SEE_BEFORE = "see the line before"
 """``text`` of a panic whose reason is the log line in front of it."""
+SUBJECT = "subject"
+"""The verb whose answers have pairs of the subject's own, as it wrote them."""
+MALFORMED = "EPROTO"
+"""Code of the refusal that stands for an answer of the subject's that is not the protocol's key=value."""
 AHEAD = 8
 """Probes that are sent before the first one's answer has come. They wait in the line's buffers."""
 LOAD_TIMEOUT = 20.0
@@ -146,25 +150,28 @@ class AgentClient:
 
     def load(self, option: str | None = None) -> None:
         """Load the subject."""
-        self._ask("subject", [("do", "load"), *([("opt", option)] if option else [])], LOAD_TIMEOUT)
+        self._ask(SUBJECT, [("do", "load"), *([("opt", option)] if option else [])], LOAD_TIMEOUT)
 
     def unload(self) -> None:
         """Unload the subject."""
-        self._ask("subject", [("do", "unload")], LOAD_TIMEOUT)
+        self._ask(SUBJECT, [("do", "unload")], LOAD_TIMEOUT)
 
     def query(self) -> dict[str, str]:
         """What the subject says of itself."""
-        return dict(self._ask("subject", [("do", "query")], REPLY_TIMEOUT).fields)
+        return dict(self._ask(SUBJECT, [("do", "query")], REPLY_TIMEOUT).fields)
 
     def exits(self, cpu: int) -> dict[str, int]:
         """Exit counters of a CPU."""
-        fields = self._ask("subject", [("do", "exits"), ("cpu", str(cpu))], REPLY_TIMEOUT).fields
-        return {name: self._number_in(fields, name, "subject do=exits", 10) for name in fields}
+        fields = self._ask(SUBJECT, [("do", "exits"), ("cpu", str(cpu))], REPLY_TIMEOUT).fields
+        try:
+            return {name: number_in(fields, name, 10) for name in fields}
+        except ValueError as error:
+            raise AgentRefused(MALFORMED, f"an exit counter of the subject's: {error}") from None
 
     def trace(self, cpu: int, count: int) -> list[str]:
         """The last exits of a CPU, newest last."""
         pairs = [("do", "trace"), ("cpu", str(cpu)), ("n", str(count))]
-        return read_trace(self._ask("subject", pairs, REPLY_TIMEOUT).fields.get("exits", ""))
+        return read_trace(self._ask(SUBJECT, pairs, REPLY_TIMEOUT).fields.get("exits", ""))
 
     def request(
         self,
@@ -273,6 +280,8 @@ class AgentClient:
                         f"the answer to {verb} came damaged ({damaged[-1]}); see the serial log"
                     ) from None
                 raise
+            if isinstance(line, protocol.Malformed) and verb == SUBJECT and self._is_for(number, line):
+                raise AgentRefused(MALFORMED, f"what the subject answers is malformed: {line.why}")
             if isinstance(line, protocol.Damaged):
                 damaged.append(f"{line.why}: {line.text!r}")
             elif isinstance(line, protocol.Event):
@@ -282,12 +291,15 @@ class AgentClient:
                     self._panicked(line)
             elif line.nonce == "-" and line.number == 0 and not line.ok:
                 self._violated(verb, f"the agent could not read the request ({line.code}: {line.text})")
-            elif line.number == number and (line.nonce == self._nonce or (verb == "hello" and not line.ok)):
+            elif self._is_for(number, line) or (line.number == number and verb == "hello" and not line.ok):
                 if line.ok or (per_cpu and "cpu" in line.fields):
                     return line
                 if line.code == "nonce":
                     self._rebooted(f"its agent does not know this session ({verb})")
                 raise AgentRefused(line.code, line.text)
+
+    def _is_for(self, number: int, line: protocol.Answer | protocol.Malformed) -> bool:
+        return line.number == number and line.nonce == self._nonce
 
     def _next_line(self, deadline: float, missing: str, after: str = "") -> protocol.Line:
         noise = 0

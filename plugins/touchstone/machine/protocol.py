@@ -81,6 +81,14 @@ class Damaged:
     why: str
 
 
+@dataclass(frozen=True)
+class Malformed(Damaged):
+    """An answer that came as it was sent, since its checksum is right, and whose pairs are none."""
+
+    nonce: str
+    number: int
+
+
 Line = Answer | Event | Damaged
 
 _SEALED = re.compile(rb"^(?P<body>.*) #(?P<crc>[0-9a-f]{4})$", re.DOTALL)
@@ -91,7 +99,7 @@ _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]*")
 
 
-def _parse_fields(words: list[str]) -> dict[str, str] | str:
+def parse_fields(words: list[str]) -> dict[str, str] | str:
     """The pairs of a line; ``text`` runs to its end. A string is the complaint."""
     fields: dict[str, str] = {}
     for index, word in enumerate(words):
@@ -107,8 +115,8 @@ def _parse_fields(words: list[str]) -> dict[str, str] | str:
     return fields
 
 
-def parse_body(body: str) -> Answer | Event | str:
-    """The meaning of a line whose checksum was right. A string is the complaint."""
+def parse_body(body: str) -> Line | str:
+    """The meaning of a line of printable ASCII whose checksum was right. A string is the complaint."""
     words = body.split(" ")
     head = words[0]
     if head[1:] != VERSION:
@@ -116,7 +124,7 @@ def parse_body(body: str) -> Answer | Event | str:
     if head[0] == "!":
         if len(words) < 2 or not _WORD.fullmatch(words[1]):
             return "no event word"
-        fields = _parse_fields(words[2:])
+        fields = parse_fields(words[2:])
         return fields if isinstance(fields, str) else Event(words[1], fields)
     if len(words) < 4:
         return "too few words"
@@ -127,9 +135,9 @@ def parse_body(body: str) -> Answer | Event | str:
         return f"id {number[:40]!r} is not a number"
     if status not in ("ok", "err"):
         return f"{status[:40]!r} is neither ok nor err"
-    fields = _parse_fields(words[4:])
+    fields = parse_fields(words[4:])
     if isinstance(fields, str):
-        return fields
+        return Malformed(_show(body.encode("ascii")), fields, nonce, int(number))
     if status == "err" and "code" not in fields:
         return "err without a code"
     return Answer(nonce, int(number), status == "ok", fields)

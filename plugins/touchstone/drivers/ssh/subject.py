@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from touchstone.drivers.ssh.deployable import Deployable
 from touchstone.drivers.ssh.visit import Visit
-from touchstone.machine.agent import LOAD_TIMEOUT, REPLY_TIMEOUT, read_trace
-from touchstone.machine.driver import AgentRefused, InfrastructureError
-from touchstone.machine.protocol import decimal
+from touchstone.machine.agent import LOAD_TIMEOUT, MALFORMED, REPLY_TIMEOUT, read_trace
+from touchstone.machine.driver import AgentRefused
+from touchstone.machine.protocol import decimal, parse_fields
 
 _ERROR = re.compile(r"error -([0-9]{1,9}) ?(.*)")
 
@@ -38,25 +38,34 @@ class SubjectOnBox:
         """What it says of itself."""
         if self._subject.name not in self._visit.installation.inserted:
             return {"loaded": "0", "name": self._subject.name}
-        return self._command("query", REPLY_TIMEOUT)
+        return self._ask("query")
 
     def exits(self, cpu: int) -> Mapping[str, int]:
         """Exit counters of a CPU."""
-        said = self._command("exits", REPLY_TIMEOUT, cpu=str(cpu))
+        said = self._ask("exits", cpu=str(cpu))
         try:
             return {name: decimal(value) for name, value in said.items()}
-        except ValueError:
-            raise InfrastructureError(
-                f"the exit counters of CPU {cpu} are no numbers: {str(dict(said))[:1000]}"
-            ) from None
+        except ValueError as error:
+            raise AgentRefused(MALFORMED, f"an exit counter of CPU {cpu}: {error}") from None
 
     def trace(self, cpu: int, count: int) -> list[str]:
         """The last exits of a CPU."""
-        said = self._command("trace", REPLY_TIMEOUT, cpu=str(cpu), count=str(count))
+        said = self._ask("trace", cpu=str(cpu), count=str(count))
         return read_trace(said.get("exits", ""))
 
-    def _command(self, name: str, timeout: float, **values: str) -> Mapping[str, str]:
-        """Run one of its commands on the box; the answer is ``ok key=value ...`` or ``error -ERRNO text``."""
+    def _ask(self, name: str, **values: str) -> Mapping[str, str]:
+        """The pairs that it answers to one of its commands. AgentRefused if they are none."""
+        line = self._command(name, REPLY_TIMEOUT, **values)
+        words = line.split()
+        fields = parse_fields(words[1:] if words[:1] == ["ok"] else words)
+        if not (line.isascii() and line.isprintable()):
+            fields = f"bytes outside of printable ASCII in {line[:200]!r}"
+        if isinstance(fields, str):
+            raise AgentRefused(MALFORMED, f"what the subject answers is malformed: {fields}")
+        return fields
+
+    def _command(self, name: str, timeout: float, **values: str) -> str:
+        """Run one of its commands on the box; it answers ``ok key=value ...`` or ``error -ERRNO text``."""
         subject = self._subject
         if name not in subject.commands:
             raise AgentRefused("ENOSYS", f"[deploy.linux] of {subject.title} names no command {name!r}")
@@ -68,4 +77,5 @@ class SubjectOnBox:
             raise AgentRefused(code, refused[2])
         if done.status:
             raise AgentRefused("EIO", f"{name}: status {done.status}: {done.complaint}")
-        return dict(word.partition("=")[::2] for word in first.split() if "=" in word)
+        # Byte by byte: what is no ASCII is to be seen as such.
+        return done.out.decode("latin-1").strip().partition("\n")[0]
