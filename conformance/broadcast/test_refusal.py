@@ -48,19 +48,23 @@ def write_msr(probe, cpu, msr, value):
     )
 
 
-def refused(target, state, same_state, virtualized, code, cpu, value=None):
-    """Load, which must be refused with this code, because of this CPU, and leave every CPU alone.
+def refused(target, subject, state, same_state, virtualized, claim, cpu, value=None):
+    """Load, which must be refused with the claimed error, because of this CPU, and leave every CPU alone.
 
     ``value``: of the register that forbids it, which a refusal that names one must have.
     """
     before, free = state(), target.query().get("free-pages")
     with pytest.raises(AgentRefused) as refusal:
         target.load()
+    code = subject.claims.get(claim)
     assert refusal.value.code == code, f"refused with {refusal.value}, not with {code}"
     assert refusal.value.text, "a refusal says why"
     if named := re.search(r"\bCPU (\d+)\b", refusal.value.text):
         assert int(named[1]) == cpu, f"CPU {cpu} is why, and the refusal says: {refusal.value.text}"
     named = re.search(r"\bCPU \d+, value (?:0x)?([0-9a-f]+)", refusal.value.text)
+    assert named or not subject.claims.get("refuses.says-where"), (
+        f"claimed, and no CPU with a value: {refusal.value.text}"
+    )
     if named and value is not None:
         assert int(named[1], 16) == value, f"it is {value:#x}, and the refusal says: {refusal.value.text}"
     same_state(before, "after the refusal")
@@ -141,9 +145,9 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
     for cpu in sorted({0, target.cpus // 2, target.cpus - 1}):
         if target.vendor == "amd":
             take_svm(probe, cpu)
-            code, efer = subject.claims.get("refuses.in-use"), read_msr(probe, cpu, EFER)
+            efer = read_msr(probe, cpu, EFER)
             saved = [read_msr(probe, other, VM_HSAVE_PA) for other in range(target.cpus)]
-            refused(target, state, same_state, virtualized, code, cpu, efer)
+            refused(target, subject, state, same_state, virtualized, "refuses.in-use", cpu, efer)
             assert [read_msr(probe, other, VM_HSAVE_PA) for other in range(target.cpus)] == saved, (
                 "a CPU's VM_HSAVE_PA is not what it was"
             )
@@ -152,8 +156,7 @@ def test_in_use(target, subject, probe, state, same_state, virtualized, cycles, 
         else:
             take_vmx(probe, cpu, physical)
             cr4 = probe("mov rax, cr4", on=cpu)[0].registers["rax"]
-            code = subject.claims.get("refuses.in-use")
-            refused(target, state, same_state, virtualized, code, cpu, cr4)
+            refused(target, subject, state, same_state, virtualized, "refuses.in-use", cpu, cr4)
             (result,) = probe("vmxoff", on=cpu)
             assert result.vector is None, f"CPU {cpu}: somebody else's VMX operation was ended"
             target.reset()  # CR4.VMXE stays set: every probe ends with the CR4 that it began with
@@ -196,7 +199,7 @@ def test_switched_off(target, subject, probe, state, same_state, virtualized, cy
         write_msr(probe, cpu, msr, value & ~VMX_ON | off if target.vendor == "intel" else value | off)
         if read_msr(probe, cpu, msr) == value:
             pytest.skip(f"MSR {msr:#x} does not keep what is written to it")
-        refused(target, state, same_state, virtualized, subject.claims.get("refuses.switched-off"), cpu)
+        refused(target, subject, state, same_state, virtualized, "refuses.switched-off", cpu)
         target.reset()  # what is locked stays locked until then
         for _ in cycles(1):
             pass

@@ -110,6 +110,11 @@ CLAIMS: Mapping[str, Claim] = {
     "refuses.switched-off": Claim(
         _ERRNO, "the error with which loading is refused if firmware has switched virtualization off on a CPU"
     ),
+    "refuses.says-where": Claim(
+        bool,
+        "where one CPU is why loading is refused, the text says `CPU N, value V`: its number, and in "
+        "hexadecimal what the register that forbids it holds",
+    ),
 }
 
 
