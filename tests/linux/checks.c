@@ -16,6 +16,8 @@
 #include "machine.h"
 
 #define KVM_MINOR 232
+/* More CPUIDs than a kernel executes on a CPU in a suspend. */
+#define MANY_EXITS 5000
 #define KVM_CREATE_VM 0xae01
 #define SYSLOG_CONSOLE_LEVEL 8
 
@@ -224,6 +226,29 @@ static void test_kvm_while_loaded(void)
 	remove_kvm();
 }
 
+/* A processor that Veneer refuses: KVM finds its place free behind each refusal, and so does the next load. */
+static void test_refused(void)
+{
+	char answer[8192];
+	int file;
+
+	CHECK(!insert("/modules/veneer.ko"));
+	mknod("/dev/kvm-by-number", S_IFCHR | 0600, makedev(10, KVM_MINOR));
+	for (int i = 0; i < 2; i++) {
+		int error = ask("1 load", answer, sizeof(answer));
+
+		if (error != ENODEV || !strstr(answer, "nested paging"))
+			fail("load %d gave %d: %s", i + 1, error, answer);
+		expect_unloaded();
+		CHECK(open("/dev/kvm-by-number", O_RDWR) < 0 && errno == ENODEV);
+	}
+	CHECK(!insert_kvm());
+	file = open("/dev/kvm-by-number", O_RDWR);
+	CHECK(file >= 0);
+	close(file);
+	remove_kvm();
+}
+
 static void cycle(int times)
 {
 	for (int i = 0; i < times; i++) {
@@ -327,7 +352,7 @@ static void test_hotplug(void)
 {
 	const int rounds = count_asked("hotplug", 5);
 	int cpus = online_cpus(), last = cpus - 1;
-	char answer[8192];
+	char answer[8192], request[32];
 
 	if (cpus < 2)
 		return;
@@ -336,8 +361,10 @@ static void test_hotplug(void)
 	for (int i = 0; i < rounds; i++) {
 		set_online(last, false);
 		expect_loaded(cpus - 1);
-		snprintf(answer, sizeof(answer), "1 exits %d", last);
-		CHECK(ask(answer, answer, sizeof(answer)) == EINVAL);
+		snprintf(request, sizeof(request), "1 exits %d", last);
+		CHECK(ask(request, answer, sizeof(answer)) == EINVAL);
+		if (!strstr(answer, "offline"))
+			fail("'%s' gave: %s", request, answer);
 		set_online(last, true);
 		expect_loaded(cpus);
 	}
@@ -375,20 +402,38 @@ static void test_remove_while_loaded(void)
 	expect_unloaded();
 }
 
-/* Suspend with pm_test: takes the other CPUs offline and back online, without suspending the machine. */
-static void test_suspend(void)
+/*
+ * Suspend or hibernate ("mem", "disk") with pm_test: takes the other CPUs offline and back online, and the machine goes
+ * on. The first CPU stays: that its counters begin anew shows that Veneer was unloaded meanwhile.
+ */
+static void sleep_loaded(const char *state)
 {
 	int cpus = online_cpus();
+	long before;
 
 	order("1 load");
+	pin(0);
+	for (int i = 0; i < MANY_EXITS; i++)
+		CHECK(signature_on(0));
+	before = count_exits(0, "cpuid");
+	CHECK(before >= MANY_EXITS);
+	pin(-1);
+	write_file("/sys/power/state", state);
+	expect_loaded(cpus);
+	if (count_exits(0, "cpuid") >= before)
+		fail("Veneer stayed loaded on CPU 0 during '%s'", state);
+	order("1 unload");
+	write_file("/sys/power/state", state);
+	expect_unloaded();
+}
+
+static void test_suspend(void)
+{
 	/* Not s2idle, which does not take CPUs offline. */
 	write_file("/sys/power/mem_sleep", "deep");
 	write_file("/sys/power/pm_test", "processors");
-	write_file("/sys/power/state", "mem");
-	expect_loaded(cpus);
-	order("1 unload");
-	write_file("/sys/power/state", "mem");
-	expect_unloaded();
+	sleep_loaded("mem");
+	sleep_loaded("disk");
 }
 
 /* The test reads the console log: Veneer must unload before the machine reboots. */
@@ -399,6 +444,11 @@ static void test_reboot_while_loaded(void)
 	expect_clean_log();
 	klogctl(SYSLOG_CONSOLE_LEVEL, NULL, 7);
 }
+
+const struct test refused_tests[] = {
+	{ "refused", test_refused },
+	{ NULL, NULL },
+};
 
 const struct test tests[] = {
 	{ "insert", test_insert },

@@ -219,6 +219,13 @@ static double uptime(void)
 	return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
+static const struct test *find_tests(void)
+{
+	if (getenv("agent"))
+		return agent_tests;
+	return getenv("refused") ? refused_tests : tests;
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -235,7 +242,7 @@ int main(void)
 		die_loaded();
 	if (getenv("poke"))
 		poke_only(atoi(getenv("poke")));
-	for (const struct test *test = getenv("agent") ? agent_tests : tests; test->name; test++) {
+	for (const struct test *test = find_tests(); test->name; test++) {
 		test_name = test->name;
 		test->run();
 		expect_clean_log();

@@ -38,6 +38,7 @@ void order(const char *request);
 long query(const char *key);
 /* Whether the hypervisor leaf of CPUID on a CPU has Veneer's signature; and by how much its exit counter grows. */
 bool signature_on(int cpu);
+long count_exits(int cpu, const char *reason);
 void expect_loaded(int cpus);
 void expect_unloaded(void);
 
@@ -53,11 +54,14 @@ void poke(int rounds);
 void start_load(void);
 void stop_load(void);
 
-/* checks.c, or agent.c with agent=1 on the command line. The last entry has no name. */
+/*
+ * checks.c, or agent.c with agent=1 on the command line; with refused=1, those of a processor that Veneer refuses. The
+ * last entry has no name.
+ */
 struct test {
 	const char *name;
 	void (*run)(void);
 };
-extern const struct test tests[], agent_tests[];
+extern const struct test tests[], refused_tests[], agent_tests[];
 
 #endif

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.linux import linux_machine
-from tests.support.linux.qemu_machine import expect_no_bugs, run_qemu
+from tests.support.linux.qemu_machine import REFUSED_CPU, expect_no_bugs, run_qemu
 
 
 @pytest.fixture(scope="module", params=linux_machine.STOCK_KERNELS)
@@ -61,6 +61,12 @@ def test_busy_linux_does_not_notice(name: str, cycles: int, tmp_path: Path) -> N
     boot_loader = cycles == 200  # by night
     output = run_qemu(kernel, tmp_path, "EPYC,+svm,+npt", 4, words, boot_loader=boot_loader)
     linux_machine.expect_all(output)
+
+
+def test_kvm_has_its_place_behind_a_refusal(tmp_path: Path) -> None:
+    kernel = linux_machine.oldest_kernel()
+    output = run_qemu(kernel, tmp_path, REFUSED_CPU, 2, "refused=1")
+    linux_machine.expect_ok(linux_machine.REFUSED_TESTS, output)
 
 
 @pytest.mark.parametrize("release", linux_machine.each_debug_kernel())

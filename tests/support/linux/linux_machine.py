@@ -40,6 +40,8 @@ TESTS = (
     "reboot-while-loaded",
 )
 """Those of checks.c."""
+REFUSED_TESTS = ("refused",)
+"""Those of a processor that Veneer refuses: with ``refused=1`` on the kernel's command line."""
 AGENT_TESTS = (
     "agent-alone",
     "agent-bad-requests",

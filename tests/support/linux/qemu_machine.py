@@ -19,6 +19,8 @@ from touchstone.drivers.qemu.linux import PATIENT_KERNEL, accelerator
 from touchstone.machine.channel import SocketChannel
 
 QEMU = "qemu-system-x86_64"
+REFUSED_CPU = "EPYC,+svm,-npt"
+"""Veneer refuses it: it has no nested paging."""
 TIMEOUT = 1200.0
 """Seconds; on an idle machine with two cores it takes about 30."""
 DEBUG_TIMEOUT = 3600.0
