@@ -44,8 +44,9 @@ KINDS = {
 NEEDED = ("id", "title", "kind", "vendor", "file", "find", "replace")
 ENDS = ("check", "equivalent", "unshowable", "open")
 """What an entry says of how it is seen: one of them."""
-MACHINES = ("module", "payload")
-"""What ``program`` may name beside C programs: tests/linux in a Linux, and the payload that starts CPUs."""
+MACHINES = ("module", "payload", "autopsy")
+"""What ``program`` may name beside C programs: tests/linux in a Linux, the payload that starts CPUs, and an
+autopsy of a machine in which Veneer is loaded."""
 KEYS = {*NEEDED, *ENDS, "also-find", "also-replace", "target", "run", "alone", "sample", "program"}
 
 

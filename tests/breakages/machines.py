@@ -1,4 +1,4 @@
-"""Faults in what is tested outside of the suites: the module in a Linux, and payloads that start CPUs."""
+"""Faults in what is tested outside of the suites: a module in Linux, payloads that start CPUs, autopsies."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.checkout import ROOT
 from tests.support.linux import linux_machine
 from tests.support.linux.qemu_machine import REFUSED_CPU, run_qemu
 from tests.support.payloads import build_cpus
+from tests.support.post_mortem import say_of_post_mortem
 
 LINUX = "EPYC,+svm,+npt"
 WORDS = "cycles=2 quiet-cycles=10 hotplug=1"
@@ -53,6 +54,11 @@ def _complaint(printed: str, expect: Callable[[str], None]) -> str:
     except AssertionError:
         return printed.strip().splitlines()[-1]
     return ""
+
+
+def say_of_autopsy(fault: Fault, copies: Path, folder: Path) -> str:
+    """How an autopsy contradicts a Veneer with the fault on its last exits; nothing if it does not."""
+    return say_of_post_mortem(break_veneer(ROOT, copies, (fault,)).parent, "amd", folder)
 
 
 def say_of_payload(fault: Fault, copies: Path, folder: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.breakages.faults import MACHINES, Fault, find_outdated, matching, read_catalogue
 from tests.breakages.judging import BY_PROGRAM, Result, load_folder, save_results
-from tests.breakages.machines import say_of_module, say_of_payload
+from tests.breakages.machines import say_of_autopsy, say_of_module, say_of_payload
 from tests.breakages.programs import BrokenPrograms
 from tests.support.c_programs import HYPERVISOR
 from tests.support.checkout import ROOT
@@ -60,6 +60,8 @@ def test_a_program_sees_the_fault(
             said = say_of_module(fault, COPIES, tmp_path)
         case "payload":
             said = say_of_payload(fault, COPIES, tmp_path)
+        case "autopsy":
+            said = say_of_autopsy(fault, COPIES, tmp_path)
         case _:
             said = programs.says(fault)
     assert said, f"{fault.program} passes although Veneer does this: {fault.title}"
