@@ -8,7 +8,7 @@
 
 #define RIP 0x1000
 
-/* An exit of 64-bit code at a privilege level. */
+/* An exit of 64-bit code at a privilege level, which is single-stepped if the VMCB has TF. */
 static void exit_svm(struct vcpu *vcpu, u64 code, u64 information, u8 cpl)
 {
 	struct vmcb *vmcb = vcpu->vmcb;
@@ -18,7 +18,7 @@ static void exit_svm(struct vcpu *vcpu, u64 code, u64 information, u8 cpl)
 	vmcb->exit_int_info = 0;
 	vmcb->rip = RIP;
 	vmcb->next_rip = RIP + 2;
-	vmcb->rflags = RFLAGS_ALWAYS;
+	vmcb->rflags = RFLAGS_ALWAYS | (vmcb->rflags & RFLAGS_TF);
 	vmcb->cpl = cpl;
 	svm_handle_exit(vcpu, vmcb);
 }
@@ -165,8 +165,24 @@ static void test_real_mode(void)
 	forget_vcpu();
 }
 
+/* A trap of a single step ends the shadow of STI in which its instruction was: an interrupt comes in front of the handler. */
+static void test_step_in_shadow(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_amd();
+	vcpu = enter_amd();
+	vcpu->vmcb->interrupt_shadow = 1;
+	vcpu->vmcb->rflags |= RFLAGS_TF;
+	exit_svm(vcpu, VMEXIT_CPUID, 0, 0);
+	CHECK(vcpu->vmcb->event_injection == (EVENT_VALID | EVENT_EXCEPTION | VECTOR_DB));
+	CHECK(!vcpu->vmcb->interrupt_shadow);
+	forget_vcpu();
+}
+
 void test_features(void)
 {
+	test_step_in_shadow();
 	test_real_mode();
 	test_invlpgb();
 	test_cpuid_faulting_on_svm();
