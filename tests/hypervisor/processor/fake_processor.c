@@ -24,7 +24,7 @@ struct leaf {
 
 u64 fake_vmcs[0x8000];
 u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
-unsigned int fake_invepts, fake_machine_checks, fake_nmis;
+unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
 bool fake_vmxon_fails;
 const u8 *fake_watched;
 int fake_at_command;
@@ -43,7 +43,7 @@ void forget_processor(void)
 	fake_cr2 = 0;
 	memset(fake_dr, 0, sizeof(fake_dr));
 	fake_dr6 = DR6_RESET;
-	fake_invepts = fake_machine_checks = fake_nmis = 0;
+	fake_invepts = fake_vmxoffs = fake_machine_checks = fake_nmis = 0;
 	fake_vmxon_fails = false;
 	fake_watched = NULL;
 	fake_at_command = at_fence = NOT_ORDERED;
@@ -317,6 +317,7 @@ bool vmptrld(u64 physical)
 
 void vmxoff(void)
 {
+	fake_vmxoffs++;
 }
 
 void invept_all(void)

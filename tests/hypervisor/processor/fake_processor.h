@@ -17,7 +17,7 @@ u64 get_msr(u32 msr);
 extern u64 fake_vmcs[0x8000];
 extern u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
 /* How often INVEPT and INT 18 were executed. */
-extern unsigned int fake_invepts, fake_machine_checks, fake_nmis;
+extern unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
 extern bool fake_vmxon_fails;
 /*
  * The value at an address when order_before_x2apic_write() was called in front of the last write of x2APIC mode's command

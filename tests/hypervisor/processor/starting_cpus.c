@@ -30,7 +30,7 @@ static u64 nested_entry(const struct vcpu *vcpu, u64 address, u64 *size)
 	}
 }
 
-/* An exit of 32-bit code without paging, by MOV [EBX], EAX to the local APIC. */
+/* An exit of 32-bit code with a 16-bit stack and without paging, by MOV [EBX], EAX to the local APIC. */
 static void write_apic(struct vcpu *vcpu, u32 offset, u32 value)
 {
 	struct vmcb *vmcb = vcpu->vmcb;
@@ -39,6 +39,7 @@ static void write_apic(struct vcpu *vcpu, u32 offset, u32 value)
 	vmcb->efer = EFER_SVME;
 	vmcb->cr0 = CR0_PE;
 	vmcb->cs = (struct vmcb_segment){ .attributes = CS_DEFAULT_32 };
+	vmcb->ss = (struct vmcb_segment){ 0 };
 	vmcb->rip = CODE;
 	vmcb->rflags = RFLAGS_ALWAYS;
 	vmcb->exit_code = VMEXIT_NPF;

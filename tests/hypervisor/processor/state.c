@@ -238,6 +238,7 @@ void test_unlocking(void)
 	CHECK(get_msr(MSR_FEATURE_CONTROL) == (FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX));
 	CHECK(fake_cr0 == (cr0 | CR0_NE) && fake_cr4 == (cr4 | CR4_VMXE));
 	vcpu->backend->disable(vcpu);
+	CHECK(fake_vmxoffs == 1);
 	CHECK(fake_cr0 == cr0 && fake_cr4 == cr4);
 	forget_vcpu();
 
