@@ -14,6 +14,8 @@ from tests.breakages.judging import BAD, BY_PROGRAM, FATES, UNSHOWABLE, Result, 
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 """Where a page has the table."""
+BEGIN_BOXES, END_BOXES = "<!-- real boxes -->", "<!-- end of real boxes -->"
+"""Where it has what real boxes must show."""
 
 
 def merge(results: Iterable[Result]) -> dict[str, Result]:
@@ -75,12 +77,19 @@ def summary(faults: dict[str, Fault], results: dict[str, Result]) -> list[str]:
     ]
 
 
-def put_into(page: Path, lines: Iterable[str]) -> None:
+def for_real_boxes(faults: Iterable[Fault]) -> list[str]:
+    """A table of the features that neither a target nor a program has, with how many faults need each."""
+    needed = Counter(fault.unshowable for fault in faults if fault.unshowable and not fault.program)
+    rows = sorted(needed.items(), key=lambda row: (-row[1], row[0]))
+    return ["| faults | need |", "|---|---|", *(f"| {count} | {text} |" for text, count in rows)]
+
+
+def put_into(page: Path, lines: Iterable[str], marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put lines between the two marks of a page. ValueError if it has not both."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"{page}: the table goes between {BEGIN} and {END}, and they are not there")
+        raise ValueError(f"{page}: the table goes between {marks[0]} and {marks[1]}, and they are not there")
     page.write_text("\n".join([f"{before}{begin}", "", *lines, "", f"{end}{after}"]), encoding="utf-8")
 
 
@@ -136,6 +145,7 @@ def main(folder: Path, page: Path) -> None:
         number = left.total() if vendor == "all" else left[vendor, kind]
         lines.append(f"{row} {number or ''} |")
     put_into(page, lines)
+    put_into(page, for_real_boxes(faults.values()), (BEGIN_BOXES, END_BOXES))
     print(f"{len(faults) - len(missing)} of {len(faults)} faults are in the table; not yet run:")
     print(" ".join(fault.id for fault in missing) or "none")
 
