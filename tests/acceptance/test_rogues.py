@@ -14,7 +14,7 @@ from tests.support.runs import Run, run_suites
 
 ROGUE = ROOT / "tests" / "subjects" / "rogue"
 SIGNATURE = ("conformance/broadcast/signature.yaml", "-k", "bit.every-cpu")
-LOADING = ("conformance/broadcast/test_loading.py", "-k", "all_cpus or test_query")
+LOADING = ("conformance/broadcast/test_loading.py", "-k", "all_cpus or test_query and not ticks")
 UNLOADING = ("conformance/teardown/test_cycles.py", "-k", "all_cpus or not_loaded")
 MODULE = ("park", "hang", "panic", "serial")
 """Words that the module for Linux obeys."""
