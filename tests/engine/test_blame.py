@@ -42,6 +42,19 @@ def test_what_the_bare_machine_breaks_in_the_same_way_fails_nobody(project: Proj
     assert [line.split()[1] for line in project.journal()] == ["start", "load", "stop"]
 
 
+def test_the_machine_is_held_to_a_claim_that_is_of_machines_too(project: Project) -> None:
+    """Of MSRs that no processor has, an emulated one may have some; the bare machine has no exits."""
+    project.options()
+    subject = project.path / "hypervisor" / "veneer.toml"
+    claims = '[claims]\nsynthetic-msrs = "none"\nfew-exits = true\n'
+    subject.write_text(subject.read_text().replace("[claims]\n", claims))
+    project.suite(
+        MACHINE.replace("run:", "requires: subject.synthetic-msrs == none\n    run:")
+        + MACHINE.replace("machine", "exits").replace("run:", "requires: subject.few-exits\n    run:")
+    )
+    assert verdicts(project.run("-v")) == {"machine": "MACHINE", "exits": "FAILED"}
+
+
 def test_what_is_listed_is_not_announced(project: Project) -> None:
     waive(project, "exits.machine")
     project.suite(MACHINE + PASSING)

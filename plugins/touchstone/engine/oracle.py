@@ -9,6 +9,7 @@ from functools import cached_property
 from touchstone.machine.driver import AgentRefused
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.suite import requires
+from touchstone.suite.claims import about_subject
 from touchstone.suite.code import Code
 from touchstone.suite.model import Case, Check, Transition
 from touchstone.suite.request import expected_msrs, probe_request
@@ -116,9 +117,8 @@ class Planned:
     def comparable(self) -> bool:
         """Whether the bare machine can be held to the case as well: nothing in it is about a hypervisor."""
         needs = (*self.check.requires, *self.case.requires)
-        names = {name for one in needs for name in requires.names_used(one)} - {"subject.unloadable"}
-        about_subject = any(name.startswith("subject.") for name in names)
-        return not (self.check.claims or about_subject or self.case.expect.exits)
+        rests_on_it = any(about_subject(name) for one in needs for name in requires.names_used(one))
+        return not (self.check.claims or rests_on_it or self.case.expect.exits)
 
     @property
     def lacks_oracle(self) -> str | None:

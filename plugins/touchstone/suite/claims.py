@@ -28,6 +28,8 @@ class Claim:
     """The words that it can be, or its type."""
     means: str
     """For the documentation."""
+    of_machine_too: bool = False
+    """Whether the bare machine should keep it as well, so that it can be held to what rests on it."""
 
     def wrong(self, value: object) -> str | None:
         """What a value should have been; None: it is right."""
@@ -46,7 +48,9 @@ CLAIMS: Mapping[str, Claim] = {
         ("hidden",), "CPUID, MSRs, control bits and instructions all say that there is no virtualization"
     ),
     "synthetic-msrs": Claim(
-        ("none",), "it has no MSRs of its own: those from 0x40000000 to 0x400000ff raise #GP(0)"
+        ("none",),
+        "it has no MSRs of its own: those from 0x40000000 to 0x400000ff raise #GP(0)",
+        of_machine_too=True,
     ),
     "cpuid-signature.ebx": Claim(int, "EBX of CPUID leaf 0x40000000, on every CPU"),
     "cpuid-signature.ecx": Claim(int, "ECX of the same leaf"),
@@ -83,6 +87,7 @@ CLAIMS: Mapping[str, Claim] = {
         bool,
         "it can be unloaded, and the machine is as before then. Without it, checks of the phase `unloaded` "
         "are unsupported, and the machine is reset instead",
+        of_machine_too=True,
     ),
     "control-closed": Claim(
         bool, "hypercalls raise #UD for anybody but its own code, whatever their number and their prefixes"
@@ -167,6 +172,12 @@ def as_table() -> Iterator[str]:
         values = claim.values
         words = ", ".join(f"`{word}`" for word in values) if isinstance(values, tuple) else kinds[values]
         yield f"| `{name}` | {words} | {claim.means} |"
+
+
+def about_subject(fact: str) -> bool:
+    """Whether a fact of ``requires`` is about the subject, and says nothing of the bare machine."""
+    what, _, claim = fact.partition(".")
+    return what == "subject" and not (claim in CLAIMS and CLAIMS[claim].of_machine_too)
 
 
 def problem_with(name: str) -> str | None:
