@@ -50,9 +50,16 @@ def test_the_machine_is_held_to_a_claim_that_is_of_machines_too(project: Project
     subject.write_text(subject.read_text().replace("[claims]\n", claims))
     project.suite(
         MACHINE.replace("run:", "requires: subject.synthetic-msrs == none\n    run:")
+        + MACHINE.replace("machine", "named").replace(
+            "run:", "requires: subject == none or cpus >= 1\n    run:"
+        )
         + MACHINE.replace("machine", "exits").replace("run:", "requires: subject.few-exits\n    run:")
     )
-    assert verdicts(project.run("-v")) == {"machine": "MACHINE", "exits": "FAILED"}
+    assert verdicts(project.run("-v")) == {
+        "machine": "MACHINE",
+        "named": "MACHINE",
+        "exits": "FAILED",
+    }
 
 
 def test_what_is_listed_is_not_announced(project: Project) -> None:

@@ -175,9 +175,9 @@ def as_table() -> Iterator[str]:
 
 
 def about_subject(fact: str) -> bool:
-    """Whether a fact of ``requires`` is about the subject, and says nothing of the bare machine."""
-    what, _, claim = fact.partition(".")
-    return what == "subject" and not (claim in CLAIMS and CLAIMS[claim].of_machine_too)
+    """Whether a fact of ``requires`` is a claim (not which subject it is), and nothing of the machine."""
+    what, dot, name = fact.partition(".")
+    return what == "subject" and dot != "" and not (name in CLAIMS and CLAIMS[name].of_machine_too)
 
 
 def problem_with(name: str) -> str | None:
