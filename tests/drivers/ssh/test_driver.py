@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ssh.lab import Lab, probe
-from touchstone.machine.driver import InfrastructureError
+from touchstone.machine.driver import AgentRefused, InfrastructureError
 
 
 def test_deploys_runs_and_cleans_up(lab: Lab) -> None:
@@ -26,6 +26,26 @@ def test_deploys_runs_and_cleans_up(lab: Lab) -> None:
     assert any(name.startswith("touchstone.") for name in lab.leftovers())
     driver.stop()
     assert lab.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("ok loaded1", "'loaded1' is not key=value"),
+        ("ok loaded=1 loaded=0", "loaded occurs twice"),
+        (r"ok loaded=1 name=b\303\266se", "bytes outside of printable ASCII"),
+    ],
+)
+def test_what_a_subject_answers_is_its_own(lab: Lab, answer: str, why: str) -> None:
+    command = f"printf '{answer}\\n'"
+    driver = lab.driver(subject=lab.subject(query=command, exits="echo ok cpuid=many", trace=command))
+    driver.start(lab.progress)
+    driver.load()
+    for ask in (driver.query, lambda: driver.trace(0, 1)):
+        with pytest.raises(AgentRefused, match=f"EPROTO: what the subject answers is malformed: {why}"):
+            ask()
+    with pytest.raises(AgentRefused, match="EPROTO: an exit counter of CPU 1: "):
+        driver.exits(1)
 
 
 def test_unchanged_files_are_left_out(lab: Lab) -> None:
