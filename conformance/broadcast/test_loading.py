@@ -23,6 +23,12 @@ PROTOCOL_QUERY = {
     "says": "do=query: loaded=0 or 1, name=, version=, cpus= (how many are in guest mode now), and the "
     "subject's own keys.",
 }
+TRACE = {
+    "doc": "touchstone-design",
+    "title": "Veneer",
+    "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can be read "
+    "while it runs, and after a crash.",
+}
 
 pytestmark = pytest.mark.touchstone(area="broadcast")
 
@@ -30,13 +36,6 @@ pytestmark = pytest.mark.touchstone(area="broadcast")
 ATTEMPTS = 20
 """Measurements to make on a running OS, where other programs cause exits as well."""
 
-
-TRACE = {
-    "doc": "touchstone-design",
-    "title": "Veneer",
-    "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can be read "
-    "while it runs, and after a crash.",
-}
 MOST_TRACED = 32
 """What is asked for of a trace: no more than every subject keeps."""
 
@@ -149,14 +148,7 @@ def test_own_counters(target, subject, probe):
     id="broadcast.exits.trace",
     title="The last exits of every CPU can be read while it runs, and lead to the probe's instruction",
     requires="subject.trace",
-    cite=[
-        {
-            "doc": "touchstone-design",
-            "title": "Veneer",
-            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
-            "be read while it runs, and after a crash.",
-        }
-    ],
+    cite=TRACE,
     proves=["exits-trace"],
 )
 def test_trace(target, probe):
@@ -174,14 +166,7 @@ def test_trace(target, probe):
     id="broadcast.exits.trace-order",
     title="The trace of a CPU has that CPU's own exits, the newest one last",
     requires="os == bare and subject.trace",
-    cite=[
-        {
-            "doc": "touchstone-design",
-            "title": "Veneer",
-            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
-            "be read while it runs, and after a crash.",
-        }
-    ],
+    cite=TRACE,
     proves=["exits-trace", "load-own-exits"],
 )
 def test_trace_order(target, probe):
@@ -201,14 +186,7 @@ def test_trace_order(target, probe):
     id="broadcast.exits.trace-registers",
     title="The trace has EAX and ECX of each exit",
     requires="os == bare and subject.trace and subject.trace-registers",
-    cite=[
-        {
-            "doc": "touchstone-design",
-            "title": "Veneer",
-            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
-            "be read while it runs, and after a crash.",
-        }
-    ],
+    cite=TRACE,
     proves=["exits-trace", "load-own-exits"],
 )
 def test_trace_registers(target, probe):
@@ -385,14 +363,7 @@ def test_questions_not_counted(target, probe):
     title="The trace of a CPU begins with its first exit since loading",
     phase="unloaded",
     requires="os == bare and subject.counters and subject.trace",
-    cite=[
-        {
-            "doc": "touchstone-design",
-            "title": "Veneer",
-            "says": "Exits are counted per CPU and reason, and the last ones are kept in a ring; both can "
-            "be read while it runs, and after a crash.",
-        }
-    ],
+    cite=TRACE,
     proves=["exits-trace"],
 )
 def test_trace_of_few(target):

@@ -117,8 +117,8 @@ class Planned:
     def comparable(self) -> bool:
         """Whether the bare machine can be held to the case as well: nothing in it is about a hypervisor."""
         needs = (*self.check.requires, *self.case.requires)
-        rests_on_it = any(about_subject(name) for one in needs for name in requires.names_used(one))
-        return not (self.check.claims or rests_on_it or self.case.expect.exits)
+        on_a_claim = any(about_subject(name) for one in needs for name in requires.names_used(one))
+        return not (self.check.claims or on_a_claim or self.case.expect.exits)
 
     @property
     def lacks_oracle(self) -> str | None:
