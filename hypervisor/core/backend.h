@@ -11,6 +11,8 @@
 
 struct vcpu;
 
+#define DESCRIPTION_BYTES 256
+
 /* Guest state that the core reads, by field. */
 enum guest_field {
 	GUEST_CR0,
@@ -101,7 +103,10 @@ struct backend {
 	void (*reset)(struct vcpu *vcpu);
 	void (*start)(struct vcpu *vcpu);
 
-	/* One line with the exit information of the last exit, for the crash report. */
+	/*
+	 * The exit information of the last exit, for the crash report: up to DESCRIPTION_BYTES with the zero, where all
+	 * fields of either vendor fit with 16 digits each.
+	 */
 	void (*describe_exit)(struct vcpu *vcpu, char *line, size_t size);
 };
 

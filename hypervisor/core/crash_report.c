@@ -79,7 +79,7 @@ void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 	text_add_field(&text, "rsp", rsp);
 	text_add_field(&text, "cr2", read_cr2());
 	if (vcpu) {
-		char line[160];
+		char line[DESCRIPTION_BYTES];
 
 		text_add(&text, " cpu=");
 		text_add_decimal(&text, vcpu->cpu);

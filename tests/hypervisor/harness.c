@@ -2,8 +2,11 @@
 #include "harness.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "core/context.h"
 #include "core/crash_report.h"
@@ -22,6 +25,7 @@ size_t pages_in_use;
 int broadcast_error;
 struct fake fake;
 static __thread unsigned int this_cpu;
+static __thread bool in_broadcast;
 
 void *host_alloc(size_t pages)
 {
@@ -83,12 +87,40 @@ struct job {
 	void *argument;
 };
 
+static bool has_passed(unsigned int cpu, enum step_of_load step)
+{
+	return __atomic_load_n(&fake.waited[cpu], __ATOMIC_SEQ_CST) >= step ||
+	       __atomic_load_n(&fake.begun[cpu], __ATOMIC_SEQ_CST) > step;
+}
+
+/* A CPU begins a step. One that is late ends it behind all others: whoever does not wait for it is ahead by now. */
+static void begin(enum step_of_load step)
+{
+	if (!in_broadcast)
+		return;
+	__atomic_store_n(&fake.begun[this_cpu], step, __ATOMIC_SEQ_CST);
+	if ((int)this_cpu != fake.late_on || step != fake.late_in)
+		return;
+	for (unsigned int cpu = 0; cpu < FAKE_CPUS; cpu++) {
+		while (cpu != this_cpu && !has_passed(cpu, step))
+			sched_yield();
+	}
+}
+
+void fake_pause(void)
+{
+	__atomic_store_n(&fake.waited[this_cpu], fake.begun[this_cpu], __ATOMIC_SEQ_CST);
+	sched_yield();
+}
+
 static void *run_job(void *pointer)
 {
 	struct job *job = pointer;
 
 	this_cpu = job->cpu;
+	in_broadcast = true;
 	job->function(job->argument);
+	begin(BEHIND_LOAD);
 	return NULL;
 }
 
@@ -166,12 +198,12 @@ void note_nmi_in_host_mode(void)
 bool note_machine_check_in_host_mode(void)
 {
 	fake.noted_machine_checks++;
-	return true;
+	return !fake.machine_check_status;
 }
 
 u64 machine_check_status(void)
 {
-	return 0;
+	return fake.machine_check_status;
 }
 
 int find_obstacle_of_os(struct refusal *refusal)
@@ -194,15 +226,37 @@ void __wrap_stop_catching_faults(const struct table_register *saved)
 	(void)saved;
 }
 
+struct death death;
+static jmp_buf *expected_end;
+
 void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
 {
-	(void)vcpu;
-	fprintf(stderr, "died: %s rip=%llx rsp=%llx\n", why, rip, rsp);
-	exit(2);
+	if (!expected_end) {
+		fprintf(stderr, "died: %s rip=%llx rsp=%llx\n", why, rip, rsp);
+		exit(2);
+	}
+	death = (struct death){ .vcpu = vcpu, .rip = rip, .rsp = rsp };
+	snprintf(death.why, sizeof(death.why), "%s", why);
+	longjmp(*expected_end, 1);
+}
+
+bool dies(void (*function)(void *argument), void *argument)
+{
+	jmp_buf here;
+	bool died = true;
+
+	expected_end = &here;
+	if (!setjmp(here)) {
+		function(argument);
+		died = false;
+	}
+	expected_end = NULL;
+	return died;
 }
 
 static int fake_examine(struct refusal *refusal)
 {
+	begin(EXAMINE);
 	if ((int)this_cpu == fake.refuse_examine_on) {
 		*refusal = (struct refusal){ .error = -ENODEV, .reason = "no such processor" };
 		return -ENODEV;
@@ -219,6 +273,7 @@ static int fake_allocate(struct vcpu *vcpu)
 static int fake_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
 	get_nmi(vcpu);
+	begin(ENABLE);
 	if ((int)vcpu->cpu == fake.refuse_enable_on) {
 		*refusal = (struct refusal){ .error = -EBUSY, .reason = "taken" };
 		return -EBUSY;
@@ -236,11 +291,13 @@ static void fake_disable(struct vcpu *vcpu)
 
 static int fake_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
+	begin(ENTER);
 	if ((int)vcpu->cpu == fake.refuse_enter_on) {
 		*refusal = (struct refusal){ .error = -EIO, .reason = "bad guest state" };
 		return -EIO;
 	}
 	fake.in_guest[vcpu->cpu]++;
+	fake.ever_in_guest[vcpu->cpu] = 1;
 	return 0;
 }
 
@@ -381,6 +438,10 @@ void *fake_physical(unsigned long long physical)
 
 int main(void)
 {
+	/* A CPU that waits for ever ends the program. It takes a few seconds. */
+	const struct rlimit limit = { .rlim_cur = 100, .rlim_max = 100 };
+
+	CHECK(!setrlimit(RLIMIT_CPU, &limit));
 	/* The fake physical memory lies where ThreadSanitizer has its own. */
 #ifndef __SANITIZE_THREAD__
 	test_instructions();

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* Host mode: the control registers that an exit loads, and the faults that it survives. */
+#include <string.h>
+
 #include "core/fault.h"
 #include "core/host_state.h"
 #include "core/memory.h"
 #include "core/safe_instructions.h"
+#include "core/vcpus.h"
 #include "harness.h"
 
 /*
@@ -66,10 +69,54 @@ static void test_machine_check(void)
 	CHECK(fake.noted_machine_checks == 1 && frame.rip == 0x1234);
 }
 
+static void call_host_fault(void *frame)
+{
+	host_fault(frame);
+}
+
+static void expect_death(const struct vcpu *vcpu, u64 rsp, u64 vector, const char *why)
+{
+	struct fault_frame frame = {
+		.vector = vector, .error_code = 0xabc, .rip = 0x1111222233334444, .rsp = rsp
+	};
+
+	CHECK(dies(call_host_fault, &frame));
+	CHECK(death.vcpu == vcpu && death.rip == 0x1111222233334444 && death.rsp == rsp);
+	CHECK(!strcmp(death.why, why));
+}
+
+/* A fault that nobody expects ends in a report of the CPU on whose stack it came: in this one the second's. */
+static void test_unexpected_faults(void)
+{
+	const size_t bytes = STACK_PAGES * PAGE_BYTES + sizeof(struct vcpu);
+	char *memory = calloc(2, bytes);
+	struct vcpu *both[2];
+	u64 top;
+
+	CHECK(memory);
+	for (unsigned int i = 0; i < 2; i++)
+		both[i] = (struct vcpu *)(memory + i * bytes + STACK_PAGES * PAGE_BYTES);
+	vcpus = both;
+	vcpu_count = 2;
+	top = (u64)both[1];
+	expect_death(both[1], top - 8, VECTOR_PF, "fault in host mode: vector=e error=abc");
+	expect_death(both[1], stack_bottom(both[1]), VECTOR_UD,
+		     "fault in host mode: vector=6 error=abc");
+	expect_death(NULL, 0x1234, VECTOR_GP, "fault in host mode: vector=d error=abc");
+	fake.machine_check_status = 0x123456789abcdef5;
+	expect_death(both[0], (u64)both[0], VECTOR_MC,
+		     "fault in host mode: vector=12 error=abc mcg-status=123456789abcdef5");
+	fake.machine_check_status = 0;
+	vcpus = NULL;
+	vcpu_count = 0;
+	free(memory);
+}
+
 void test_host_mode(void)
 {
 	test_control_registers();
 	test_guarded_instructions();
 	test_nmi();
 	test_machine_check();
+	test_unexpected_faults();
 }

@@ -23,6 +23,7 @@ void reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.gigabyte_pages = true;
 	fake.refuse_examine_on = fake.refuse_enable_on = fake.refuse_enter_on = fake.lie_on = -1;
+	fake.late_on = -1;
 }
 
 static void expect_refused(int error, int cpu)
@@ -77,6 +78,35 @@ static void no_broadcast(void)
 	CHECK(!pages_in_use);
 }
 
+/*
+ * The CPU that refuses is the last one to come to the end of the step: all others wait for it, so that none of them goes on
+ * to what it would have to take back, and none is left behind in guest mode.
+ */
+static void refuses_late(int cpu)
+{
+	reset();
+	fake.late_on = fake.refuse_examine_on = cpu;
+	fake.late_in = EXAMINE;
+	expect_refused(-ENODEV, cpu);
+	expect_all(fake.ever_enabled, 0);
+	reset();
+	fake.late_on = fake.refuse_enable_on = cpu;
+	fake.late_in = ENABLE;
+	expect_refused(-EBUSY, cpu);
+	expect_all(fake.ever_in_guest, 0);
+	reset();
+	fake.late_on = fake.refuse_enter_on = cpu;
+	fake.late_in = ENTER;
+	expect_refused(-EIO, cpu);
+	/* And one that is late and does not refuse. */
+	for (int step = EXAMINE; step <= ENTER; step++) {
+		reset();
+		fake.late_on = cpu;
+		fake.late_in = step;
+		load_and_unload();
+	}
+}
+
 void test_lifecycle(void)
 {
 	int needed;
@@ -99,6 +129,7 @@ void test_lifecycle(void)
 		reset();
 		fake.lie_on = cpu;
 		expect_refused(-EIO, -1);
+		refuses_late(cpu);
 		reset();
 		load_and_unload();
 	}

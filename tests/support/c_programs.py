@@ -86,13 +86,14 @@ PROGRAMS = {
             ),
         ),
         tuple(sorted(HERE.glob("*.c"))),
+        ("-include", str(HERE / "counted_pause.h")),
         linked=("-Wl,--wrap=catch_faults", "-Wl,--wrap=stop_catching_faults"),
     ),
     # Both backends on processors that no emulator has, without what neither a backend nor a handler of exits
     # needs.
     "processor": Program(
         _of_veneer(
-            *("core", "svm", "vmx"), without=("counters", "crash_report", "fault", "lifecycle", "query")
+            *("core", "svm", "vmx"), without=("counters", "fault", "lifecycle", "query")
         ),
         tuple(sorted((HERE / "processor").glob("*.c"))),
         _fake_processor(),

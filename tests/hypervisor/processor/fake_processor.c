@@ -4,7 +4,6 @@
 #include <setjmp.h>
 #include <string.h>
 
-#include "core/crash_report.h"
 #include "core/leave.h"
 #include "core/safe_instructions.h"
 #include "svm/enter.h"
@@ -390,11 +389,4 @@ static void call_leave(struct vcpu *vcpu)
 void leave(struct vcpu *vcpu)
 {
 	CHECK(leaves(vcpu, call_leave));
-}
-
-void die(struct vcpu *vcpu, const char *why, u64 rip, u64 rsp)
-{
-	(void)vcpu;
-	fprintf(stderr, "died: %s rip=%llx rsp=%llx\n", why, rip, rsp);
-	exit(2);
 }

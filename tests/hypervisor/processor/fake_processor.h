@@ -59,6 +59,7 @@ void test_unlocking(void);
 void test_obstacles(void);
 void test_features(void);
 void test_starting_cpus(void);
+void test_crash_reports(void);
 
 /* What host_start_page() returns: NULL, or a page at this address. */
 #define FAKE_START_PAGE 0x90000ull

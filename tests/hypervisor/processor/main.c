@@ -14,6 +14,7 @@ int main(void)
 	test_obstacles();
 	test_features();
 	test_starting_cpus();
+	test_crash_reports();
 	puts("all passed");
 	return 0;
 }
