@@ -92,9 +92,7 @@ PROGRAMS = {
     # Both backends on processors that no emulator has, without what neither a backend nor a handler of exits
     # needs.
     "processor": Program(
-        _of_veneer(
-            *("core", "svm", "vmx"), without=("counters", "fault", "lifecycle", "query")
-        ),
+        _of_veneer(*("core", "svm", "vmx"), without=("counters", "fault", "lifecycle", "query")),
         tuple(sorted((HERE / "processor").glob("*.c"))),
         _fake_processor(),
     ),

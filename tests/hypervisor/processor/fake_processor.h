@@ -53,6 +53,7 @@ void test_vmx_exits(void);
 void test_memory_types(void);
 void test_shadow_stacks(void);
 void test_pebs(void);
+void test_nmis(void);
 void test_machine_checks(void);
 void test_init(void);
 void test_unlocking(void);

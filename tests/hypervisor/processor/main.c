@@ -8,6 +8,7 @@ int main(void)
 	test_memory_types();
 	test_shadow_stacks();
 	test_pebs();
+	test_nmis();
 	test_machine_checks();
 	test_init();
 	test_unlocking();

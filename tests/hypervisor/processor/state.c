@@ -74,6 +74,66 @@ static void open_window(struct vcpu *vcpu)
 	exit_by(vcpu, REASON_NMI_WINDOW, 0, 0, 0);
 }
 
+static void expect_nmi(struct vcpu *vcpu)
+{
+	open_window(vcpu);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_NMI | VECTOR_NMI));
+	/* The entry delivers it, and the next exit clears the bit that says that it is valid (SDM 3C 25.8.3). */
+	fake_vmcs[VMCS_ENTRY_EVENT] = 0;
+}
+
+/* How many of three that come together wait, for the guest as it is; it takes them when nothing blocks them any more. */
+static void expect_most_pending(struct vcpu *vcpu, unsigned int most)
+{
+	for (unsigned int i = 0; i < 3; i++)
+		handle_nmi(vcpu);
+	CHECK(vcpu->pending_nmis == most);
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = 0;
+	while (most--)
+		expect_nmi(vcpu);
+	CHECK(!vcpu->pending_nmis);
+	CHECK(!(fake_vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW));
+	/* Nothing comes of a window that was asked for in vain. */
+	exit_by(vcpu, REASON_NMI_WINDOW, 0, 0, 0);
+	CHECK(!fake_vmcs[VMCS_ENTRY_EVENT]);
+}
+
+/*
+ * Two NMIs before the guest can take the first: it gets both, one behind the other, and a third is lost as in a processor.
+ * While it handles one, a single other one waits (SDM 3A 6.7.1).
+ */
+void test_nmis(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	handle_nmi(vcpu);
+	expect_nmi(vcpu);
+	CHECK(!vcpu->pending_nmis);
+	expect_most_pending(vcpu, 2);
+	/* It handles one, or one is being injected. */
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_NMI;
+	expect_most_pending(vcpu, 1);
+	fake_vmcs[VMCS_ENTRY_EVENT] = EVENT_VALID | EVENT_TYPE_NMI | VECTOR_NMI;
+	expect_most_pending(vcpu, 1);
+	fake_vmcs[VMCS_ENTRY_EVENT] = EVENT_VALID | EVENT_TYPE_EXCEPTION | VECTOR_PF;
+	expect_most_pending(vcpu, 2);
+	/* The shadow of MOV SS holds an NMI back as well, but it is none that the guest handles. */
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_MOV_SS;
+	expect_most_pending(vcpu, 2);
+	/* Some processors open the window in the shadow of STI, which ends with the NMI. */
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_STI;
+	handle_nmi(vcpu);
+	expect_nmi(vcpu);
+	CHECK(!fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY]);
+	/* An instruction that is completed in a shadow, within the handler of an NMI. */
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_STI | BLOCKED_BY_NMI;
+	exit_by(vcpu, REASON_CPUID, 0, 0, 2);
+	CHECK(fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] == BLOCKED_BY_NMI);
+	forget_vcpu();
+}
+
 /* A machine check in host mode goes to the guest, before an NMI; in front of an OS without guest mode it is raised. */
 void test_machine_checks(void)
 {
