@@ -78,6 +78,7 @@ static void add_call(struct line_writer *answer, const char *key, const struct p
 	add_number(answer, key, call->rflags);
 	for (unsigned int i = 0; i < CALL_GPRS; i++)
 		add_number(answer, ":", call->gpr[i]);
+	add_number(answer, ":", call->ss);
 }
 
 void outcome_add(struct line_writer *answer, const struct probe_request *probe,

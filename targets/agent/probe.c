@@ -131,6 +131,8 @@ static void keep_registers(struct probe_context *context)
 	call->rflags = (end->rflags & CALL_RFLAGS & ~(RFLAGS_DF | PROBE_RFLAGS_IF)) | 2;
 	for (unsigned int i = 0; i < CALL_GPRS; i++)
 		call->gpr[i] = end->gpr[probe_call_gpr[i]];
+	/* The OS' own: a body loads it anew at its start, and the OS behind its end. */
+	call->ss = x86_read_ss();
 	context->left.returned = *call;
 }
 

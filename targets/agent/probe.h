@@ -162,6 +162,7 @@ struct probe_tables {
 #define CALL_RFLAGS 0x247600ull /* IF DF IOPL NT AC ID */
 struct probe_call {
 	uint64_t rflags, gpr[CALL_GPRS];
+	uint16_t ss;
 };
 
 _Static_assert(__builtin_offsetof(struct probe_call, rflags) == CALL_RFLAGS_AT, "assembly");

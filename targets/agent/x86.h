@@ -44,6 +44,14 @@ static inline void x86_wrmsr(uint32_t msr, uint64_t value)
 		     : "memory");
 }
 
+static inline uint16_t x86_read_ss(void)
+{
+	uint16_t selector;
+
+	__asm__ volatile("mov %%ss, %0" : "=r"(selector));
+	return selector;
+}
+
 static inline uint64_t x86_read_cr0(void)
 {
 	uint64_t value;

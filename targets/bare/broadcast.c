@@ -78,6 +78,7 @@ static void call(struct cpu *cpu, void (*fn)(void *), void *arg)
 		return;
 	}
 	call_with_registers(fn, arg, &left->returned);
+	left->returned.ss = x86_read_ss();
 	left->returned.rflags = (left->returned.rflags & CALL_RFLAGS) | 2;
 }
 

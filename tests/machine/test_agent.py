@@ -132,7 +132,7 @@ def test_an_exception_with_all_that_comes_with_it() -> None:
 def test_registers_that_only_some_answers_have() -> None:
     def reply(request: Request) -> bytes:
         tables = "tables-start=1000:fff:2000:67:0:40 tables=3000:ffff:2000:67:8:40"
-        call = "called=40002:1:2:3:4:5:6 returned=2:1:2:3:4:5:0"
+        call = "called=40002:1:2:3:4:5:6:10 returned=2:1:2:3:4:5:0:0"
         return done(request, extra=f"{tables} {call}")
 
     with reached(reply) as (client, _):
@@ -151,6 +151,7 @@ def test_registers_that_only_some_answers_have() -> None:
         "returned.r13": (4, 4),
         "returned.r14": (5, 5),
         "returned.r15": (6, 0),
+        "returned.ss": (0x10, 0),
     }
 
 
@@ -210,7 +211,7 @@ def test_the_same_answer_twice_counts_once() -> None:
         ("of=1 end=done rip=1 rflags=2", "cpu is missing"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 tables=1:2:3:4:5:6", "tables-start=None"),
         ("cpu=0 of=1 end=done rip=1 rflags=2 tables-start=1:2:3:4:5:6 tables=1:2:3:4:5", "tables=1:2:3:4:5$"),
-        ("cpu=0 of=1 end=done rip=1 rflags=2 called=2:1:1:1:1:1:1 returned=2:1:1:1:1:1:x", "returned=2"),
+        ("cpu=0 of=1 end=done rip=1 rflags=2 called=2:1:1:1:1:1:1:1 returned=2:1:1:1:1:1:x:1", "returned=2"),
     ],
 )
 def test_an_answer_that_breaks_the_protocol_is_an_infrastructure_error(text: str, message: str) -> None:

@@ -410,7 +410,7 @@ def test_what_a_call_has_returned_with() -> None:
     entry = "at-load: {dr0: 1}\n" + expecting("{returned: {rflags: {ac: 1, if: 0}, rbx: 5, gprs: unchanged}}")
     names = ("rbp", "r12", "r13", "r14", "r15")
     call = {"returned.rflags": (0x40002, 0x40002), "returned.rbx": (5, 5)}
-    call |= {f"returned.{name}": (7, 7) for name in names}
+    call |= {f"returned.{name}": (7, 7) for name in names} | {"returned.ss": (0x10, 0x10)}
     assert differences(entry, more=call) == []
     wrong = call | {"returned.rflags": (0x40002, 0x202), "returned.rbx": (5, 6), "returned.r14": (7, 0)}
     assert differences(entry, more=wrong) == [
@@ -421,12 +421,14 @@ def test_what_a_call_has_returned_with() -> None:
     ]
     everything = "at-load: {dr0: 1}\n" + expecting("{returned: unchanged}")
     assert differences(everything, more=call) == []
+    wrong |= {"returned.ss": (0x10, 0)}
     assert [name for name, *_ in differences(everything, more=wrong)] == [
         "returned.rflags",
         "returned.rbx",
         "returned.r14",
+        "returned.ss",
     ]
-    assert len(differences(everything)) == 7  # an agent that does not report them
+    assert len(differences(everything)) == 8  # an agent that does not report them
 
 
 def test_native_compares_dr7_if_it_was_given() -> None:

@@ -17,6 +17,9 @@ CALL_GPRS = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 CALL_RFLAGS = 0x247600
 """The bits of RFLAGS that it keeps, and that the agent can see: IF, DF, IOPL, NT, AC, ID."""
 
+CALL_REGISTERS = ("rflags", *CALL_GPRS, "ss")
+"""All that is compared around a call: SS too, which is the same for all code of the OS."""
+
 LEGACY_GPRS = GPRS[:8]
 """The registers that exist outside of long mode."""
 
@@ -173,8 +176,8 @@ class ProbeResult:
     """Other registers to their values at the start and at the end.
 
     With ``tables``: ``idtr.base``, ``idtr.limit``, ``gdtr.base``, ``gdtr.limit``, ``ldtr``, ``tr``. Where a
-    probe has left its state: ``returned.rflags`` and ``returned.`` with CALL_GPRS, with which a subject's
-    code was called and came back.
+    probe has left its state: ``returned.`` with CALL_REGISTERS, with which a subject's code was called and
+    came back.
     """
     code_bits: CodeBits = 64
     """Those of the request: outside of 64-bit code, addresses wrap at 4 GiB."""

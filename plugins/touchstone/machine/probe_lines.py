@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from touchstone.machine.probe import (
-    CALL_GPRS,
+    CALL_REGISTERS,
     GPRS,
     LEGACY_GPRS,
     STACK_END,
@@ -140,7 +140,7 @@ def _read_events(text: str) -> tuple[ProbeEvent, ...]:
 
 
 _TABLES = ("idtr.base", "idtr.limit", "gdtr.base", "gdtr.limit", "ldtr", "tr")
-_CALL = tuple(f"returned.{name}" for name in ("rflags", *CALL_GPRS))
+_CALL = tuple(f"returned.{name}" for name in CALL_REGISTERS)
 
 
 def _read_more(fields: Mapping[str, str]) -> dict[str, tuple[int, int]]:

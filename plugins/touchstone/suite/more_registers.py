@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from touchstone.machine.probe import CALL_GPRS, CALL_RFLAGS
+from touchstone.machine.probe import CALL_GPRS, CALL_REGISTERS, CALL_RFLAGS
 from touchstone.suite import registers
 from touchstone.suite.fields import MeasuredField, expectation, is_set, parts
 from touchstone.suite.model import FieldExpectation
@@ -48,7 +48,7 @@ def expectations(doc: Document, key: ScalarNode, value: Node) -> list[FieldExpec
     assert parsed
     name, part = parsed[1], parsed[2]
     if part is not None:
-        known = (*CALL_GPRS, "rflags") if name == RETURNED else TABLES[name]
+        known = CALL_REGISTERS if name == RETURNED else TABLES[name]
         if part not in known:
             doc.wrong(key, f"{name} has no '{part}'{did_you_mean_or_all(part, known)}")
             return []
@@ -79,19 +79,19 @@ def _of_table(doc: Document, name: str, part: str, value: Node) -> list[FieldExp
 
 def _returned(doc: Document, node: Node) -> list[FieldExpectation]:
     if not isinstance(node, MappingNode):
-        return [one for name in ("rflags", *CALL_GPRS) for one in _call(doc, name, node)]
+        return [one for name in CALL_REGISTERS for one in _call(doc, name, node)]
     found: dict[str, list[FieldExpectation]] = {}
     others: Node | None = None
     for name, key, value in doc.entries(node, RETURNED):
         if name == "gprs":
             others = value if doc.choice(value, "gprs", ("unchanged",)) else None
-        elif name in ("rflags", *CALL_GPRS):
+        elif name in CALL_REGISTERS:
             found[name] = _call(doc, name, value)
         else:
             doc.wrong(
                 key,
                 f"returned has no '{name}': a function need not keep it"
-                f"{did_you_mean_or_all(name, ('rflags', 'gprs', *CALL_GPRS))}",
+                f"{did_you_mean_or_all(name, ('gprs', *CALL_REGISTERS))}",
             )
     for name in CALL_GPRS if others else ():
         if name not in found and others:
@@ -102,4 +102,5 @@ def _returned(doc: Document, node: Node) -> list[FieldExpectation]:
 def _call(doc: Document, name: str, value: Node) -> list[FieldExpectation]:
     register = f"{RETURNED}.{name}"
     bits = _CALL if name == "rflags" else None
-    return parts(doc, MeasuredField(register, register, 0, 64, bits, register), value)
+    width = _SELECTOR if name == "ss" else 64
+    return parts(doc, MeasuredField(register, register, 0, width, bits, register), value)

@@ -113,7 +113,7 @@ def _returned() -> Schema:
     named: dict[str, Schema] = {
         "rflags": {"anyOf": [_VALUE, _bits("rflags")]},
         "gprs": {"enum": ["unchanged"]},
-        **{name: _VALUE for name in CALL_GPRS},
+        **{name: _VALUE for name in (*CALL_GPRS, "ss")},
     }
     return {"anyOf": [_NUMBER, _object(named, minProperties=1)]}
 
