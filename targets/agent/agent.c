@@ -258,7 +258,10 @@ static const char *errno_name(int error)
 	return "EIO";
 }
 
-/* Answer with what the platform wrote to platform_text: key=value pairs, or the reason of an error. */
+/*
+ * Answer with what the platform wrote to platform_text: key=value pairs, or the reason of an error. A subject may
+ * have left out the space before its first pair; the line's checksum is right then, and the line can't be read.
+ */
 static void answer_pairs(int error)
 {
 	platform_text[sizeof(platform_text) - 1] = '\0';
@@ -267,6 +270,8 @@ static void answer_pairs(int error)
 		return;
 	}
 	begin_ok();
+	if (platform_text[0] && platform_text[0] != ' ')
+		line_add_printable(&answer, " ");
 	line_add_printable(&answer, platform_text);
 	send_answer();
 }

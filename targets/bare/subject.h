@@ -18,7 +18,10 @@ struct subject_ops {
 	 */
 	int (*load)(const char *option, char *why, size_t size);
 	int (*unload)(char *why, size_t size);
-	/* These write " key=value" pairs and return 0, or a negative errno; targets/agent/PROTOCOL.md has the keys. */
+	/*
+	 * These write key=value pairs with a space between two, and return 0, or a negative errno.
+	 * targets/agent/PROTOCOL.md has the keys.
+	 */
 	int (*query)(char *buffer, size_t size);
 	int (*exits)(unsigned int cpu, char *buffer, size_t size);
 	int (*trace)(unsigned int cpu, unsigned int count, char *buffer, size_t size);

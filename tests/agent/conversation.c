@@ -125,7 +125,7 @@ int platform_subject(enum platform_subject_verb verb, const char *option, unsign
 		memset(buffer, 'x', size);
 		return 0;
 	default:
-		snprintf(buffer, size, " loaded=0");
+		snprintf(buffer, size, "loaded=0");
 		return 0;
 	}
 }

@@ -124,7 +124,7 @@ def test_refused_without_harm(talk: Talk, sent: str, answer: str) -> None:
         ("9 subject do=query cpu=0", ["9 err code=argument text=unknown key cpu"]),
         ("9 subject do=trace cpu=4 n=12", ["9 ok exits=4:12"]),
         ("9 subject do=trace cpu=5 n=12", ["9 err code=argument text=cpu: "]),
-        ("9 subject do=exits cpu=0", ["9 okxxx"]),
+        ("9 subject do=exits cpu=0", ["9 ok xxx"]),
         ("9 work do=start kinds=fpu,vdso", ["9 ok verb=0 kinds=fpu,vdso rounds=0 seconds=0"]),
         ("9 work do=start", ["9 err code=argument text=kinds: missing"]),
         ("9 work do=start kinds=none", ["9 err code=EOPNOTSUPP text=none: not?here"]),
