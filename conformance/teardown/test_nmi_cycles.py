@@ -56,17 +56,31 @@ WAIT = """
     4: ud2
     5: nop
 """
+# bl: bit 7 is set if the timer has run down; cx: what is left of its count.
+READ = """
+    mov al, 0xc2
+    out 0x43, al
+    in al, 0x40
+    mov bl, al
+    in al, 0x40
+    mov cl, al
+    in al, 0x40
+    mov ch, al
+"""
 NMI_TO_ALL, LOGICAL, MASKED = 0x400, 0x800, 0x10400
 # A physical destination of 255 is every local APIC in xAPIC mode, and only that of ID 255 in x2APIC mode.
 # There it is logical: CPUs 0 to 7 of cluster 0 (SDM, "Logical Destination Mode in x2APIC Mode").
 REACHES_ALL = "os == bare and (cpus <= 8 or not msr.ia32-apic-base[10])"
 APIC_MODE = "mov ecx, 0x1b; rdmsr"
 ONE_SHOT, PERIODIC = 0x30, 0x34
-HZ = 1193182
+LONGEST = 0xFFFF
+"""Ticks of the timer, 55 ms of the target's time."""
 SHOTS = 20
-"""Cycles with an NMI amid each step: after 0.5 ms of the target's time, in the next cycle after 1 ms, ..."""
+"""Cycles with an NMI amid each step: after a 20th of the time that it takes, in the next cycle two 20ths."""
+MANY, PERIOD = 20, 2400
+"""So many NMIs to each CPU, so many ticks (2 ms) apart."""
 PATIENCE = 120
-"""Seconds of real time that 20 ms of the target's time may take."""
+"""Seconds of real time in which they must have come."""
 
 
 class Timer:
@@ -81,13 +95,24 @@ class Timer:
         (result,) = self.probe(TIMER + behind, rax=entry, rbx=mode << 8, rcx=count)
         assert result.vector is None, f"the timer cannot be programmed: vector {result.vector}"
 
-    def once(self, seconds):
-        """Send one NMI to every CPU, in so many seconds of the target's time (up to 0.05)."""
-        self._set(self.to_all, ONE_SHOT, int(seconds * HZ))
+    def once(self, ticks):
+        """Send one NMI to every CPU, in so many ticks (up to LONGEST)."""
+        self._set(self.to_all, ONE_SHOT, ticks)
 
-    def again_and_again(self, seconds):
-        """Send one NMI to every CPU again and again, so many seconds apart."""
-        self._set(self.to_all, PERIODIC, int(seconds * HZ))
+    def again_and_again(self, ticks):
+        """Send one NMI to every CPU again and again, so many ticks apart."""
+        self._set(self.to_all, PERIODIC, ticks)
+
+    def begin(self):
+        """Count ticks, up to LONGEST, and send nothing."""
+        self._set(MASKED, ONE_SHOT, LONGEST)
+
+    def ticks(self):
+        """How many there were since ``begin``."""
+        (result,) = self.probe(READ)
+        assert result.vector is None, f"the timer cannot be read: vector {result.vector}"
+        run_down = result.registers["rbx"] & 0x80
+        return LONGEST if run_down else LONGEST - (result.registers["rcx"] & 0xFFFF)
 
     def stop(self):
         """Send no more."""
@@ -138,11 +163,17 @@ def test_storm(target, nmi_storm):
     proves=["load-keeps-nmi", "unload-keeps-nmi"],
 )
 def test_one_meanwhile(target, timer, cycles):
-    def arm(cycle):
-        timer.once(0.0005 * cycle)
+    took = {}
+    timer.begin()
+    for step in cycles(3):
+        took[step.loaded] = min(timer.ticks(), took.get(step.loaded, LONGEST))
+        timer.begin()
+
+    def arm(cycle, loading):
+        timer.once(max(1, took[loading] * cycle // SHOTS))
 
     before = target.nmi_counts()
-    arm(1)
+    arm(1, loading=True)
     for step in cycles(SHOTS):
         wanted = [count + 1 for count in before]
         # The timer runs in the target's time: ask again until the NMIs have come.
@@ -155,9 +186,9 @@ def test_one_meanwhile(target, timer, cycles):
         assert counts == wanted, f"{step}: NMIs before {before}, now {counts}"
         before = counts
         if step.loaded:
-            arm(step.cycle)
+            arm(step.cycle, loading=False)
         elif step.cycle < SHOTS:
-            arm(step.cycle + 1)
+            arm(step.cycle + 1, loading=True)
 
 
 @pytest.mark.touchstone(
@@ -167,16 +198,18 @@ def test_one_meanwhile(target, timer, cycles):
     proves=["load-keeps-nmi", "unload-keeps-nmi", "load-again"],
 )
 def test_many_meanwhile(target, timer, virtualized, cycles):
-    before = target.nmi_counts()
-    timer.again_and_again(0.01)
-    for _ in cycles(10):
-        pass
+    wanted = [count + MANY for count in target.nmi_counts()]
+    timer.again_and_again(PERIOD)
+    limit = time.monotonic() + PATIENCE
+    few = True
+    while few and time.monotonic() < limit:
+        for _ in cycles(5):
+            pass
+        few = any(count < want for count, want in zip(target.nmi_counts(), wanted, strict=True))
     timer.stop()
+    assert not few, f"not {MANY} NMIs have come to every CPU in {PATIENCE} s: too little was tried"
     assert virtualized() == []  # these probes run on every CPU, which takes a pending NMI before
     counts = target.nmi_counts()
-    assert all(count > old for count, old in zip(counts, before, strict=True)), (
-        "no NMI has come: nothing was tried"
-    )
     for _ in cycles(1):
         pass
     assert target.nmi_counts() == counts, "NMIs are taken that nobody sends any more"
