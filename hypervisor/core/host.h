@@ -38,6 +38,11 @@ unsigned int host_this_cpu(void);
 int host_on_each_cpu(void (*function)(void *), void *argument);
 /* The same on one CPU; does nothing if it is not running. */
 void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument);
+/*
+ * Called by `expected` CPUs in what host_on_each_cpu() runs, with a counter that is 0 at first: returns when all of them
+ * have called it. What they wrote before is read afterwards.
+ */
+void host_meet(unsigned int *arrived, unsigned int expected);
 
 /*
  * A page below 1 MiB, mapped at its own address in host mode, in which CPUs begin that the OS starts anew while Veneer is

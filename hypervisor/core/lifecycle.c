@@ -51,9 +51,7 @@ static void refuse(struct broadcast *broadcast, struct step *step, const struct 
  */
 static bool rendezvous(struct broadcast *broadcast, struct step *step)
 {
-	__atomic_add_fetch(&step->arrived, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(&step->arrived, __ATOMIC_ACQUIRE) < broadcast->cpus)
-		pause();
+	host_meet(&step->arrived, broadcast->cpus);
 	return !__atomic_load_n(&step->refused, __ATOMIC_ACQUIRE);
 }
 

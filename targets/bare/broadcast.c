@@ -99,6 +99,15 @@ void broadcast_run(const struct cpu_mask *mask, void (*fn)(void *), void *arg)
 	wait_for_all();
 }
 
+static struct cpu_mask every_cpu(void)
+{
+	struct cpu_mask cpus = { .word = { 0 } };
+
+	for (unsigned int i = 0; i < os_cpus(); i++)
+		cpu_mask_add(&cpus, i);
+	return cpus;
+}
+
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
 {
 	struct cpu_mask cpus = { .word = { 0 } };
@@ -111,10 +120,8 @@ void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg)
 
 void os_on_every_cpu(void (*fn)(void *), void *arg)
 {
-	struct cpu_mask cpus = { .word = { 0 } };
+	struct cpu_mask cpus = every_cpu();
 
-	for (unsigned int i = 0; i < os_cpus(); i++)
-		cpu_mask_add(&cpus, i);
 	broadcast_run(&cpus, fn, arg);
 }
 
@@ -138,6 +145,13 @@ void broadcast_meet(unsigned int *arrived, unsigned int expected, const struct c
 	for (unsigned int i = 0; __atomic_load_n(arrived, __ATOMIC_SEQ_CST) < expected; i++)
 		if (i >= SPINS)
 			cpu_sleep(cpu_of_stack());
+}
+
+void os_meet(unsigned int *arrived, unsigned int expected)
+{
+	struct cpu_mask cpus = every_cpu();
+
+	broadcast_meet(arrived, expected, &cpus);
 }
 
 void broadcast_serve(struct cpu *cpu)

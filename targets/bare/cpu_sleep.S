@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * void cpu_sleep(struct cpu *cpu): wait for an interrupt of the OS; returns with interrupts off again. Its handler goes on
- * at cpu_woken, with the RSP in cpu->sleeps, wherever the interrupt came (trap.c).
+ * void cpu_sleep(struct cpu *cpu): wait for an interrupt of the OS; returns with interrupts off again, and with the RFLAGS
+ * and the SS of the call: a function of a subject's that waits for other CPUs may have been called with what a probe has
+ * left (call.S). The interrupt's handler goes on at cpu_woken, with the RSP in cpu->sleeps, wherever it came (trap.c).
  */
 #include "cpu.h"
 
@@ -18,11 +19,16 @@ cpu_sleep:
 	push	%r14
 	push	%r15
 	push	%rdi
+	mov	%ss, %eax
+	push	%rax
+	pushfq
 	mov	%rsp, CPU_SLEEPS(%rdi)
 	/* STI delays interrupts until HLT has begun, so that no wake-up is lost between the two. */
 	sti
 	hlt
-1:	cli
+1:	popfq
+	pop	%rax
+	mov	%eax, %ss
 	pop	%rdi
 	movq	$0, CPU_SLEEPS(%rdi)
 	pop	%r15

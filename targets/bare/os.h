@@ -26,6 +26,12 @@ void os_on_every_cpu(void (*fn)(void *), void *arg);
 void os_on_cpus(uint64_t mask, void (*fn)(void *), void *arg);
 
 /*
+ * In fn: wait until `expected` CPUs have called this with the same counter, which is 0 at first. A CPU that waits for long
+ * sleeps, and takes interrupts then.
+ */
+void os_meet(unsigned int *arrived, unsigned int expected);
+
+/*
  * Zeroed, physically contiguous pages of 4 KiB, or NULL. On the boot CPU, and in what os_on_cpu() runs, for which the
  * boot CPU waits.
  */

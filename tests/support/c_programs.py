@@ -82,6 +82,7 @@ PROGRAMS = {
                 "core/vcpus.c",
                 "core/fault_entry.S",
                 "core/safe_instructions.S",
+                "hosts/shared/meet.c",
                 "vmx/mtrr.c",
             ),
         ),
@@ -100,7 +101,7 @@ PROGRAMS = {
     "crash": Program(("core/crash_report.c",), (HERE / "crash" / "two_reports.c",), _fake_processor()),
     # Veneer as a driver of a UEFI firmware, from its entry on, with a firmware and a core of the test's.
     "uefi": Program(
-        _of_veneer("hosts/uefi"),
+        (*_of_veneer("hosts/uefi"), "hosts/shared/meet.c"),
         tuple(sorted((HERE / "uefi").glob("*.c"))),
         (
             *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),

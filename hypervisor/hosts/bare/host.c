@@ -66,6 +66,11 @@ void host_on_cpu(unsigned int cpu, void (*function)(void *), void *argument)
 	os_on_cpu(cpu, function, argument);
 }
 
+void host_meet(unsigned int *arrived, unsigned int expected)
+{
+	os_meet(arrived, expected);
+}
+
 void *host_start_page(void)
 {
 	return os_start_page();

@@ -203,9 +203,7 @@ static void meet(void *argument)
 	struct meeting *meeting = argument;
 
 	__atomic_store_n(&meeting->seen[host_this_cpu()], true, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&meeting->arrived, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(&meeting->arrived, __ATOMIC_ACQUIRE) < meeting->expected)
-		;
+	host_meet(&meeting->arrived, meeting->expected);
 }
 
 static void all_meet(void)
