@@ -146,6 +146,11 @@ def ready(checkout: Checkout) -> Checkout:
     return checkout
 
 
+def test_python_keeps_what_it_compiles(ready: Checkout) -> None:
+    done = ready.run("sh", "-c", "echo ${PYTHONDONTWRITEBYTECODE-unset}", PYTHONDONTWRITEBYTECODE="1")
+    assert done.stdout == "unset\n"
+
+
 def test_first_run_makes_everything_then_runs_the_command(checkout: Checkout) -> None:
     done = checkout.run("sh", "-c", 'echo "$VIRTUAL_ENV|${PATH%%:*}|$1"', "sh", "a  b")
     assert done.returncode == 0, done.stderr
