@@ -25,6 +25,9 @@ TIMEOUT = 1200.0
 """Seconds; on an idle machine with two cores it takes about 30."""
 DEBUG_TIMEOUT = 3600.0
 CONNECT_TIMEOUT = 120.0
+DIRTY_MEMORY = "init_on_alloc=0 page_poison=1"
+"""Who allocates pages and does not ask for zeros gets aa (hex), as on a machine that has run for a while
+anything. Debian's kernels zero all of them otherwise."""
 BUGS = re.compile(
     r"^.*(?:WARNING:|BUG:|INFO:|KASAN|Oops|unchecked MSR|general protection|Call Trace|ODEBUG|corruption).*$",
     re.MULTILINE,
@@ -70,7 +73,8 @@ class QemuMachine:
 def _words(kernel: linux_machine.Kernel, cpu: str, cpus: int, append: str) -> list[str]:
     # Warnings too, where they are looked for.
     loglevel = "loglevel=5" if kernel.looks_for_bugs else "quiet"
-    line = f"console=ttyS0 tsc=reliable {loglevel} panic=-1 suspend.pm_test_delay=0 {PATIENT_KERNEL} {append}"
+    line = f"console=ttyS0 tsc=reliable {loglevel} panic=-1 suspend.pm_test_delay=0 {PATIENT_KERNEL}"
+    line += f" {DIRTY_MEMORY} {append}"
     return ["-cpu", cpu, "-smp", str(cpus), "-append", line]
 
 
