@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import struct
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.checkout import ROOT
 from tests.support.fake_target import FakeDriver
@@ -92,7 +93,9 @@ def test_msrs_that_checks_hold_against_the_bare_machine_s_are_read(area: str) ->
     Nobody would notice before the target is reset between the two answers: by a crash in another check.
     """
     _, info = machine("bare")
-    requests = [StateReader(replace(info, vendor=vendor), 1.0).request() for vendor in ("amd", "intel")]
+    requests = [
+        StateReader(dataclasses.replace(info, vendor=vendor), 1.0).request() for vendor in ("amd", "intel")
+    ]
     looked_at = {
         number for request in requests for (number,) in struct.iter_unpack("<I", request.memory[0][1])
     }

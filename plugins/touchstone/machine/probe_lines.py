@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import TypeVar
 
 from touchstone.machine.probe import (
     CALL_REGISTERS,
@@ -19,6 +20,8 @@ from touchstone.machine.probe import (
     ProbeResult,
     address_mask,
 )
+
+T = TypeVar("T")
 
 MASK64 = 2**64 - 1
 MOST_CPUS = 256
@@ -133,7 +136,7 @@ def _encode_handler(handler: int | HandlerKind) -> str:
 def _read_events(text: str) -> tuple[ProbeEvent, ...]:
     """``VECTOR:RIP,VECTOR:RIP:DR6``. ValueError for anything else."""
     events = []
-    for entry in filter(None, text.split(",")):
+    for entry in text.split(","):
         vector, rip, *dr6 = (int(number, 16) for number in entry.split(":"))
         events.append(ProbeEvent(vector, rip, *dr6[:1]))
     return tuple(events)
@@ -175,9 +178,9 @@ def given_registers(probe: ProbeRequest, slot: int, start: int) -> dict[str, int
 
 def _read_msrs(text: str) -> dict[int, int]:
     """``MSR:VALUE,MSR:VALUE``. ValueError for anything else."""
-    pairs = [pair.split(":") for pair in text.split(",") if pair]
+    pairs = [pair.split(":") for pair in text.split(",")]
     if not all(len(pair) == 2 and all(map(_HEX, pair)) for pair in pairs):
-        raise ValueError(f"msrs={text}")
+        raise ValueError(text)
     return {int(msr, 16): int(value, 16) for msr, value in pairs}
 
 
@@ -188,6 +191,16 @@ def _read_bytes(text: str) -> bytes:
         bytes(int(zeros, 16)) + bytes.fromhex(digits)
         for zeros, digits in zip(more[::2], more[1::2], strict=True)
     )
+
+
+def _part(fields: Mapping[str, str], key: str, read: Callable[[str], T]) -> T | None:
+    """What is read from a field; None if there is none. ValueError that names the key."""
+    if key not in fields:
+        return None
+    try:
+        return read(fields[key])
+    except ValueError:
+        raise ValueError(f"{key}={fields[key]}") from None
 
 
 def number_in(fields: Mapping[str, str], key: str, base: int) -> int:
@@ -215,16 +228,10 @@ def read_result(probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, s
     given = given_registers(probe, slot, start)
     dr7 = probe.debug["dr7"].resolve(slot, start - slot) if "dr7" in probe.debug else DR7_RESET
     changed = {name: required(name) for name in fields if name in given}
-    try:
-        memory = _read_bytes(fields.get("mem", ""))
-    except ValueError:
-        raise ValueError(f"mem={fields['mem']}") from None
+    memory = _part(fields, "mem", _read_bytes) or b""
     if len(memory) != (probe.read[1] if probe.read else 0):
         raise ValueError(f"{len(memory)} bytes of memory came back, {probe.read} was asked for")
-    try:
-        events = _read_events(fields.get("events", ""))
-    except ValueError:
-        raise ValueError(f"events={fields['events']}") from None
+    events = _part(fields, "events", _read_events) or ()
     return ProbeResult(
         cpu=cpu,
         vector=required("vec") if end == "exc" else None,
@@ -239,7 +246,7 @@ def read_result(probe: ProbeRequest, cpu: int, slot: int, fields: Mapping[str, s
         dr6=number("dr6"),
         dr7=number("dr7") if "dr7" in fields else dr7,
         memory=memory,
-        msrs=_read_msrs(fields.get("msrs", "")),
+        msrs=_part(fields, "msrs", _read_msrs) or {},
         nmis=number("nmi", 10) or 0,
         events=events,
         noted=number("noted", 10) or len(events),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
+from msgspec.structs import replace
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import ProbeEvent, ProbeResult

@@ -160,17 +160,15 @@ class _Judge:
     def _whole(self, name: str) -> Row:
         """A register as such: what is demanded of the bits that no field names."""
         expect, named = self.expect, self.fields.get(name, ())
-        found = measured.register(self.result, name)
-        given = register_at_start(self.case, self.result, name)
-        nothing = partial(self._cells, name, given, found)
+        nothing = partial(self._cells, name)
         if expect.native:
             if self.native is None:
                 return Row(name, nothing, None)  # the row of the end says that there is no native answer
             mask = MASK64 & ~sum(map(measured.mask, named)) if named else MASK64
-            wanted = measured.register(self.native, name)
             if mask == 0:
                 return Row(name, nothing, None)
-            cells = partial(self._cells, name, given, found, wanted, "native")
+            found, wanted = measured.register(self.result, name), measured.register(self.native, name)
+            cells = partial(self._cells, name, wanted, "native")
             if wanted is None or found is None:
                 if named or expect.ends:
                     return Row(name, nothing, None, expect.source)  # there is no native one to compare
@@ -182,21 +180,16 @@ class _Judge:
                 return Row(name, cells, not differing, expect.source, Demand.NATIVE)
             cells = partial(cells, beside=f" beside {_bit_ranges(MASK64 & ~mask)}")
             return Row(name, cells, not differing, expect.source)
-        if name in GPRS and expect.gprs_unchanged and not named:
-            cells = partial(self._cells, name, given, found, given, "unchanged")
-            return Row(name, cells, found == given, expect.source, Demand.UNCHANGED)
+        if expect.gprs_unchanged and name in GPRS and not named:
+            given = self.result.given[name]
+            cells = partial(self._cells, name, given, "unchanged")
+            return Row(name, cells, self.result.registers[name] == given, expect.source, Demand.UNCHANGED)
         return Row(name, nothing, None)
 
-    def _cells(
-        self,
-        name: str,
-        given: int | None,
-        found: int | None,
-        wanted: int | None = None,
-        why: str = "",
-        beside: str = "",
-    ) -> Cells:
+    def _cells(self, name: str, wanted: int | None = None, why: str = "", beside: str = "") -> Cells:
+        given = register_at_start(self.case, self.result, name)
         expected = f"{self._show(name, wanted)}, {why}{beside}" if why else ""
+        found = measured.register(self.result, name)
         return "" if given is None else self._show(name, given), expected, self._show(name, found)
 
     def _show(self, name: str, value: int | None) -> str:
