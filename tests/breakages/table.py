@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.breakages.faults import KINDS, VENDORS, Fault, catalogue
-from tests.breakages.judging import BAD, BY_PROGRAM, FATES, UNSHOWABLE, Result, load_folder, quiet_fate
+from tests.breakages.judging import BAD, BY_PROGRAM, FATES, OPEN, UNSHOWABLE, Result, load_folder, quiet_fate
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 """Where a page has the table."""
@@ -26,7 +26,7 @@ def merge(results: Iterable[Result]) -> dict[str, Result]:
         if (
             old is None
             or (result.fate in BAD and old.fate not in BAD)
-            or (result.fate == BY_PROGRAM and old.fate == UNSHOWABLE)
+            or (result.fate == BY_PROGRAM and old.fate in (UNSHOWABLE, OPEN))
         ):
             found[result.id] = result
     return found

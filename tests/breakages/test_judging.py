@@ -240,6 +240,8 @@ def test_the_table(tmp_path: Path) -> None:
 def test_what_a_program_has_seen_is_no_longer_only_unshowable() -> None:
     quiet, seen = Result("one", UNSHOWABLE, why="no target"), Result("one", BY_PROGRAM, why="core: line 3")
     assert merge([quiet, seen]) == merge([seen, quiet]) == {"one": seen}
+    # It was open until a program was found for it.
+    assert merge([Result("one", OPEN), seen]) == {"one": seen}
     assert merge([seen, refuted := Result("one", REFUTED)]) == {"one": refuted}
 
 
