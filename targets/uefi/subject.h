@@ -27,7 +27,8 @@ struct uefi_subject_os {
 
 /*
  * Every function is called on the boot CPU, at CPL 0 with interrupts off, and with memory identity mapped; NULL: it has
- * none. They write key=value pairs with a space between two, and return 0, or a negative errno as Linux numbers them and the reason as text.
+ * none. They write key=value pairs with a space between two, and return 0, or a negative errno as Linux numbers them and
+ * the reason as text.
  */
 struct uefi_subject {
 	uint64_t version;
