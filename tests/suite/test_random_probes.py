@@ -10,7 +10,7 @@ import pytest
 from tests.support.suite_texts import HEAD, PATH, check, code_of, loaded, wrong
 from touchstone.suite.model import Body, Case, Expectation, Source
 from touchstone.suite.random_probes import RandomProbe, as_case, as_yaml, claims_behind, random_probe, smaller
-from touchstone.suite.random_units import Dice, Unit
+from touchstone.suite.random_units import TF, Dice, Unit
 
 SOURCE = Source(PATH, 1, 1)
 FOR_HYPERVISORS = {
@@ -88,6 +88,16 @@ def test_places_and_kinds_of_code() -> None:
     assert all(0x1000 - 48 <= one.at < 0x1000 for one in several if one.at)
     assert any(one.at for one in several)
     assert all(bool(as_case(one, "", SOURCE).given.pages) == one.writes_code for one in several)
+
+
+def test_nothing_is_single_stepped_with_a_data_breakpoint() -> None:
+    """QEMU 7.2 hangs there, or reports hits that were none."""
+    several = [random_probe(82010, number) for number in range(1000)]  # 472 had POPF with TF
+    watching = [one for one in several if dict(one.debug).keys() & {"dr1"}]
+    assert watching
+    for one in watching:
+        assert not one.rflags & TF
+        assert not any("popf" in line or "iret" in line for line in one.lines)
 
 
 @pytest.mark.parametrize(("seed", "number"), SEVERAL)
