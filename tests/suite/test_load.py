@@ -213,6 +213,44 @@ def test_twins_make_one_case_per_vendor() -> None:
     assert [one.requires[0].text for one in found.cases[:2]] == ["vendor == intel", "vendor == amd"]
 
 
+def test_parts_of_a_body_that_are_for_both_vendors_or_one_of_them() -> None:
+    found = check("""\
+each: {insn: [cpuid, rdtsc]}
+run:
+  - {intel: msr = IA32_VMX_BASIC, amd: msr = VM_HSAVE_PA}
+  - |
+    {insn}
+
+    mov ecx, msr
+  - intel: vmcall
+    amd: |
+      vmmcall
+      nop
+  - "after: hlt"
+expect: {rip: after}
+""").cases
+    assert [one.label for one in found] == [
+        "insn=cpuid, vendor=intel",
+        "insn=cpuid, vendor=amd",
+        "insn=rdtsc, vendor=intel",
+        "insn=rdtsc, vendor=amd",
+    ]
+    assert found[0].body.lines == ("msr = IA32_VMX_BASIC", "cpuid", "mov ecx, msr", "vmcall", "after: hlt")
+    assert found[3].body.lines == (
+        "msr = VM_HSAVE_PA", "rdtsc", "mov ecx, msr", "vmmcall", "nop", "after: hlt",
+    )  # fmt: skip
+    (first, *_) = found[3].body.sources
+    places = [(one.line - first.line, one.column) for one in found[3].body.sources]
+    assert places == [(0, 44), (2, 9), (4, 9), (7, 11), (8, 11), (9, 10)]
+    assert code_of(found[0]).data.hex() == "0fa2" + "b980040000" + "0f01c1" + "f4"
+    assert code_of(found[3]).data.hex() == "0f31" + "b9170101c0" + "0f01d9" + "90" + "f4"
+
+
+def test_parts_that_are_all_for_both_vendors_are_one_body() -> None:
+    only = case("run: [cpuid, nop]\nexpect: native")
+    assert (only.label, only.requires, only.body.lines) == ("", (), ("cpuid", "nop"))
+
+
 def test_bits_of_all_cases_and_of_each() -> None:
     assert case("bits: 32\nrun: into\nexpect: native").body.code_bits == 32
     found = check("each: {bits: [32, 64], cpl: 3}\nrun: nop\nexpect: native").cases

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode
 
 from touchstone.machine.probe import CALL_RFLAGS, Operand
 from touchstone.suite import body as bodies
@@ -18,7 +17,6 @@ from touchstone.suite import sweep as sweeps
 from touchstone.suite.expect import expect
 from touchstone.suite.given import IF, KEEP, given
 from touchstone.suite.handle import handlers, handles_interrupts
-from touchstone.suite.limits import MAX_TEXT
 from touchstone.suite.model import (
     Body,
     Case,
@@ -36,10 +34,11 @@ from touchstone.suite.problems import did_you_mean
 from touchstone.suite.random_probes import random_probes
 from touchstone.suite.registers import TABLES
 from touchstone.suite.request import expected_msrs
+from touchstone.suite.run import VENDORS, bodies_of_vendors
 from touchstone.suite.steps import AT, Keys, RunStep, steps
+from touchstone.suite.variables import VARIABLE, replaced
 from touchstone.words import Phase
 
-VENDORS = ("intel", "amd")
 MOST = 256
 """Cases that one check may have. More are a mistake, or should be several checks."""
 
@@ -74,9 +73,6 @@ class _Read:
     body: Body
     start: Given
     end: Expectation
-
-
-_VARIABLE = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
 def cases(doc: Document, entry: MappingNode, keys: Keys, phase: Phase) -> tuple[Case, ...]:
@@ -198,7 +194,7 @@ def _are_of_each_other(doc: Document, axes: Sequence[each.Axis]) -> bool:
     before = len(doc.problems)
     names = {name for axis in axes for name in axis.keys if name not in each.FIXED}
     for node in [node for axis in axes for choice in axis.choices for node in choice.values()]:
-        if "{" in node.value and (used := names.intersection(_VARIABLE.findall(node.value))):
+        if "{" in node.value and (used := names.intersection(VARIABLE.findall(node.value))):
             doc.wrong(node, f"a value of each cannot be made of others: it has {{{min(used)}}} in it")
     return len(doc.problems) > before
 
@@ -307,12 +303,12 @@ def _read(
     The names of the variables that are used go to ``used``.
     """
     before = len(doc.problems)
-    given_node = _replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
-    expect_node = _replaced(doc, keys["expect"][1], scope, used) if "expect" in keys else None
+    given_node = replaced(doc, keys["given"][1], scope, used) if "given" in keys else None
+    expect_node = replaced(doc, keys["expect"][1], scope, used) if "expect" in keys else None
     if len(doc.problems) > before:
         return []  # everything that follows from an unknown variable would be reported as well
     start = given(doc, given_node) if given_node else Given()
-    handle_node = _replaced(doc, keys["handle"][1], scope, used) if "handle" in keys else None
+    handle_node = replaced(doc, keys["handle"][1], scope, used) if "handle" in keys else None
     if handle_node:
         start = replace(start, handlers=handlers(doc, handle_node))
     if given_node and start.rflags & IF and not handles_interrupts(start.handlers):
@@ -327,10 +323,7 @@ def _read(
     if end.exits and "then" in every and end.source:
         doc.problems.add(end.source, "exits cannot be counted in a check with `then`")
     found = []
-    for vendor, node in _bodies(doc, keys["run"][1]):
-        body = doc.body(_in_text(doc, node, scope, used))
-        if body is None:
-            continue
+    for vendor, body in bodies_of_vendors(doc, keys["run"][1], scope, used):
         doc.problems.extend(bodies.check(body))
         _raises(doc, body, start)
         _labels(doc, given_node, handle_node, expect_node, body, start, end)
@@ -342,14 +335,6 @@ def _few_msrs(doc: Document, node: Node, start: Given, end: Expectation) -> None
     kept = {*start.keep, *start.msrs, *expected_msrs(end)}
     if len(kept) > KEEP:
         doc.wrong(node, f"{len(kept)} MSRs to keep, to set or to read; a probe can have {KEEP}")
-
-
-def _bodies(doc: Document, node: Node) -> Iterator[tuple[str | None, Node]]:
-    if not isinstance(node, MappingNode):
-        yield None, node
-        return
-    for vendor, (_, value) in doc.take(node, "run", VENDORS).items():
-        yield vendor, value
 
 
 def _labels(
@@ -409,70 +394,3 @@ def _value_of(node: Node, name: str) -> Node:
     """The value of a key of a mapping, else the mapping."""
     pairs = node.value if isinstance(node, MappingNode) else ()
     return next((value for key, value in pairs if key.value == name), node)
-
-
-def _in_text(doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str]) -> Node:
-    """The node of a body with its variables replaced; other braces stay (AVX-512 has some)."""
-    if not scope or not isinstance(node, ScalarNode) or "{" not in node.value:
-        return node
-
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in scope:
-            return found[0]
-        used.add(found[1])
-        text: str = scope[found[1]].value
-        return text if number(text) is None else text.replace("_", "")
-
-    text = _substituted(doc, node, value)
-    return ScalarNode(node.tag, text, node.start_mark, node.end_mark, node.style)
-
-
-def _substituted(doc: Document, node: ScalarNode, value: Callable[[re.Match[str]], str]) -> str:
-    """The text of a node with its variables replaced, each once: a value is not read again."""
-    parts, end, size = [], 0, 0
-    for found in _VARIABLE.finditer(node.value):
-        parts += [node.value[end : found.start()], value(found)]
-        end = found.end()
-        size += len(parts[-1])
-        if size > MAX_TEXT:
-            doc.wrong(node, f"with the values of each, this text has more than {MAX_TEXT} characters")
-            break
-    return "".join([*parts, node.value[end:]])
-
-
-def _replaced(
-    doc: Document, node: Node, scope: Mapping[str, ScalarNode], used: set[str], depth: int = 0
-) -> Node:
-    """A copy of a tree with its variables replaced; one variable alone takes its value's quotes too."""
-    if not scope and depth == 0 and not doc.uses_variables(node):
-        return node
-    if isinstance(node, ScalarNode):
-        if "{" not in node.value:
-            return node
-        style = node.style
-
-        def value(found: re.Match[str]) -> str:
-            nonlocal style
-            chosen = scope.get(found[1])
-            if chosen is None:
-                doc.wrong(node, f"'{{{found[1]}}}' is no variable of each{did_you_mean(found[1], scope)}")
-                return found[0]
-            used.add(found[1])
-            style = chosen.style if found[0] == node.value else style
-            text: str = chosen.value
-            return text
-
-        text = _substituted(doc, node, value)
-        return ScalarNode(node.tag, text, node.start_mark, node.end_mark, style)
-    if depth > 8:
-        return node
-    if isinstance(node, MappingNode):
-        pairs = [
-            (_replaced(doc, key, scope, used, depth + 1), _replaced(doc, value, scope, used, depth + 1))
-            for key, value in node.value
-        ]
-        return MappingNode(node.tag, pairs, node.start_mark, node.end_mark, node.flow_style)
-    if isinstance(node, SequenceNode):
-        items = [_replaced(doc, item, scope, used, depth + 1) for item in node.value]
-        return SequenceNode(node.tag, items, node.start_mark, node.end_mark, node.flow_style)
-    return node

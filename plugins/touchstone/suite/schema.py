@@ -11,7 +11,7 @@ import sys
 
 from touchstone.machine.probe import CALL_GPRS, GPRS
 from touchstone.suite import more_registers
-from touchstone.suite.cases import PREPARED_ON, VENDORS
+from touchstone.suite.cases import PREPARED_ON
 from touchstone.suite.citations import CITE_KEYS
 from touchstone.suite.each import ON, ROWS
 from touchstone.suite.given import CONTROL, DEBUG
@@ -19,6 +19,7 @@ from touchstone.suite.load import CHECK_KEYS, SUITE_KEYS
 from touchstone.suite.model import CODE_BITS
 from touchstone.suite.place import MODES, PAGE_WORDS
 from touchstone.suite.registers import TABLES
+from touchstone.suite.run import VENDORS
 from touchstone.suite.steps import AT, STEP_KEYS, TRANSITIONS
 from touchstone.suite.sweep import INPUTS, RESULTS
 from touchstone.words import AREAS, LEVELS, PHASES
@@ -118,6 +119,10 @@ def _returned() -> Schema:
     return {"anyOf": [_NUMBER, _object(named, minProperties=1)]}
 
 
+def _run() -> Schema:
+    return _listed({"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})]})
+
+
 def _expect() -> Schema:
     named: dict[str, Schema] = {
         "native": {"type": "boolean"},
@@ -152,7 +157,7 @@ def schema() -> Schema:
     body: dict[str, Schema] = {
         "given": _defined("given"),
         "handle": {"type": "object", "additionalProperties": _TEXT, "minProperties": 1},
-        "run": {"anyOf": [_TEXT, _object({vendor: _TEXT for vendor in VENDORS})], "description": run},
+        "run": {**_defined("run"), "description": run},
         "expect": _defined("expect"),
     }
     assert set(body) == set(STEP_KEYS)
@@ -185,7 +190,7 @@ def schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Touchstone suite",
-        "$defs": {"given": _given(), "expect": _expect(), "prepared": _prepared()},
+        "$defs": {"given": _given(), "run": _run(), "expect": _expect(), "prepared": _prepared()},
         **_object(suite, ("suite", "area", "checks")),
     }
 
