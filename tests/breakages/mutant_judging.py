@@ -71,6 +71,6 @@ def ask_all(programs: BrokenPrograms, mutant: Fault) -> str:
     """Which C program fails with the mutant, and what it says; nothing if none with its file does."""
     (file,) = {edit.file for edit in mutant.edits}
     for name, program in PROGRAMS.items():
-        if file in program.files and (said := programs.says(replace(mutant, program=name))):
+        if file in program.covered and (said := programs.says(replace(mutant, program=name))):
             return f"{name}: {said.splitlines()[-1]}"
     return ""

@@ -30,7 +30,10 @@ class BrokenPrograms:
         changed = {self._hypervisor / edit.file for edit in fault.edits}
         apply(fault.edits, self._hypervisor, fault.place)
         try:
-            again = list(objects) if any(path.suffix == ".h" for path in changed) else list(changed)
+            included = {self._hypervisor / file: test for file, test in program.included}
+            again = [included.get(path, path) for path in changed]
+            if any(path.suffix == ".h" for path in changed):
+                again = list(objects)
             assert objects.keys() >= set(again), f"{fault.id}: {fault.program} has no {fault.edits[0].file}"
             broken = objects | {path: self._compile(program, path, "broken") for path in again}
             return self._run(fault.program, broken)
