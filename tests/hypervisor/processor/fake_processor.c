@@ -24,7 +24,9 @@ struct leaf {
 u64 fake_vmcs[0x8000];
 u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
 unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
-bool fake_vmxon_fails;
+bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
+int (*fake_launch)(struct vcpu *vcpu);
+u64 fake_missing_field = NO_FIELD;
 const u8 *fake_watched;
 int fake_at_command;
 static int at_fence;
@@ -43,7 +45,9 @@ void forget_processor(void)
 	memset(fake_dr, 0, sizeof(fake_dr));
 	fake_dr6 = DR6_RESET;
 	fake_invepts = fake_vmxoffs = fake_machine_checks = fake_nmis = 0;
-	fake_vmxon_fails = false;
+	fake_vmxon_fails = fake_vmclear_fails = fake_vmptrld_fails = false;
+	fake_launch = NULL;
+	fake_missing_field = NO_FIELD;
 	fake_watched = NULL;
 	fake_at_command = at_fence = NOT_ORDERED;
 }
@@ -298,6 +302,8 @@ void vmcs_write(u64 field, u64 value)
 
 bool vmcs_write_safe(u64 field, u64 value)
 {
+	if (field == fake_missing_field)
+		return false;
 	vmcs_write(field, value);
 	return true;
 }
@@ -305,13 +311,13 @@ bool vmcs_write_safe(u64 field, u64 value)
 bool vmclear(u64 physical)
 {
 	(void)physical;
-	return true;
+	return !fake_vmclear_fails;
 }
 
 bool vmptrld(u64 physical)
 {
 	(void)physical;
-	return true;
+	return !fake_vmptrld_fails;
 }
 
 void vmxoff(void)
@@ -333,21 +339,19 @@ void vmsave(u64 physical)
 	(void)physical;
 }
 
-/* In place of the files in assembly: VM entry succeeds, and what comes behind it is up to the test. */
+/* In place of the files in assembly. */
 const char vmx_exited[1], vmx_entry_refused[1], svm_entry_refused[1];
 const char hypercall_svm_address[1], hypercall_vmx_address[1], fault_entries[1];
 
 int vmx_launch(struct vcpu *vcpu)
 {
-	(void)vcpu;
-	return VMX_IN_GUEST_MODE;
+	return fake_launch ? fake_launch(vcpu) : VMX_IN_GUEST_MODE;
 }
 
 int svm_launch(struct vcpu *vcpu, struct vmcb *vmcb)
 {
-	(void)vcpu;
-	(void)vmcb;
-	return 0;
+	CHECK(vmcb == vcpu->vmcb);
+	return fake_launch ? fake_launch(vcpu) : 0;
 }
 
 void vmx_unblock_nmis(void)

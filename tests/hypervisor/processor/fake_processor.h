@@ -18,7 +18,12 @@ extern u64 fake_vmcs[0x8000];
 extern u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
 /* How often INVEPT and INT 18 were executed. */
 extern unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
-extern bool fake_vmxon_fails;
+extern bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
+/* What vmx_launch() and svm_launch() do and return; NULL: they enter guest mode. */
+extern int (*fake_launch)(struct vcpu *vcpu);
+/* VMWRITE refuses it, if it is one. */
+extern u64 fake_missing_field;
+#define NO_FIELD (~0ull)
 /*
  * The value at an address when order_before_x2apic_write() was called in front of the last write of x2APIC mode's command
  * register.
@@ -37,6 +42,7 @@ void prepare_fake_host(void);
  * entered.
  */
 struct vcpu *allocate_intel(void);
+struct vcpu *allocate_amd(void);
 struct vcpu *enter_intel(void);
 struct vcpu *enter_amd(void);
 void set_up_intel(void);
@@ -61,6 +67,8 @@ void test_obstacles(void);
 void test_features(void);
 void test_starting_cpus(void);
 void test_crash_reports(void);
+void test_refused_entries(void);
+void test_entry_checks(void);
 
 /* What host_start_page() returns: NULL, or a page at this address. */
 #define FAKE_START_PAGE 0x90000ull

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Features that CPUID announces, and what the guest gets of them; and a VMRUN that is refused. */
+/* Features that CPUID announces, and what the guest gets of them. */
 #include "fake_processor.h"
-#include "svm/enter.h"
 #include "svm/exit.h"
-#include "svm/svm_cpu.h"
 #include "vmx/vmx_cpu.h"
 
 #define RIP 0x1000
@@ -124,32 +122,6 @@ static void test_nx(void)
 	forget_vcpu();
 }
 
-static u64 invalid;
-
-static void exit_invalid(struct vcpu *vcpu)
-{
-	exit_svm(vcpu, invalid, 0, 0);
-}
-
-/* A first VMRUN that is refused returns to svm_launch(); QEMU 7.2 keeps the exit code in 32 bits. */
-static void test_refused_vmrun(void)
-{
-	static const u64 codes[] = { ~0ull, 0xffffffff };
-
-	for (unsigned int i = 0; i < COUNT_OF(codes); i++) {
-		struct vcpu *vcpu;
-
-		set_up_amd();
-		vcpu = enter_amd();
-		svm_of(vcpu)->launched = false;
-		invalid = codes[i];
-		CHECK(leaves(vcpu, exit_invalid));
-		CHECK(vcpu->context.rip == (u64)svm_entry_refused && vcpu->context.stgi);
-		CHECK(vcpu->context.efer & EFER_SVME);
-		forget_vcpu();
-	}
-}
-
 /* There are no error codes in real mode (SDM 2A "Real-Address Mode Exceptions", APM2 8.2). */
 static void test_real_mode(void)
 {
@@ -189,5 +161,4 @@ void test_features(void)
 	test_cpuid_faulting_on_vmx();
 	test_key_locker();
 	test_nx();
-	test_refused_vmrun();
 }

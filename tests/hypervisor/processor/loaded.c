@@ -105,6 +105,11 @@ struct vcpu *allocate_intel(void)
 	return allocate(&vmx_backend);
 }
 
+struct vcpu *allocate_amd(void)
+{
+	return allocate(&svm_backend);
+}
+
 struct vcpu *enter_intel(void)
 {
 	return enter(&vmx_backend);

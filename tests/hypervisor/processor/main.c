@@ -16,6 +16,8 @@ int main(void)
 	test_features();
 	test_starting_cpus();
 	test_crash_reports();
+	test_refused_entries();
+	test_entry_checks();
 	puts("all passed");
 	return 0;
 }
