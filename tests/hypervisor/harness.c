@@ -212,18 +212,22 @@ int find_obstacle_of_os(struct refusal *refusal)
 	return 0;
 }
 
+#define IDT_OF_OS 0x1000
 void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved);
 void __wrap_stop_catching_faults(const struct table_register *saved);
 
 void __wrap_catch_faults(struct vcpu *vcpu, struct table_register *saved)
 {
 	(void)vcpu;
-	(void)saved;
+	CHECK(!fake.catching[this_cpu]);
+	fake.catching[this_cpu] = 1;
+	saved->base = IDT_OF_OS + this_cpu;
 }
 
 void __wrap_stop_catching_faults(const struct table_register *saved)
 {
-	(void)saved;
+	CHECK(saved->base == IDT_OF_OS + this_cpu);
+	fake.catching[this_cpu] = 0;
 }
 
 struct death death;
@@ -272,6 +276,7 @@ static int fake_allocate(struct vcpu *vcpu)
 
 static int fake_enable(struct vcpu *vcpu, struct refusal *refusal)
 {
+	CHECK(fake.catching[this_cpu]);
 	get_nmi(vcpu);
 	begin(ENABLE);
 	if ((int)vcpu->cpu == fake.refuse_enable_on) {
@@ -291,6 +296,7 @@ static void fake_disable(struct vcpu *vcpu)
 
 static int fake_enter(struct vcpu *vcpu, struct refusal *refusal)
 {
+	CHECK(!fake.catching[this_cpu]);
 	begin(ENTER);
 	if ((int)vcpu->cpu == fake.refuse_enter_on) {
 		*refusal = (struct refusal){ .error = -EIO, .reason = "bad guest state" };

@@ -41,6 +41,8 @@ struct fake {
 	int injected_vector, injected_count, single_steps, continued;
 	unsigned int error_code;
 	unsigned long long rip, rflags;
+	/* Veneer's IDT is loaded, in the place of the OS'. */
+	int catching[FAKE_CPUS];
 	int nmis_came[FAKE_CPUS], nmis_replayed[FAKE_CPUS];
 	unsigned int noted_nmis, noted_machine_checks;
 	/* 0: the machine check goes to the guest. */

@@ -36,6 +36,7 @@ static void expect_refused(int error, int cpu)
 		CHECK((int)refusal.cpu == cpu);
 	expect_all(fake.enabled, 0);
 	expect_all(fake.in_guest, 0);
+	expect_all(fake.catching, 0);
 	expect_nmis_replayed();
 	CHECK(!pages_in_use);
 	CHECK(!veneer_backend() && !veneer_count_cpus());
@@ -48,6 +49,7 @@ static void load_and_unload(void)
 	CHECK(veneer_load(&refusal) == 0);
 	expect_all(fake.enabled, 1);
 	expect_all(fake.in_guest, 1);
+	expect_all(fake.catching, 0);
 	expect_nmis_replayed();
 	CHECK(veneer_count_cpus() == FAKE_CPUS);
 	CHECK(veneer_load(&refusal) == -EBUSY);
