@@ -81,6 +81,38 @@ def test_hangs_with_one_cause_are_shown_once(project: Project) -> None:
     )
 
 
+HANGS = """
+import pytest
+
+@pytest.mark.touchstone(
+    id="exits.hangs-too", title="It lives", area="exits", cite={"doc": "d", "title": "t", "says": "s"}
+)
+def test_hangs(target, probe):
+    probe("nop; rdmsr")
+"""
+
+
+def test_hangs_at_one_instruction_of_the_probe_are_shown_once(project: Project) -> None:
+    """Whatever the driver can see of a machine, if it has the registers: an exit that never ends is there."""
+    project.options(bug="rdmsr-hangs")
+    bodies = {"first": "rdmsr", "later": "nop; nop; rdmsr", "other": "pause", "another": "nop; pause"}
+    checks = [check(name, body, "{exception: none}", claims="true") for name, body in bodies.items()]
+    project.suite("".join(checks))
+    project.file("test_hangs.py", HANGS)
+    result = project.run("suite.yaml", "test_hangs.py")
+    result.assert_outcomes(failed=5)
+    # PAUSE is where the CPU was stopped: nothing that two loops have in common.
+    assert result.stdout.str().count("autopsy: guest triple fault (fake)") == 3
+    result.stdout.fnmatch_lines(
+        [
+            "the same hang as of exits.first, which is shown in full (-vv shows all in full)",
+            "fake-amd: 3 checks hang in the same way: in the probe, at rdmsr",
+            "    exits.first",
+            "    exits.later",
+        ]
+    )
+
+
 def test_a_check_in_python_and_one_of_a_suite_are_shown_once(project: Project) -> None:
     project.options(cause="exception 0d at 10f592 read_msr+0x5 (vmx/msr.c:8)")
     project.suite(check("dies", "hlt", "{rax: 0}", claims="true"))

@@ -83,6 +83,8 @@ class FakeDriver(Driver):
         """Control registers that an agent reads around a probe, each of which exits."""
         self.resets = 0
         self.distrusted = False
+        self.rip = SLOT
+        """Of the CPU that ran last."""
         self.hangs = 0
         self.loads = 0
         self.outlives_runs = "shared" in settings.options
@@ -210,7 +212,7 @@ class FakeDriver(Driver):
         words = f", seen {self.hangs} times" if self.settings.options.get("hang") == "other words" else ""
         return Autopsy(
             f"guest triple fault (fake){words}",
-            {0: "rip=0x100000"},
+            {0: f"rip={self.rip:#x}"},
             {0: ("0x100abc svm_exit+0x1c (svm/exit.c:88)",)},
             ("cpuid rip=0x100002",),
             self.serial[-200:],
@@ -310,6 +312,7 @@ class FakeDriver(Driver):
         rip, fault = start, None
         try:
             while rip != start + len(probe.code):
+                self.rip = rip
                 instruction = next(iter(Decoder(64, probe.code[rip - start :], ip=rip)))
                 rip = self.step(cpu, instruction, slot, probe.cpl)
         except Fault as raised:
@@ -417,6 +420,8 @@ class FakeDriver(Driver):
         return (0, 0, 0, 0)
 
     def rdmsr(self, cpu: Cpu, cpl: int) -> None:
+        if self.loaded and self.settings.options.get("bug") == "rdmsr-hangs":
+            self.hang()
         if cpl or cpu.registers["rcx"] & MASK32 >= 0x40000000:
             raise Fault(13, 0)
         value = self.msrs[cpu.number].get(cpu.registers["rcx"] & MASK32, 0)

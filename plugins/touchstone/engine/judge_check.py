@@ -21,6 +21,7 @@ from touchstone.engine.records import CaseRun, CheckOnTarget, CheckRecord, ExitC
 from touchstone.engine.send_ahead import attempt, end_check, find_gone, ruled_out, unmet
 from touchstone.engine.sequence import judge_sequence
 from touchstone.engine.session import TargetSession
+from touchstone.engine.standing import offsets_in_probe
 from touchstone.engine.vacuous import vacuous
 from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetError
 from touchstone.suite import judge
@@ -242,7 +243,7 @@ def _judge_case(
             else f"the agent refused the probe: {error}"
         ) from None
     except Autopsied as error:
-        case.not_survived(error.finding.verdict)
+        case.not_survived(error.finding.verdict, offsets_in_probe(error.autopsy, session.info, request))
         record.target_failed(error.autopsy)
         where = f" ({one.case.label})" if one.case.label else ""
         if not session.subject.absent and one.comparable and (one.death is not None or native):

@@ -46,6 +46,8 @@ class CaseRun:
     """Why the agent did not run it."""
     ended: str | None = None
     """``crash`` or ``hang`` when the target did not survive it."""
+    stands_at: frozenset[int] = frozenset()
+    """Offsets in the code at which CPUs stood then."""
     start: float = field(default_factory=time.time)
     stop: float = 0.0
     """Seconds since the epoch."""
@@ -67,9 +69,10 @@ class CaseRun:
         """The agent did not run the probe."""
         self.refused = str(error)
 
-    def not_survived(self, verdict: Verdict) -> None:
-        """The target died or hung while the probe ran."""
+    def not_survived(self, verdict: Verdict, stands_at: frozenset[int] = frozenset()) -> None:
+        """The target died or hung while the probe ran; its CPUs stand at these offsets of the code."""
         self.ended = verdict.value
+        self.stands_at = stands_at
 
     def was_judged(self, judgement: Judgement, vacuous: str | None) -> None:
         """Its results were compared with what the case expects; ``vacuous`` says why that proves nothing."""

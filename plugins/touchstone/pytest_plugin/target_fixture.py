@@ -17,6 +17,7 @@ from touchstone.engine.random_campaign import Campaign, run_campaign
 from touchstone.engine.records import CaseRun, CheckRecord
 from touchstone.engine.send_ahead import find_gone
 from touchstone.engine.session import TargetSession
+from touchstone.engine.standing import offsets_in_probe
 from touchstone.engine.work import Work
 from touchstone.machine.agent import REPLY_TIMEOUT
 from touchstone.machine.driver import AgentRefused, TargetError, TargetInfo
@@ -87,7 +88,9 @@ class TargetHandle:
             case.was_refused(error)
             raise
         except Finding as error:
-            case.not_survived(error.verdict)
+            case.not_survived(
+                error.verdict, offsets_in_probe(self._record.autopsy, self._session.info, request)
+            )
             raise
         finally:
             case.is_over()

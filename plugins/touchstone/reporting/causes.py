@@ -15,6 +15,18 @@ from touchstone.words import Verdict
 
 FEW_BITS = 4
 UPPER_HALF = 32
+EXITING = frozenset((
+    "clgi", "clts", "cpuid", "getsec", "in", "ins", "insb", "insd", "insw", "int1", "int3", "invd",
+    "invept", "invlpg", "invlpga", "invpcid", "invvpid", "iret", "iretd", "iretq", "lgdt", "lidt",
+    "lldt", "lmsw", "ltr", "monitor", "mwait", "out", "outs", "outsb", "outsd", "outsw", "popf",
+    "popfq", "pushf", "pushfq", "rdmsr", "rdpmc", "rdrand", "rdseed", "rdtsc", "rdtscp", "rsm", "sgdt",
+    "sidt", "skinit", "sldt", "smsw", "stgi", "str", "vmcall", "vmclear", "vmfunc", "vmlaunch",
+    "vmload", "vmmcall", "vmptrld", "vmptrst", "vmread", "vmresume", "vmrun", "vmsave", "vmwrite",
+    "vmxoff", "vmxon", "wbinvd", "wbnoinvd", "wrmsr", "xrstors", "xsaves", "xsetbv",
+))  # fmt: skip
+"""Instructions that can exit (SDM 3C 25.1, APM2 15.9), but for MOV, and for those in which a CPU waits:
+HLT, PAUSE.
+"""
 
 
 def cause_of(record: CheckRecord | None, verdict: Verdict, error: BaseException | None) -> str:
@@ -29,7 +41,8 @@ def cause_of(record: CheckRecord | None, verdict: Verdict, error: BaseException 
     if record is None:
         return ""
     if verdict in (Verdict.CRASH, Verdict.HANG):
-        return "" if record.autopsy is None else record.autopsy.cause
+        of_driver = "" if record.autopsy is None else record.autopsy.cause
+        return of_driver or ("" if verdict is Verdict.CRASH else _stands_at(record))
     if verdict is not Verdict.DEVIATION:
         return ""
     # Without a measurement, what the target said, such as that the state of a check cannot be had.
@@ -50,6 +63,21 @@ def first_difference(record: CheckRecord) -> str:
                 expected, measured = one.expected, one.measured
             return f"{one.what}: expected {expected}, measured {measured}{where}"
     return ""
+
+
+def _stands_at(record: CheckRecord) -> str:
+    """The instructions of a probe at which CPUs stand, of those that a hypervisor can intercept.
+
+    A CPU that never comes behind one has an exit without end, or none that ever ends. Of a loop of other
+    instructions, it is as good as chance at which the CPU was stopped.
+    """
+    found = set()
+    for run in record.runs:
+        for at, _, text in disassemble(run.code, run.request.code_bits) if run.stands_at else ():
+            operation = _operation(text)
+            if at in run.stands_at and (operation in EXITING or operation.startswith("mov ")):
+                found.add(operation)
+    return f"in the probe, at {', '.join(sorted(found))}" if found else ""
 
 
 def _operation(instruction: str) -> str:
