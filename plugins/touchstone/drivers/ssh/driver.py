@@ -15,6 +15,7 @@ from touchstone.drivers.ssh.diagnosis import KNOCK_ONCE_MORE, KNOCK_TIMEOUT, dia
 from touchstone.drivers.ssh.kernel_log import KernelLog, find_panic, read_pstore
 from touchstone.drivers.ssh.link import Link
 from touchstone.drivers.ssh.lock import BoxLock
+from touchstone.drivers.ssh.module_code import ModuleCode, located, module_name
 from touchstone.drivers.ssh.reboot import ask_to_reboot, await_boot
 from touchstone.drivers.ssh.subject import SubjectOnBox
 from touchstone.drivers.ssh.visit import Visit, VisitSettings
@@ -72,6 +73,7 @@ class SshDriver(AgentDriver):
         """Where the log was when the box last answered: a panic is said behind it."""
         self._began_at = 0
         """Where the log was when the box was brought up last."""
+        self._files_of_subject: list[Path] = []
         self._make_bare = make_bare
         self._broken = False
         """It died, was shot or hangs, and has not been brought back since."""
@@ -219,10 +221,12 @@ class SshDriver(AgentDriver):
         reason = str(self._lost or "the target is running")
         try:
             if (found := self._box.autopsy()) is not None:
+                frames, place = located(found.backtraces, self._modules_of_subject())
                 return Autopsy(
                     reason=f"{reason}; {found.reason}" if found.reason not in reason else reason,
+                    cause=place if isinstance(self._lost, TargetHung) else "",
                     registers=found.registers,
-                    backtraces=found.backtraces,
+                    backtraces=frames,
                     serial=self._log.tail(),
                     emulator_log=found.emulator_log,
                     notes=found.notes,
@@ -241,6 +245,15 @@ class SshDriver(AgentDriver):
         except Exception as error:  # failing to gather evidence must not change the verdict
             notes.append(f"the autopsy broke off: {type(error).__name__}: {error}")
         return Autopsy(reason=reason, serial=self._log.tail(), notes=tuple(notes))
+
+    def _modules_of_subject(self) -> list[ModuleCode]:
+        """Where the kernel has put what was built of the subject."""
+        sections = self._visit.installation.sections if self._visit is not None else {}
+        return [
+            ModuleCode(file, sections[module_name(file)])
+            for file in self._files_of_subject
+            if module_name(file) in sections
+        ]
 
     # --- requests
 
@@ -331,8 +344,9 @@ class SshDriver(AgentDriver):
         """Put everything on the box, and follow its kernel log."""
         self._visit = visit
         self._lost = None
-        files = [file for part in self._parts for file in self._provide(part, visit, progress)]
-        visit.installation.put(files)
+        files = {part.name: self._provide(part, visit, progress) for part in self._parts}
+        self._files_of_subject = files.get(self._subject.name, []) if self._subject else []
+        visit.installation.put([file for its in files.values() for file in its])
         # Also with a console: that shows urgent messages only. And without: it is all that gets out.
         self._sources[KERNEL_LOG] = KernelLog(visit.root, visit.info.uptime)
 

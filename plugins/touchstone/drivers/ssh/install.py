@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from touchstone.drivers.ssh.box_info import PATH
 from touchstone.drivers.ssh.deployable import Deployable
+from touchstone.drivers.ssh.module_code import module_name, read_sections, sections_script
 from touchstone.drivers.ssh.root import Root
 from touchstone.drivers.ssh.upload import PART, Uploader
 from touchstone.machine.driver import InfrastructureError, Say
@@ -105,6 +106,8 @@ class Installation:
         self._parts = parts
         self._uploader = Uploader(root, directory, progress)
         self.inserted: set[str] = set()
+        self.sections: dict[str, Mapping[str, int]] = {}
+        """Module to its sections of code to their addresses, of those that were inserted."""
 
     @classmethod
     def make(
@@ -153,13 +156,16 @@ class Installation:
         inserted = shlex.quote(f"{self.directory}/{_inserted(part)}")
         self.inserted.add(part.name)
         # The file first: undo looks whether the module is really there.
-        done = self._root.run(f": >{inserted} && {{ {self.command(part, 'insert')}; }}", timeout=60.0)
+        modules = [module_name(Path(name)) for name in part.files if name.endswith(".ko")]
+        insert = f": >{inserted} && {{ {self.command(part, 'insert')}; }}"
+        done = self._root.run(f"{insert} && {{ {sections_script(modules)}\n}}", timeout=60.0)
         if done.status:
             log = self._root.run("dmesg | tail -n 5").text
             raise InfrastructureError(
                 f"{part.title} could not be inserted on {self._root.link.address.shown}: {done.complaint}"
                 + (f"\nend of the kernel log:\n{log}" if log else "")
             )
+        self.sections |= read_sections(done.text)
 
     def command(self, part: Deployable, name: str, **values: str) -> str:
         """One of its commands, for this directory."""
