@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.support.checkout import ROOT
 
-SOURCE = Path(__file__).parent / "compiler" / "gcc.c"
+SOURCES = Path(__file__).parent / "compiler"
 WRAPPERS = ROOT / "build" / "test-compiler"
 OBJECTS = ROOT / "build" / "test-objects"
 KEPT = 7 * 24 * 3600
@@ -42,13 +42,14 @@ def others(path: Iterable[str]) -> dict[str, str]:
 def wrapper(gcc: str) -> Path:
     """What is put in front of ``gcc``, under the same name; built if it is not there."""
     version = subprocess.run([gcc, "--version"], capture_output=True, check=True).stdout
-    file = WRAPPERS / hashlib.sha256(version + SOURCE.read_bytes()).hexdigest()[:16] / "gcc"
+    sources = [source.read_bytes() for source in sorted(SOURCES.glob("*.[ch]"))]
+    file = WRAPPERS / hashlib.sha256(version + b"".join(sources)).hexdigest()[:16] / "gcc"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             new = Path(folder) / "gcc"
-            command = [gcc, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(new), str(SOURCE)]
-            subprocess.run(command, check=True)
+            flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+            subprocess.run([gcc, *flags, "-o", str(new), *map(str, sorted(SOURCES.glob("*.c")))], check=True)
             new.replace(file)  # whole, whoever else builds it
     return file
 
