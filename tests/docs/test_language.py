@@ -1,4 +1,4 @@
-"""docs/writing-a-check.md and the two pages that belong to it name every word of the suite language."""
+"""docs/writing-a-check.md and the three pages that belong to it name every word of the suite language."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 import pytest
 
 from tests.support.checkout import ROOT
-from touchstone.suite import citations, each, given, handle, load, raising, requires, statements
+from touchstone.suite import citations, each, gdt_copy, given, handle, load, raising, requires, statements
 from touchstone.suite.registers import TABLES
 from touchstone.words import STATEMENT_LEVELS
 
 PAGES = "\n".join(
     (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    for page in ("writing-a-check", "modes-places-events", "loading-within-a-check")
+    for page in ("writing-a-check", "what-a-check-requires", "modes-places-events", "loading-within-a-check")
 )
 
 REQUIREMENTS = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
@@ -28,8 +28,8 @@ def test_every_word_of_a_requirement_is_there(word: str) -> None:
     "word",
     sorted({
         *load.SUITE_KEYS, *load.CHECK_KEYS, *citations.CITE_KEYS, *given.CONTROL, "gprs", "at", "keep",
-        "page-end", *each.ON, each.ROWS, *handle.KINDS, *raising.WORDS, "native", "exception", "rip",
-        "memory", "exits", "events", *requires.NAMES, *TABLES,
+        "page-end", *each.ON, each.ROWS, *handle.KINDS, *raising.WORDS, gdt_copy.WORD, "native",
+        "exception", "rip", "memory", "exits", "events", *requires.NAMES, *TABLES,
     }),
 )  # fmt: skip
 def test_every_word_of_the_language_is_there(word: str) -> None:

@@ -64,6 +64,54 @@ def test_bytes(lines: list[str], expected: str) -> None:
     assert code(*lines).data.hex() == expected
 
 
+def test_a_copy_of_the_gdt() -> None:
+    """What the word stands for, and nothing else."""
+    assert code("copy_gdt rbx, 0x00cf_9300_0000_ffff, 0").data == code(
+        "sgdt [rbx]", "sgdt [rbx + 0x10]",                                  # the operand of LGDT, and what was
+        "movzx ecx, word ptr [rbx]", "inc ecx", "mov rsi, [rbx + 2]",
+        "lea rdi, [rbx + 0x100]", "mov [rbx + 2], rdi", "cld", "rep movsb",
+        "mov dword ptr [rdi], 0xffff", "mov dword ptr [rdi + 4], 0x00cf9300",
+        "mov dword ptr [rdi + 8], 0", "mov dword ptr [rdi + 12], 0",
+        "movzx ecx, word ptr [rbx]", "inc ecx", "add word ptr [rbx], 16",   # ECX: the first one's selector
+    ).data  # fmt: skip
+    assert code("copy_gdt ebp", bits=32).data == code(
+        "sgdt [ebp]", "sgdt [ebp + 0x10]",
+        "movzx ecx, word ptr [ebp]", "inc ecx", "mov esi, [ebp + 2]",
+        "lea edi, [ebp + 0x100]", "mov [ebp + 2], edi", "cld", "rep movsb",
+        "movzx ecx, word ptr [ebp]", "inc ecx",
+        bits=32,
+    ).data  # fmt: skip
+
+
+def test_lines_behind_a_copy_of_the_gdt_are_where_they_were() -> None:
+    found = code("nop", "here: COPY_GDT r13, 0x00af9b000000ffff # a code segment", "behind: nop")
+    assert found.labels == {"here": 1, "behind": found.lines[2]}
+    assert refused("copy_gdt rbx", "mov eax, rbx")[0].startswith("11:7: the assembler says: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "bits", "expected"),
+    [
+        ("copy_gdt", 64,
+         "copy_gdt takes the register that points to the memory for the copy, then descriptors:"
+         " `copy_gdt rbx, 0x00cf93000000ffff`. It cannot be ''; RCX, RSI and RDI are changed"),
+        ("copy_gdt rdi, 0", 64,
+         "copy_gdt takes the register that points to the memory for the copy, then descriptors:"
+         " `copy_gdt rbx, 0x00cf93000000ffff`. It cannot be 'rdi'; RCX, RSI and RDI are changed"),
+        ("copy_gdt rbx", 32, "in 32-bit code, copy_gdt takes a 32-bit register: ebx"),
+        ("copy_gdt ebx", 16, "copy_gdt is for 64-bit and 32-bit code"),
+        ("copy_gdt rbx, rax", 64,
+         "copy_gdt adds descriptors of 64 bits, not 'rax'; write 0 for one that the body makes"),
+        ("copy_gdt rbx, 0x1_0000_0000_0000_0000", 64,
+         "copy_gdt adds descriptors of 64 bits, not '0x1_0000_0000_0000_0000'; write 0 for one that the body makes"),
+        ("copy_gdt rbx, 0, 0, 0, 0, 0, 0, 0, 0, 0", 64, "9 descriptors; copy_gdt adds at most 8"),
+        ("copy_gdt: nop", 64, "'copy_gdt' is a word of the language or a register and cannot be a label"),
+    ],
+)  # fmt: skip
+def test_copies_of_the_gdt_that_cannot_be(line: str, bits: CodeBits, expected: str) -> None:
+    assert refused("nop", line, bits=bits) == [f"11:7: {expected}"]
+
+
 def test_labels_and_lines() -> None:
     found = code(
         "mov eax, 1", "again: fault: dec ecx", "# nothing", "jnz again; nop", "lea rax, [rip + fault]"

@@ -226,6 +226,6 @@ class _Listing:
             while line < item.line:
                 line += 1
                 self._add(f"b{index}${line}:")
-            self._add(rename(item, names), (index, item.line))
+            self._add(rename(item, names, body.code_bits), (index, item.line))
         for rest in range(line + 1, len(body.lines)):
             self._add(f"b{index}${rest}:")

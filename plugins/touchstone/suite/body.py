@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from touchstone.suite import raising
+from touchstone.machine.probe import CodeBits
+from touchstone.suite import gdt_copy, raising
 from touchstone.suite.constants import CONSTANTS
 from touchstone.suite.model import Body
 from touchstone.suite.numeral import number
@@ -33,12 +34,13 @@ _NAME = re.compile(r"[A-Za-z_.$][\w.$]*")
 _RESERVED = {
     *SUB_REGISTERS, "cs", "ds", "es", "fs", "gs", "ss", "rip", "eip", "start", "end", "scratch", "stack",
     "unchanged", "native", "any", "in", "not", "return", "no-gate", "not-present", *raising.WORDS,
+    gdt_copy.WORD,
     *(f"{kind}{index}" for kind in ("cr", "dr", "st", "mm", "xmm", "ymm", "zmm", "k") for index in range(16)),
 }  # fmt: skip
 _DECORATION = re.compile(
     r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}"
 )
-_NOT_PLAIN = re.compile("|".join(['[.:="{/]', *map(re.escape, raising.WORDS)]), re.IGNORECASE)
+_NOT_PLAIN = re.compile("|".join(['[.:="{/]', *raising.WORDS, gdt_copy.WORD]), re.IGNORECASE)
 _BRACED = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
@@ -125,7 +127,7 @@ def check(body: Body) -> list[Problem]:
         return []
     seen: set[str] = set()
     for item in statements(body):
-        text = _refused(item, seen)
+        text = _refused(item, seen, body.code_bits)
         if text:
             problems.append(Problem(body.sources[item.line], text))
     for line, text in enumerate(body.lines):
@@ -140,7 +142,7 @@ def check(body: Body) -> list[Problem]:
     return problems
 
 
-def _refused(item: Statement, seen: set[str]) -> str | None:
+def _refused(item: Statement, seen: set[str], bits: CodeBits) -> str | None:
     if item.broken:
         return f"a body must not contain {item.broken}"
     if item.label and not item.label.isdigit():
@@ -157,6 +159,8 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
         return None
     if raising.is_raising(item.tokens):
         return raising.refused(item.tokens)
+    if gdt_copy.is_copying(item.tokens):
+        return gdt_copy.refused(item.tokens, bits)
     word = item.tokens[0].lower()
     if not word.startswith(".") or word == ".":
         return None
@@ -172,8 +176,10 @@ def _refused(item: Statement, seen: set[str]) -> str | None:
     return None
 
 
-def rename(item: Statement, names: dict[str, str]) -> str:
+def rename(item: Statement, names: dict[str, str], bits: CodeBits) -> str:
     """The statement's text with symbols replaced; a mnemonic is kept, even if a label has its name."""
+    if gdt_copy.is_copying(item.tokens):
+        return gdt_copy.instructions(item.tokens, bits)
     if raising.is_raising(item.tokens):
         return "".join(item.tokens)
     tokens = [
