@@ -340,6 +340,28 @@ def test_native_and_unchanged_see_every_bit(state: dict[str, int], register: str
     assert [item.what for item in judge(native, CODE, [other], [same]).differences] == [register]
 
 
+ON_ALL_REGISTERS = (
+    *("native", "{native: true, eax: any, rbx: any}", "{native: true, rbx: 5}"),
+    *("{gprs: unchanged}", "{gprs: unchanged, rcx: unchanged}", "{rbx: 5}"),
+)
+
+
+@given(
+    st.sampled_from(ON_ALL_REGISTERS),
+    st.dictionaries(st.sampled_from(GPRS), st.sampled_from((0, 5, 1 << 40))),
+    st.dictionaries(st.sampled_from(GPRS), st.sampled_from((0, 5, 1 << 40))),
+    st.booleans(),
+)
+def test_the_table_shows_each_difference_and_no_other(
+    wanted: str, natively: Any, measured: Any, asked: bool
+) -> None:
+    oracle = [result(CODE, **natively)] if asked else None
+    judged = judge(case(expecting(wanted)), CODE, [result(CODE, **measured)], oracle)
+    (table,) = judged.tables
+    wrong = [(row.name, row.expected, row.measured) for row in table.rows if row.ok is False]
+    assert wrong == [(one.what, one.expected, one.measured) for one in judged.differences]
+
+
 def test_any_takes_bits_out_of_native_and_registers_out_of_unchanged() -> None:
     one = expectation("{native: true, rflags.rf: any, eax: any, memory: {0: any}}")
     code = code_of(one)

@@ -36,18 +36,19 @@ def judge(
     if not results:
         raise ValueError("a case without a result cannot be judged")
     natives = {result.cpu: result for result in oracle or ()}
-    tables, differences = [], []
+    judges = []
     for result in results:
         counted = None if exits is None else exits.get(result.cpu)
-        judged = _Judge(case, code, result, results[0], natives.get(result.cpu), counted, claims or {})
-        rows = tuple(judged.rows())
-        tables.append(Table(result.cpu, rows))
-        for row in rows:
-            if row.ok is False:
-                differences.append(
-                    Difference(result.cpu, row.name, row.expected, row.measured, row.source, row.demand)
-                )
-    return Judgement(tuple(differences), tuple(tables))
+        judges.append(_Judge(case, code, result, results[0], natives.get(result.cpu), counted, claims or {}))
+    differences = tuple(
+        Difference(one.result.cpu, row.name, row.expected, row.measured, row.source, row.demand)
+        for one in judges
+        for row in one.rows(whole=False)
+        if row.ok is False
+    )
+    return Judgement(
+        differences, lambda: tuple(Table(one.result.cpu, tuple(one.rows(whole=True))) for one in judges)
+    )
 
 
 def _field_judge(
@@ -86,7 +87,9 @@ class _Judge:
         for field in self.expect.fields:
             self.fields.setdefault(field.register, []).append(field)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, *, whole: bool) -> Iterator[Row]:
+        """The rows of the table. Not ``whole``: without those of registers that are all known to hold."""
+        left_out = () if whole or self._some_register_differs() else GPRS
         yield self._end()
         yield self._rip()
         if self.case.sweep:
@@ -94,7 +97,7 @@ class _Judge:
             return
         yield from self._fields("rip")
         for name in _REGISTERS:
-            if name not in ("cr2", "dr6", "dr7") or self._shown(name):
+            if name not in left_out and (name not in ("cr2", "dr6", "dr7") or self._shown(name)):
                 yield self._whole(name)
             if name in self.fields:
                 yield from self._fields(name)
@@ -119,21 +122,25 @@ class _Judge:
 
     def _end(self) -> Row:
         expect, result = self.expect, self.result
-        ended = show.end(result)
         if expect.native_end or (expect.native and not expect.ends):
-            if self.native is None:
-                return self._unanswered("end", ended)
-            same = (result.vector, result.error_code) == (self.native.vector, self.native.error_code)
-            cells = "", f"{show.end(self.native)} (native)", ended
-            return Row("end", cells, same, expect.source)
+            native = self.native
+            if native is None:
+                return self._unanswered("end", show.end(result))
+            same = (result.vector, result.error_code) == (native.vector, native.error_code)
+            return Row(
+                "end", lambda: ("", f"{show.end(native)} (native)", show.end(result)), same, expect.source
+            )
         ends = expect.ends or (ExpectedEnd(),)
-        wanted = " or ".join(exceptions.end(one.vector, one.error_code) for one in ends)
         ok = any(result.vector == one.vector and one.error_code in (None, result.error_code) for one in ends)
-        return Row("end", ("", wanted, ended), ok, expect.source)
+
+        def cells() -> Cells:
+            wanted = (exceptions.end(one.vector, one.error_code) for one in ends)
+            return "", " or ".join(wanted), show.end(result)
+
+        return Row("end", cells, ok, expect.source)
 
     def _rip(self) -> Row:
         expect, result = self.expect, self.result
-        shown = show.register("rip", result.rip, result, code=self.code)
         wanted: int | None = None
         origin = ""
         if expect.rip_at_end:
@@ -142,20 +149,28 @@ class _Judge:
             wanted = address(expect.rip, self.code, result)
         elif expect.native and "rip" not in self.fields:
             if self.native is None:
-                return self._unanswered("rip", shown)
+                return self._unanswered("rip", self._show("rip", result.rip))
             wanted = result.address(self.native.rip - self.native.start)
             origin = ", native"
-        if wanted is None:
-            return Row("rip", ("", "", shown), None)
-        text = show.register("rip", wanted, result, code=self.code)
-        demand = Demand.NATIVE if origin else Demand.VALUE
-        return Row("rip", ("", text + origin, shown), result.rip == wanted, expect.source, demand)
+
+        def cells() -> Cells:
+            expected = "" if wanted is None else self._show("rip", wanted) + origin
+            return "", expected, self._show("rip", result.rip)
+
+        ok = None if wanted is None else result.rip == wanted
+        return Row("rip", cells, ok, expect.source, Demand.NATIVE if origin else Demand.VALUE)
 
     def _unanswered(self, name: str, shown: str) -> Row:
         expected = f"as native, but CPU {self.result.cpu} has no native answer"
         return Row(name, ("", expected, shown), False, self.expect.source)
 
     # Registers
+
+    def _some_register_differs(self) -> bool:
+        """Whether a general-purpose register is not as ``_whole`` demands of it, were no bits of it named."""
+        if self.expect.native:
+            return self.native is not None and self.result.registers != self.native.registers
+        return self.expect.gprs_unchanged and self.result.registers != self.result.given
 
     def _whole(self, name: str) -> Row:
         """A register as such: what is demanded of the bits that no field names."""

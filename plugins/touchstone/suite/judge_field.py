@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from touchstone.machine.probe import Operand, ProbeResult
 from touchstone.suite import measured, show
 from touchstone.suite.code import Code
-from touchstone.suite.judgement import Demand, Row
+from touchstone.suite.judgement import Cells, Demand, Row
 from touchstone.suite.measured import RF, ones
 from touchstone.suite.model import Case, FieldExpectation, Value
 from touchstone.suite.request import memory_range, resolve_labels
@@ -86,11 +86,17 @@ class FieldJudge:
         if field.kind == "native" and field.register == "rflags" and found is not None:
             left = measured.rf_left(self.native) >> field.low
             ok = found & ~left in {value & ~left for value in wanted}
-        start = "" if given is None else self._text(field, given)
-        shown = (
-            _NOT_MEASURED.get(field.register, "not measured") if found is None else self._text(field, found)
-        )
-        return Row(field.what, (start, text, shown), ok, field.source, _DEMANDS.get(field.kind, Demand.VALUE))
+
+        def cells() -> Cells:
+            start = "" if given is None else self._text(field, given)
+            shown = (
+                _NOT_MEASURED.get(field.register, "not measured")
+                if found is None
+                else self._text(field, found)
+            )
+            return start, text(), shown
+
+        return Row(field.what, cells, ok, field.source, _DEMANDS.get(field.kind, Demand.VALUE))
 
     def _at_start(self, field: FieldExpectation) -> int | None:
         if field.register == "memory":
@@ -98,33 +104,37 @@ class FieldJudge:
         value = register_at_start(self.case, self.result, field.register)
         return None if value is None else value >> field.low & ones(field)
 
-    def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], str]:
-        """The values that fit (or, for ``not``, that do not), and what the report says of them."""
+    def _wanted(self, field: FieldExpectation, given: int | None) -> tuple[set[int], Callable[[], str]]:
+        """The values that fit (or, for ``not``, that do not), and what makes the report's words for them."""
         if field.kind == "any":
-            return set(), "any"
+            return set(), lambda: "any"
         if field.kind == "unchanged":
-            return ({given} if given is not None else set()), "unchanged"
+            return ({given} if given is not None else set()), lambda: "unchanged"
         if field.kind == "native":
             value = measured.field(field, self.native, self.memory_from) if self.native else None
             if value is None:
-                return set(), "as native, but there is no native answer"
+                return set(), lambda: "as native, but there is no native answer"
             if field.register == "rip" and self.native:
                 value = self.result.address(value - self.native.start)
-            return {value}, f"{self._text(field, value)}, native"
+            return {value}, lambda: f"{self._text(field, value)}, native"
         if field.kind == "same-on-every-cpu":
-            value = measured.field(field, self.first, self.memory_from)
-            return ({value} if value is not None else set()), (
-                f"as on CPU {self.first.cpu}" + (f": {self._text(field, value)}" if value is not None else "")
-            )
+            same, on_cpu = measured.field(field, self.first, self.memory_from), f"as on CPU {self.first.cpu}"
+            if same is None:
+                return set(), lambda: on_cpu
+            return {same}, lambda: f"{on_cpu}: {self._text(field, same)}"
         if field.kind == "claim":
             return self._claimed(field)
         values = [
             self._number(field, value) for value in ((field.value,) if field.value else field.values) if value
         ]
-        words = " or ".join(self._text(field, value) for value in values)
-        return set(values), f"not {words}" if field.kind == "not" else words
 
-    def _claimed(self, field: FieldExpectation) -> tuple[set[int], str]:
+        def words() -> str:
+            any_of = " or ".join(self._text(field, value) for value in values)
+            return f"not {any_of}" if field.kind == "not" else any_of
+
+        return set(values), words
+
+    def _claimed(self, field: FieldExpectation) -> tuple[set[int], Callable[[], str]]:
         name = field.claim or ""
         claim = self.claims.get(name)
         offset = field.value.offset if field.value else 0
@@ -142,8 +152,8 @@ class FieldJudge:
                 if claim is None
                 else f"but {claim!r} is no number and no text"
             )
-            return set(), f"claim.{name}, {why}"
-        return {value}, f"{self._text(field, value)}, claim.{name}"
+            return set(), lambda: f"claim.{name}, {why}"
+        return {value}, lambda: f"{self._text(field, value)}, claim.{name}"
 
     def _number(self, field: FieldExpectation, value: Value) -> int:
         if isinstance(value, Operand) and value.base == "number":

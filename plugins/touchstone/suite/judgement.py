@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from touchstone.suite.model import Source
 
@@ -102,13 +103,18 @@ class Difference:
         return f"CPU {self.cpu}: {self.what}: expected {self.expected}, measured {self.measured}"
 
 
-@dataclass(frozen=True)
 class Judgement:
     """What came of one case."""
 
-    differences: tuple[Difference, ...]
-    tables: tuple[Table, ...]
-    """One per CPU, in the order of the results."""
+    def __init__(self, differences: tuple[Difference, ...], tables: Callable[[], tuple[Table, ...]]) -> None:
+        """``tables`` are made when somebody reads them: nobody reads those of most checks."""
+        self.differences = differences
+        self._make_tables = tables
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """One per CPU, in the order of the results."""
+        return self._make_tables()
 
     @property
     def ok(self) -> bool:
