@@ -69,6 +69,34 @@ def test_crash_by_a_probe_sent_ahead_counts_for_its_own_check(journaled: Project
     assert verdicts(journaled.run("-v")) == {"a": "PASSED", "b": "CRASH", "c": "PASSED"}
 
 
+COUNTED = "{exits: {cpuid: 1}}"
+CPUID = "0fa2"
+
+
+def test_sent_between_two_readings_of_its_exit_counters(journaled: Project) -> None:
+    journaled.suite(suite(run="cpuid", b=COUNTED))
+    journaled.run().assert_outcomes(passed=3)
+    assert told(journaled)[:7] == [
+        "start a", f"send {A}", f"send look exits {CPUID} exits", "finish a",
+        "start b", f"send look {C}", "finish b",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        check("d", "'invd; cpuid'", COUNTED, claims="true"),
+        check("d", "'cpuid; invd'", COUNTED, claims="true"),
+    ],
+    ids=["before", "behind"],
+)
+def test_crash_between_two_readings_counts_for_the_check_that_is_counted(
+    journaled: Project, second: str
+) -> None:
+    journaled.suite(check("b", "cpuid", COUNTED) + second + check("e", "cpuid", COUNTED))
+    assert verdicts(journaled.run("-v")) == {"b": "PASSED", "d": "CRASH", "e": "PASSED"}
+
+
 def test_not_sent_across_a_python_check(journaled: Project) -> None:
     journaled.file("conftest.py", JOURNAL + "pytest_plugins = ['touchstone.pytest_plugin.fixtures']\n")
     journaled.suite(check("a", "'mov eax, 1'", "{rax: 1}"), "a.yaml")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.support.agent_clients import CPUID, done, reached
 from tests.support.fake_agent import Request
 from touchstone.machine.agent import AHEAD
-from touchstone.machine.driver import AgentRefused, InfrastructureError
+from touchstone.machine.driver import AgentRefused, CountsOf, InfrastructureError
 from touchstone.machine.probe import GPRS, Operand, Place, ProbeRequest
 from touchstone.machine.probe_lines import MOST_CPUS, cpu_mask, splitmix64
 from touchstone.machine.protocol import seal
@@ -295,6 +295,23 @@ def test_counts_query_exits_and_trace() -> None:
         assert client.exits(2) == {"cpuid": 12, "rdmsr": 3}
         assert client.trace(1, 2) == ["cpuid rip=0x100abc info=0x0", "shutdown rip=0x100def info=0xff"]
         assert agent.requests[-1].fields == {"do": "trace", "cpu": "1", "n": "2"}
+
+
+def test_probes_and_readings_of_counters_are_sent_ahead_and_answered_in_their_order() -> None:
+    held: list[bytes] = []
+    counts = iter(("cpuid=1", "cpuid=nothing", "cpuid=4"))
+
+    def reply(request: Request) -> bytes:
+        held.append(done(request) if request.verb == "run" else request.answer(next(counts)))
+        return b"".join(held) if len(held) == 5 else b""
+
+    with reached(reply) as (client, agent):
+        answers = client.ask_many([CountsOf(1), CPUID, CountsOf(2), CPUID, CountsOf(1)])
+        first, _, refused, _, last = list(answers)
+        assert (first, last) == ({"cpuid": 1}, {"cpuid": 4})
+        assert str(refused).startswith("EPROTO: an exit counter of the subject's")
+        asked = [(one.verb, one.fields.get("cpu")) for one in agent.requests[1:]]
+        assert asked == [("subject", "1"), ("run", None), ("subject", "2"), ("run", None), ("subject", "1")]
 
 
 def test_a_request_for_what_only_some_agents_can_do_tells_how_long_it_may_take() -> None:

@@ -13,7 +13,7 @@ from tests.support.fake_agent import FakeAgent
 from touchstone.machine import agent as agent_module
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
-from touchstone.machine.driver import AgentRefused, InfrastructureError, TargetDied, TargetHung
+from touchstone.machine.driver import AgentRefused, CountsOf, InfrastructureError, TargetDied, TargetHung
 from touchstone.machine.probe import ProbeRequest
 from touchstone.machine.protocol import seal
 from touchstone.machine.serial_log import SerialLog
@@ -25,6 +25,14 @@ def test_a_death_is_charged_to_the_probe_whose_answer_is_next() -> None:
         assert [accepted(next(outcomes))[0].cpu for _ in range(3)] == [0, 0, 0]
         with pytest.raises(TargetDied):
             next(outcomes)
+
+
+def test_a_death_is_charged_to_the_reading_of_counters_whose_answer_is_next() -> None:
+    with reached(lambda r: done(r) if r.verb == "run" else None) as (client, _):
+        answers = client.ask_many([CPUID, CountsOf(0), CPUID])
+        next(answers)
+        with pytest.raises(TargetDied):
+            next(answers)
 
 
 def test_no_answer_in_time_is_a_hang() -> None:

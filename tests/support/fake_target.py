@@ -27,10 +27,13 @@ from touchstone.engine.cpu_state import READ_STATE
 from touchstone.engine.presence import LOOK
 from touchstone.machine.driver import (
     AgentRefused,
+    Answer,
     Autopsy,
+    CountsOf,
     Driver,
     HostError,
     InfrastructureError,
+    Question,
     TargetDied,
     TargetHung,
     TargetInfo,
@@ -288,6 +291,12 @@ class FakeDriver(Driver):
         if self.loaded and "sends" in self.settings.options:
             self.note(" ".join(["send", *(probe.code.hex() for probe in probes)]))
         return self.outcomes(probes)
+
+    def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        if self.loaded and "sends" in self.settings.options:
+            codes = ("exits" if isinstance(one, CountsOf) else one.code.hex() for one in questions)
+            self.note(" ".join(["send", *codes]))
+        return super().ask_many(questions)
 
     def outcomes(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         for probe in probes:

@@ -9,12 +9,15 @@ from typing import TypeVar
 from touchstone.machine.agent import REPLY_TIMEOUT, AgentClient
 from touchstone.machine.driver import (
     AgentRefused,
+    Answer,
     Driver,
     InfrastructureError,
+    Question,
     TargetDied,
     TargetError,
     TargetHung,
     TargetInfo,
+    one_by_one,
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog
@@ -61,6 +64,10 @@ class AgentDriver:
         """See Driver."""
         outcomes = self._ask(lambda client: client.run_many(probes))
         return (self._ask(lambda _: next(outcomes)) for _ in probes)
+
+    def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        """See Driver. One by one: other programs of an OS exit as well, the more the longer it takes."""
+        return one_by_one(self, questions)
 
     def load(self, option: str | None = None) -> None:
         """See Driver."""

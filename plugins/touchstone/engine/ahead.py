@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
-from touchstone.machine.driver import AgentRefused
+from touchstone.machine.driver import AgentRefused, Answer
 from touchstone.machine.probe import ProbeResult
 
 Outcomes = Iterator[list[ProbeResult] | AgentRefused]
 """Of each probe its results, one per CPU, or why the agent refused it."""
+Answers = Iterator[Answer]
+"""To probes, and to questions for exit counters."""
+
+
+def results_in(answer: Answer) -> list[ProbeResult] | AgentRefused:
+    """The answer to a probe."""
+    assert isinstance(answer, list | AgentRefused)
+    return answer
 
 
 @dataclass
@@ -26,8 +34,10 @@ class Attempt:
     """Where the serial log ended before it."""
     as_found: bool = False
     """There is no bare machine that could be asked, and no case among them compares with it."""
-    outcomes: Outcomes | None = None
-    """Of the ready cases; None: each runs between two readings of the exit counters."""
+    counting: bool = False
+    """Each case runs between two readings of the exit counters of its CPUs."""
+    answers: Answers = field(default_factory=lambda: iter(()))
+    """To the questions of the ready cases that are no sequences."""
 
     @property
     def possible(self) -> Sequence[Planned]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from touchstone.engine.ahead import Attempt, Outcomes
+from touchstone.engine.ahead import Answers, Attempt, results_in
 from touchstone.engine.blame import accused, holds_natively, natively
-from touchstone.engine.counting import OF_THE_AGENT, read_exits, rise, without_the_agents_own
+from touchstone.engine.counting import OF_THE_AGENT, questions, take_counted, without_the_agents_own
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import (
     Autopsied,
@@ -128,24 +128,35 @@ def _why_none(session: TargetSession, check: Check) -> str:
 def _judge_cases(session: TargetSession, record: CheckRecord, found: Attempt) -> None:
     """Judge all cases that can be judged; their exits once more where other programs may have had them."""
     refused: list[str] = []
+    counted: list[tuple[Planned, CaseRun]] = []
     for one in found.ready:
         if one.then:
             judge_sequence(session, record, one, lambda step: _judge_probe(session, record, step))
             continue
         try:
-            case = _judge_case(session, record, one, found.outcomes)
+            case = _judge_case(session, record, one, found.answers, counting=found.counting)
         except AgentRefused as error:
             record.forget_run()
             who = "the agent" if session.known.ring0 else "an ordinary program"
             refused.append(f"{who} cannot run it: {error}")
             continue
-        for _ in range(RECOUNTS):
-            if found.outcomes is not None or not _may_be_exits_of_others(session, case):
-                break
-            record.forget_run()
-            case = _judge_case(session, record, one, None)
+        if found.counting:
+            counted.append((one, case))
+    for one, case in counted:  # not before: the target has been sent what follows a case
+        _count_again(session, record, one, case)
     if refused and not record.runs:
         raise Unsupported(refused[0])
+
+
+def _count_again(session: TargetSession, record: CheckRecord, one: Planned, case: CaseRun) -> None:
+    """Take the agent's own exits out of those of a case, and run it again if others may have had the rest."""
+    _without_the_agents_own(session, one, case)
+    for _ in range(RECOUNTS):
+        if not _may_be_exits_of_others(session, case):
+            break
+        answers = session.ask_many(questions(case.request, counting=True))
+        case = _judge_case(session, record, one, answers, counting=True, instead_of=case)
+        _without_the_agents_own(session, one, case)
 
 
 def _judge_probe(session: TargetSession, record: CheckRecord, one: Planned) -> None:
@@ -213,23 +224,28 @@ def _named(label: str) -> str:
 
 
 def _judge_case(
-    session: TargetSession, record: CheckRecord, one: Planned, outcomes: Outcomes | None
+    session: TargetSession,
+    record: CheckRecord,
+    one: Planned,
+    answers: Answers,
+    *,
+    counting: bool = False,
+    instead_of: CaseRun | None = None,
 ) -> CaseRun:
-    """Take the outcome of one case, or run it between two readings of the exit counters, and judge it.
+    """Take the answers to the ``questions`` of one case, and judge it.
 
     A target that did not survive ends the check. AgentRefused on a machine that is judged as it is found:
     there it says what a program cannot do, and nothing of the subject.
     """
     request = one.request(session.cpus)
-    case = record.begin_run(CaseRun(one.case.label, one.code.data, request, one.case, one.answers))
+    run = CaseRun(one.case.label, one.code.data, request, one.case, one.answers)
+    case = record.begin_run(run, instead_of)
     native = session.phase == "native"
     try:
-        if outcomes is None:
-            before = read_exits(session, case)
-            case.answered(session.run(request))
-            case.counted(rise(before, read_exits(session, case)))
+        if counting:
+            take_counted(answers, case)
         else:
-            outcome = next(outcomes)
+            outcome = results_in(next(answers))
             if isinstance(outcome, AgentRefused):
                 raise outcome
             case.answered(outcome)
@@ -253,23 +269,28 @@ def _judge_case(
         raise infrastructure(error) from error
     finally:
         case.is_over()
-    _compare(session, one, case, None if outcomes is not None else case.exits)
-    if any(row.demand is Demand.EXITS and row.what.endswith(OF_THE_AGENT) for row in case.differences):
-        case.counted(without_the_agents_own(session, case))
-        _compare(session, one, case, case.exits)
-    if case.differences and not session.subject.absent:
-        found = case.judgement if native else natively(one)
-        if found is not None and one.comparable:
-            case.was_compared(found, [] if native else accused(case, found))
+    _compare(session, one, case, case.exits if counting else None)
     return case
 
 
+def _without_the_agents_own(session: TargetSession, one: Planned, case: CaseRun) -> None:
+    """Judge a case again without the exits that the agent has caused, if it has too many of such."""
+    if any(row.demand is Demand.EXITS and row.what.endswith(OF_THE_AGENT) for row in case.differences):
+        case.counted(without_the_agents_own(session, case))
+        _compare(session, one, case, case.exits)
+
+
 def _compare(session: TargetSession, one: Planned, case: CaseRun, counted: ExitCounts | None) -> None:
-    """Compare what was measured with what the case expects."""
+    """Compare what was measured with what the case expects, and with what the bare machine makes of it."""
     case.was_judged(
         judge.judge(one.case, one.code, case.results, case.oracle, counted, session.subject.claims),
         vacuous(one.case, one.code, case.results),
     )
+    if case.differences and not session.subject.absent:
+        native = session.phase == "native"
+        found = case.judgement if native else natively(one)
+        if found is not None and one.comparable:
+            case.was_compared(found, [] if native else accused(case, found))
 
 
 def _no_survivor(one: Planned, error: Autopsied) -> str:

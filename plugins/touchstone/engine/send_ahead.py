@@ -7,12 +7,13 @@ fails. In front of them, the loaded subject is looked for: see ``presence``.
 
 from __future__ import annotations
 
-from touchstone.engine.ahead import Attempt, Outcomes
+from touchstone.engine.ahead import Answers, Attempt, results_in
 from touchstone.engine.as_found import cannot_judge, cannot_judge_case
+from touchstone.engine.counting import questions
 from touchstone.engine.outcomes import Autopsied, Deviation
 from touchstone.engine.records import CheckRecord
 from touchstone.engine.session import TargetSession
-from touchstone.machine.driver import TargetError
+from touchstone.machine.driver import Question, TargetError
 from touchstone.machine.probe import ProbeRequest
 from touchstone.suite import requires
 from touchstone.suite.model import Check, Requirement
@@ -39,12 +40,12 @@ def ruled_out(session: TargetSession, check: Check) -> str | None:
 
 
 def attempt(session: TargetSession, check: Check) -> Attempt:
-    """The cases of a check; their probes were sent, unless its exits are to be counted."""
+    """The cases of a check; their probes were sent, unless they are sequences."""
     found = _cases_that_apply(session, check)
     if session.phase == "native":
         session.bare.measure(one for one in found.planned if one.needed and not one.measured)
-    if not _something_between(session, found):
-        found.outcomes = session.run_many([one.request(session.cpus) for one in found.ready])
+    if not _is_sequence(found):
+        found.answers = session.ask_many(_all_questions(session, found))
     return found
 
 
@@ -65,12 +66,12 @@ def end_check(session: TargetSession, record: CheckRecord) -> None:
     """
     look = _look(session, record)
     found = _following(session)
-    requests = [] if found is None else [one.request(session.cpus) for one in found.ready]
-    if look is None and not requests:
+    asked = [] if found is None else _all_questions(session, found)
+    if look is None and not asked:
         return
     try:
-        outcomes = session.run_many([*([look] if look is not None else []), *requests])
-        gone = None if look is None else _concluded(session, outcomes)
+        answers = session.ask_many([*([look] if look is not None else []), *asked])
+        gone = None if look is None else _concluded(session, answers)
     except Autopsied as error:
         record.target_failed(error.autopsy)
         raise error.finding(f"{error.autopsy.reason} (behind its probes, when CPUID was read)") from error
@@ -79,7 +80,7 @@ def end_check(session: TargetSession, record: CheckRecord) -> None:
     if gone is not None:
         raise Deviation(gone)
     if found is not None:
-        found.outcomes = outcomes
+        found.answers = answers
         session.ahead.sent(found)
 
 
@@ -89,8 +90,8 @@ def _look(session: TargetSession, record: CheckRecord) -> ProbeRequest | None:
     return session.look_at(of_probes if record.check.cases else range(session.cpus))
 
 
-def _concluded(session: TargetSession, outcomes: Outcomes) -> str | None:
-    gone = session.presence.gone(next(outcomes))
+def _concluded(session: TargetSession, answers: Answers) -> str | None:
+    gone = session.presence.gone(results_in(next(answers)))
     if gone is not None:
         session.lose()
     return gone
@@ -108,7 +109,7 @@ def _following(session: TargetSession) -> Attempt | None:
     ):
         return None
     found = _cases_that_apply(session, following.check)
-    return found if found.ready and not _something_between(session, found) else None
+    return found if found.ready and not _is_sequence(found) else None
 
 
 def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
@@ -118,12 +119,18 @@ def _cases_that_apply(session: TargetSession, check: Check) -> Attempt:
         if unmet(session, one.case.requires) is None
         and not (session.known.as_found and cannot_judge_case(check, one.case, ring0=session.known.ring0))
     ]
-    return Attempt(check.id, planned, session.serial_position(), as_found=session.known.as_found)
+    found = Attempt(check.id, planned, session.serial_position(), as_found=session.known.as_found)
+    loaded = session.phase == "loaded" and not session.subject.absent
+    found.counting = loaded and any(one.case.expect.exits for one in found.ready)
+    return found
 
 
-def _something_between(session: TargetSession, found: Attempt) -> bool:
+def _is_sequence(found: Attempt) -> bool:
     """Whether something happens between the probes, so that they cannot be sent at once."""
-    if any(one.then for one in found.ready):
-        return True
-    counting = session.phase == "loaded" and not session.subject.absent
-    return counting and any(one.case.expect.exits for one in found.ready)
+    return any(one.then for one in found.ready)
+
+
+def _all_questions(session: TargetSession, found: Attempt) -> list[Question]:
+    """What the target is asked, in the order in which the cases are judged."""
+    requests = [one.request(session.cpus) for one in found.ready]
+    return [each for one in requests for each in questions(one, counting=found.counting)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
-from touchstone.engine.ahead import Ahead, Outcomes
+from touchstone.engine.ahead import Ahead, Answers, Outcomes
 from touchstone.engine.asking import Asking
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.hardware import HardwareTest
@@ -27,6 +27,7 @@ from touchstone.machine.driver import (
     AgentRefused,
     Driver,
     InfrastructureError,
+    Question,
     TargetDied,
     TargetHung,
     TargetInfo,
@@ -41,6 +42,7 @@ from touchstone.words import Phase
 if TYPE_CHECKING:
     from touchstone.engine.locks import TargetLock
 
+T = TypeVar("T")
 LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
 TRACED = 16
@@ -207,7 +209,16 @@ class TargetSession:
             outcomes = driver.run_many(probes)
         return self._each(outcomes, len(probes))
 
-    def _each(self, outcomes: Outcomes, count: int) -> Iterator[list[ProbeResult] | AgentRefused]:
+    def ask_many(self, questions: Sequence[Question]) -> Answers:
+        """Run probes, and read exit counters, one after the other."""
+        probes = [one for one in questions if isinstance(one, ProbeRequest)]
+        with self.asking() as driver:
+            answers: Answers = (
+                driver.ask_many(questions) if len(probes) < len(questions) else driver.run_many(probes)
+            )
+        return self._each(answers, len(questions))
+
+    def _each(self, outcomes: Iterator[T], count: int) -> Iterator[T]:
         for _ in range(count):
             with self.asking():
                 outcome = next(outcomes)

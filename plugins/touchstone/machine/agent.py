@@ -8,14 +8,17 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from touchstone.machine import protocol
 from touchstone.machine.channel import Channel
 from touchstone.machine.driver import (
     AgentRefused,
+    Answer,
     ConnectionEnded,
+    CountsOf,
     InfrastructureError,
+    Question,
     TargetDied,
     TargetHung,
     TargetInfo,
@@ -42,8 +45,8 @@ AHEAD = 8
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
-_Sent = tuple[ProbeRequest, int | AgentRefused]
-"""A probe, and the number of its request or why it could not be one."""
+_Sent = tuple[Question, int | AgentRefused]
+"""A question, and the number of its request or why it could not be one."""
 
 
 def read_trace(text: str) -> list[str]:
@@ -130,11 +133,15 @@ class AgentClient:
 
     def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """See Driver. AHEAD probes are sent when this returns: the target need not wait for the next."""
+        return cast("Iterator[list[ProbeResult] | AgentRefused]", self.ask_many(probes))
+
+    def ask_many(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """See Driver. AHEAD questions are sent when this returns."""
         self._reached()
-        left, sent = deque(probes), deque[_Sent]()
+        left, sent = deque(questions), deque[_Sent]()
         while left and len(sent) < AHEAD:
-            sent.append(self._send_probe(left.popleft()))
-        return self._outcomes(sent, left)
+            sent.append(self._send_question(left.popleft()))
+        return self._answers(sent, left)
 
     def send_nmis(self, cpus: Iterable[int], count: int) -> None:
         """Send ``count`` NMIs to each CPU from inside."""
@@ -162,11 +169,8 @@ class AgentClient:
 
     def exits(self, cpu: int) -> dict[str, int]:
         """Exit counters of a CPU."""
-        fields = self._ask(SUBJECT, [("do", "exits"), ("cpu", str(cpu))], REPLY_TIMEOUT).fields
-        try:
-            return {name: number_in(fields, name, 10) for name in fields}
-        except ValueError as error:
-            raise AgentRefused(MALFORMED, f"an exit counter of the subject's: {error}") from None
+        self._reached()
+        return self._counts(self._send_counts(cpu))
 
     def trace(self, cpu: int, count: int) -> list[str]:
         """The last exits of a CPU, newest last."""
@@ -195,29 +199,42 @@ class AgentClient:
     def _deadline(self, timeout: float) -> float:
         return time.monotonic() + timeout * self._factor
 
-    def _send_probe(self, probe: ProbeRequest) -> _Sent:
-        try:
-            return probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout))
-        except AgentRefused as too_long:
-            return probe, too_long
+    def _send_counts(self, cpu: int) -> int:
+        return self._send(SUBJECT, [("do", "exits"), ("cpu", str(cpu))], self._deadline(REPLY_TIMEOUT))
 
-    def _outcomes(
-        self, sent: deque[_Sent], left: deque[ProbeRequest]
-    ) -> Iterator[list[ProbeResult] | AgentRefused]:
-        """The answers to probes, or their refusals, while more are sent."""
+    def _counts(self, number: int) -> dict[str, int]:
+        """The exit counters that were asked for as request ``number``. Their timeout begins now."""
+        fields = self._answer(number, SUBJECT, self._deadline(REPLY_TIMEOUT), []).fields
+        try:
+            return {name: number_in(fields, name, 10) for name in fields}
+        except ValueError as error:
+            raise AgentRefused(MALFORMED, f"an exit counter of the subject's: {error}") from None
+
+    def _send_question(self, question: Question) -> _Sent:
+        if isinstance(question, CountsOf):
+            return question, self._send_counts(question.cpu)
+        try:
+            return question, self._send("run", encode_probe(question), self._deadline(question.timeout))
+        except AgentRefused as too_long:
+            return question, too_long
+
+    def _answers(self, sent: deque[_Sent], left: deque[Question]) -> Iterator[Answer]:
+        """The answers to questions, or their refusals, while more are sent."""
         while sent:
-            probe, number = sent.popleft()
-            outcome: list[ProbeResult] | AgentRefused
-            if isinstance(number, AgentRefused):
-                outcome = number
-            else:
-                try:
-                    outcome = self._results(probe, number)
-                except AgentRefused as refusal:
-                    outcome = refusal
+            question, number = sent.popleft()
+            answer: Answer
+            try:
+                if isinstance(number, AgentRefused):
+                    answer = number
+                elif isinstance(question, CountsOf):
+                    answer = self._counts(number)
+                else:
+                    answer = self._results(question, number)
+            except AgentRefused as refusal:
+                answer = refusal
             if left:
-                sent.append(self._send_probe(left.popleft()))
-            yield outcome
+                sent.append(self._send_question(left.popleft()))
+            yield answer
 
     def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
         """The answers to a probe that was sent as request ``number``. Its timeout begins now."""

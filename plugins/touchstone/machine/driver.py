@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +47,18 @@ class AgentRefused(TargetError):
 
 
 @dataclass(frozen=True)
+class CountsOf:
+    """The question for the subject's exit counters of a CPU."""
+
+    cpu: int
+
+
+Question = ProbeRequest | CountsOf
+Answer = list[ProbeResult] | Mapping[str, int] | AgentRefused
+"""To a probe its results, one per CPU; to CountsOf the counters; or why that was refused."""
+
+
+@dataclass(frozen=True)
 class TargetInfo:
     """What a target said of itself when it was reached."""
 
@@ -85,6 +97,25 @@ class Autopsy:
     """What others may have in common with it that ended so: an exception and its place, or where CPUs that
     hang are stuck. Empty: not known.
     """
+
+
+class Asked(Protocol):
+    """What is needed of a driver that is asked one thing after the other."""
+
+    def run(self, probe: ProbeRequest) -> list[ProbeResult]:
+        """See Driver."""
+
+    def exits(self, cpu: int) -> Mapping[str, int]:
+        """See Driver."""
+
+
+def one_by_one(driver: Asked, questions: Iterable[Question]) -> Iterator[Answer]:
+    """See ``Driver.ask_many``. Each question is asked when its answer is wanted."""
+    for question in questions:
+        try:
+            yield driver.exits(question.cpu) if isinstance(question, CountsOf) else driver.run(question)
+        except AgentRefused as refusal:
+            yield refusal
 
 
 class Driver(Protocol):
@@ -151,6 +182,10 @@ class Driver(Protocol):
         The first probes may have been sent when this returns, and the target may have run more of them than
         were taken from the iterator. TargetDied and TargetHung are the fault of the probe whose turn it is.
         """
+
+    def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        """Run probes, and read exit counters, one after the other, as ``run_many`` does for probes only."""
+        return one_by_one(self, questions)
 
     @abstractmethod
     def load(self, option: str | None = None) -> None:

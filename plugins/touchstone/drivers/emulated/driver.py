@@ -6,7 +6,7 @@ import re
 import select
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,8 +24,10 @@ from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import (
     AgentRefused,
+    Answer,
     Autopsy,
     InfrastructureError,
+    Question,
     Say,
     TargetDied,
     TargetHung,
@@ -104,6 +106,11 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         self.stop()
         self._with_program = False
         return self._boot(self._image, progress)
+
+    def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        """See Driver. Nobody but the probes exits on the bare OS, so that all can be sent ahead."""
+        answers = self._ask(lambda client: client.ask_many(questions))
+        return (self._ask(lambda _: next(answers)) for _ in questions)
 
     def load(self, option: str | None = None) -> None:
         """See Driver. A UEFI firmware loads it in a new process, before our application."""
