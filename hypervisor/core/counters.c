@@ -24,8 +24,13 @@ static void answer_on_this_cpu(void *argument)
 	if (!vcpus[host_this_cpu()]->in_guest_mode)
 		return;
 	question->answered = true;
-	for (unsigned int reason = 0; question->counts && reason < EXIT_REASONS; reason++)
-		question->counts[reason] = backend->hypercall(HYPERCALL_COUNT, reason, more);
+	for (unsigned int reason = 0; question->counts && reason < EXIT_REASONS; reason += 3) {
+		u64 first = backend->hypercall(HYPERCALL_COUNT, reason, more);
+		u64 three[] = { first, more[0], more[1] };
+
+		for (unsigned int i = 0; i < COUNT_OF(three) && reason + i < EXIT_REASONS; i++)
+			question->counts[reason + i] = three[i];
+	}
 	for (unsigned int back = 0; back < question->wanted; back++) {
 		u64 rip = backend->hypercall(HYPERCALL_TRACE, back, more);
 

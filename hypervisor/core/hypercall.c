@@ -3,6 +3,15 @@
 
 #include "completion.h"
 
+static void answer_counts(struct vcpu *vcpu, u64 first)
+{
+	struct regs *regs = &vcpu->regs;
+
+	regs->rax = first < EXIT_REASONS ? vcpu->counts[first] : 0;
+	regs->rdx = first < EXIT_REASONS - 1 ? vcpu->counts[first + 1] : 0;
+	regs->rcx = first < EXIT_REASONS - 2 ? vcpu->counts[first + 2] : 0;
+}
+
 static void answer_trace(struct vcpu *vcpu, u64 back)
 {
 	const struct trace_entry *entry;
@@ -58,7 +67,7 @@ void handle_hypercall(struct vcpu *vcpu)
 		vcpu->backend->leave(vcpu);
 	case HYPERCALL_COUNT:
 		uncount(vcpu);
-		regs->rax = regs->rdi < EXIT_REASONS ? vcpu->counts[regs->rdi] : 0;
+		answer_counts(vcpu, regs->rdi);
 		break;
 	case HYPERCALL_TRACE:
 		uncount(vcpu);

@@ -10,7 +10,7 @@ enum hypercall {
 	HYPERCALL_PROVE = 0x56656e01,
 	/* Unload Veneer from this CPU; the guest continues without it. Returns 0 in RAX. */
 	HYPERCALL_UNLOAD,
-	/* Returns in RAX how many exits of this CPU had reason RDI. */
+	/* Returns in RAX, RDX and RCX how many exits of this CPU had reason RDI and the two behind it. */
 	HYPERCALL_COUNT,
 	/*
 	 * Returns a trace entry; RDI is its age in exits, 0 for the newest. RAX: RIP; RDX: code,

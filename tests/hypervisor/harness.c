@@ -314,6 +314,8 @@ static u64 fake_hypercall(u64 operation, u64 argument, u64 more[2])
 	case HYPERCALL_PROVE:
 		return (int)this_cpu == fake.lie_on ? 999 : this_cpu;
 	case HYPERCALL_COUNT:
+		more[0] = FAKE_COUNT(this_cpu, argument + 1);
+		more[1] = FAKE_COUNT(this_cpu, argument + 2);
 		return FAKE_COUNT(this_cpu, argument);
 	case HYPERCALL_TRACE:
 		more[0] = argument < FAKE_TRACE ? (argument + 1) | (argument + 2) << 32 : ~0ull;
