@@ -42,7 +42,7 @@ void vmx_wait_for_sipi(struct vcpu *vcpu)
 void vmx_reset(struct vcpu *vcpu)
 {
 	reset_control_registers(vcpu);
-	reset_segment(SEGMENT_CS, 0xf000, 0xffff0000, RIGHTS_CODE);
+	/* CS is vmx_start()'s, which follows without an entry in between. */
 	for (unsigned int i = 0; i < SEGMENTS; i++) {
 		if (i != SEGMENT_CS)
 			reset_segment(i, 0, 0,
