@@ -446,8 +446,8 @@ void *fake_physical(unsigned long long physical)
 
 int main(void)
 {
-	/* A CPU that waits for ever ends the program. It takes a few seconds. */
-	const struct rlimit limit = { .rlim_cur = 100, .rlim_max = 100 };
+	/* A CPU that waits for ever ends the program, which takes less than a second. */
+	const struct rlimit limit = { .rlim_cur = 20, .rlim_max = 20 };
 
 	CHECK(!setrlimit(RLIMIT_CPU, &limit));
 	/* The fake physical memory lies where ThreadSanitizer has its own. */

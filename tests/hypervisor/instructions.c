@@ -36,6 +36,9 @@ static void map_two_pages(void)
 	table(0x3000)[linear >> 21 & 511] = 0x4000 | P;
 	table(0x4000)[linear >> 12 & 511] = 0x10000 | P | 1ull << 63;
 	table(0x4000)[(linear >> 12 & 511) + 1] = 0x20000 | P;
+	/* At the same address in 32 bits, too. */
+	table(0x1000)[0] = 0x2000 | P;
+	table(0x2000)[(u32)linear >> 30] = 0x3000 | P;
 }
 
 static bool decode(const char *bytes, unsigned int size, u64 rip, struct instruction *instruction)
@@ -93,7 +96,38 @@ static void test_lengths(void)
 	map_two_pages();
 	/* Outside of 64-bit code a REX prefix is an INC or DEC. */
 	fake.fields[GUEST_CODE_BITS] = 32;
-	CHECK(!decode("\x48\x0f\xa2", 3, 0x7f1234567000, &instruction));
+	CHECK(decode("\x0f\xa2", 2, 0x34567000, &instruction));
+	CHECK(!decode("\x48\x0f\xa2", 3, 0x34567000, &instruction));
+}
+
+static bool is_prefix_by_the_manual(unsigned int byte, bool long_mode)
+{
+	/* SDM 2A 2.1.1, 2.2.1: segments, sizes, LOCK and repetitions; REX. */
+	return byte == 0x26 || byte == 0x2e || byte == 0x36 || byte == 0x3e || byte == 0x64 ||
+	       byte == 0x65 || byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 ||
+	       byte == 0xf3 || (long_mode && byte >= 0x40 && byte <= 0x4f);
+}
+
+/* Each byte in front of CPUID and of VMRUN: it is a prefix, or the opcode of something else. */
+static void test_prefixes(void)
+{
+	struct instruction instruction;
+
+	set_long_mode();
+	map_two_pages();
+	for (unsigned int bits = 64; bits >= 32; bits -= 32) {
+		const u64 rip = bits == 64 ? 0x7f1234567000 : 0x34567000;
+
+		fake.fields[GUEST_CODE_BITS] = bits;
+		for (unsigned int byte = 0; byte < 256; byte++) {
+			const char cpuid[] = { byte, 0x0f, 0xa2 };
+			const char vmrun[] = { byte, 0x0f, 0x01, 0xd8 };
+			bool is_prefix = is_prefix_by_the_manual(byte, bits == 64);
+
+			CHECK(decode(cpuid, sizeof(cpuid), rip, &instruction) == is_prefix);
+			CHECK(decode(vmrun, sizeof(vmrun), rip, &instruction) == is_prefix);
+		}
+	}
 }
 
 /* Whether there is an instruction that can be read at a linear address, where CS has base 0. */
@@ -300,6 +334,7 @@ void test_instructions(void)
 {
 	test_stores();
 	test_lengths();
+	test_prefixes();
 	test_paging_modes();
 	test_completion();
 }
