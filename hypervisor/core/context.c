@@ -3,6 +3,9 @@
 
 #include "cpuid_bits.h"
 
+/* The table indicator. */
+#define SELECTOR_LDT 4u
+
 void capture_context(struct context *context)
 {
 	context->cr0 = read_cr0();
@@ -51,18 +54,27 @@ bool has_gigabyte_pages(void)
 	return d & CPUID_80000001_EDX_PAGE1GB;
 }
 
+/*
+ * The table that a selector's descriptor is in: the GDT, or the LDT. NULL for a null selector, and for one of the LDT if
+ * there is none (SDM 3A 3.4.2, APM2 4.5.1).
+ */
+static const u64 *find_table(const struct context *context, u16 selector)
+{
+	if (!(selector & ~3u))
+		return NULL;
+	if (selector & SELECTOR_LDT)
+		return (const u64 *)read_segment(context, context->ldtr & ~SELECTOR_LDT).base;
+	return (const u64 *)context->gdtr.base;
+}
+
 /* Descriptors: SDM 3A 3.4.5, APM2 4.7. System descriptors have 16 bytes in long mode. */
 struct segment read_segment(const struct context *context, u16 selector)
 {
 	struct segment segment = { .selector = selector };
-	const u64 *table = (const u64 *)context->gdtr.base;
+	const u64 *table = find_table(context, selector);
 	u64 low;
 
-	/*
-	 * Selectors of an LDT are not supported: kernel code, from which Veneer is loaded, uses
-	 * none.
-	 */
-	if (!(selector & ~3u) || selector & 4)
+	if (!table)
 		return segment;
 	low = table[selector >> 3];
 	segment.attributes = (low >> 40 & 0xff) | (low >> 44 & 0xf00);
