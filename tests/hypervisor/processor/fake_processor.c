@@ -27,6 +27,7 @@ unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
 bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
 int (*fake_launch)(struct vcpu *vcpu);
 u64 fake_missing_field = NO_FIELD;
+void (*fake_interruption)(void);
 const u8 *fake_watched;
 int fake_at_command;
 static int at_fence;
@@ -48,6 +49,7 @@ void forget_processor(void)
 	fake_vmxon_fails = fake_vmclear_fails = fake_vmptrld_fails = false;
 	fake_launch = NULL;
 	fake_missing_field = NO_FIELD;
+	fake_interruption = NULL;
 	fake_watched = NULL;
 	fake_at_command = at_fence = NOT_ORDERED;
 }
@@ -296,7 +298,13 @@ void vmcs_read_into(u64 field, u64 *value)
 
 void vmcs_write(u64 field, u64 value)
 {
+	void (*interruption)(void) = fake_interruption;
+
 	CHECK(field < COUNT_OF(fake_vmcs));
+	if (field == VMCS_PRIMARY_CONTROLS && interruption) {
+		fake_interruption = NULL;
+		interruption();
+	}
 	fake_vmcs[field] = value;
 }
 

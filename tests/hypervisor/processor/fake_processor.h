@@ -24,6 +24,8 @@ extern int (*fake_launch)(struct vcpu *vcpu);
 /* VMWRITE refuses it, if it is one. */
 extern u64 fake_missing_field;
 #define NO_FIELD (~0ull)
+/* Called in front of the next VMWRITE to the primary controls, as an NMI in host mode would be; once. */
+extern void (*fake_interruption)(void);
 /*
  * The value at an address when order_before_x2apic_write() was called in front of the last write of x2APIC mode's command
  * register.
@@ -61,6 +63,7 @@ void test_shadow_stacks(void);
 void test_pebs(void);
 void test_nmis(void);
 void test_machine_checks(void);
+void test_single_steps(void);
 void test_init(void);
 void test_unlocking(void);
 void test_obstacles(void);

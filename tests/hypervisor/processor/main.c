@@ -10,6 +10,7 @@ int main(void)
 	test_pebs();
 	test_nmis();
 	test_machine_checks();
+	test_single_steps();
 	test_init();
 	test_unlocking();
 	test_obstacles();

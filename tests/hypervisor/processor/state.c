@@ -134,11 +134,33 @@ void test_nmis(void)
 	forget_vcpu();
 }
 
+static struct vcpu *interrupted;
+
+static void take_nmi(void)
+{
+	handle_nmi(interrupted);
+}
+
+/* An NMI that comes in host mode while the window is being switched off, for a machine check, is not forgotten. */
+static void test_nmi_at_machine_check(void)
+{
+	set_up_intel();
+	set_msr(MSR_MCG_STATUS, 5);
+	interrupted = enter_intel();
+	CHECK(note_machine_check(interrupted));
+	fake_interruption = take_nmi;
+	open_window(interrupted);
+	CHECK(fake_vmcs[VMCS_ENTRY_EVENT] == (EVENT_VALID | EVENT_TYPE_EXCEPTION | VECTOR_MC));
+	expect_nmi(interrupted);
+	forget_vcpu();
+}
+
 /* A machine check in host mode goes to the guest, before an NMI; in front of an OS without guest mode it is raised. */
 void test_machine_checks(void)
 {
 	struct vcpu *vcpu;
 
+	test_nmi_at_machine_check();
 	set_up_intel();
 	vcpu = enter_intel();
 	/* There are no machine checks, or what was interrupted cannot go on. */
