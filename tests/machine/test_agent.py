@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tests.support.agent_clients import CPUID, done, reached
 from tests.support.fake_agent import Request
 from touchstone.machine.agent import AHEAD
+from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import AgentRefused, CountsOf, InfrastructureError
 from touchstone.machine.probe import GPRS, Operand, Place, ProbeRequest
 from touchstone.machine.probe_lines import MOST_CPUS, cpu_mask, splitmix64
@@ -267,6 +268,20 @@ def test_many_probes_are_sent_ahead_and_answered_in_their_order() -> None:
         assert [str(one) for one in outcomes if isinstance(one, AgentRefused)] == ["state: #GP"]
         assert isinstance(outcomes[2], AgentRefused)
         assert len(outcomes) == AHEAD
+
+
+def test_half_of_what_is_sent_ahead_goes_out_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[int] = []
+    send = SocketChannel.send
+
+    def counting(channel: SocketChannel, data: bytes, deadline: float) -> None:
+        lines.append(data.count(b"\n"))
+        send(channel, data, deadline)
+
+    with reached(done) as (client, _):
+        monkeypatch.setattr(SocketChannel, "send", counting)
+        assert len(list(client.run_many([CPUID] * (2 * AHEAD + 1)))) == 2 * AHEAD + 1
+    assert lines == [AHEAD, AHEAD // 2, AHEAD // 2, 1]
 
 
 def test_a_probe_that_is_too_long_is_refused_in_its_turn() -> None:

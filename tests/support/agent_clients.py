@@ -39,11 +39,11 @@ class OutOfTime:
         self.deadlines: list[float] = []
 
     def send(self, data: bytes, deadline: float) -> None:
-        request = Request(data)
-        hello = request.verb == "hello"
-        self.said.append(
-            request.answer(HELLO, nonce=request.fields["nonce"]) if hello else self._reply_to(request)
-        )
+        for request in map(Request, data.splitlines(keepends=True)):
+            hello = request.verb == "hello"
+            self.said.append(
+                request.answer(HELLO, nonce=request.fields["nonce"]) if hello else self._reply_to(request)
+            )
 
     def _reply_to(self, request: Request) -> bytes:
         assert self.reply is not None, f"nobody answers {request.verb}"

@@ -41,12 +41,21 @@ SUBJECT = "subject"
 MALFORMED = "EPROTO"
 """Code of the refusal that stands for an answer of the subject's that is not the protocol's key=value."""
 AHEAD = 8
-"""Probes that are sent before the first one's answer has come. They wait in the line's buffers."""
+"""Questions that are sent before the answer to the first one. They wait in the line's buffers. Half of them
+go out at a time: to be woken for each costs an emulator as much as the probe.
+"""
 LOAD_TIMEOUT = 20.0
 """Seconds for loading and unloading a subject on all CPUs."""
 
 _Sent = tuple[Question, int | AgentRefused]
 """A question, and the number of its request or why it could not be one."""
+
+
+def _encoded(question: Question) -> tuple[str, list[tuple[str, str]], float]:
+    """A question's verb and pairs, and the seconds that its answer may take."""
+    if isinstance(question, CountsOf):
+        return SUBJECT, [("do", "exits"), ("cpu", str(question.cpu))], REPLY_TIMEOUT
+    return "run", encode_probe(question), question.timeout
 
 
 def read_trace(text: str) -> list[str]:
@@ -129,7 +138,8 @@ class AgentClient:
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """Run a probe; one result per CPU, in the order of ``probe.cpus``."""
         self._reached()
-        return self._results(probe, self._send("run", encode_probe(probe), self._deadline(probe.timeout)))
+        verb, pairs, timeout = _encoded(probe)
+        return self._results(probe, self._send(verb, pairs, self._deadline(timeout)))
 
     def run_many(self, probes: Iterable[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
         """See Driver. AHEAD probes are sent when this returns: the target need not wait for the next."""
@@ -139,8 +149,7 @@ class AgentClient:
         """See Driver. AHEAD questions are sent when this returns."""
         self._reached()
         left, sent = deque(questions), deque[_Sent]()
-        while left and len(sent) < AHEAD:
-            sent.append(self._send_question(left.popleft()))
+        self._send_ahead(sent, left)
         return self._answers(sent, left)
 
     def send_nmis(self, cpus: Iterable[int], count: int) -> None:
@@ -170,7 +179,8 @@ class AgentClient:
     def exits(self, cpu: int) -> dict[str, int]:
         """Exit counters of a CPU."""
         self._reached()
-        return self._counts(self._send_counts(cpu))
+        verb, pairs, timeout = _encoded(CountsOf(cpu))
+        return self._counts(self._send(verb, pairs, self._deadline(timeout)))
 
     def trace(self, cpu: int, count: int) -> list[str]:
         """The last exits of a CPU, newest last."""
@@ -199,9 +209,6 @@ class AgentClient:
     def _deadline(self, timeout: float) -> float:
         return time.monotonic() + timeout * self._factor
 
-    def _send_counts(self, cpu: int) -> int:
-        return self._send(SUBJECT, [("do", "exits"), ("cpu", str(cpu))], self._deadline(REPLY_TIMEOUT))
-
     def _counts(self, number: int) -> dict[str, int]:
         """The exit counters that were asked for as request ``number``. Their timeout begins now."""
         fields = self._answer(number, SUBJECT, self._deadline(REPLY_TIMEOUT), []).fields
@@ -210,13 +217,21 @@ class AgentClient:
         except ValueError as error:
             raise AgentRefused(MALFORMED, f"an exit counter of the subject's: {error}") from None
 
-    def _send_question(self, question: Question) -> _Sent:
-        if isinstance(question, CountsOf):
-            return question, self._send_counts(question.cpu)
-        try:
-            return question, self._send("run", encode_probe(question), self._deadline(question.timeout))
-        except AgentRefused as too_long:
-            return question, too_long
+    def _send_ahead(self, sent: deque[_Sent], left: deque[Question]) -> None:
+        """Send of the questions that are left what may be sent ahead, all at once: see AHEAD."""
+        requests, patience = b"", 0.0
+        while left and len(sent) < AHEAD:
+            question = left.popleft()
+            verb, pairs, timeout = _encoded(question)
+            try:
+                requests += self._request(verb, pairs)
+            except AgentRefused as too_long:
+                sent.append((question, too_long))
+            else:
+                sent.append((question, self._number))
+                patience += timeout
+        if requests:
+            self._transmit(verb, requests, self._deadline(patience))
 
     def _answers(self, sent: deque[_Sent], left: deque[Question]) -> Iterator[Answer]:
         """The answers to questions, or their refusals, while more are sent."""
@@ -232,8 +247,8 @@ class AgentClient:
                     answer = self._results(question, number)
             except AgentRefused as refusal:
                 answer = refusal
-            if left:
-                sent.append(self._send_question(left.popleft()))
+            if len(sent) <= AHEAD // 2:
+                self._send_ahead(sent, left)
             yield answer
 
     def _results(self, probe: ProbeRequest, number: int) -> list[ProbeResult]:
@@ -273,15 +288,23 @@ class AgentClient:
         return answers
 
     def _send(self, verb: str, pairs: list[tuple[str, str]], deadline: float) -> int:
+        self._transmit(verb, self._request(verb, pairs), deadline)
+        return self._number
+
+    def _request(self, verb: str, pairs: list[tuple[str, str]]) -> bytes:
+        """The next request. AgentRefused if it is too long."""
         self._number += 1
         request = protocol.format_request(self._nonce, self._number, verb, pairs)
         if len(request) > protocol.MAX_REQUEST:
             raise AgentRefused("too-long", f"{len(request)} bytes; {protocol.MAX_REQUEST} at most")
+        return request
+
+    def _transmit(self, verb: str, requests: bytes, deadline: float) -> None:
+        """Send requests; ``verb`` is that of the last one."""
         try:
-            self._channel.send(request, deadline)
+            self._channel.send(requests, deadline)
         except TimeoutError:
             raise TargetHung(f"the target did not take the request {verb}") from None
-        return self._number
 
     def _answer(
         self, number: int, verb: str, deadline: float, damaged: list[str], *, per_cpu: bool = False

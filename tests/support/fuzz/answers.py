@@ -48,8 +48,12 @@ class Wire:
         self.said = b""
 
     def send(self, data: bytes, deadline: float) -> None:
-        """Answer."""
-        generator, request = self._generator, Request(data)
+        """Answer each request."""
+        for line in data.splitlines(keepends=True):
+            self._answer(Request(line))
+
+    def _answer(self, request: Request) -> None:
+        generator = self._generator
         lines = SAYS.get(request.verb, ("",))
         chosen = lines if request.verb in ("run", "counts") else (generator.choice(lines),)
         for text in chosen:
