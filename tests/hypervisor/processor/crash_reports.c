@@ -158,6 +158,7 @@ void test_crash_reports(void)
 	/* Exit reasons of SDM 3D appendix C, and exit codes of APM2 appendix C. */
 	expect_vmx_report("guest triple fault", 2);
 	expect_vmx_report("guest access outside of physical memory", 48);
+	expect_vmx_report("guest access outside of physical memory", 49);
 	expect_vmx_report("exit that nobody asked for", 1);
 	expect_resume_report();
 	expect_report_without_vmcs();

@@ -23,7 +23,7 @@ struct leaf {
 
 u64 fake_vmcs[0x8000];
 u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
-unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
+unsigned int fake_invepts, fake_invvpids, fake_vmxoffs, fake_machine_checks, fake_nmis;
 bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
 int (*fake_launch)(struct vcpu *vcpu);
 u64 fake_missing_field = NO_FIELD;
@@ -45,7 +45,7 @@ void forget_processor(void)
 	fake_cr2 = 0;
 	memset(fake_dr, 0, sizeof(fake_dr));
 	fake_dr6 = DR6_RESET;
-	fake_invepts = fake_vmxoffs = fake_machine_checks = fake_nmis = 0;
+	fake_invepts = fake_invvpids = fake_vmxoffs = fake_machine_checks = fake_nmis = 0;
 	fake_vmxon_fails = fake_vmclear_fails = fake_vmptrld_fails = false;
 	fake_launch = NULL;
 	fake_missing_field = NO_FIELD;
@@ -340,6 +340,7 @@ void invept_all(void)
 
 void invvpid_all(void)
 {
+	fake_invvpids++;
 }
 
 void vmsave(u64 physical)

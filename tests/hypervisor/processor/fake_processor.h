@@ -16,8 +16,8 @@ u64 get_msr(u32 msr);
 /* The current VMCS, by field. */
 extern u64 fake_vmcs[0x8000];
 extern u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
-/* How often INVEPT and INT 18 were executed. */
-extern unsigned int fake_invepts, fake_vmxoffs, fake_machine_checks, fake_nmis;
+/* How often INVEPT, INVVPID, VMXOFF, INT 18 and INT 2 were executed. */
+extern unsigned int fake_invepts, fake_invvpids, fake_vmxoffs, fake_machine_checks, fake_nmis;
 extern bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
 /* What vmx_launch() and svm_launch() do and return; NULL: they enter guest mode. */
 extern int (*fake_launch)(struct vcpu *vcpu);
@@ -70,6 +70,7 @@ void test_obstacles(void);
 void test_features(void);
 void test_starting_cpus(void);
 void test_crash_reports(void);
+void test_entered_state(void);
 void test_refused_entries(void);
 void test_entry_checks(void);
 

@@ -106,6 +106,25 @@ static void test_unknown_exits(void)
 	forget_vcpu();
 }
 
+/* Instructions of VMX, of TDX and of SMX, by their exit reasons (SDM 3D appendix C). */
+static void test_hidden_instructions(void)
+{
+	static const u32 reasons[] = { 19, 20, 21, 22, 23, 24, 25, 26, 27, 50, 53, 76, 77 };
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	vcpu = enter_intel();
+	for (unsigned int i = 0; i < COUNT_OF(reasons); i++) {
+		exit_by(vcpu, reasons[i], 0, 0, 3);
+		expect_injected(INJECTED(VECTOR_UD));
+		CHECK(vcpu->counts[EXIT_NESTED] == i + 1);
+	}
+	exit_by(vcpu, 11, 0, 0, 2);
+	expect_injected(INJECTED(VECTOR_UD));
+	CHECK(vcpu->counts[EXIT_GETSEC] == 1);
+	forget_vcpu();
+}
+
 /* Above bit 15 the exit reason says more of the exit: bit 27, that it came in an SGX enclave (SDM 3C 25.9.1). */
 static void test_enclave_exits(void)
 {
@@ -157,6 +176,7 @@ static void test_hidden_msrs(void)
 
 void test_vmx_exits(void)
 {
+	test_hidden_instructions();
 	test_enclave_exits();
 	test_hidden_msrs();
 	test_msr_lists();
