@@ -4,6 +4,7 @@
 
 #include "../core/crash_report.h"
 #include "../core/exit.h"
+#include "../core/machine_check.h"
 #include "leave.h"
 #include "unblock_nmis.h"
 #include "vmx_cpu.h"
@@ -100,10 +101,15 @@ static enum exit_reason translate(struct vcpu *vcpu, u32 code)
 	u32 event, basic = REASON_BASIC(code);
 
 	if (code & REASON_ENTRY_FAILURE) {
-		if (!vmx_of(vcpu)->launched)
+		bool machine_check = code == (REASON_ENTRY_FAILURE | REASON_MACHINE_CHECK);
+
+		if (!vmx_of(vcpu)->launched) {
+			/* The OS gets it when VMX is off again (core/nmi.c). */
+			if (machine_check)
+				handle_machine_check(vcpu);
 			vmx_return_from_failed_entry(vcpu);
-		return code == (REASON_ENTRY_FAILURE | REASON_MACHINE_CHECK) ? EXIT_MACHINE_CHECK
-									     : EXIT_INVALID_STATE;
+		}
+		return machine_check ? EXIT_MACHINE_CHECK : EXIT_INVALID_STATE;
 	}
 	/* An exit in an SGX enclave has bit 27 set; interruptibility keeps that it was there. */
 	if (basic < COUNT_OF(reasons) && reasons[basic] != EXIT_TO_TRANSLATE)

@@ -80,6 +80,7 @@ static void check_controls(void)
 
 	for (unsigned int i = 0; i < COUNT_OF(controls); i++)
 		breaks(controls[i].name, controls[i].field, legal[controls[i].field] ^ 1u << 30);
+	keeps(VMCS_PRIMARY_CONTROLS, legal[VMCS_PRIMARY_CONTROLS] | PRIMARY_NMI_WINDOW);
 	breaks("msr-bitmap", VMCS_MSR_BITMAP, 0x1800);
 	breaks("msr-bitmap", VMCS_MSR_BITMAP, 0x1001);
 	breaks("msr-bitmap", VMCS_MSR_BITMAP, 1ull << ADDRESS_BITS);

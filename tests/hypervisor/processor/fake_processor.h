@@ -70,6 +70,7 @@ void test_obstacles(void);
 void test_features(void);
 void test_starting_cpus(void);
 void test_crash_reports(void);
+void test_examined(void);
 void test_entered_state(void);
 void test_refused_entries(void);
 void test_entry_checks(void);

@@ -17,6 +17,7 @@ int main(void)
 	test_features();
 	test_starting_cpus();
 	test_crash_reports();
+	test_examined();
 	test_entered_state();
 	test_refused_entries();
 	test_entry_checks();

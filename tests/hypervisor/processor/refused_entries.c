@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/lifecycle.h"
+#include "core/nmi.h"
 #include "fake_processor.h"
 #include "svm/enter.h"
 #include "svm/exit.h"
@@ -108,6 +109,15 @@ static struct vcpu *enable_intel(bool was_in_guest_mode)
 	return vcpu;
 }
 
+/* One that came during the VM entry is raised for the OS, with its banks as they are. */
+static void expect_machine_checks(struct vcpu *vcpu, unsigned int count)
+{
+	CHECK(vcpu->machine_check_pending == count && !fake_machine_checks);
+	replay_nmis(vcpu);
+	CHECK(fake_machine_checks == count);
+	fake_machine_checks = 0;
+}
+
 static void test_refused_vm_entry(bool was_in_guest_mode)
 {
 	const u32 reasons[] = { REASON_ENTRY_FAILURE | 33, REASON_ENTRY_FAILURE | 34,
@@ -117,6 +127,7 @@ static void test_refused_vm_entry(bool was_in_guest_mode)
 		struct vcpu *vcpu = enable_intel(was_in_guest_mode);
 		u64 cr0 = vcpu->context.cr0, cr4 = vcpu->context.cr4, pat = get_msr(MSR_PAT);
 
+		set_msr(MSR_MCG_STATUS, 5);
 		entry_reason = reasons[i];
 		fake_launch = refuse_vm_entry;
 		expect_refused(vcpu, "VM entry failed; the value is the exit reason", reasons[i],
@@ -128,6 +139,7 @@ static void test_refused_vm_entry(bool was_in_guest_mode)
 		CHECK(get_msr(MSR_PAT) == pat && get_msr(MSR_SYSENTER_CS) == 0x10);
 		CHECK(get_msr(MSR_SYSENTER_ESP) == 0x8000 && get_msr(MSR_SYSENTER_EIP) == 0x9000);
 		CHECK(get_msr(MSR_DEBUGCTL) == 1 && !vmx_of(vcpu)->launched);
+		expect_machine_checks(vcpu, i == 2);
 		expect_disabled_on_intel(vcpu, cr0, cr4);
 		forget_vcpu();
 	}
