@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include "core/backend.h"
+#include "core/memory.h"
 #include "fake_processor.h"
 #include "svm/setup.h"
 #include "vmx/capabilities.h"
@@ -213,8 +215,33 @@ static void test_svm(void)
 	forget_vcpu();
 }
 
+/* Memory that runs out at every single allocation of a backend. */
+static void test_memory(const struct backend *backend)
+{
+	int needed;
+
+	for (needed = 0;; needed++) {
+		struct vcpu vcpu = { .backend = backend };
+		int error;
+
+		fake_allocations_left = needed;
+		fake_allocations_refused = 0;
+		error = backend->allocate(&vcpu);
+		fake_allocations_left = -1;
+		memory_free_all();
+		CHECK(error == (fake_allocations_refused ? -ENOMEM : 0));
+		if (!error)
+			break;
+	}
+	CHECK(needed > 4);
+}
+
 void test_examined(void)
 {
+	set_up_intel();
+	test_memory(&vmx_backend);
+	set_up_amd();
+	test_memory(&svm_backend);
 	test_vmx_switches();
 	for (unsigned int i = 0; i < COUNT_OF(words); i++) {
 		test_control_word(&words[i], true);

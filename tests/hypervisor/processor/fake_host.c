@@ -8,7 +8,9 @@
 #include "fake_processor.h"
 
 #define PHYSICAL_BYTES (64ull << 20)
-static u64 allocated = PAGE_BYTES;
+static u64 allocated = PAGE_BYTES, pages_in_use;
+int fake_allocations_left = -1;
+unsigned int fake_allocations_refused;
 
 static void map_window(u64 physical, u64 size)
 {
@@ -23,7 +25,14 @@ void *host_alloc(size_t pages)
 {
 	void *memory = physical_to_host(allocated);
 
+	if (!fake_allocations_left) {
+		fake_allocations_refused++;
+		return NULL;
+	}
+	if (fake_allocations_left > 0)
+		fake_allocations_left--;
 	allocated += pages * PAGE_BYTES;
+	pages_in_use += pages;
 	CHECK(allocated <= PHYSICAL_BYTES);
 	return memset(memory, 0, pages * PAGE_BYTES);
 }
@@ -31,7 +40,9 @@ void *host_alloc(size_t pages)
 void host_free(void *memory, size_t pages)
 {
 	(void)memory;
-	(void)pages;
+	pages_in_use -= pages;
+	if (!pages_in_use)
+		allocated = PAGE_BYTES;
 }
 
 u64 host_physical(const void *address)

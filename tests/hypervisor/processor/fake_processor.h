@@ -36,6 +36,10 @@ extern int fake_at_command;
 /* Where the local APIC is. */
 #define FAKE_APIC 0xfee00000ull
 
+/* How often host_alloc() has memory; -1: as often as it is asked. */
+extern int fake_allocations_left;
+extern unsigned int fake_allocations_refused;
+
 /* Map the memory of the host. Once, before everything else. */
 void prepare_fake_host(void);
 
@@ -60,6 +64,7 @@ void exit_by(struct vcpu *vcpu, u32 reason, u64 qualification, u32 information, 
 void test_vmx_exits(void);
 void test_memory_types(void);
 void test_shadow_stacks(void);
+void test_spec_ctrl(void);
 void test_pebs(void);
 void test_nmis(void);
 void test_machine_checks(void);

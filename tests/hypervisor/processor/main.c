@@ -7,6 +7,7 @@ int main(void)
 	test_vmx_exits();
 	test_memory_types();
 	test_shadow_stacks();
+	test_spec_ctrl();
 	test_pebs();
 	test_nmis();
 	test_machine_checks();

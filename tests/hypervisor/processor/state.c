@@ -36,6 +36,29 @@ void test_shadow_stacks(void)
 	forget_vcpu();
 }
 
+/* SVM with a SPEC_CTRL of the guest's own, CPUID 8000_000A EDX[20]; without it there is one, which nothing switches. */
+static void switch_spec_ctrl(bool has_own)
+{
+	struct vcpu *vcpu;
+
+	set_up_amd();
+	set_cpuid(0x8000000a, 0, 1, 8, 0, has_own ? 1u << 20 | 1 : 1);
+	set_msr(MSR_SPEC_CTRL, 3);
+	vcpu = enter_amd();
+	CHECK(vcpu->vmcb->spec_ctrl == (has_own ? 3 : 0));
+	set_msr(MSR_SPEC_CTRL, 1);
+	vcpu->vmcb->spec_ctrl = 2;
+	leave(vcpu);
+	CHECK(get_msr(MSR_SPEC_CTRL) == (has_own ? 2 : 1));
+	forget_vcpu();
+}
+
+void test_spec_ctrl(void)
+{
+	switch_spec_ctrl(true);
+	switch_spec_ctrl(false);
+}
+
 /* PEBS is off in host mode: an exit stores the guest's value and loads 0, an entry loads the guest's (SDM 3C 28.4, 28.6). */
 void test_pebs(void)
 {
