@@ -118,6 +118,11 @@ class Symbols:
         """Whether an address is in one of the image's executable sections."""
         return any(begin <= address < end for begin, end, _ in self._text)
 
+    def is_subjects(self, address: int) -> bool:
+        """Whether an address is in the code of a subject that is linked into the image (bare/link.ld)."""
+        begin, end = self.find("subject_text_start"), self.find("subject_text_end")
+        return begin is not None and end is not None and begin.address <= address < end.address
+
     def code(self, address: int, length: int) -> bytes:
         """Bytes of the image's code, as the file has them; shorter at the border of its section."""
         for begin, end, content in self._text:

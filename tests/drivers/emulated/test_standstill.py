@@ -6,6 +6,7 @@ import pytest
 
 from touchstone.drivers.emulated.standstill import standstill
 from touchstone.drivers.emulated.trace import SHOWN, Exit
+from touchstone.machine.moved_symbols import SeveralSymbols
 from touchstone.machine.symbols import Symbol, Symbols
 
 PROBE = 0xF0000000
@@ -20,6 +21,7 @@ class Image(Symbols):
 
     def __init__(self) -> None:
         """It has no file."""
+        self.path = None
 
     def find(self, name: str) -> Symbol | None:
         address = {"subject_text_start": 0x2000, "subject_text_end": 0x3000}.get(name)
@@ -37,6 +39,18 @@ class Elsewhere(Image):
     """An image without a subject."""
 
     linked = False
+
+
+class Program(Image):
+    """The subject, where a firmware has put it."""
+
+    linked = False
+
+    def is_code(self, address: int) -> bool:
+        return 0x2000 <= address < 0x3000
+
+    def is_subjects(self, address: int) -> bool:
+        return self.is_code(address)
 
 
 def exits(*rips: int, cpu: int = 0, code: int = 0x37) -> list[Exit]:
@@ -98,6 +112,14 @@ def test_a_probe_that_loops_or_an_os_that_waits_has_nothing_in_common_with_other
 
 def test_without_a_subject_in_the_image_nothing_is_known() -> None:
     assert standstill({0: ("0x2052 exited+0x52",)}, [], Elsewhere()) == ""
+
+
+def test_a_program_that_is_found_in_memory_is_the_subject() -> None:
+    """As a UEFI firmware loads it, beside an image that has none."""
+    frames = ("0x2110 handle_invd+0x10", "0x2052 exited+0x52", "0x3050 os_main+0x50")
+    symbols = SeveralSymbols([Elsewhere(), Program()])
+    assert standstill({0: frames}, [], symbols) == "in handle_invd (core/handle_invd.c), called by exited"
+    assert standstill({0: SLEEPS}, [], symbols) == ""
 
 
 def test_places_of_several_cpus_are_told_in_one_order() -> None:

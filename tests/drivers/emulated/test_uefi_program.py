@@ -36,6 +36,13 @@ def test_it_is_built_when_its_sources_change_and_not_before(sources: Path) -> No
     assert len(said) == 2
 
 
+def test_what_has_its_symbols_is_kept_beside_it(sources: Path) -> None:
+    made = program(sources, "cp mine.c {build}/mine.efi; cp mine.c {build}/mine.elf; touch {build}/mine.o")
+    file = made.provide(lambda _: None)
+    assert {one.name for one in file.parent.iterdir()} >= {"mine.efi", "mine.elf"}
+    assert not file.with_suffix(".o").exists()
+
+
 def test_errors_name_what_failed(sources: Path) -> None:
     with pytest.raises(HostError, match=r"(?s)building the UEFI program of Mine failed.*no such compiler"):
         program(sources, "echo no such compiler >&2; exit 1").provide(lambda _: None)

@@ -8,18 +8,21 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from touchstone.drivers.agent_driver import AgentDriver
 from touchstone.drivers.build import BareImage
+from touchstone.drivers.emulated.backtrace import parse_registers
 from touchstone.drivers.emulated.emulator import Emulator
 from touchstone.drivers.emulated.evidence import Evidence
+from touchstone.drivers.emulated.loaded_program import find_program
 from touchstone.drivers.emulated.machine import EmulatedMachine
 from touchstone.drivers.emulated.panic_report import last_panic
 from touchstone.drivers.emulated.payload_image import PackedPayload, pack
 from touchstone.drivers.emulated.standstill import standstill
-from touchstone.drivers.emulated.uefi import ProvideProgram, write_disk
+from touchstone.drivers.emulated.uefi import SYMBOLS, ProvideProgram, write_disk
 from touchstone.machine.agent import AgentClient
 from touchstone.machine.channel import SocketChannel
 from touchstone.machine.driver import (
@@ -33,6 +36,7 @@ from touchstone.machine.driver import (
     TargetHung,
     TargetInfo,
 )
+from touchstone.machine.moved_symbols import MovedSymbols, SeveralSymbols
 from touchstone.machine.multiboot import read_elf
 from touchstone.machine.payload import Payload, PayloadEnd
 from touchstone.machine.polling import poll_for
@@ -81,6 +85,11 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         self._payload = payload
         self._with_program = False
         """Whether the firmware starts the subject's program before our application."""
+        self._program: Path | None = None
+        """What the firmware has started before our application, in this boot."""
+        self._image_symbols = Symbols(None)
+        self._program_symbols: dict[tuple[Path, int], Symbols] = {}
+        """By file and address: a firmware puts it at the same one in each boot."""
         self.loads_by_reset = settings.uefi
         self._provide_image = provide_image
         self._image: BareImage | None = None
@@ -96,7 +105,7 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         if self.settings.uefi and self._provide_program is not None:
             self._provide_program(progress)  # what does not compile is known before anything runs
         image = self._image = self._provide_image(progress)
-        self._symbols = Symbols(image.symbols)
+        self._image_symbols = Symbols(image.symbols)
         return self._boot(image, progress)
 
     def reset(self, progress: Say) -> TargetInfo:
@@ -191,9 +200,23 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         found = super().autopsy()
         if self._emulator is not None:
             self._lost = self._lost or InfrastructureError("it was stopped for an autopsy")
-        if self._symbols.problem:
-            found = replace(found, notes=(*found.notes, f"no symbols: {self._symbols.problem}"))
+        if problem := self._image_symbols.problem:
+            found = replace(found, notes=(*found.notes, f"no symbols: {problem}"))
         return found
+
+    def _look_for_code(self, emulator: E) -> None:
+        """See EmulatedMachine. The firmware has put the program anywhere, and a CPU may be in it."""
+        if self._program is None or emulator.ended or not self._program.with_suffix(SYMBOLS).is_file():
+            return
+        registers = {cpu: parse_registers(text) for cpu, text in emulator.registers()}
+        places = [one["rip"] for one in registers.values() if "rip" in one]
+        memories = [partial(emulator.read_memory, cpu=cpu) for cpu in registers]
+        elsewhere = [rip for rip in places if not self._symbols.is_code(rip)]
+        base = find_program(self._program, elsewhere, memories)
+        if base is not None:
+            file = self._program.with_suffix(SYMBOLS)
+            known = self._program_symbols.setdefault((file, base), MovedSymbols(file, base))
+            self._symbols = SeveralSymbols([self._image_symbols, known])
 
     def _with_place(self, reason: str, emulator: E, evidence: Evidence) -> str:
         """See EmulatedMachine. The OS' report has addresses, and its image their names."""
@@ -224,14 +247,15 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
 
     def _write_uefi_disk(self, image: BareImage, path: Path) -> None:
         """Write the disk that the firmware boots from."""
-        program = None
+        self._program = None
         if self._with_program and self._provide_program is not None:
-            program = self._provide_program(lambda _: None)
-        write_disk(path, image.efi, program)
+            self._program = self._provide_program(lambda _: None)
+        write_disk(path, image.efi, self._program)
 
     def _boot(self, image: BareImage, progress: Say) -> TargetInfo:
         file = self._image_file(image)
         self._lost = None
+        self._symbols = self._image_symbols
         self._switched_on_at = self.serial_position()
 
         def boot() -> TargetInfo:

@@ -73,6 +73,7 @@ class EmulatedMachine(ABC, Generic[E]):
             if emulator is not None:
                 emulator.death.disarm()
                 reason = self._reason(emulator)
+                self._look_for_code(emulator)
                 evidence.examine(emulator, self._symbols)
                 reason = self._with_place(reason, emulator, evidence)
                 log = emulator.log()
@@ -107,6 +108,9 @@ class EmulatedMachine(ABC, Generic[E]):
 
     def _check_host(self) -> None:
         """InfrastructureError for what else than its program the emulator needs and does not find."""
+
+    def _look_for_code(self, emulator: E) -> None:
+        """Find out where in its memory there is code whose symbols are known, before backtraces are made."""
 
     def _with_place(self, reason: str, emulator: E, evidence: Evidence) -> str:
         """Why it stopped, with what is known of the place, which is added to the evidence."""

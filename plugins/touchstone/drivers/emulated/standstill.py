@@ -16,7 +16,7 @@ from touchstone.machine.symbols import Symbols
 def standstill(frames: Mapping[int, Sequence[str]], exits: Sequence[Exit], symbols: Symbols) -> str:
     """In what CPUs are stuck, whatever the probe: exits without end, or functions of the subject.
 
-    Empty: they stand elsewhere, or the subject is not linked into the image, and its code not known.
+    Empty: they stand elsewhere, or where the subject is in memory is not known.
 
     ``frames``: of each CPU, innermost first, as ``backtrace`` returns them.
     """
@@ -25,7 +25,7 @@ def standstill(frames: Mapping[int, Sequence[str]], exits: Sequence[Exit], symbo
         if not its:
             continue
         here = _address(its[0])
-        inside = _is_subjects(here, symbols)
+        inside = symbols.is_subjects(here)
         last = [one for one in exits if one.cpu == cpu][-SHOWN:]
         again = len(last) == SHOWN and len({(one.code, one.rip) for one in last}) == 1
         # It is on its way to the next one, or back from the last one.
@@ -40,7 +40,7 @@ def _functions(frames: Sequence[str], symbols: Symbols) -> str:
     """The subject's functions that a CPU is in, innermost first: a loop is one place in many instructions."""
     # A return address may be the first of the next function: the CALL in front of it counts.
     places = [_address(frames[0]), *(_address(one) - 1 for one in frames[1:])]
-    ours = list(takewhile(lambda one: _is_subjects(one, symbols), places))
+    ours = list(takewhile(symbols.is_subjects, places))
     file = symbols.line(ours[0]).partition(":")[0]
     names = [found.name if (found := symbols.function(one)) else f"{one:#x}" for one in ours]
     return ", called by ".join([f"{names[0]} ({file})" if file else names[0], *names[1:]])
@@ -48,9 +48,3 @@ def _functions(frames: Sequence[str], symbols: Symbols) -> str:
 
 def _address(frame: str) -> int:
     return int(frame.split(maxsplit=1)[0], 16)
-
-
-def _is_subjects(address: int, symbols: Symbols) -> bool:
-    """Whether an address is in the subject's code: targets/bare/link.ld says where that is in the image."""
-    begin, end = symbols.find("subject_text_start"), symbols.find("subject_text_end")
-    return begin is not None and end is not None and begin.address <= address < end.address

@@ -16,6 +16,8 @@ APPLICATION = "EFI/BOOT/BOOTX64.EFI"
 """What a firmware starts of a disk that it knows nothing of (UEFI 2.10, 3.5.1.1)."""
 SUBJECT = "EFI/SUBJECT/SUBJECT.EFI"
 """Where our application looks for the subject's program (targets/bare/uefi.c)."""
+SYMBOLS = ".elf"
+"""Suffix of the ELF file beside a program, of the same name, that has its symbols."""
 KEPT = 3
 """How many builds of one name are kept."""
 
@@ -48,15 +50,16 @@ class UefiProgram:
             return path
         sources, ours = self.sources, source_root() / "targets" / "uefi"
         name = Path(self.file).name
+        symbols = str(Path(self.file).with_suffix(SYMBOLS))
 
         def key() -> str:
             more = hash_sources(ours, "targets/uefi")
-            return hash_sources(sources, self.title, self.build, self.file, more)
+            return hash_sources(sources, self.title, self.build, self.file, symbols, more)
 
         def make(into: Path) -> None:
             progress(f"building the UEFI program of {self.name}")
             what = f"the UEFI program of {self.title}"
-            build_in_copy(sources, self.build, {"uefi": str(ours)}, [self.file], into, what)
+            build_in_copy(sources, self.build, {"uefi": str(ours)}, [self.file, symbols], into, what)
 
         recipe = Recipe(self.name, f"the UEFI program of {self.title}", (name,), key, make)
         return BuildCache(build_directory() / "uefi", KEPT).provide(recipe, progress) / name
