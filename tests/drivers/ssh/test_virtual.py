@@ -29,7 +29,7 @@ def test_veneer_is_loaded_and_asked(driver: SshDriver) -> None:
     assert (status["loaded"], status["cpus"]) == ("1", "4")
     assert driver._visit is not None
     (module,) = driver._modules_of_subject()
-    at, _, name, _ = driver._visit.root.run("grep -w handle_cpuid /proc/kallsyms").text.split()
+    at, _, name, _ = driver._visit.root.run("grep 'handle_cpuid[[:space:]]' /proc/kallsyms").text.split()
     assert module.find(int(at, 16)) == (name, 0) == ("handle_cpuid", 0)
     loaded, exits = run_counted(driver, CPUID, "cpuid")
     assert exits == [1, 1, 1, 1]
