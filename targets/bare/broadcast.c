@@ -8,10 +8,10 @@
 
 /*
  * How often a CPU that waits looks again before it sleeps. Often enough that CPUs that all run meet
- * without sleeping; not more, because an emulator may run many CPUs on 2. The loops do
- * without PAUSE, for which QEMU takes the lock that its devices need too.
+ * without sleeping; not more, because an emulator may run many CPUs on 2, and takes longer to wake a CPU
+ * than for many looks. The loops do without PAUSE, for which QEMU takes the lock that its devices need too.
  */
-#define SPINS 5000
+#define SPINS 1000
 
 static unsigned int running; /* CPUs that have not called broadcast_finish() */
 static bool boot_cpu_sleeps;
