@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from touchstone.engine.oracle import Planned
 from touchstone.engine.records import CheckOnTarget
@@ -44,9 +45,9 @@ class Attempt:
         """Those that the bare machine does not refuse."""
         return [one for one in self.planned if one.refused is None]
 
-    @property
+    @cached_property
     def ready(self) -> Sequence[Planned]:
-        """Those that have their oracle, or need none."""
+        """Those that have their oracle, or need none. What a bare machine is asked for is measured before."""
         return [one for one in self.possible if self._is_ready(one)]
 
     @property

@@ -13,6 +13,7 @@ from touchstone.engine.cpu_state import StateReader
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied
 from touchstone.engine.questions import Question, questions
+from touchstone.garbage import uncollected
 from touchstone.machine.driver import AgentRefused, Driver, InfrastructureError, TargetInfo
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 
@@ -63,6 +64,7 @@ class BareMachine:
         """The machine was started or reset: its CPUs are others."""
         self._state = None
 
+    @uncollected()  # the answers live until the end of the run
     def measure(self, cases: Iterable[Planned]) -> None:
         """Measure oracles, on the bare machine. InfrastructureError when the target does not come back.
 

@@ -102,7 +102,7 @@ class Planned:
         """Whether the bare machine was asked."""
         return self.answers is not None or self.refused is not None or self.failed is not None
 
-    @property
+    @cached_property
     def needed(self) -> bool:
         """Whether the bare machine is asked: for its answer, or for whether it accepts the start state."""
         given = self.case.given
