@@ -208,8 +208,10 @@ u64 machine_check_status(void)
 
 int find_obstacle_of_os(struct refusal *refusal)
 {
-	(void)refusal;
-	return 0;
+	if ((int)this_cpu != fake.obstacle_on)
+		return 0;
+	*refusal = (struct refusal){ .error = -EPERM, .reason = "in use" };
+	return -EPERM;
 }
 
 #define IDT_OF_OS 0x1000

@@ -35,7 +35,7 @@ struct fake {
 	enum step_of_load late_in;
 	/* The step that each CPU has begun last, and behind which it has waited last. */
 	enum step_of_load begun[FAKE_CPUS], waited[FAKE_CPUS];
-	int refuse_examine_on, refuse_enable_on, refuse_enter_on, lie_on;
+	int obstacle_on, refuse_examine_on, refuse_enable_on, refuse_enter_on, lie_on;
 	int enabled[FAKE_CPUS], ever_enabled[FAKE_CPUS];
 	int in_guest[FAKE_CPUS], ever_in_guest[FAKE_CPUS];
 	int injected_vector, injected_count, single_steps, continued;

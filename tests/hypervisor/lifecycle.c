@@ -23,7 +23,7 @@ void reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.gigabyte_pages = true;
 	fake.refuse_examine_on = fake.refuse_enable_on = fake.refuse_enter_on = fake.lie_on = -1;
-	fake.late_on = -1;
+	fake.late_on = fake.obstacle_on = -1;
 }
 
 static void expect_refused(int error, int cpu)
@@ -109,6 +109,54 @@ static void refuses_late(int cpu)
 	}
 }
 
+static void leave_one(void *argument)
+{
+	(void)argument;
+	veneer_leave_this_cpu();
+}
+
+static void enter_one(void *argument)
+{
+	int *error = argument;
+	struct refusal refusal;
+
+	*error = veneer_enter_this_cpu(&refusal);
+	CHECK(refusal.error == *error && refusal.cpu == host_this_cpu());
+}
+
+/* A CPU that goes offline and comes online, with all others as they were; it may refuse. */
+static void one_cpu(unsigned int cpu)
+{
+	int *const refuse[] = { &fake.obstacle_on, &fake.refuse_examine_on, &fake.refuse_enable_on,
+				&fake.refuse_enter_on };
+	const int errors[] = { -EPERM, -ENODEV, -EBUSY, -EIO };
+	struct refusal refusal;
+	int error;
+
+	reset();
+	CHECK(!veneer_load(&refusal));
+	for (unsigned int i = 0; i <= COUNT_OF(refuse); i++) {
+		host_on_cpu(cpu, leave_one, NULL);
+		CHECK(!fake.in_guest[cpu] && !fake.enabled[cpu]);
+		CHECK(veneer_count_cpus() == FAKE_CPUS - 1);
+		/* It has left already. */
+		host_on_cpu(cpu, leave_one, NULL);
+		if (i < COUNT_OF(refuse))
+			*refuse[i] = cpu;
+		host_on_cpu(cpu, enter_one, &error);
+		CHECK(error == (i < COUNT_OF(refuse) ? errors[i] : 0));
+		CHECK(fake.in_guest[cpu] == !error && fake.enabled[cpu] == !error);
+		CHECK(veneer_count_cpus() == FAKE_CPUS - !!error);
+		expect_all(fake.catching, 0);
+		expect_nmis_replayed();
+		if (i < COUNT_OF(refuse))
+			*refuse[i] = -1;
+	}
+	CHECK(!veneer_unload(&refusal));
+	expect_all(fake.enabled, 0);
+	CHECK(!pages_in_use);
+}
+
 void test_lifecycle(void)
 {
 	int needed;
@@ -123,6 +171,10 @@ void test_lifecycle(void)
 		expect_refused(-ENODEV, cpu);
 		expect_all(fake.ever_enabled, 0);
 		reset();
+		fake.obstacle_on = cpu;
+		expect_refused(-EPERM, cpu);
+		expect_all(fake.ever_enabled, 0);
+		reset();
 		fake.refuse_enable_on = cpu;
 		expect_refused(-EBUSY, cpu);
 		reset();
@@ -132,6 +184,7 @@ void test_lifecycle(void)
 		fake.lie_on = cpu;
 		expect_refused(-EIO, -1);
 		refuses_late(cpu);
+		one_cpu(cpu);
 		reset();
 		load_and_unload();
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * All that the VMCS and the VMCB have at the first entry, for a CPU whose state is another number everywhere. What memory had
+ * All that the VMCS and the VMCB have at the first entry, and the VMCS behind INIT and SIPI, for a CPU whose state is another number everywhere. What memory had
  * before is no value: the VMCS is full of something else, and fields that are not named here keep that. Fields of the VMCB are
  * named by their offsets (APM2 appendix B).
  */
@@ -159,6 +159,17 @@ static void expect_controls(const struct vcpu *vcpu)
 	expected[VMCS_EPT_POINTER] = vmx_of(vcpu)->ept_pointer;
 }
 
+static void expect_vmcs(void)
+{
+	for (u64 field = 0; field < COUNT_OF(fake_vmcs); field++) {
+		if (fake_vmcs[field] == expected[field])
+			continue;
+		fprintf(stderr, "field %llx of the VMCS is %llx, not %llx\n", field,
+			fake_vmcs[field], expected[field]);
+		exit(1);
+	}
+}
+
 static void test_vmcs(void)
 {
 	struct refusal refusal = { 0 };
@@ -180,14 +191,61 @@ static void test_vmcs(void)
 	expect_controls(vcpu);
 	expect_host(vcpu);
 	expect_guest(&vcpu->context);
-	for (u64 field = 0; field < COUNT_OF(fake_vmcs); field++) {
-		if (fake_vmcs[field] == expected[field])
-			continue;
-		fprintf(stderr, "field %llx of the VMCS is %llx, not %llx\n", field,
-			fake_vmcs[field], expected[field]);
-		exit(1);
-	}
+	expect_vmcs();
 	CHECK(fake_invepts == 1 && fake_invvpids == 1);
+	forget_vcpu();
+}
+
+/* What INIT and SIPI leave (SDM 3A table 9-1), and all else as it was: the controls, and host mode. */
+static void expect_started(void)
+{
+	static const u16 zero[] = {
+		VMCS_GUEST_GDTR_BASE,	  VMCS_GUEST_IDTR_BASE,
+		VMCS_GUEST_RSP,		  VMCS_GUEST_RIP,
+		VMCS_GUEST_CR3,		  VMCS_CR4_SHADOW,
+		VMCS_GUEST_EFER,	  VMCS_GUEST_DEBUGCTL,
+		VMCS_GUEST_PENDING_DEBUG, VMCS_GUEST_INTERRUPTIBILITY,
+		VMCS_GUEST_ACTIVITY,
+	};
+
+	for (unsigned int i = 0; i < SEGMENTS; i++)
+		expect_segment(i, 0, 0xffff, RIGHTS_DATA, 0);
+	expect_segment(SEGMENT_CS, 0x8700, 0xffff, RIGHTS_CODE, 0x87000);
+	expected[GUEST_ACCESS_RIGHTS(SEGMENT_LDTR)] = RIGHTS_LDT;
+	expected[GUEST_ACCESS_RIGHTS(SEGMENT_TR)] = RIGHTS_BUSY_TSS;
+	for (unsigned int i = 0; i < COUNT_OF(zero); i++)
+		expected[zero[i]] = 0;
+	expected[VMCS_GUEST_GDTR_LIMIT] = expected[VMCS_GUEST_IDTR_LIMIT] = 0xffff;
+	expected[VMCS_CR0_SHADOW] = CR0_ET;
+	expected[VMCS_GUEST_CR0] = CR0_ET | CR0_NE;
+	expected[VMCS_GUEST_CR4] = CR4_VMXE;
+	expected[VMCS_GUEST_DR7] = DR7_RESET;
+	expected[VMCS_GUEST_RFLAGS] = RFLAGS_ALWAYS;
+	expected[VMCS_ENTRY_CONTROLS] = 1u << 2 | 1u << 14 | 1u << 15;
+}
+
+static void test_started(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_intel();
+	set_msr(MSR_APIC_BASE, FAKE_APIC | APIC_BASE_ENABLED);
+	vcpu = enter_intel();
+	for (u64 field = 0; field < COUNT_OF(fake_vmcs); field++) {
+		/* CD and NW, which INIT keeps, are clear in it. */
+		if (field != VMCS_ENTRY_CONTROLS)
+			fake_vmcs[field] = BEFORE(field);
+	}
+	exit_by(vcpu, REASON_INIT, 0, 0, 0);
+	exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
+	for (u64 field = 0; field < COUNT_OF(fake_vmcs); field++)
+		expected[field] = BEFORE(field);
+	expect_started();
+	expected[VMCS_EXIT_REASON] = REASON_SIPI;
+	expected[VMCS_EXIT_QUALIFICATION] = 0x87;
+	expected[VMCS_INSTRUCTION_INFORMATION] = expected[VMCS_INSTRUCTION_LENGTH] = 0;
+	expected[VMCS_ENTRY_EVENT] = 0;
+	expect_vmcs();
 	forget_vcpu();
 }
 
@@ -268,5 +326,6 @@ static void test_vmcb(void)
 void test_entered_state(void)
 {
 	test_vmcs();
+	test_started();
 	test_vmcb();
 }
