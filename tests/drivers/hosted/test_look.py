@@ -65,9 +65,16 @@ def seen(processes: str, holds: Callable[[Look], bool]) -> Look:
 def test_thread_that_waits_and_one_that_computes(python: Path) -> None:
     with process(python, WAITS) as waiting, process(python, THREADS + COMPUTES) as computing:
         pair = f"echo {waiting}; echo {computing}"
-        first = seen(pair, lambda now: len(now.threads) == 3 and now.threads[str(waiting)].waits)
-        assert [not one.waits for one in first.threads.values()].count(True) == 1
-        assert not first.threads[str(computing)].waits
+        looks: list[Look] = []
+
+        def all_have_got_there(now: Look) -> bool:
+            """One of three threads computes; the process that waits has done nothing since the last look."""
+            looks.append(now)
+            told = [one.threads.get(str(waiting)) for one in looks[-2:]]
+            computes = [tid for tid, one in now.threads.items() if not one.waits]
+            return len(now.threads) == 3 and computes == [str(computing)] and told == [told[-1]] * 2
+
+        first = seen(pair, all_have_got_there)
         later = seen(pair, lambda now: now.clock > first.clock + 0.05 and busier(first, now, computing))
         assert later.threads[str(waiting)] == first.threads[str(waiting)]
         assert first.took == 0.5
