@@ -293,7 +293,7 @@ class FakeDriver(Driver):
         return self.outcomes(probes)
 
     def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
-        if self.loaded and "sends" in self.settings.options:
+        if self.loaded and "sends" in self.settings.options and CountsOf in map(type, questions):
             codes = ("exits" if isinstance(one, CountsOf) else one.code.hex() for one in questions)
             self.note(" ".join(["send", *codes]))
         return super().ask_many(questions)

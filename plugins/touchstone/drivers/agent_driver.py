@@ -17,7 +17,7 @@ from touchstone.machine.driver import (
     TargetError,
     TargetHung,
     TargetInfo,
-    one_by_one,
+    answers_of,
 )
 from touchstone.machine.probe import ProbeRequest, ProbeResult
 from touchstone.machine.serial_log import SerialLog
@@ -66,8 +66,8 @@ class AgentDriver:
         return (self._ask(lambda _: next(outcomes)) for _ in probes)
 
     def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
-        """See Driver. One by one: other programs of an OS exit as well, the more the longer it takes."""
-        return one_by_one(self, questions)
+        """See Driver. Not counted ahead: other programs of an OS exit too, the more the longer it takes."""
+        return answers_of(self, questions)
 
     def load(self, option: str | None = None) -> None:
         """See Driver."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
-from touchstone.engine.ahead import Ahead, Answers, Outcomes
+from touchstone.engine.ahead import Ahead, Answers, Outcomes, results_in
 from touchstone.engine.asking import Asking
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.hardware import HardwareTest
@@ -42,7 +42,6 @@ from touchstone.words import Phase
 if TYPE_CHECKING:
     from touchstone.engine.locks import TargetLock
 
-T = TypeVar("T")
 LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
 TRACED = 16
@@ -205,24 +204,19 @@ class TargetSession:
 
     def run_many(self, probes: Sequence[ProbeRequest]) -> Outcomes:
         """Run probes one after the other: the results of each, or why the agent refused it."""
-        with self.asking() as driver:
-            outcomes = driver.run_many(probes)
-        return self._each(outcomes, len(probes))
+        return map(results_in, self.ask_many(probes))
 
     def ask_many(self, questions: Sequence[Question]) -> Answers:
         """Run probes, and read exit counters, one after the other."""
-        probes = [one for one in questions if isinstance(one, ProbeRequest)]
         with self.asking() as driver:
-            answers: Answers = (
-                driver.ask_many(questions) if len(probes) < len(questions) else driver.run_many(probes)
-            )
+            answers = driver.ask_many(questions)
         return self._each(answers, len(questions))
 
-    def _each(self, outcomes: Iterator[T], count: int) -> Iterator[T]:
+    def _each(self, answers: Answers, count: int) -> Answers:
         for _ in range(count):
             with self.asking():
-                outcome = next(outcomes)
-            yield outcome
+                answer = next(answers)
+            yield answer
 
     def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
         """Take the evidence from a target that did not survive what we did to it."""

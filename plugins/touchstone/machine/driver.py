@@ -105,12 +105,20 @@ class Asked(Protocol):
     def run(self, probe: ProbeRequest) -> list[ProbeResult]:
         """See Driver."""
 
+    def run_many(self, probes: Sequence[ProbeRequest]) -> Iterator[list[ProbeResult] | AgentRefused]:
+        """See Driver."""
+
     def exits(self, cpu: int) -> Mapping[str, int]:
         """See Driver."""
 
 
-def one_by_one(driver: Asked, questions: Iterable[Question]) -> Iterator[Answer]:
-    """See ``Driver.ask_many``. Each question is asked when its answer is wanted."""
+def answers_of(driver: Asked, questions: Sequence[Question]) -> Iterator[Answer]:
+    """See ``Driver.ask_many``. If exit counters are among them, each is asked when its answer is wanted."""
+    probes = [one for one in questions if isinstance(one, ProbeRequest)]
+    return driver.run_many(probes) if len(probes) == len(questions) else _one_by_one(driver, questions)
+
+
+def _one_by_one(driver: Asked, questions: Iterable[Question]) -> Iterator[Answer]:
     for question in questions:
         try:
             yield driver.exits(question.cpu) if isinstance(question, CountsOf) else driver.run(question)
@@ -185,7 +193,7 @@ class Driver(Protocol):
 
     def ask_many(self, questions: Sequence[Question]) -> Iterator[Answer]:
         """Run probes, and read exit counters, one after the other, as ``run_many`` does for probes only."""
-        return one_by_one(self, questions)
+        return answers_of(self, questions)
 
     @abstractmethod
     def load(self, option: str | None = None) -> None:
