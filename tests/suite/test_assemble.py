@@ -99,6 +99,7 @@ def test_lines_behind_a_copy_of_the_gdt_are_where_they_were() -> None:
          "copy_gdt takes the register that points to the memory for the copy, then descriptors:"
          " `copy_gdt rbx, 0x00cf93000000ffff`. It cannot be 'rdi'; RCX, RSI and RDI are changed"),
         ("copy_gdt rbx", 32, "in 32-bit code, copy_gdt takes a 32-bit register: ebx"),
+        ("copy_gdt r8", 32, "in 32-bit code, copy_gdt takes a 32-bit register: ebx"),
         ("copy_gdt ebx", 16, "copy_gdt is for 64-bit and 32-bit code"),
         ("copy_gdt rbx, rax", 64,
          "copy_gdt adds descriptors of 64 bits, not 'rax'; write 0 for one that the body makes"),

@@ -18,6 +18,7 @@ from touchstone.suite.model import Body
 from touchstone.suite.numeral import number
 from touchstone.suite.problems import Problem
 from touchstone.suite.registers import SUB_REGISTERS
+from touchstone.suite.variables import VARIABLE
 
 DIRECTIVES = (
     ".byte", ".word", ".short", ".hword", ".2byte", ".long", ".int", ".4byte", ".quad", ".8byte", ".octa",
@@ -41,7 +42,6 @@ _DECORATION = re.compile(
     r"\{(?:k[0-7]|z|[rsu][nudz]?-?sae|sae|1to\d+|evex|vex[23]?|disp\d+|load|store|rex2?|nooptimize)\}"
 )
 _NOT_PLAIN = re.compile("|".join(['[.:="{/]', *raising.WORDS, gdt_copy.WORD]), re.IGNORECASE)
-_BRACED = re.compile(r"\{([A-Za-z_][\w-]*)\}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def check(body: Body) -> list[Problem]:
         if text:
             problems.append(Problem(body.sources[item.line], text))
     for line, text in enumerate(body.lines):
-        for found in _BRACED.finditer(text):
+        for found in VARIABLE.finditer(text):
             if not _DECORATION.fullmatch(found[0]):
                 problems.append(
                     Problem(

@@ -43,7 +43,8 @@ def refused(tokens: Sequence[str], bits: CodeBits) -> str | None:
     if bits == 16:
         return f"{WORD} is for 64-bit and 32-bit code"
     if _AREAS[area.lower()] > bits:
-        return f"in 32-bit code, {WORD} takes a 32-bit register: e{area.lower()[1:]}"
+        narrow = f"e{area.lower()[1:]}"
+        return f"in 32-bit code, {WORD} takes a 32-bit register: {narrow if narrow in _AREAS else 'ebx'}"
     if len(descriptors) > MOST:
         return f"{len(descriptors)} descriptors; {WORD} adds at most {MOST}"
     for one in descriptors:
