@@ -206,7 +206,10 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
 
     def _look_for_code(self, emulator: E) -> None:
         """See EmulatedMachine. The firmware has put the program anywhere, and a CPU may be in it."""
-        if self._program is None or emulator.ended or not self._program.with_suffix(SYMBOLS).is_file():
+        if self._program is None or emulator.ended:
+            return
+        file = self._program.with_suffix(SYMBOLS)
+        if not file.is_file():
             return
         registers = {cpu: parse_registers(text) for cpu, text in emulator.registers()}
         places = [one["rip"] for one in registers.values() if "rip" in one]
@@ -214,7 +217,6 @@ class EmulatorDriver(EmulatedMachine[E], AgentDriver):
         elsewhere = [rip for rip in places if not self._symbols.is_code(rip)]
         base = find_program(self._program, elsewhere, memories)
         if base is not None:
-            file = self._program.with_suffix(SYMBOLS)
             known = self._program_symbols.setdefault((file, base), MovedSymbols(file, base))
             self._symbols = SeveralSymbols([self._image_symbols, known])
 
