@@ -3,9 +3,6 @@
 
 #include "cpuid_bits.h"
 
-/* The table indicator. */
-#define SELECTOR_LDT 4u
-
 void capture_context(struct context *context)
 {
 	context->cr0 = read_cr0();
@@ -18,8 +15,8 @@ void capture_context(struct context *context)
 	context->gs_base = read_msr(MSR_GS_BASE);
 	read_gdtr(&context->gdtr);
 	read_idtr(&context->idtr);
-	asm volatile("mov %%cs, %0" : "=rm"(context->cs));
-	asm volatile("mov %%ss, %0" : "=rm"(context->ss));
+	context->cs = read_cs();
+	context->ss = read_ss();
 	asm volatile("mov %%ds, %0" : "=rm"(context->ds));
 	asm volatile("mov %%es, %0" : "=rm"(context->es));
 	context->fs = read_fs();

@@ -6,6 +6,8 @@
 #include "memory.h"
 
 #define GDT_ENTRIES 512
+/* Behind the OS' selectors: a stack segment if the OS has none, and the TSS, of two entries. */
+#define OWN_ENTRIES 3
 #define CODE64 0x00af9b000000ffffull
 #define DATA 0x00cf93000000ffffull
 #define TSS_AVAILABLE 0x0000890000000000ull
@@ -89,12 +91,17 @@ static u64 needed_features(void)
 	return (c & CPUID_1_ECX_XSAVE ? CR4_OSXSAVE : 0) | (d & CPUID_1_EDX_MCE ? CR4_MCE : 0);
 }
 
+bool has_place_in_host_gdt(u16 selector)
+{
+	return !(selector & SELECTOR_LDT) && selector >> 3 < GDT_ENTRIES - OWN_ENTRIES;
+}
+
 void prepare_host_state(struct vcpu *vcpu, u64 host_cr3)
 {
 	struct descriptor_tables *tables = vcpu->tables;
 	const struct context *context = &vcpu->context;
 	unsigned int code = context->cs >> 3, stack = context->ss >> 3;
-	/* The next free entry; the GDT has its full size, so there is always one. */
+	/* The next free entry. */
 	unsigned int tss = (code > stack ? code : stack) + 1;
 
 	vcpu->host_cs = context->cs & ~3u;

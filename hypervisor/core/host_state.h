@@ -9,8 +9,15 @@
 int allocate_host_state(struct vcpu *vcpu);
 
 /*
+ * Has Veneer's GDT a place for a code or stack segment of this selector, and behind it for what else it needs? Not for one
+ * of the LDT.
+ */
+bool has_place_in_host_gdt(u16 selector);
+
+/*
  * Fill them on the CPU itself, before VMX or SVM is enabled. Code and stack segment have the
- * selectors that the OS uses at the moment, so that Veneer's IDT works with the OS' GDT too.
+ * selectors that the OS uses at the moment, so that Veneer's IDT works with the OS' GDT too;
+ * has_place_in_host_gdt() of both.
  */
 void prepare_host_state(struct vcpu *vcpu, u64 host_cr3);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "obstacles.h"
 
+#include "host_state.h"
 #include "x86.h"
 
 int find_obstacle_of_os(struct refusal *refusal)
@@ -19,5 +20,16 @@ int find_obstacle_of_os(struct refusal *refusal)
 			refusal, -ENODEV,
 			"the OS' kernel uses shadow stacks (IA32_S_CET), which Veneer does not support",
 			read_msr(MSR_S_CET));
+	/* Host mode uses the OS' selectors of CS and SS, with a GDT of its own and without an LDT. */
+	if (!has_place_in_host_gdt(read_cs()))
+		return refuse_with(
+			refusal, -ENODEV,
+			"the OS' CS is of an LDT, or behind entry 508 of the GDT, for which Veneer's GDT has no place",
+			read_cs());
+	if (!has_place_in_host_gdt(read_ss()))
+		return refuse_with(
+			refusal, -ENODEV,
+			"the OS' SS is of an LDT, or behind entry 508 of the GDT, for which Veneer's GDT has no place",
+			read_ss());
 	return 0;
 }

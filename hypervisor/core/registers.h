@@ -8,6 +8,9 @@
 
 #include "types.h"
 
+/* The table indicator of a selector (SDM 3A 3.4.2, APM2 4.5.1). */
+#define SELECTOR_LDT BIT_ULL_AT(2)
+
 #define RFLAGS_ALWAYS BIT_ULL_AT(1)
 #define RFLAGS_TF BIT_ULL_AT(8)
 #define RFLAGS_IF BIT_ULL_AT(9)

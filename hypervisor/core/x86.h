@@ -169,6 +169,22 @@ static inline u64 read_tsc(void)
 	return low | (u64)high << 32;
 }
 
+static inline u16 read_cs(void)
+{
+	u16 selector;
+
+	asm volatile("mov %%cs, %0" : "=rm"(selector));
+	return selector;
+}
+
+static inline u16 read_ss(void)
+{
+	u16 selector;
+
+	asm volatile("mov %%ss, %0" : "=rm"(selector));
+	return selector;
+}
+
 static inline u16 read_fs(void)
 {
 	u16 selector;

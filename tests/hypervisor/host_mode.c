@@ -32,6 +32,40 @@ static void test_control_registers(void)
 	memory_free_all();
 }
 
+/*
+ * The GDT has what host mode loads, within its limit, up to the last selectors of the OS for which there is a place; SS may
+ * be null.
+ */
+static void test_gdt(void)
+{
+	const u16 last = 508 << 3;
+	const struct {
+		u16 cs, ss;
+	} selectors[] = { { 0x10, 0x18 }, { 0x18, 0x10 },     { last, 0x10 },
+			  { 0x10, last }, { last, last - 8 }, { last, 0 } };
+
+	CHECK(has_place_in_host_gdt(last) && !has_place_in_host_gdt(last + 8));
+	for (unsigned int i = 0; i < COUNT_OF(selectors); i++) {
+		struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
+		const u64 *gdt;
+
+		CHECK(vcpu && !allocate_host_state(vcpu));
+		vcpu->context.cs = selectors[i].cs;
+		vcpu->context.ss = selectors[i].ss;
+		prepare_host_state(vcpu, 0x1000);
+		gdt = (const u64 *)vcpu->host_gdtr.base;
+		CHECK(vcpu->host_cs == selectors[i].cs);
+		CHECK(vcpu->host_ss == selectors[i].ss || !selectors[i].ss);
+		/* Present: 64-bit code, data, and an available TSS. */
+		CHECK(gdt[vcpu->host_cs >> 3] >> 40 == 0xaf9b &&
+		      gdt[vcpu->host_ss >> 3] >> 40 == 0xcf93);
+		CHECK((gdt[vcpu->host_tr >> 3] >> 40 & 0xff) == 0x89);
+		CHECK(vcpu->host_tr + 16 <= vcpu->host_gdtr.limit + 1);
+		free(vcpu);
+		memory_free_all();
+	}
+}
+
 /* Every guarded instruction, with every exception that it can raise. */
 static void test_guarded_instructions(void)
 {
@@ -115,6 +149,7 @@ static void test_unexpected_faults(void)
 void test_host_mode(void)
 {
 	test_control_registers();
+	test_gdt();
 	test_guarded_instructions();
 	test_nmi();
 	test_machine_check();

@@ -23,6 +23,7 @@ struct leaf {
 
 u64 fake_vmcs[0x8000];
 u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
+u16 fake_cs, fake_ss;
 unsigned int fake_invepts, fake_invvpids, fake_vmxoffs, fake_machine_checks, fake_nmis;
 bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;
 int (*fake_launch)(struct vcpu *vcpu);
@@ -45,6 +46,8 @@ void forget_processor(void)
 	fake_cr2 = 0;
 	memset(fake_dr, 0, sizeof(fake_dr));
 	fake_dr6 = DR6_RESET;
+	fake_cs = 8;
+	fake_ss = 16;
 	fake_invepts = fake_invvpids = fake_vmxoffs = fake_machine_checks = fake_nmis = 0;
 	fake_vmxon_fails = fake_vmclear_fails = fake_vmptrld_fails = false;
 	fake_launch = NULL;
@@ -259,6 +262,16 @@ void fake_pause(void)
 void raise_machine_check(void)
 {
 	fake_machine_checks++;
+}
+
+u16 read_cs(void)
+{
+	return fake_cs;
+}
+
+u16 read_ss(void)
+{
+	return fake_ss;
 }
 
 u16 read_fs(void)

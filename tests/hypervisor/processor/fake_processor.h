@@ -16,6 +16,7 @@ u64 get_msr(u32 msr);
 /* The current VMCS, by field. */
 extern u64 fake_vmcs[0x8000];
 extern u64 fake_cr0, fake_cr2, fake_cr4, fake_dr[4], fake_dr6;
+extern u16 fake_cs, fake_ss;
 /* How often INVEPT, INVVPID, VMXOFF, INT 18 and INT 2 were executed. */
 extern unsigned int fake_invepts, fake_invvpids, fake_vmxoffs, fake_machine_checks, fake_nmis;
 extern bool fake_vmxon_fails, fake_vmclear_fails, fake_vmptrld_fails;

@@ -27,6 +27,8 @@
 #define raise_nmi real_raise_nmi
 #define pause real_pause
 #define raise_machine_check real_raise_machine_check
+#define read_cs real_read_cs
+#define read_ss real_read_ss
 #define read_fs real_read_fs
 #define read_gs real_read_gs
 #define read_ldtr real_read_ldtr
@@ -65,6 +67,8 @@
 #undef raise_nmi
 #undef pause
 #undef raise_machine_check
+#undef read_cs
+#undef read_ss
 #undef read_fs
 #undef read_gs
 #undef read_ldtr
@@ -102,6 +106,8 @@ void raise_nmi(void);
 #define pause fake_pause
 void fake_pause(void);
 void raise_machine_check(void);
+u16 read_cs(void);
+u16 read_ss(void);
 u16 read_fs(void);
 u16 read_gs(void);
 u16 read_ldtr(void);

@@ -378,6 +378,23 @@ void test_unlocking(void)
 	expect_refused(allocate_intel());
 }
 
+/* The last entry of a GDT that CS and SS may be in, and selectors that have no place in Veneer's: behind it, and of an LDT. */
+#define LAST_SELECTOR (508 << 3)
+
+static void expect_no_place(u16 *fake_selector)
+{
+	const u16 none[] = { 509 << 3, 8191 << 3, 6 << 3 | 4, 4, LAST_SELECTOR | 4 };
+	struct refusal refusal = { 0 };
+
+	*fake_selector = LAST_SELECTOR;
+	CHECK(!find_obstacle_of_os(&refusal));
+	for (unsigned int i = 0; i < COUNT_OF(none); i++) {
+		*fake_selector = none[i];
+		CHECK(find_obstacle_of_os(&refusal) == -ENODEV && refusal.detail == none[i]);
+	}
+	*fake_selector = LAST_SELECTOR;
+}
+
 /* What an OS may use and Veneer cannot take over. */
 void test_obstacles(void)
 {
@@ -394,4 +411,13 @@ void test_obstacles(void)
 	set_msr(MSR_S_CET, 0);
 	fake_cr4 |= CR4_FRED;
 	CHECK(find_obstacle_of_os(&refusal) == -ENODEV && refusal.detail == fake_cr4);
+
+	set_up_intel();
+	refusal = (struct refusal){ 0 };
+	expect_no_place(&fake_cs);
+	CHECK(!find_obstacle_of_os(&refusal));
+	expect_no_place(&fake_ss);
+	/* The null selector, which 64-bit mode has in SS at CPL 0. */
+	fake_ss = 0;
+	CHECK(!find_obstacle_of_os(&refusal));
 }
