@@ -151,9 +151,10 @@ def test_between(target, cycles):
 )
 def test_storm(target, nmi_storm):
     for sender in sorted({0, target.cpus - 1}):
-        taken = nmi_storm(sender, 12)
-        wanted = [0 if cpu == sender else 12 for cpu in range(target.cpus)]
-        assert taken == wanted, f"CPU {sender} sent 12 NMIs to every other CPU; taken, by CPU: {taken}"
+        # Few: no hypervisor's code runs any more that one of them could come into.
+        taken = nmi_storm(sender, 3)
+        wanted = [0 if cpu == sender else 3 for cpu in range(target.cpus)]
+        assert taken == wanted, f"CPU {sender} sent 3 NMIs to every other CPU; taken, by CPU: {taken}"
 
 
 @pytest.mark.touchstone(
