@@ -208,6 +208,7 @@ static void fill_segments(void)
 	write_vmcs(HOST_GS_BASE, read_msr(MSR_GS_BASE));
 	write_vmcs(HOST_TR_BASE, tss_base(&gdtr, selectors[7]));
 	write_vmcs(HOST_GDTR_BASE, gdtr.base);
+	/* Fault "nmi": what the OS' handler takes in host mode, the guest's never sees. */
 	write_vmcs(HOST_IDTR_BASE, idtr.base);
 }
 
