@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, suppress
 
 from touchstone.config.inventory import Target
 from touchstone.config.subjects import NONE, Subject
@@ -13,6 +12,7 @@ from touchstone.engine.ahead import Ahead, Answers, Outcomes, results_in
 from touchstone.engine.asking import Asking
 from touchstone.engine.bare_machine import BareMachine
 from touchstone.engine.hardware import HardwareTest
+from touchstone.engine.held_driver import HeldDriver
 from touchstone.engine.known import Known
 from touchstone.engine.oracle import Planned
 from touchstone.engine.outcomes import Autopsied, Infrastructure, Unavailable, Unsupported
@@ -38,9 +38,6 @@ from touchstone.suite.model import Check, Prepared, Transition
 from touchstone.suite.requires import Facts
 from touchstone.suite.steps import LEADS_TO
 from touchstone.words import Phase
-
-if TYPE_CHECKING:
-    from touchstone.engine.locks import TargetLock
 
 LEFT_BY_A_CHECK = ""
 """What probes of a sequence may have left; no key of a prepared state."""
@@ -75,9 +72,7 @@ class TargetSession:
         self.bare = BareMachine(self, plan.prepared)
         """Used while the subject is not loaded."""
         self.hardware = HardwareTest(self, plan)
-        self._make_driver = make_driver
-        self._driver: Driver | None = None
-        self._lock: TargetLock | None = None
+        self._held = HeldDriver(make_driver, progress)
         self._setbacks = Setbacks(target.name)
         self.reaching = 0.0
         """Seconds that all of ``reach`` took."""
@@ -97,7 +92,7 @@ class TargetSession:
     @property
     def emulator(self) -> tuple[int, ...] | None:
         """Version of the emulator, where the driver knows it."""
-        return None if self._driver is None else self._driver.emulator_version
+        return self._held.emulator_version
 
     def cannot(self, check: str) -> str | None:
         """Why a target that was reached is not asked for a check."""
@@ -119,7 +114,7 @@ class TargetSession:
 
         A payload has a machine of its own: no driver is started for it.
         """
-        return self._driver is not None and self._driver.loads_another_machine
+        return self._held.loads_another_machine
 
     @property
     def info(self) -> TargetInfo | None:
@@ -133,7 +128,7 @@ class TargetSession:
         record of a check, the autopsy goes there, and the exception is the end of that check: Crash, Hang,
         or Infrastructure if the target is lost. AgentRefused is raised as it is.
         """
-        return Asking(self, self._started(), record)
+        return Asking(self, self._held.driver, record)
 
     def look_at(self, cpus: Iterable[int]) -> ProbeRequest | None:
         """What tells whether the loaded subject is still on some CPUs; None: it cannot be told now."""
@@ -141,11 +136,11 @@ class TargetSession:
 
     def serial_position(self) -> int:
         """Where the serial log ends now."""
-        return self._started().serial_position()
+        return self._held.driver.serial_position()
 
     def serial_since(self, position: int) -> str:
         """The serial log from a position on."""
-        return self._started().serial_since(position)
+        return self._held.driver.serial_since(position)
 
     def is_at(self, check: Check) -> bool:
         """Whether the target is where the probes of a check run."""
@@ -221,7 +216,7 @@ class TargetSession:
     def perform_autopsy(self, error: TargetDied | TargetHung) -> Autopsied:
         """Take the evidence from a target that did not survive what we did to it."""
         self.lose()
-        return Autopsied(error, self._started().autopsy())
+        return Autopsied(error, self._held.driver.autopsy())
 
     def lose(self) -> None:
         """The target is not where it was: it counts as not reached until it was reset."""
@@ -282,18 +277,11 @@ class TargetSession:
         """The lab failed: forget that it did, and switch the target off and on before anything else."""
         self._setbacks.forgive()
         self.lose()
-        if self._driver is not None:
-            self._driver.distrust()
+        self._held.distrust()
 
-    @contextmanager
-    def waiting_in_full(self) -> Iterator[None]:
+    def waiting_in_full(self) -> AbstractContextManager[None]:
         """Within it, nothing is said to hang before its whole time is over."""
-        driver = self._started()
-        driver.wait_in_full(wanted=True)
-        try:
-            yield
-        finally:
-            driver.wait_in_full(wanted=False)
+        return self._held.waiting_in_full()
 
     def failed_twice(self, why: str) -> None:
         """The lab failed a check again after ``try_again``; after STRIKES of them in a row, give it up."""
@@ -310,27 +298,16 @@ class TargetSession:
     @property
     def sickness(self) -> str:
         """Why a machine that outlives this run is of no use; empty: it is of use, or is no such machine."""
-        outlives = self._driver is not None and self._driver.outlives_runs
-        return self._setbacks.sickness if outlives else ""
+        return self._setbacks.sickness if self._held.outlives_runs else ""
 
     def stop(self) -> None:
         """Leave nothing behind."""
         self.lose()
-        if self._driver is not None:
-            driver, self._driver = self._driver, None
-            try:
-                driver.stop()
-            finally:
-                if self._lock is not None:
-                    self._lock.release()
+        self._held.stop()
 
     def without_os(self) -> Driver | None:
         """See ``Driver.without_os``."""
-        return self._started().without_os()
-
-    def _started(self) -> Driver:
-        assert self._driver is not None, "the target is started first"
-        return self._driver
+        return self._held.driver.without_os()
 
     # --- phases
 
@@ -338,10 +315,10 @@ class TargetSession:
         """The steps to a phase; each is found when the one before it was taken."""
         name = self.target.name
         if self._phase is None or (phase == "native" and self._phase != "native"):
-            if self._driver is None:
-                yield Step(f"starting {name}", Party.LAB, self._find_driver)
-                if self._started().lock_key is not None:
-                    yield Step(f"waiting for {name}", Party.LAB, self._lock_target)
+            if self._held.found is None:
+                yield Step(f"starting {name}", Party.LAB, self._held.find)
+                if self._held.needs_lock:
+                    yield Step(f"waiting for {name}", Party.LAB, self._held.lock)
                 yield Step(f"starting {name}", Party.LAB, self._start)
             else:
                 what = "starting" if self.info is None else "resetting"
@@ -423,25 +400,13 @@ class TargetSession:
                 raise
             raise ends from (None if isinstance(error, AgentRefused) else error)
 
-    def _find_driver(self) -> None:
-        self._driver = self._make_driver()
-
-    def _lock_target(self) -> None:
-        """Wait for a machine that another run may be driving."""
-        from touchstone.engine.locks import TargetLock  # noqa: PLC0415
-
-        key = self._started().lock_key
-        assert key is not None
-        self._lock = TargetLock(key)
-        self._lock.acquire(self.progress)
-
     def _start(self) -> None:
-        self._began_anew(self._started().start(self.progress))
+        self._began_anew(self._held.start())
 
     def reset_machine(self) -> None:
         """Reset the machine: a step of ``reach``."""
         self.ahead.forget()
-        self._began_anew(self._started().reset(self.progress))
+        self._began_anew(self._held.reset())
 
     def _began_anew(self, info: TargetInfo) -> None:
         self.known.info = info
@@ -483,11 +448,11 @@ class TargetSession:
 
     def describe(self) -> str:
         """One line: what the target is, and how much of it the subject has."""
-        return self.known.describe(self._driver)
+        return self.known.describe(self._held.found)
 
     def facts(self) -> dict[str, str]:
         """What verdicts may depend on; empty while the target is not reached."""
-        return self.known.for_journal(self._driver)
+        return self.known.for_journal(self._held.found)
 
     def gather_evidence(self, record: CheckRecord, cpus: Sequence[int], position: int) -> None:
         """The serial log from a position on and the subject's last exits, while the target still answers."""
