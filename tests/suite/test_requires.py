@@ -64,6 +64,15 @@ FACTS: Facts = {
         ("not (vendor == intel and cpus >= 2)", False,
          "needs not vendor == intel, bochs-intel has intel, or needs not cpus >= 2, bochs-intel has 2"),
         ("subject.version >= 2", None, "needs subject.version >= 2, and veneer does not claim version"),
+        ("cpus % 2 == 0", True, ""),
+        ("cpus % 4 == 0", False, "needs cpus % 4 == 0, bochs-intel has 2"),
+        ("not cpus % 2 == 0", False, "needs not cpus % 2 == 0, bochs-intel has 2"),
+        ("cpus % 4 in (0, 1)", False, "needs cpus % 4 in (0, 1), bochs-intel has 2"),
+        ("cpus%4 not in (0, 1) and cpus % 4 >= 2", True, ""),
+        ("subject.leaf % 0x10 != 0", False, "needs subject.leaf % 16 != 0, veneer has 1073741824"),
+        ("subject.version % 2 == 0", None, "needs subject.version % 2 == 0, and veneer does not claim version"),
+        ("subject.nested % 2 == 0", False, "needs subject.nested % 2 == 0, veneer has emulated"),
+        ("subject.nested % 2 != 0", False, "needs subject.nested % 2 != 0, veneer has emulated"),
         ("subject.nested > 2", False, "needs subject.nested > 2, veneer has emulated"),
     ],
 )  # fmt: skip
@@ -113,6 +122,16 @@ def test_results_and_reasons(text: str, result: bool | None, reason: str) -> Non
         ("vendor in (intel amd)", 17, "',' or ')' is expected, but there is 'amd'"),
         ("cpus >= 2 && vendor == amd", 10, "'&' is not expected here; write and"),
         ("not", 3, "a name is expected, but the expression ends"),
+        ("cpus % 2", 8, "what is compared with the remainder, as in cpus % 2 == 0, is expected, but the expression ends"),
+        ("cpus % 2 and os == bare", 9,
+         "what is compared with the remainder, as in cpus % 2 == 0, is expected, but there is 'and'"),
+        ("cpus % == 0", 7, "a number of at least 1 is expected, but there is '=='"),
+        ("cpus % 0 == 0", 7, "a number of at least 1 is expected, but there is '0'"),
+        ("cpus % even == 0", 7, "a number of at least 1 is expected, but there is 'even'"),
+        ("cpus % 2 == 2", 12, "cpus % 2 is from 0 to 1, never '2'"),
+        ("cpus % 2 in (0, even)", 16, "cpus % 2 is from 0 to 1, never 'even'"),
+        ('subject.nested % 2 == "0"', 22, "a number or a word is expected, but there is '\"0\"'"),
+        ("vendor % 2 == 0", 7, "% is for numbers; vendor is a word"),
     ],
 )  # fmt: skip
 def test_errors(text: str, offset: int, message: str) -> None:
@@ -196,7 +215,7 @@ def test_and_binds_tighter_than_or(names: list[str], data: st.DataObject) -> Non
     assert evaluate(text, facts).result is expected
 
 
-@given(st.text(alphabet="abcpus019 ()<>=!.,'\"#-andornti\n", max_size=30))
+@given(st.text(alphabet="abcpus019 ()<>=!%.,'\"#-andornti\n", max_size=30))
 def test_any_text_parses_or_is_refused_with_an_offset_in_it(text: str) -> None:
     offset, message = 0, "fine"
     try:

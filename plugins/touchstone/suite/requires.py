@@ -5,7 +5,8 @@ Grammar::
     or:    and ("or" and)*
     and:   not ("and" not)*
     not:   "not"* ("(" or ")" | test)
-    test:  NAME [("==" | "!=" | "<" | "<=" | ">" | ">=") VALUE | ["not"] "in" "(" VALUE ("," VALUE)* ")"]
+    test:  NAME | NAME ["%" integer] (("==" | "!=" | "<" | "<=" | ">" | ">=") VALUE | list)
+    list:  ["not"] "in" "(" VALUE ("," VALUE)* ")"
     VALUE: integer, word, or text in quotes
 """
 
@@ -47,7 +48,7 @@ MOST_DEEP = 50
 """Parentheses inside of each other."""
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<op>==|!=|<=|>=|<|>|\(|\)|,)"
+    r"\s*(?:(?P<op>==|!=|<=|>=|<|>|%|\(|\)|,)"
     r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<word>[A-Za-z0-9_.-]+(?:\[[^\]\s]*\])?)|(?P<bad>\S))"
 )
 _HINTS = {"=": "; equality is ==", "&": "; write and", "|": "; write or", "!": "; write not"}
@@ -101,16 +102,15 @@ class _Test:
     name: str
     op: str
     values: tuple[Fact, ...]
+    divisor: int | None = None
+    """What is compared is the remainder of the fact."""
 
     def __str__(self) -> str:
         if self.op == "is":
             return self.name
+        left = self.name if self.divisor is None else f"{self.name} % {self.divisor}"
         values = ", ".join(map(str, self.values))
-        return (
-            f"{self.name} {self.op} ({values})"
-            if self.op.endswith("in")
-            else f"{self.name} {self.op} {values}"
-        )
+        return f"{left} {self.op} ({values})" if self.op.endswith("in") else f"{left} {self.op} {values}"
 
     def evaluate(self, facts: Facts, wanted: bool) -> Outcome:
         text = str(self) if wanted else f"not {self}"
@@ -129,6 +129,10 @@ class _Test:
             return fact not in (False, 0, "", "false", "no", "none")
         if self.op not in ("in", "not in", "==", "!=") and isinstance(fact, str):
             return False  # a word is neither more nor less than a number
+        if self.divisor is not None:
+            if isinstance(fact, str):
+                return False  # nor has it a remainder
+            fact %= self.divisor
         values = [_like(fact, value) for value in self.values]
         if self.op == "in":
             return fact in values
@@ -298,38 +302,62 @@ class _Parser:
         if not _NAME.fullmatch(token.text):
             raise ExpressionError(token.offset, f"'{token.text}' is no name; names come first: cpus >= 2")
         _check_name(token)
+        divisor = self.divisor(token.text)
         inverted = self.next.text == "not" and self.tokens[self.index + 1].text == "in"
         if inverted:
             self.take("not")
         if self.take("in"):
-            return _Test(token.text, "not in" if inverted else "in", self.listed(token.text))
+            return _Test(
+                token.text, "not in" if inverted else "in", self.listed(token.text, divisor), divisor
+            )
         op = self.take(*_COMPARE)
+        if op is None and divisor is not None:
+            raise self.fail(f"what is compared with the remainder, as in {token.text} % {divisor} == 0,")
         if op is None:
             return _Test(token.text, "is", ())
-        value = self.value(token.text)
+        value = self.value(token.text, divisor)
         if op.text not in ("==", "!=") and not isinstance(value, int):
             raise ExpressionError(op.offset, f"{op.text} compares numbers; '{value}' is none")
-        return _Test(token.text, op.text, (value,))
+        return _Test(token.text, op.text, (value,), divisor)
 
-    def listed(self, name: str) -> tuple[Fact, ...]:
+    def divisor(self, name: str) -> int | None:
+        """The number behind ``%``, if there is one."""
+        op = self.take("%")
+        if op is None:
+            return None
+        known = NAMES.get(name, int)
+        if known is not int:
+            raise ExpressionError(op.offset, f"% is for numbers; {name} is a word")
+        token = self.next
+        found = number(token.text) if token.kind == "word" else None
+        if found is None or found < 1:
+            raise self.fail("a number of at least 1")
+        self.index += 1
+        return found
+
+    def listed(self, name: str, divisor: int | None) -> tuple[Fact, ...]:
         if not self.take("("):
             raise self.fail("'(' with the values: in (a, b)")
-        values = [self.value(name)]
+        values = [self.value(name, divisor)]
         while self.take(","):
-            values.append(self.value(name))
+            values.append(self.value(name, divisor))
         if not self.take(")"):
             raise self.fail("',' or ')'")
         return tuple(values)
 
-    def value(self, name: str) -> Fact:
+    def value(self, name: str, divisor: int | None) -> Fact:
         token = self.next
-        if token.kind == "text":
+        if token.kind == "text" and divisor is None:
             self.index += 1
             return token.text[1:-1]
         if token.kind != "word" or token.text in ("and", "or", "not", "in"):
             raise self.fail("a number or a word")
         self.index += 1
         plain = number(token.text)
+        if divisor is not None and (plain is None or not 0 <= plain < divisor):
+            raise ExpressionError(
+                token.offset, f"{name} % {divisor} is from 0 to {divisor - 1}, never '{token.text}'"
+            )
         known = NAMES.get(name)
         if known is int and plain is None:
             raise ExpressionError(token.offset, f"{name} is a number, '{token.text}' is none")
