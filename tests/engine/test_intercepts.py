@@ -25,6 +25,7 @@ from touchstone.machine.intercepts.row import Row, Settings
 from touchstone.machine.probe import Place, ProbeRequest
 from touchstone.machine.settings import TargetSettings
 from touchstone.suite import random_probes
+from touchstone.suite.assemble import Assembler
 from touchstone.suite.model import Source
 from touchstone.suite.random_probes import RandomProbe
 from touchstone.suite.random_units import Unit
@@ -117,19 +118,23 @@ def test_what_the_hardware_does(
     settings = TargetSettings("intercepts", emulator, vendor, cpus=1, timeout_factor=FACTOR)
     driver = registry.make_driver(settings, None, tmp_path)
     kind = svm if vendor == "amd" else vmx
+    assembler = Assembler()
     wanted = {fact(one.name) for one in (*kind.ROWS, *kind.STATE)} - ENDS.get((emulator, vendor), set())
     try:
         info = driver.start(print)
         state = StateReader(info, 30.0)
         state.learn(driver)
-        self_test(driver, info, 30.0, found := SelfTest(), wanted)
+        self_test(driver, info, 30.0, found := SelfTest(), wanted, assembler)
         changes = state.changes(driver.run(state.request()))
+        with monkeypatch.context() as known:
+            known.setenv("PATH", str(tmp_path))  # where no assembler is
+            self_test(driver, info, 30.0, again := SelfTest(), wanted, assembler)
         driver.run(LOADS_FS_AND_GS)
         left = state.changes(driver.run(state.request()))
         unset = tuple(replace(one, settings={}) for one in kind.ROWS if not one.may_hang)
         monkeypatch.setattr(kind, "ROWS", unset)
         monkeypatch.setattr(kind, "STATE", tuple(undone(kind.STATE)))
-        self_test(driver, info, 30.0, without := SelfTest(), ())
+        self_test(driver, info, 30.0, without := SelfTest(), (), assembler)
         version = driver.emulator_version
     finally:
         driver.stop()
@@ -137,6 +142,7 @@ def test_what_the_hardware_does(
     assert changes is None
     assert left is None
     assert not found.asked
+    assert (again.heeded, set(again.ignored)) == (found.heeded, set(found.ignored))
     assert len(found.heeded) + len(found.ignored) >= 100
     assert AT_CPL_3[vendor] <= found.heeded
     ignored = {name for name in found.ignored if name in NAMES}
@@ -167,7 +173,12 @@ def finds(monkeypatch: pytest.MonkeyPatch, **ignored: str) -> None:
     """Let the self-test find what the fake machine, which runs no guests, cannot show."""
 
     def fake(
-        driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+        driver: Driver,
+        info: TargetInfo,
+        timeout: float,
+        found: SelfTest,
+        wanted: Container[str],
+        assembler: Assembler,
     ) -> None:
         found.heeded.add("invd")
         found.ignored.update(ignored)
@@ -317,7 +328,12 @@ def test_the_processor_of_a_box_is_tested_without_its_os(
     """Once a check does not hold that rests on it: it takes a boot."""
 
     def fake(
-        driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+        driver: Driver,
+        info: TargetInfo,
+        timeout: float,
+        found: SelfTest,
+        wanted: Container[str],
+        assembler: Assembler,
     ) -> None:
         if info.os == "bare":
             assert "intercepts.xsetbv" in wanted
@@ -362,7 +378,12 @@ def test_a_machine_that_is_lost_in_the_test_is_reset(
     seen: list[list[str]] = []
 
     def fake(
-        driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+        driver: Driver,
+        info: TargetInfo,
+        timeout: float,
+        found: SelfTest,
+        wanted: Container[str],
+        assembler: Assembler,
     ) -> None:
         left = [one for one in (innocent, deadly) if found.is_to_ask(one, wanted)]
         for batch in batches(left, found.suspects):
@@ -398,7 +419,12 @@ def test_what_a_machine_may_not_survive_is_asked_if_a_check_needs_it() -> None:
 
 def test_what_nobody_asks_for_is_not_tested(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(
-        driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+        driver: Driver,
+        info: TargetInfo,
+        timeout: float,
+        found: SelfTest,
+        wanted: Container[str],
+        assembler: Assembler,
     ) -> None:
         raise AssertionError("nobody has asked")
 

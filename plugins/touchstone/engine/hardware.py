@@ -14,6 +14,7 @@ from touchstone.engine.outcomes import Autopsied, Infrastructure
 from touchstone.engine.plan import TargetPlan
 from touchstone.machine.driver import Driver, InfrastructureError, TargetDied, TargetHung, TargetInfo
 from touchstone.machine.intercepts.names import INTERCEPTS, MACHINE
+from touchstone.suite.assemble import Assembler
 from touchstone.suite.model import Requirement
 from touchstone.suite.requires import names_used
 from touchstone.words import Phase
@@ -76,7 +77,7 @@ class HardwareTest:
 
         assert it.known.info is not None
         it.known.self_test = SelfTest()
-        _test_to_the_end(it.known.self_test, it.known.info, asking, reset, wanted)
+        _test_to_the_end(it.known.self_test, it.known.info, asking, reset, wanted, self._plan.assembler)
 
     def test_without_os(self, requirements: Iterable[Requirement]) -> None:
         """Test the processor of a target with an OS on the bare OS, if there is the same machine without it.
@@ -117,6 +118,7 @@ class HardwareTest:
                 lambda: nullcontext(driver),
                 lambda: driver.reset(it.progress),
                 wanted,
+                self._plan.assembler,
             )
         finally:
             driver.stop()
@@ -128,6 +130,7 @@ def _test_to_the_end(
     asking: Callable[[], AbstractContextManager[Driver]],
     reset: Callable[[], TargetInfo],
     wanted: Container[str],
+    assembler: Assembler,
 ) -> None:
     """Test until nothing is left, or the machine was lost too often. Raises what ``asking`` and ``reset`` do.
 
@@ -137,7 +140,7 @@ def _test_to_the_end(
         machine = asking()
         try:
             with machine as driver:
-                self_test(driver, info, PROBE_TIMEOUT, found, wanted)
+                self_test(driver, info, PROBE_TIMEOUT, found, wanted, assembler)
             found.is_over = True
         except (Autopsied, TargetDied, TargetHung) as error:
             why = error.autopsy.reason if isinstance(error, Autopsied) else error

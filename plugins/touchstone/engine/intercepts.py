@@ -148,7 +148,12 @@ class SelfTest:
 
 
 def self_test(
-    driver: Driver, info: TargetInfo, timeout: float, found: SelfTest, wanted: Container[str]
+    driver: Driver,
+    info: TargetInfo,
+    timeout: float,
+    found: SelfTest,
+    wanted: Container[str],
+    assembler: Assembler,
 ) -> None:
     """Test what is not ``found`` yet on CPU 0 of a bare machine, which stays as it is.
 
@@ -166,7 +171,7 @@ def self_test(
     leaves = {(bit.leaf, bit.subleaf) for bit in bits.values()}
     cpu = measure_cpu(driver, info.vendor, info.cpus, leaves, kind.CAPABILITIES, timeout)
     facts = cpu_facts(cpu, bits)
-    machine = _machine(driver, cpu, timeout) if facts[has_it] else None
+    machine = _machine(driver, cpu, timeout, assembler) if facts[has_it] else None
     if machine is None or not kind.is_usable(machine):
         return
     rows = [
@@ -178,7 +183,7 @@ def self_test(
     ]
     requests = list(batches(rows, found.suspects))
     bodies = [_guests(batch, kind.CODE, kind.HYPERCALL) for batch in requests]
-    assembled = Assembler().assemble(bodies)
+    assembled = assembler.assemble(bodies)
     common = kind.common(machine)
     for batch, body in zip(requests, bodies, strict=True):
         found.asked = batch
@@ -244,11 +249,11 @@ def _guests(rows: Sequence[Row], code: str, hypercall: str) -> Body:
     return _body(code.replace("GUESTS", guests.replace("; ", "\n")).replace("HYPERCALL", hypercall))
 
 
-def _machine(driver: Driver, cpu: MeasuredCpu, timeout: float) -> Machine | None:
+def _machine(driver: Driver, cpu: MeasuredCpu, timeout: float, assembler: Assembler) -> Machine | None:
     """The state of CPU 0; None if the agent refuses."""
     body = _body(_READ_STATE)
     request = ProbeRequest(
-        code=Assembler().assemble([body]).codes[body].data,
+        code=assembler.assemble([body]).codes[body].data,
         place=_PLACE,
         registers={"rdi": Operand(offset=row.FIRST_PAGE), "rsi": Operand("scratch")},
         read=(row.RESULTS, _STATE.size),

@@ -26,6 +26,8 @@ class TargetPlan:
     """Check id to its cases; a check that is written in Python has none."""
     prepared: Mapping[str, Planned] = field(default_factory=dict)
     """Key of a prepared state to the probe that prepares it."""
+    assembler: Assembler = field(default_factory=Assembler)
+    """Knows what was assembled before; for probes that are made when the target was reached."""
 
     def facts(self, *prefixes: str) -> Iterator[tuple[str, str]]:
         """Id of a check, and a fact that it requires, whose name begins with one of these."""
@@ -84,7 +86,12 @@ class Plan:
 
     def of_target(self, name: str) -> TargetPlan:
         """What will run on a target."""
-        return TargetPlan(self._checks.get(name, ()), self._cases.get(name, {}), self._prepared.get(name, {}))
+        return TargetPlan(
+            self._checks.get(name, ()),
+            self._cases.get(name, {}),
+            self._prepared.get(name, {}),
+            self._assembler,
+        )
 
     def also_wrong(self, errors: SuiteErrors) -> list[Problem]:
         """The problems of a suite that cannot be read, and the assembler's with those bodies that can be."""
