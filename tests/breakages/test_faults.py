@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.breakages.checks import find_checks, find_titles
 from tests.breakages.faults import (
+    KEYS,
+    KINDS,
     CatalogueError,
     Fault,
     apply,
@@ -19,6 +22,7 @@ from tests.breakages.faults import (
 from tests.support.checkout import ROOT
 
 HERE = Path(__file__).parent
+PAGE = ROOT / "docs" / "seeding-faults.md"
 CHECKS = {"exits.cpuid.flags": "conformance/exits/cpuid.yaml::exits.cpuid.flags"}
 GOOD = """
 [[fault]]
@@ -166,3 +170,9 @@ def test_every_named_check_has_a_title() -> None:
     titles = find_titles(ROOT)
     there = find_checks(ROOT)
     assert not sorted({one.check for one in faults if one.check in there} - titles.keys())
+
+
+def test_every_key_and_kind_is_documented() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert not {key for key in KEYS if not re.search(rf"(?m)^\| .*`{key}`.* \|", text)}
+    assert "\n".join(f"| `{kind}` | {about} |" for kind, about in KINDS.items()) in text
