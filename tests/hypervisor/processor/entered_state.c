@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * All that the VMCS and the VMCB have at the first entry, and the VMCS behind INIT and SIPI, for a CPU whose state is another number everywhere. What memory had
+ * All that the VMCS and the VMCB have at the first entry, and behind INIT and SIPI, for a CPU whose state is another number everywhere. What memory had
  * before is no value: the VMCS is full of something else, and fields that are not named here keep that. Fields of the VMCB are
  * named by their offsets (APM2 appendix B).
  */
@@ -8,6 +8,8 @@
 
 #include "core/memory.h"
 #include "fake_processor.h"
+#include "svm/exit.h"
+#include "svm/start.h"
 #include "svm/svm_cpu.h"
 #include "vmx/enter.h"
 #include "vmx/vmx_cpu.h"
@@ -296,6 +298,18 @@ static void expect_vmcb(const struct vcpu *vcpu)
 	put(0x668, 8, PAT);
 }
 
+static void expect_page(const struct vcpu *vcpu)
+{
+	const u8 *vmcb = (const u8 *)vcpu->vmcb;
+
+	for (unsigned int i = 0; i < sizeof(page); i++) {
+		if (vmcb[i] == page[i])
+			continue;
+		fprintf(stderr, "byte %x of the VMCB is %x, not %x\n", i, vmcb[i], page[i]);
+		exit(1);
+	}
+}
+
 static void test_vmcb(void)
 {
 	struct refusal refusal = { 0 };
@@ -310,16 +324,76 @@ static void test_vmcb(void)
 	fake_dr6 = DR6_RESET | DR6_BS;
 	CHECK(!vcpu->backend->enable(vcpu, &refusal) && !vcpu->backend->enter(vcpu, &refusal));
 	expect_vmcb(vcpu);
-	for (unsigned int i = 0; i < sizeof(page); i++) {
-		const u8 *vmcb = (const u8 *)vcpu->vmcb;
-
-		if (vmcb[i] == page[i])
-			continue;
-		fprintf(stderr, "byte %x of the VMCB is %x, not %x\n", i, vmcb[i], page[i]);
-		exit(1);
-	}
+	expect_page(vcpu);
 	CHECK(get_msr(MSR_VM_HSAVE_PA) == svm_of(vcpu)->host_save_area_physical);
 	CHECK(vcpu->vmcb_physical == (u64)vcpu->vmcb - PHYSICAL_WINDOW);
+	forget_vcpu();
+}
+
+static struct vcpu *enter_with_other_vmcb(void)
+{
+	struct vcpu *vcpu;
+
+	set_up_amd();
+	vcpu = enter_amd();
+	for (unsigned int offset = 0; offset < sizeof(page); offset += 8)
+		put(offset, 8, BEFORE((u64)offset << 16));
+	return vcpu;
+}
+
+/*
+ * An exit leaves the VMCB as it is but for what completes the instruction; no clean bit is set, since none is right behind
+ * an exit that has changed a field of its group (APM2 15.15.3).
+ */
+static void test_vmcb_behind_exit(void)
+{
+	struct vcpu *vcpu = enter_with_other_vmcb();
+
+	put(0x70, 8, 0x72);
+	put(0x570, 8, RFLAGS_ALWAYS);
+	put(0x578, 8, 0x1000);
+	put(0xc0, 8, 0);
+	put(0xc8, 8, 0x1002);
+	memcpy(vcpu->vmcb, page, sizeof(page));
+	svm_handle_exit(vcpu, vcpu->vmcb);
+	put(0x578, 8, 0x1002);
+	/* The flush of the TLB, the interrupt shadow and the event. */
+	put(0x5c, 1, 0);
+	put(0x68, 8, 0);
+	put(0xa8, 8, 0);
+	expect_page(vcpu);
+	forget_vcpu();
+}
+
+/* What INIT leaves, and all else as it was: PAT, the controls, and what VMRUN does not load (APM2 table 14-1). */
+static void test_started_vmcb(void)
+{
+	struct vcpu *vcpu = enter_with_other_vmcb();
+
+	memcpy(vcpu->vmcb, page, sizeof(page));
+	vcpu->start_vector = 0x87;
+	svm_start_guest(vcpu, CR0_ET | CR0_NW);
+	put(0x5c, 1, 1);
+	put(0x68, 8, 0);
+	put(0xa8, 8, 0);
+	put_segment(0x400, 0, 0x93, 0xffff, 0);
+	put_segment(0x410, 0x8700, 0x9b, 0xffff, 0x87000);
+	put_segment(0x420, 0, 0x93, 0xffff, 0);
+	put_segment(0x430, 0, 0x93, 0xffff, 0);
+	put_segment(0x460, 0, 0, 0xffff, 0);
+	put_segment(0x480, 0, 0, 0xffff, 0);
+	put(0x4cb, 1, 0);
+	put(0x4d0, 8, EFER_SVME);
+	put(0x548, 8, 0);
+	put(0x550, 8, 0);
+	put(0x558, 8, CR0_ET | CR0_NW);
+	put(0x560, 8, DR7_RESET);
+	put(0x568, 8, DR6_RESET);
+	put(0x570, 8, RFLAGS_ALWAYS);
+	put(0x578, 8, 0);
+	put(0x5d8, 8, 0);
+	put(0x640, 8, 0);
+	expect_page(vcpu);
 	forget_vcpu();
 }
 
@@ -328,4 +402,6 @@ void test_entered_state(void)
 	test_vmcs();
 	test_started();
 	test_vmcb();
+	test_vmcb_behind_exit();
+	test_started_vmcb();
 }

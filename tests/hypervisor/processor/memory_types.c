@@ -93,9 +93,13 @@ void test_memory_types(void)
 	CHECK(type_of(131 * gib) == MEMORY_TYPE_UC && type_of(131 * gib + 4096) == MEMORY_TYPE_UC);
 	CHECK(type_of(150 * gib) == WRITE_COMBINING);
 
-	/* Neither reads nor PAT exit; a write that faults changes nothing. */
+	/* Neither reads nor PAT exit, and writes of all MTRRs up to the last; a write that faults changes nothing. */
 	bitmap = physical_to_host(fake_vmcs[VMCS_MSR_BITMAP]);
 	CHECK(!(bitmap[MSR_MTRR_PHYSBASE0 / 8] & 1));
+	for (u32 msr = 0x200; msr < 0x270; msr++)
+		CHECK(bitmap[WRITE_BITMAP + msr / 8] >> msr % 8 & 1);
+	CHECK(bitmap[WRITE_BITMAP + 0x2ff / 8] >> 0x2ff % 8 & 1);
+	CHECK(!(bitmap[WRITE_BITMAP + 0x270 / 8] & 1));
 	CHECK(!(bitmap[WRITE_BITMAP + MSR_PAT / 8] >> MSR_PAT % 8 & 1));
 	fake_invepts = 0;
 	vcpu->regs = (struct regs){ .rcx = MSR_MTRR_PHYSBASE0 + 2 * RANGES };

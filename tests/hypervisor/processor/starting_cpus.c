@@ -31,7 +31,7 @@ static u64 nested_entry(const struct vcpu *vcpu, u64 address, u64 *size)
 }
 
 /* An exit of 32-bit code with a 16-bit stack and without paging, by MOV [EBX], EAX to the local APIC. */
-static void write_apic(struct vcpu *vcpu, u32 offset, u32 value)
+static void write_apic_with(struct vcpu *vcpu, u32 offset, u32 value, u64 rflags)
 {
 	struct vmcb *vmcb = vcpu->vmcb;
 
@@ -41,13 +41,19 @@ static void write_apic(struct vcpu *vcpu, u32 offset, u32 value)
 	vmcb->cs = (struct vmcb_segment){ .attributes = CS_DEFAULT_32 };
 	vmcb->ss = (struct vmcb_segment){ 0 };
 	vmcb->rip = CODE;
-	vmcb->rflags = RFLAGS_ALWAYS;
+	vmcb->rflags = rflags;
 	vmcb->exit_code = VMEXIT_NPF;
 	vmcb->exit_info1 = 7;
 	vmcb->exit_info2 = FAKE_APIC + offset;
 	vcpu->regs.rax = value;
 	svm_handle_exit(vcpu, vmcb);
 	CHECK(vmcb->rip == CODE + 2);
+}
+
+static void write_apic(struct vcpu *vcpu, u32 offset, u32 value)
+{
+	write_apic_with(vcpu, offset, value, RFLAGS_ALWAYS);
+	CHECK(!vcpu->vmcb->event_injection);
 }
 
 static u32 apic(u32 offset)
@@ -59,6 +65,10 @@ static void check_writes(struct vcpu *vcpu)
 {
 	write_apic(vcpu, 0xb0, 0);
 	CHECK(apic(0xb0) == 0);
+	/* A write is an instruction that can be single-stepped. */
+	write_apic_with(vcpu, 0x80, 0x20, RFLAGS_ALWAYS | RFLAGS_TF);
+	CHECK(apic(0x80) == 0x20 && vcpu->vmcb->dr6 & DR6_BS);
+	CHECK(vcpu->vmcb->event_injection == (EVENT_VALID | EVENT_EXCEPTION | VECTOR_DB));
 	/* An INIT is sent as it is; so is a fixed interrupt with a vector. */
 	write_apic(vcpu, COMMAND_HIGH, (u32)APIC_ID << 24);
 	write_apic(vcpu, COMMAND_LOW, 0x4500);

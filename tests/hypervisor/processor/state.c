@@ -237,10 +237,11 @@ static void check_init(struct vcpu *vcpu, u32 *apic)
 {
 	struct regs regs = { .rax = 1, .rbx = 2 };
 
-	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = 1;
+	/* It comes in an NMI handler, behind STI. */
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_STI | BLOCKED_BY_NMI;
 	fake_vmcs[VMCS_GUEST_CR3] = 0x5000;
 	fake_vmcs[VMCS_GUEST_DR7] = 0x401;
-	fake_vmcs[VMCS_CR0_SHADOW] = fake_vmcs[VMCS_GUEST_CR0] |= CR0_CD;
+	fake_vmcs[VMCS_CR0_SHADOW] = fake_vmcs[VMCS_GUEST_CR0] |= CR0_CD | CR0_NW;
 	for (unsigned int i = 0; i < COUNT_OF(fake_dr); i++)
 		fake_dr[i] = 0x1000;
 	fake_dr6 = DR6_RESET | DR6_BS;
@@ -259,13 +260,15 @@ static void check_init(struct vcpu *vcpu, u32 *apic)
 /* The registers that INIT leaves (SDM 3A table 9-1): CR0 keeps CD and NW, EDX has the signature of CPUID leaf 1. */
 static void check_sipi(struct vcpu *vcpu)
 {
+	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_NMI;
 	exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
 	CHECK(fake_vmcs[VMCS_GUEST_ACTIVITY] == ACTIVITY_ACTIVE && !vcpu->pending_nmis);
+	CHECK(!fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY]);
 	CHECK(fake_vmcs[GUEST_SELECTOR(SEGMENT_CS)] == 0x8700 && !fake_vmcs[VMCS_GUEST_RIP]);
 	CHECK(fake_vmcs[GUEST_BASE(SEGMENT_CS)] == 0x87000 && !fake_vmcs[VMCS_GUEST_CR3]);
 	CHECK(fake_vmcs[VMCS_GUEST_RFLAGS] == RFLAGS_ALWAYS);
 	CHECK(!vcpu->regs.rax && !vcpu->regs.rbx && vcpu->regs.rdx == SIGNATURE);
-	CHECK(vcpu->backend->read[GUEST_CR0](vcpu) == (CR0_CD | CR0_ET));
+	CHECK(vcpu->backend->read[GUEST_CR0](vcpu) == (CR0_CD | CR0_NW | CR0_ET));
 	CHECK(!vcpu->backend->read[GUEST_CR4](vcpu) && !vcpu->backend->read[GUEST_EFER](vcpu));
 	for (unsigned int i = 0; i < COUNT_OF(fake_dr); i++)
 		CHECK(!fake_dr[i]);
@@ -294,6 +297,38 @@ static u32 apic_after_init(unsigned int offset)
 	}
 }
 
+/*
+ * An interrupt that is in service, in each of the eight registers, is ended, as often as may be needed: this local APIC does
+ * not take notice.
+ */
+static void check_in_service(struct vcpu *vcpu, u32 *apic)
+{
+	for (unsigned int offset = 0x100; offset < 0x180; offset += 16) {
+		apic[offset / 4] = 1;
+		apic[0xb0 / 4] = 0x21;
+		exit_by(vcpu, REASON_INIT, 0, 0, 0);
+		exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
+		CHECK(!apic[0xb0 / 4]);
+		apic[offset / 4] = 0;
+	}
+}
+
+/* What the function that fake_processor.c replaces consists of: MOV to DR0, DR1, DR2 and DR3 (SDM 2B MOV). */
+static __attribute__((noinline)) void clear(void)
+{
+	real_clear_breakpoints();
+}
+
+static bool clears_breakpoint(const u8 *code, unsigned int number)
+{
+	for (unsigned int i = 0; i < 64; i++) {
+		if (code[i] == 0x0f && code[i + 1] == 0x23 &&
+		    (code[i + 2] & 0xf8) == (0xc0 | number << 3))
+			return true;
+	}
+	return false;
+}
+
 /* INIT resets the local APIC, which an exit does not (SDM 3A 11.4.7.3, 3C 26.2). */
 void test_init(void)
 {
@@ -310,7 +345,10 @@ void test_init(void)
 	check_sipi(vcpu);
 	for (unsigned int i = 0; i < PAGE_BYTES / 4; i += 4)
 		CHECK(apic[i] == apic_after_init(i * 4));
+	check_in_service(vcpu, apic);
 	forget_vcpu();
+	for (unsigned int i = 0; i < COUNT_OF(fake_dr); i++)
+		CHECK(clears_breakpoint((const u8 *)clear, i));
 
 	/* x2APIC: MSRs, of which two do not exist. */
 	set_up_intel();
