@@ -114,6 +114,7 @@ void handle_sipi(struct vcpu *vcpu)
 	cpuid(1, 0, &a, &b, &c, &d);
 	vcpu->regs = (struct regs){ .rdx = a };
 	vcpu->pending_nmis = 0;
+	vcpu->machine_check_pending = false;
 	vcpu->backend->write_rflags(vcpu, RFLAGS_ALWAYS);
 	vcpu->backend->continue_at(vcpu, 0);
 	vcpu->backend->reset(vcpu);

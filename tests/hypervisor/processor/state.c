@@ -248,6 +248,7 @@ static void check_init(struct vcpu *vcpu, u32 *apic)
 	fake_cr2 = 0x5000;
 	vcpu->regs = regs;
 	vcpu->pending_nmis = 1;
+	vcpu->machine_check_pending = true;
 	exit_by(vcpu, REASON_INIT, 0, 0, 0);
 	CHECK(fake_vmcs[VMCS_GUEST_ACTIVITY] == ACTIVITY_WAIT_FOR_SIPI);
 	CHECK(!fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] && fake_vmcs[VMCS_GUEST_CR3] == 0x5000);
@@ -262,7 +263,8 @@ static void check_sipi(struct vcpu *vcpu)
 {
 	fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY] = BLOCKED_BY_NMI;
 	exit_by(vcpu, REASON_SIPI, 0x87, 0, 0);
-	CHECK(fake_vmcs[VMCS_GUEST_ACTIVITY] == ACTIVITY_ACTIVE && !vcpu->pending_nmis);
+	CHECK(fake_vmcs[VMCS_GUEST_ACTIVITY] == ACTIVITY_ACTIVE);
+	CHECK(!vcpu->pending_nmis && !vcpu->machine_check_pending);
 	CHECK(!fake_vmcs[VMCS_GUEST_INTERRUPTIBILITY]);
 	CHECK(fake_vmcs[GUEST_SELECTOR(SEGMENT_CS)] == 0x8700 && !fake_vmcs[VMCS_GUEST_RIP]);
 	CHECK(fake_vmcs[GUEST_BASE(SEGMENT_CS)] == 0x87000 && !fake_vmcs[VMCS_GUEST_CR3]);
