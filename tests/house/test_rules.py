@@ -92,3 +92,14 @@ def test_scripts_can_be_run(path: Path) -> None:
     assert path.stat().st_mode & 0o111
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
     subprocess.run([shell, "-n", path], check=True)
+
+
+def test_the_readme_names_every_room_and_command() -> None:
+    package = ROOT / "plugins" / "touchstone"
+    rooms = {
+        f"{path.parent.name}/"
+        for path in (*package.glob("*/__init__.py"), *package.glob("drivers/*/__init__.py"))
+    }
+    commands = {path.stem for path in (package / "commands").glob("*.py")} - {"__init__"}
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(rooms | commands) if f"`{name}`" not in page] == []
