@@ -98,27 +98,35 @@ static u64 *find_leaf(struct page_table *table, u64 address, u64 leaf_size)
 	}
 }
 
+/*
+ * Entries that follow each other in one table. A function of its own, whose loop needs no more registers than there
+ * are: a processor without 1-GiB pages has a million entries to fill before Veneer is loaded.
+ */
+static __attribute__((noinline)) void fill(u64 *entry, u64 count, u64 value, u64 step)
+{
+	for (u64 *end = entry + count; entry != end; value += step)
+		*entry++ = value;
+}
+
 int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
 		   u64 leaf_bits)
 {
-	const u64 in_table = leaf_size * ENTRIES - 1;
-	u64 offset = 0;
+	u64 count;
 
 	if (leaf_size > KIB4)
 		leaf_bits |= ENTRY_LARGE;
-	while (offset < size) {
-		u64 *entry = find_leaf(table, address + offset, leaf_size);
+	for (u64 left = size / leaf_size; left; left -= count) {
+		u64 *entry = find_leaf(table, address, leaf_size);
 
 		if (!entry)
 			return -ENOMEM;
-		/*
-		 * Fill the rest of this table without another walk: without 1-GiB pages there are
-		 * a million entries.
-		 */
-		do {
-			*entry++ = (physical + offset) | leaf_bits;
-			offset += leaf_size;
-		} while (offset < size && (address + offset) & in_table);
+		/* The rest of this table without another walk. */
+		count = ENTRIES - (address / leaf_size & (ENTRIES - 1));
+		if (count > left)
+			count = left;
+		fill(entry, count, physical | leaf_bits, leaf_size);
+		address += count * leaf_size;
+		physical += count * leaf_size;
 	}
 	return 0;
 }
