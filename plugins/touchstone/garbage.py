@@ -6,6 +6,9 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
+YOUNG = 10_000
+"""Objects that are made before the collector looks at them; Python's default is 700."""
+
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
@@ -17,3 +20,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let the cyclic garbage collector wait for more, while each check makes a thousand objects that stay."""
+    usual = gc.get_threshold()
+    gc.set_threshold(YOUNG, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from touchstone.garbage import uncollected
+from touchstone.garbage import seldom_collected, uncollected
 from touchstone.pytest_plugin.options import (
     add_options,
     home,
@@ -103,6 +103,15 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
             return (yield)
         finally:
             gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Run checks with less looking for garbage."""
+    if not asked_for(session.config):
+        return (yield)
+    with seldom_collected():
+        return (yield)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> str | None:

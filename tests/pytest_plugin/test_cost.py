@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.project import Project, plugin_option
+from touchstone.garbage import YOUNG
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "touchstone"
 HEAVY = (
@@ -78,7 +80,7 @@ def pytest_itemcollected(item):
     print("while collecting", item.name, gc.isenabled())
 
 def pytest_runtest_setup(item):
-    print("while running", item.name, gc.isenabled())
+    print("while running", item.name, gc.isenabled(), gc.get_threshold()[0])
 """
 
 
@@ -90,4 +92,6 @@ def test_checks_are_collected_without_collecting_garbage(
     project.file("test_plain.py", "def test_plain(): pass\n")
     shown = project.run("-s", "test_plain.py", target=target).outlines
     assert f"while collecting test_plain {collecting}" in shown
-    assert any("while running test_plain True" in line for line in shown)
+    young = YOUNG if target else gc.get_threshold()[0]
+    assert any(f"while running test_plain True {young}" in line for line in shown)
+    assert gc.get_threshold()[0] != YOUNG
