@@ -45,7 +45,7 @@ struct page_table {
 };
 
 int page_table_init(struct page_table *table, u64 table_bits, u64 present_bits);
-/* Map [address, address + size) to physical memory with leaves of leaf_size (4 KiB, 2 MiB, 1 GiB). */
+/* Map [address, address + size) to physical memory with leaves of leaf_size (4 KiB, 2 MiB, 1 GiB), whole ones. */
 int page_table_map(struct page_table *table, u64 address, u64 physical, u64 size, u64 leaf_size,
 		   u64 leaf_bits);
 
