@@ -274,12 +274,28 @@ static bool decode_bytes(const char *bytes, unsigned int size, struct store *sto
 	return decode_store(&vcpu, store);
 }
 
+/* The first bytes of a store are at the end of a page, and the page behind it is not there. */
+static void expect_cut_off(const char *bytes, unsigned int size)
+{
+	u64 *second = &table(0x4000)[(0x7f1234567000 >> 12 & 511) + 1];
+	const u64 entry = *second;
+	struct store store;
+
+	*second = 0;
+	memcpy((char *)fake_physical(0x10000) + 0x1000 - size, bytes, size);
+	vcpu.rip = 0x7f1234568000 - size;
+	CHECK(!decode_store(&vcpu, &store));
+	*second = entry;
+}
+
 static void expect_store(const char *bytes, unsigned int size, u32 value)
 {
 	struct store store;
 
 	CHECK(decode_bytes(bytes, size, &store));
 	CHECK(store.length == size && store.value == value);
+	for (unsigned int first = 1; first < size && fake.fields[GUEST_CODE_BITS] == 64; first++)
+		expect_cut_off(bytes, first);
 }
 
 /* Stores of 32 bits, with every form of an operand in memory (SDM 2A 2.1.5). */
