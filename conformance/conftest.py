@@ -238,12 +238,13 @@ _LOCAL_APIC = 0xFEE00000
 
 @pytest.fixture
 def nmi_storm(target, probe):
-    """Send NMIs while all CPUs loop over CPUID: ``nmi_storm(sender, count)`` gives what each CPU has taken.
+    """Send NMIs while all CPUs loop over CPUID: in ``nmi_storm(6)`` each CPU has to take 6 of the first CPU,
+    and 6 of the last one.
 
     Only for targets whose local APICs are in xAPIC mode and mapped where they physically are (os == bare).
     """
 
-    def storm(sender, count):
+    def send(sender, count):
         scratch = target.info.slot + SCRATCH_OFFSET
         results = probe(
             _NMI_STORM.format(passes=_PASSES),
@@ -261,6 +262,14 @@ def nmi_storm(target, probe):
         for result in results:
             assert result.vector is None, f"CPU {result.cpu}: the storm ended with vector {result.vector}"
         return [result.nmis for result in results]
+
+    def storm(count):
+        for sender in sorted({0, target.cpus - 1}):
+            taken = send(sender, count)
+            wanted = [0 if cpu == sender else count for cpu in range(target.cpus)]
+            assert taken == wanted, (
+                f"CPU {sender} sent {count} NMIs to every other CPU; taken, by CPU: {taken}"
+            )
 
     return storm
 

@@ -149,12 +149,9 @@ def test_between(target, cycles):
     claims=False,
     proves=["nmi-once", "unload-keeps-nmi", "unload-gif"],
 )
-def test_storm(target, nmi_storm):
-    for sender in sorted({0, target.cpus - 1}):
-        # Few: no hypervisor's code runs any more that one of them could come into.
-        taken = nmi_storm(sender, 3)
-        wanted = [0 if cpu == sender else 3 for cpu in range(target.cpus)]
-        assert taken == wanted, f"CPU {sender} sent 3 NMIs to every other CPU; taken, by CPU: {taken}"
+def test_storm(nmi_storm):
+    # Few: no hypervisor's code runs any more that one of them could come into.
+    nmi_storm(3)
 
 
 @pytest.mark.touchstone(

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator
 
 YOUNG = 10_000
-"""Objects that are made before the collector looks at them; Python's default is 700."""
+"""Objects that are made before the collector looks at them; Python's default is 700, or 2,000."""
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def uncollected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Let the cyclic garbage collector wait for more, while each check makes a thousand objects that stay."""
+    """Let the cyclic garbage collector wait for more, while checks make objects most of which stay."""
     usual = gc.get_threshold()
     gc.set_threshold(YOUNG, *usual[1:])
     try:
